@@ -1,0 +1,65 @@
+# Everything a person or CI runs. Each target sets up what it needs; a second run starts in seconds.
+#
+#   make demo       clone a voice, speak with it, list it; says where the audio is
+#   make test       all tests but the slow ones, under 10 minutes on two cores
+#   make test-slow  full-size parity with upstream, some 12 GB of memory
+#   make test-cuda  the tests that need a GPU
+#   make lint       ruff and mypy
+#   make lock       compile requirements.in into requirements.txt
+
+SHELL := /bin/bash
+PYTHON ?= $(shell scripts/find_python)
+PY := .venv/bin/python
+UV := .venv/bin/uv
+RUN_LOCK := requirements.txt
+DEV_LOCK := requirements-dev.txt
+COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --custom-compile-command "make lock"
+
+.PHONY: demo test test-slow test-cuda lint lock clean
+
+export CHECKPOINT_DIR
+
+demo: .venv/installed
+	$(PY) -m scripts.demo
+
+test: .venv/installed-dev
+	$(PY) -m pytest -m "not slow and not requires_cuda"
+
+test-slow: .venv/installed-dev
+	$(PY) -m pytest -m "slow and not requires_cuda"
+
+test-cuda: .venv/installed-dev
+	$(PY) -m pytest -m requires_cuda
+
+lint: .venv/installed-dev
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+lock: .venv/uv
+	$(COMPILE) requirements.in --override requirements-overrides.txt --excludes requirements-excludes.txt -o $(RUN_LOCK)
+	$(COMPILE) requirements-dev.in -o $(DEV_LOCK)
+
+clean:
+	rm -rf .venv out
+
+# uv comes by pip, at the version that made the lock.
+.venv/uv: requirements-uv.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 is needed; make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-uv.txt
+	@touch $@
+
+# `uv pip sync` removes what the lock does not name, itself included: so the venv's uv is in it.
+.venv/installed: .venv/uv $(RUN_LOCK)
+	@if [ ! -e .venv/installed-dev ] || [ $(RUN_LOCK) -nt .venv/installed-dev ]; then \
+		echo "installing $(RUN_LOCK)"; \
+		$(UV) pip sync --quiet --python $(PY) $(RUN_LOCK) requirements-uv.txt; \
+		rm -f .venv/installed-dev; \
+	fi
+	@touch $@
+
+.venv/installed-dev: .venv/uv $(RUN_LOCK) $(DEV_LOCK)
+	@echo "installing $(RUN_LOCK) and $(DEV_LOCK)"
+	@$(UV) pip sync --quiet --python $(PY) $(RUN_LOCK) $(DEV_LOCK) requirements-uv.txt
+	@touch $@ .venv/installed
