@@ -1,0 +1,320 @@
+"""What a stranger may send: five containers, within limits, and a sentence for everything else."""
+
+import base64
+import io
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from audio.decode import MAX_ENCODED_BYTES, decode_audio, decode_base64
+from audio.waveform import Waveform, resample
+from errors import ReferenceInvalid
+from tests.recordings import file_bytes, silence, speech_like, wav_bytes
+
+PROJECT = Path(__file__).parents[2]
+SPEECH = speech_like(2.0)
+
+
+def correlation(a: np.ndarray, b: np.ndarray) -> float:
+    n = min(len(a), len(b))
+    return float(np.corrcoef(a[:n], b[:n])[0, 1])
+
+
+def with_total_samples(flac: bytes, total: int) -> bytes:
+    """A FLAC file whose STREAMINFO claims ``total`` samples, 0 being unknown."""
+    patched = bytearray(flac)
+    patched[21] = patched[21] & 0xF0 | total >> 32
+    patched[22:26] = struct.pack(">I", total & 0xFFFFFFFF)
+    return bytes(patched)
+
+
+@pytest.mark.parametrize(
+    ("container", "subtype", "least_correlation"),
+    [
+        ("WAV", "PCM_U8", 0.999),
+        ("WAV", "PCM_16", 0.99999),
+        ("WAV", "PCM_24", 0.99999),
+        ("WAV", "PCM_32", 0.99999),
+        ("WAV", "FLOAT", 0.99999),
+        ("WAV", "DOUBLE", 0.99999),
+        ("WAV", "ULAW", 0.999),
+        ("WAV", "ALAW", 0.999),
+        ("WAVEX", "PCM_24", 0.99999),
+        ("FLAC", "PCM_S8", 0.999),
+        ("FLAC", "PCM_16", 0.99999),
+        ("FLAC", "PCM_24", 0.99999),
+        ("OGG", "VORBIS", 0.98),
+        ("OGG", "OPUS", 0.9),
+        ("MP3", "MPEG_LAYER_III", 0.98),
+    ],
+)
+def test_every_supported_encoding_comes_back_as_it_was(container, subtype, least_correlation):
+    decoded = decode_audio(file_bytes(SPEECH, 24_000, container, subtype))
+    assert decoded.sample_rate_hz == 24_000
+    assert decoded.samples.dtype == np.float32
+    assert decoded.samples.flags.c_contiguous
+    assert decoded.duration_s == pytest.approx(2.0, abs=0.001)
+    assert correlation(decoded.samples, SPEECH) > least_correlation
+
+
+@pytest.mark.parametrize("sample_rate_hz", [8_000, 11_025, 22_050, 44_100, 48_000, 96_000, 192_000])
+def test_any_rate_becomes_24_khz_without_a_change_of_length_or_level(sample_rate_hz):
+    there = resample(Waveform(SPEECH, 24_000), sample_rate_hz)
+    back = decode_audio(wav_bytes(there.samples, sample_rate_hz, "FLOAT"))
+    assert back.duration_s == pytest.approx(2.0, abs=0.001)
+    assert correlation(back.samples, SPEECH) > (0.95 if sample_rate_hz < 16_000 else 0.995)
+
+
+def test_stereo_becomes_the_mean_of_its_channels():
+    left, right = speech_like(1.0, seed=1), speech_like(1.0, seed=2)
+    decoded = decode_audio(wav_bytes(np.stack([left, right], axis=1), subtype="FLOAT"))
+    np.testing.assert_allclose(decoded.samples, (left + right) / 2, atol=1e-6)
+
+
+def test_audio_beyond_full_scale_is_scaled_to_fit_not_clipped():
+    decoded = decode_audio(wav_bytes(SPEECH * 30_000, subtype="FLOAT"))
+    assert np.abs(decoded.samples).max() == 1.0
+    assert correlation(decoded.samples, SPEECH) > 0.99999
+
+
+def test_flac_of_unknown_length_is_read_to_its_end():
+    streamed = with_total_samples(file_bytes(SPEECH, 24_000, "FLAC"), 0)
+    np.testing.assert_allclose(decode_audio(streamed).samples, SPEECH, atol=1e-4)
+
+
+def test_wav_written_to_a_pipe_is_read_to_its_end():
+    piped = bytearray(wav_bytes(SPEECH))
+    piped[4:8] = piped[40:44] = b"\xff\xff\xff\xff"
+    np.testing.assert_allclose(decode_audio(bytes(piped)).samples, SPEECH, atol=1e-4)
+
+
+def test_id3_tags_before_mp3_and_flac_are_skipped():
+    tag = b"ID3\x04\x00\x00\x00\x00\x02\x00" + bytes(256)
+    for container in ("MP3", "FLAC"):
+        tagged = tag + tag + file_bytes(SPEECH, 24_000, container)
+        assert decode_audio(tagged).duration_s == pytest.approx(2.0, abs=0.001)
+
+
+def test_long_mp3_is_decoded_without_seams():
+    speech = speech_like(20.0)
+    assert correlation(decode_audio(file_bytes(speech, 24_000, "MP3")).samples, speech) > 0.98
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"\0\0\0 ftypM4A \0\0\0\0" + bytes(64), "M4A"),
+        (b"\x1a\x45\xdf\xa3" + bytes(64), "WebM"),
+        (b"\xff\xf1\x50\x80" + bytes(64), "AAC"),
+        (b"\xff\xfd\x50\x80" + bytes(64), "MP2"),
+        (b"#!AMR\n" + bytes(64), "AMR"),
+        (file_bytes(SPEECH, 24_000, "AIFF"), "AIFF"),
+        (file_bytes(SPEECH, 24_000, "CAF"), "CAF"),
+        (file_bytes(SPEECH, 24_000, "AU"), "AU"),
+        (file_bytes(SPEECH, 24_000, "W64"), "Wave64"),
+        (file_bytes(SPEECH, 24_000, "VOC"), "not audio"),
+        (file_bytes(SPEECH, 24_000, "NIST"), "not audio"),
+        (file_bytes(SPEECH, 24_000, "MAT5"), "not audio"),
+        (file_bytes(SPEECH, 24_000, "PAF"), "not audio"),
+        (b"ID3\x04\x00\x00\x00\x00\x00\x04" + bytes(4) + file_bytes(SPEECH, 24_000, "PAF"), "not audio"),
+        (b"ID3\x04\x00\x00\x00\x00\x00\x00" * 100_000, "not audio"),
+        (wav_bytes(SPEECH, 8_000, "GSM610"), "encoding"),
+        (wav_bytes(SPEECH, 8_000, "IMA_ADPCM"), "encoding"),
+        ((SPEECH * 32767).astype("<i2").tobytes(), "not audio"),
+        (b"<html><body>404</body></html>", "not audio"),
+        (b"", "not audio"),
+    ],
+)
+def test_other_formats_are_named_and_refused_with_what_to_send_instead(data, says):
+    with pytest.raises(ReferenceInvalid, match="send WAV, FLAC, OGG, Opus or MP3") as refusal:
+        decode_audio(data, "preview_audio")
+    assert refusal.value.message.startswith("preview_audio ")
+    assert says in refusal.value.message
+
+
+@pytest.mark.parametrize("container", ["WAV", "FLAC", "OGG", "MP3"])
+def test_a_file_torn_off_in_its_header_is_refused_as_damaged(container):
+    with pytest.raises(ReferenceInvalid, match="damaged or incomplete"):
+        decode_audio(file_bytes(SPEECH, 24_000, container)[:30])
+
+
+def test_a_torn_flac_is_refused_as_damaged():
+    with pytest.raises(ReferenceInvalid, match="damaged or incomplete"):
+        decode_audio(file_bytes(SPEECH, 24_000, "FLAC")[:20_000])
+
+
+def test_a_refusal_shows_nothing_of_the_inside():
+    with pytest.raises(ReferenceInvalid) as refusal:
+        decode_audio(b"fLaC" + bytes(100))
+    assert "0x" not in refusal.value.message
+    assert "BytesIO" not in refusal.value.message
+    assert "/" not in refusal.value.message
+
+
+@pytest.mark.parametrize(
+    ("samples", "sample_rate_hz", "says"),
+    [
+        (np.zeros((4_000, 3)), 24_000, "3 channels"),
+        (np.zeros((10, 1_024)), 24_000, "1024 channels"),
+        (np.zeros(8_000), 7_999, "7999 Hz"),
+        (np.zeros(8_000), 2**31 - 1, "2147483647 Hz"),
+        (np.zeros(0), 24_000, "no audio"),
+        (np.zeros(8_000 * 120 + 1), 8_000, "longer than 120 s"),
+        (np.array([0.0, np.nan]), 24_000, "not finite"),
+        (np.full(5_000, np.nan), 24_000, "not finite"),
+        (np.array([0.0, -np.inf]), 24_000, "not finite"),
+        (np.full((100, 2), 3.4e38, dtype=np.float32), 24_000, "not finite"),
+    ],
+)
+def test_limits_are_named(samples, sample_rate_hz, says):
+    with pytest.raises(ReferenceInvalid, match=says):
+        decode_audio(wav_bytes(samples, sample_rate_hz, "FLOAT"))
+
+
+def test_exactly_120_s_is_accepted():
+    assert decode_audio(wav_bytes(silence(120, 8_000), 8_000, "PCM_U8")).duration_s == 120.0
+
+
+# Decodes standard input in a process that may grow by 512 MiB, and prints the refusal.
+_DECODE_IN_512_MIB = """
+import resource, sys
+from audio.decode import decode_audio
+from errors import ReferenceInvalid
+data = sys.stdin.buffer.read()
+pages = int(open("/proc/self/statm").read().split()[0])
+limit = pages * resource.getpagesize() + 512 * 2**20
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+try:
+    print(f"{decode_audio(data).duration_s:.0f} s")
+except ReferenceInvalid as refusal:
+    print(refusal.message)
+"""
+
+
+def decode_with_little_memory(data: bytes) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", _DECODE_IN_512_MIB],
+        input=data,
+        capture_output=True,
+        cwd=PROJECT,
+        env={"OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(PROJECT)},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout.decode().strip()
+
+
+@pytest.fixture(scope="module")
+def flac_bomb() -> bytes:
+    """0.8 GB of float32 in 400 kB: 9 minutes of stereo silence at 192 kHz."""
+    buffer = io.BytesIO()
+    block = np.zeros((2**20, 2), dtype=np.int16)
+    with soundfile.SoundFile(buffer, "w", 192_000, 2, "PCM_16", format="FLAC") as file:
+        for _ in range(100):
+            file.write(block)
+    assert len(buffer.getvalue()) < 500_000
+    return buffer.getvalue()
+
+
+def test_an_honest_flac_bomb_is_refused_by_its_header(flac_bomb):
+    assert "longer than 120 s" in decode_with_little_memory(flac_bomb)
+
+
+def test_a_flac_bomb_of_unknown_length_is_refused_within_bounded_memory(flac_bomb):
+    assert "longer than 120 s" in decode_with_little_memory(with_total_samples(flac_bomb, 0))
+
+
+def test_a_flac_bomb_that_claims_to_be_short_is_read_no_further_than_it_claims(flac_bomb):
+    assert decode_with_little_memory(with_total_samples(flac_bomb, 192_000 * 5)) == "5 s"
+
+
+def test_an_ogg_bomb_is_refused_by_its_header():
+    bomb = file_bytes(np.zeros(8_000 * 60 * 20, dtype=np.float32), 8_000, "OGG", "VORBIS")
+    assert len(bomb) < 500_000  # for 38 MB of float32; it grows with the hours, memory must not
+    assert "longer than 120 s" in decode_with_little_memory(bomb)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    container=st.sampled_from(["WAV", "FLAC", "OGG", "MP3"]),
+    flips=st.lists(
+        st.tuples(st.floats(0, 1, exclude_max=True), st.integers(1, 255)), min_size=1, max_size=20
+    ),
+)
+def test_damaged_files_are_decoded_or_refused_but_never_surprise(container, flips):
+    data = bytearray(DAMAGEABLE[container])
+    for place, mask in flips:
+        data[int(place * len(data))] ^= mask
+    try:
+        decoded = decode_audio(bytes(data))
+    except ReferenceInvalid:
+        return
+    assert np.isfinite(decoded.samples).all()
+    assert decoded.duration_s <= 120.0
+
+
+DAMAGEABLE = {name: file_bytes(speech_like(0.3), 8_000, name) for name in ("WAV", "FLAC", "OGG", "MP3")}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "aGVsbG8=",
+        "data:audio/wav;base64,aGVsbG8=",
+        "DATA:audio/webm;codecs=opus;BASE64,aGVsbG8=",
+        "data:;base64,aGVsbG8=",
+        "aGVs\r\nbG8=\n",
+        " aGVs bG8= ",
+    ],
+)
+def test_base64_is_decoded_with_or_without_prefix_and_line_breaks(text):
+    assert decode_base64(text, "reference_audio") == b"hello"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "   ",
+        "data:audio/wav;base64,",
+        "data:audio/wav,aGVsbG8=",
+        "data:" + "x" * 300 + ";base64,aGVsbG8=",
+        "aGVsbG8",
+        "aGVsbG8==",
+        "aGVsbG8=aGVsbG8=",
+        "aGVs*bG8=",
+        "-_-_",
+        "héllo",
+        "\ud800",
+        "https://example.com/voice.wav",
+    ],
+)
+def test_what_is_not_base64_is_refused_by_the_name_of_its_field(text):
+    with pytest.raises(ReferenceInvalid, match=r"^sample_audio ") as refusal:
+        decode_base64(text, "sample_audio")
+    assert "base64" in refusal.value.message
+
+
+def test_base64_may_hold_25_mib_and_no_byte_more():
+    largest = bytes(MAX_ENCODED_BYTES)
+    wrapped = base64.encodebytes(largest).decode()
+    assert len(decode_base64(wrapped, "reference_audio")) == MAX_ENCODED_BYTES
+    with pytest.raises(ReferenceInvalid, match="25 MiB"):
+        decode_base64(base64.b64encode(largest + b"!").decode(), "reference_audio")
+
+
+def test_text_far_too_long_is_refused_before_it_is_decoded():
+    with pytest.raises(ReferenceInvalid, match="25 MiB"):
+        decode_base64("*" * (2 * MAX_ENCODED_BYTES), "reference_audio")  # not base64, and not looked at
+
+
+def test_bytes_beyond_25_mib_are_refused():
+    with pytest.raises(ReferenceInvalid, match="25 MiB"):
+        decode_audio(bytes(MAX_ENCODED_BYTES + 1))
