@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import gzip
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform
+from voice_store import VoiceStore
+
+
+def make_waveform(seed: int, duration_s: float = 0.25) -> Waveform:
+    """Noise, so that it does not compress and no two seeds are alike."""
+    samples = np.random.default_rng(seed).uniform(-0.5, 0.5, round(duration_s * MODEL_SAMPLE_RATE_HZ))
+    return Waveform(samples.astype(np.float32), MODEL_SAMPLE_RATE_HZ)
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder and what it holds."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def write_plain_file(root: Path, voice_id: str, content: object, protocol: int = 4) -> None:
+    """A voice's file as a program with nothing but ``gzip`` and ``pickle`` writes it."""
+    folder = root / "embeddings"
+    folder.mkdir(parents=True, exist_ok=True)
+    with gzip.open(folder / f"{voice_id}.pkl.gz", "wb") as file:
+        pickle.dump(content, file, protocol)
+
+
+def write_json(path: Path, content: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+
+
+def read_json(path: Path) -> dict:
+    return json.loads(path.read_text())
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "voice_embeddings"
+
+
+@pytest.fixture
+def store(root: Path) -> VoiceStore:
+    return VoiceStore(root)

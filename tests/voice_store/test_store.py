@@ -1,0 +1,364 @@
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from audio.waveform import Waveform
+from errors import InvalidRequest, ReferenceInvalid, StoreUnavailable, VoiceExists, VoiceNotFound
+from tests.voice_store.conftest import make_waveform, read_json, snapshot, write_json, write_plain_file
+from voice_store import VoiceStore
+from voice_store.codec import encode_voice
+
+
+def names(store: VoiceStore) -> set[str]:
+    return {voice["speaker_name"] for voice in store.list()}
+
+
+def test_a_kept_voice_is_found_by_name_and_by_id_by_another_worker(store, root):
+    waveform = make_waveform(1)
+    result = store.put(
+        waveform, "Amy", description="calm", gender="female", language="en", original_file="a.wav"
+    )
+    assert result.created
+    for voice in (
+        result.voice,
+        VoiceStore(root).get(name="Amy"),
+        VoiceStore(root).get(voice_id=result.voice.voice_id),
+    ):
+        assert (voice.name, voice.digest) == ("Amy", waveform.digest())
+        assert np.array_equal(voice.waveform.samples, waveform.samples)
+        assert re.fullmatch("[0-9a-f]{8}", voice.voice_id)
+        assert waveform.digest().startswith(voice.voice_id)
+        assert dict(voice.metadata) == {
+            "voice_id": voice.voice_id,
+            "speaker_name": "Amy",
+            "gender": "female",
+            "original_file": "a.wav",
+            "embedding_file": f"embeddings/{voice.voice_id}.pkl.gz",
+            "duration": 0.25,
+            "sample_rate": 24_000,
+            "created_at": result.voice.metadata["created_at"],
+            "type": "chattts_embedding",
+            "description": "calm",
+            "language": "en",
+        }
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", result.voice.metadata["created_at"])
+
+
+def test_the_files_are_those_of_the_published_format(store, root):
+    voice_id = store.put(make_waveform(1), "小明", gender="male").voice.voice_id
+    assert snapshot(root).keys() == {
+        f"embeddings/{voice_id}.pkl.gz",
+        f"metadata/{voice_id}.json",
+        "voice_catalog.json",
+        "name_mapping.json",
+        "stats.json",
+    }
+    metadata = read_json(root / "metadata" / f"{voice_id}.json")
+    assert metadata.keys() == {
+        "voice_id",
+        "speaker_name",
+        "gender",
+        "original_file",
+        "embedding_file",
+        "duration",
+        "sample_rate",
+        "created_at",
+        "type",
+    }
+    assert read_json(root / "voice_catalog.json") == {voice_id: metadata}
+    assert read_json(root / "name_mapping.json") == {"小明": voice_id}
+    stats = read_json(root / "stats.json")
+    assert (stats["total_voices"], stats["gender_distribution"]) == (1, {"male": 1})
+    assert stats.keys() >= {"last_updated", "generation_time"}
+
+
+@pytest.mark.parametrize("name", ["AMY ŁUKASZ", "amy łukasz", "Ａｍｙ Łukasz", " Amy Łukasz "])
+def test_a_name_is_found_in_another_case_or_form(store, name):
+    voice = store.put(make_waveform(1), "Amy Łukasz").voice
+    assert store.get(name=name).voice_id == voice.voice_id
+
+
+def test_a_composed_and_a_decomposed_name_are_one(store):
+    voice = store.put(make_waveform(1), "Zoe\u0308").voice
+    assert store.get(name="Zo\u00eb").voice_id == store.get(name="ZOE\u0308").voice_id == voice.voice_id
+
+
+@pytest.mark.parametrize("name", ["小明", "👩‍👩‍👧", "شهرزاد", "न्युटन", "שָׁלוֹם"])
+def test_a_name_of_any_script_finds_its_voice_again(store, name):
+    voice = store.put(make_waveform(1), name).voice
+    assert store.get(name=name).voice_id == voice.voice_id
+    assert voice.name in names(store)
+
+
+@pytest.mark.parametrize("part", ["Am", "my", "A", "", "Amy L", "y"])
+def test_a_part_of_a_name_finds_nothing(store, part):
+    store.put(make_waveform(1), "Amy")
+    with pytest.raises(VoiceNotFound):
+        store.get(name=part)
+
+
+def test_unknown_name_is_told_with_the_nearest(store):
+    for seed, name in enumerate(["Benjamin", "Amy", "Zacharias"]):
+        store.put(make_waveform(seed), name)
+    with pytest.raises(VoiceNotFound, match='no voice is named "Benjamim"; the nearest names are "Benjamin"'):
+        store.get(name="Benjamim")
+    with pytest.raises(VoiceNotFound, match="list_voices shows all names"):
+        store.get(name="qqqq")
+
+
+def test_unknown_name_in_an_empty_store_says_how_to_make_a_voice(store):
+    with pytest.raises(VoiceNotFound, match="make one with clone_voice"):
+        store.get(name="Amy")
+
+
+def test_hostile_name_is_shown_harmlessly(store):
+    with pytest.raises(VoiceNotFound) as caught:
+        store.get(name="\x1b[2J\ud800" + "x" * 1_000_000)
+    assert len(caught.value.message.encode()) < 300
+    assert "\x1b" not in caught.value.message
+
+
+def test_unknown_id_is_told(store):
+    store.put(make_waveform(1), "Amy")
+    with pytest.raises(VoiceNotFound, match="no voice has the id 00000000; list_voices shows"):
+        store.get(voice_id="00000000")
+    with pytest.raises(VoiceNotFound):
+        store.metadata(voice_id="00000000")
+
+
+@pytest.mark.parametrize(
+    "voice_id",
+    [
+        "../../secret",
+        "..",
+        "",
+        ".hidden",
+        "a/b",
+        "a\\b",
+        "/etc/passwd",
+        "a\0b",
+        "a" * 101,
+        "a b",
+        "a\n",
+        "~root",
+    ],
+)
+@pytest.mark.parametrize("method", ["get", "metadata", "delete"])
+def test_an_id_that_is_none_never_becomes_a_path(store, root, voice_id, method):
+    write_plain_file(root.parent, "../secret", make_waveform(1).samples)
+    store.put(make_waveform(1), "Amy")
+    with pytest.raises(InvalidRequest, match="voice_id"):
+        getattr(store, method)(voice_id=voice_id)
+    assert (root.parent / "secret.pkl.gz").exists()
+
+
+def test_same_audio_and_name_again_is_the_same_voice(store, root):
+    first = store.put(make_waveform(1), "Amy", gender="female")
+    files = snapshot(root)
+    second = store.put(make_waveform(1), "aMY", gender="male")
+    assert (second.created, second.voice.voice_id) == (False, first.voice.voice_id)
+    assert snapshot(root) == files
+
+
+def test_other_audio_under_a_taken_name_is_refused(store, root):
+    store.put(make_waveform(1), "Amy")
+    files = snapshot(root)
+    for name in ("Amy", "AMY"):
+        with pytest.raises(VoiceExists, match=r"voice_name: .* set overwrite to replace it"):
+            store.put(make_waveform(2), name)
+    assert snapshot(root) == files
+
+
+def test_overwriting_replaces_the_voice_of_that_name(store, root):
+    old = store.put(make_waveform(1), "Amy").voice
+    new = store.put(make_waveform(2), "Amy", gender="female", overwrite=True)
+    assert new.created
+    assert store.get(name="Amy").digest == make_waveform(2).digest()
+    assert names(store) == {"Amy"}
+    with pytest.raises(VoiceNotFound):
+        store.get(voice_id=old.voice_id)
+    assert not any(old.voice_id in file for file in snapshot(root))
+    assert read_json(root / "name_mapping.json") == {"Amy": new.voice.voice_id}
+
+
+def test_overwriting_with_the_same_audio_updates_what_is_given(store):
+    store.put(make_waveform(1), "Amy", description="calm", gender="female")
+    result = store.put(make_waveform(1), "Amy", description="lively", overwrite=True)
+    assert not result.created
+    assert result.voice.metadata["description"] == "lively"
+    assert store.metadata(name="Amy")["gender"] == "female"
+
+
+def test_a_replaced_voice_that_cannot_be_removed_has_lost_its_name(store, monkeypatch):
+    store.put(make_waveform(1), "Amy")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", _refuse)
+        store.put(make_waveform(2), "Amy", overwrite=True)
+    assert store.get(name="Amy").digest == make_waveform(2).digest()
+    assert len(store.list()) == 2
+
+
+def _refuse(*_: object, **__: object) -> None:
+    raise PermissionError(1, "not permitted")
+
+
+def test_same_audio_under_other_names_is_a_voice_each(store):
+    voices = [store.put(make_waveform(1), name).voice for name in ("Amy", "Ben", "Cy")]
+    assert len({voice.voice_id for voice in voices}) == 3
+    for voice in voices:
+        assert store.get(name=voice.name).voice_id == voice.voice_id
+        assert store.put(make_waveform(1), voice.name).voice.voice_id == voice.voice_id
+
+
+def test_an_id_taken_by_another_voice_is_left_to_it(store, root):
+    taken = make_waveform(1).digest()[:8]
+    write_plain_file(root, taken, {"audio": make_waveform(2).samples, "voice_name": "Zed"})
+    voice = store.put(make_waveform(1), "Amy").voice
+    assert voice.voice_id != taken
+    assert store.get(name="Zed").digest == make_waveform(2).digest()
+    assert store.get(name="Amy").digest == make_waveform(1).digest()
+
+
+def test_an_id_taken_by_a_damaged_file_is_left_to_it(store, root):
+    taken = root / "embeddings" / f"{make_waveform(1).digest()[:8]}.pkl.gz"
+    taken.parent.mkdir(parents=True)
+    taken.write_bytes(b"damaged")
+    voice = store.put(make_waveform(1), "Amy").voice
+    assert store.get(voice_id=voice.voice_id).digest == make_waveform(1).digest()
+    assert taken.read_bytes() == b"damaged"
+
+
+def test_a_voice_that_another_worker_committed_meanwhile_is_that_voice(store, root, monkeypatch):
+    waveform = make_waveform(1)
+    library = store._read_library()
+    VoiceStore(root).put(waveform, "Amy", gender="female")
+    monkeypatch.setattr(store, "_prepare_to_write", lambda: library)  # as it was before the other's commit
+    result = store.put(waveform, "Amy")
+    assert not result.created
+    assert result.voice.metadata["gender"] == "female"
+    assert len(store.list()) == 1
+
+
+def test_two_voices_of_one_name_stay_reachable_and_the_newest_has_it(store, root):
+    for voice_id, seed, created_at in (
+        ("aaaaaaaa", 1, "2024-01-02T00:00:00"),
+        ("bbbbbbbb", 2, "2024-01-01T00:00:00"),
+    ):
+        (root / "embeddings").mkdir(parents=True, exist_ok=True)
+        (root / "embeddings" / f"{voice_id}.pkl.gz").write_bytes(
+            encode_voice(make_waveform(seed), "Amy", created_at)
+        )
+    assert store.get(name="Amy").voice_id == "aaaaaaaa"
+    assert store.get(voice_id="bbbbbbbb").digest == make_waveform(2).digest()
+
+
+def test_exact_name_goes_before_a_folded_one(store, root):
+    for voice_id, name in (("aaaaaaaa", "amy"), ("bbbbbbbb", "Amy"), ("cccccccc", "AMY")):
+        write_plain_file(root, voice_id, {"audio": make_waveform(1).samples, "voice_name": name})
+    assert [store.get(name=name).voice_id for name in ("amy", "Amy", "AMY")] == [
+        "aaaaaaaa",
+        "bbbbbbbb",
+        "cccccccc",
+    ]
+
+
+def test_deleting_leaves_nothing_and_the_others(store, root):
+    store.put(make_waveform(1), "Amy", gender="female")
+    files = snapshot(root)
+    voice = store.put(make_waveform(2), "Ben", gender="male").voice
+    assert store.delete(name="BEN") == voice.voice_id
+    now = snapshot(root)
+    assert now.keys() == files.keys()
+    assert all(now[file] == files[file] for file in files if file != "stats.json")
+    assert store.stats()["gender_distribution"] == {"female": 1}
+    for key in ({"name": "Ben"}, {"voice_id": voice.voice_id}):
+        with pytest.raises(VoiceNotFound):
+            store.delete(**key)
+
+
+def test_the_last_voice_can_be_deleted_and_put_again(store, root):
+    voice = store.put(make_waveform(1), "Amy").voice
+    store.delete(voice_id=voice.voice_id)
+    assert store.list() == []
+    assert read_json(root / "voice_catalog.json") == {}
+    assert store.put(make_waveform(1), "Amy").created
+
+
+def test_stats_count_voices(store):
+    assert store.stats() == {"total_voices": 0, "gender_distribution": {}, "average_duration": 0.0}
+    store.put(make_waveform(1, duration_s=1.0), "Amy", gender="female")
+    store.put(make_waveform(2, duration_s=2.0), "Ben")
+    assert store.stats() == {
+        "total_voices": 2,
+        "gender_distribution": {"female": 1, "unknown": 1},
+        "average_duration": 1.5,
+    }
+
+
+def test_reading_creates_nothing(store, root):
+    assert store.list() == []
+    with pytest.raises(VoiceNotFound):
+        store.get(voice_id="00000000")
+    assert not root.exists()
+
+
+def test_a_missing_volume_is_told_and_nothing_is_made_in_its_place(tmp_path):
+    store = VoiceStore(tmp_path / "volume" / "voice_embeddings")
+    for use in (
+        store.list,
+        store.stats,
+        lambda: store.get(name="Amy"),
+        lambda: store.put(make_waveform(1), "Amy"),
+    ):
+        with pytest.raises(StoreUnavailable, match="not mounted"):
+            use()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_in_place_of_the_store_is_told(root):
+    root.write_text("")
+    with pytest.raises(StoreUnavailable):
+        VoiceStore(root).list()
+
+
+def test_a_bad_name_is_refused_before_anything_is_written(store, root):
+    with pytest.raises(InvalidRequest, match="voice_name"):
+        store.put(make_waveform(1), "../Amy")
+    assert not root.exists()
+
+
+@pytest.mark.parametrize("samples", [[], [0.0, float("nan")], [float("inf")] * 10])
+def test_audio_that_is_none_is_refused(store, root, samples):
+    with pytest.raises(ReferenceInvalid):
+        store.put(Waveform(np.array(samples, dtype=np.float32), 24_000), "Amy")
+    assert not root.exists()
+
+
+def test_audio_too_long_to_be_read_back_is_refused(store):
+    with pytest.raises(ReferenceInvalid, match="cut it"):
+        store.put(Waveform(np.zeros(601 * 24_000, dtype=np.float32), 24_000), "Amy")
+
+
+def test_audio_of_another_rate_is_kept_at_24_khz(store):
+    store.put(Waveform(make_waveform(1).samples, 48_000), "Amy")
+    voice = store.get(name="Amy")
+    assert (voice.waveform.sample_rate_hz, voice.waveform.duration_s) == (24_000, 0.125)
+
+
+def test_metadata_is_json_safe(store):
+    store.put(make_waveform(1), "小明", description="\ud800 \x00 text")
+    json.dumps(dict(store.get(name="小明").metadata), allow_nan=False, ensure_ascii=False).encode()
+
+
+def test_further_name_of_another_program_finds_the_voice_and_is_not_taken_lightly(store, root):
+    voice = store.put(make_waveform(1), "Amy").voice
+    write_json(root / "name_mapping.json", {"Amy": voice.voice_id, "narrator": voice.voice_id})
+    assert store.get(name="Narrator").voice_id == voice.voice_id
+    with pytest.raises(VoiceExists):
+        store.put(make_waveform(2), "narrator")
+    store.put(make_waveform(2), "narrator", overwrite=True)
+    assert store.get(name="narrator").digest == make_waveform(2).digest()
+    assert store.get(name="Amy").digest == make_waveform(1).digest()

@@ -1,0 +1,55 @@
+"""The voices of a store at one moment: which there are, and which one a name means."""
+
+from __future__ import annotations
+
+import difflib
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from voice_store.names import MAX_VISIBLE_CHARACTERS, fold_name
+
+
+class Library:
+    """A snapshot.
+
+    voices: id -> metadata (see ``tidy_metadata``).
+    aliases: further names that other programs gave to voices -> id. A voice's own name goes before them.
+    """
+
+    def __init__(self, voices: Mapping[str, dict[str, Any]], aliases: Mapping[str, str]) -> None:
+        # Two voices may carry one name, after a race or from an old program: the newest has it, then the
+        # highest id, wherever this is asked. The others stay reachable by id.
+        self.voices = dict(sorted(voices.items(), key=lambda item: (item[1]["created_at"], item[0])))
+        self.own_names = {
+            _composed(voice["speaker_name"]): voice_id for voice_id, voice in self.voices.items()
+        }
+        known = {_composed(alias): voice_id for alias, voice_id in aliases.items() if voice_id in voices}
+        self._exact = known | self.own_names
+        self._folded = {
+            fold_name(name): voice_id for names in (known, self.own_names) for name, voice_id in names.items()
+        }
+
+    def find(self, name: str) -> str | None:
+        """The id of the voice of exactly that name, else of that name in another case or Unicode form."""
+        return self._exact.get(_composed(name)) or self._folded.get(fold_name(name))
+
+    def nearest_names(self, name: str) -> list[str]:
+        """Up to three names that look like it, the most alike first."""
+        spelled = {fold_name(own): own for own in self.own_names}
+        query = fold_name(name[:MAX_VISIBLE_CHARACTERS])
+        return [spelled[folded] for folded in difflib.get_close_matches(query, spelled, n=3)]
+
+    def stats(self) -> dict[str, Any]:
+        """total_voices, gender_distribution (gender -> count) and average_duration in seconds."""
+        durations_s = [voice["duration"] for voice in self.voices.values() if voice["duration"] is not None]
+        return {
+            "total_voices": len(self.voices),
+            "gender_distribution": dict(Counter(voice["gender"] for voice in self.voices.values())),
+            "average_duration": round(sum(durations_s) / len(durations_s), 2) if durations_s else 0.0,
+        }
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name).strip()
