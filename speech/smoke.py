@@ -1,0 +1,168 @@
+"""An untrained checkpoint in the published file layout, for tests, demos and benchmarks.
+
+    python -m speech.smoke DIR [--size tiny|full] [--seed 0]
+
+Weights are random and the audio is noise, but the length follows the text: the speech head
+is arranged so that a stop is all but certain once about 1.7 speech tokens have been spoken per
+text token, and ids outside the codebook all but impossible. The same size and seed give the
+same files.
+
+How the length is made to follow the text: a token's position embedding marks it as text or as
+speech in a residual channel of its own; one attention head of the first layer looks at all
+positions alike and copies the mean of that channel to a second one, whose sign is then that of
+(speech tokens - SPEECH_PER_TEXT_TOKEN * text tokens); the stop id's row of the head reads it.
+The final norm scales but keeps the sign. The marks are position embeddings because
+classifier-free guidance erases text embeddings and leaves positions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from tokenizers import AddedToken, Tokenizer
+from tokenizers.models import BPE
+from torch import nn
+
+from speech.architecture import FULL, TINY, build_s3gen, build_t3, build_voice_encoder
+from speech.checkpoint import CONFIG_FILE, CONFIG_FORMAT
+from speech.variants import CHATTERBOX
+
+SIZES = {"tiny": TINY, "full": FULL}
+
+SPEECH_PER_TEXT_TOKEN = 1.7  # 25 speech tokens a second over some 15 letters a second
+CODEBOOK = 6561  # ids below this are speech
+START_SPEECH, STOP_SPEECH = 6561, 6562
+TEXT_VOCABULARY = 704
+START_TEXT, STOP_TEXT = 255, 0
+
+MARK, BALANCE, CONSTANT = 0, 1, 2  # residual channels that only the arrangement above uses
+RESERVED = slice(0, 3)
+
+
+def write_smoke_checkpoint(folder: Path, size: str = "tiny", seed: int = 0) -> None:
+    """Write the files of ``ResembleAI/chatterbox`` and a ``config.json`` with their sizes.
+
+    folder: made if missing. size: "tiny" (a few MB) or "full" (3.2 GB).
+    """
+    sizes = SIZES[size]
+    folder.mkdir(parents=True, exist_ok=True)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        t3 = build_t3(sizes)
+        s3gen = build_s3gen(sizes)
+        voice_encoder = build_voice_encoder(sizes)
+        with torch.no_grad():
+            _make_length_follow_text(t3)
+            _make_audible(s3gen)
+            builtin_voice = _random_voice()
+        for name, module in (("ve", voice_encoder), ("t3_cfg", t3), ("s3gen", s3gen)):
+            weights = {key: value.contiguous() for key, value in module.state_dict().items()}
+            save_file(weights, folder / f"{name}.safetensors", metadata={"format": "pt"})
+        torch.save(builtin_voice, folder / CHATTERBOX.builtin_voice)
+    _letters_tokenizer().save(str(folder / "tokenizer.json"))
+    config = {"format": CONFIG_FORMAT, "untrained": True, "sizes": dataclasses.asdict(sizes)}
+    (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
+
+
+def _make_length_follow_text(t3: Any) -> None:
+    """See the module's docstring. Changes a freshly initialised T3 in place."""
+    width = t3.dim
+    for embedding in (t3.text_emb, t3.speech_emb, t3.text_pos_emb.emb, t3.speech_pos_emb.emb):
+        embedding.weight.normal_(0.0, 1.0)
+        embedding.weight[:, RESERVED] = 0.0
+    # Text embeddings are small beside their positions: erasing them must not change the norm much.
+    t3.text_emb.weight.mul_(0.3)
+    t3.speech_emb.weight.mul_(0.3)
+    mark = width**0.5 / 4
+    t3.text_pos_emb.emb.weight[:, MARK] = -mark * SPEECH_PER_TEXT_TOKEN
+    t3.speech_pos_emb.emb.weight[:, MARK] = mark
+    for position in (t3.text_pos_emb.emb, t3.speech_pos_emb.emb):
+        position.weight[:, CONSTANT] = width**0.5 / 4
+
+    conditioning = t3.cond_enc
+    conditioning.spkr_enc.weight[RESERVED] = 0.0
+    conditioning.spkr_enc.bias[RESERVED] = 0.0
+    conditioning.emotion_adv_fc.weight[RESERVED] = 0.0
+    conditioning.perceiver.pre_attention_query[..., RESERVED] = 0.0
+    conditioning.perceiver.attn.proj_out.weight[RESERVED] = 0.0
+    conditioning.perceiver.attn.proj_out.bias[RESERVED] = 0.0
+
+    head_width = t3.cfg.head_dim
+    for layer in t3.tfmr.layers:
+        for linear in (layer.self_attn.o_proj, layer.mlp.down_proj):
+            linear.weight[RESERVED] = 0.0
+            linear.weight.mul_(0.5)
+    counting = t3.tfmr.layers[0].self_attn
+    counting.q_proj.weight[:head_width] = 0.0  # all scores equal: the head takes the plain mean
+    counting.v_proj.weight[0] = 0.0
+    counting.v_proj.weight[0, MARK] = 1.0
+    counting.o_proj.weight[:, 0] = 0.0
+    counting.o_proj.weight[BALANCE, 0] = width**0.5
+
+    head = t3.speech_head.weight
+    nn.init.normal_(head, 0.0, 0.6 / width**0.5)
+    head[:, RESERVED] = 0.0
+    head[STOP_SPEECH] = 0.0
+    head[STOP_SPEECH, BALANCE] = 400.0
+    head[CODEBOOK:STOP_SPEECH, CONSTANT] = -100.0
+    head[STOP_SPEECH + 1 :, CONSTANT] = -100.0
+
+
+def _make_audible(s3gen: Any) -> None:
+    """Keep untrained audio at the level of speech: neither near silence nor full scale."""
+    magnitudes = slice(0, s3gen.mel2wav.istft_params["n_fft"] // 2 + 1)  # the rest are phases
+    s3gen.mel2wav.conv_post.bias[magnitudes] = 0.7  # as a logarithm
+
+
+def _random_voice() -> dict[str, Any]:
+    """The content of ``conds.pt``: upstream's ``Conditionals.save``, for a 10 s prompt."""
+    speaker = torch.rand(1, 256)
+    prompt_frames = 500
+    return {
+        "t3": {
+            "speaker_emb": speaker / speaker.norm(dim=1, keepdim=True),
+            "clap_emb": None,
+            "cond_prompt_speech_tokens": torch.randint(0, CODEBOOK, (1, 150)),
+            "cond_prompt_speech_emb": None,
+            "emotion_adv": 0.5 * torch.ones(1, 1, 1),
+        },
+        "gen": {
+            "prompt_token": torch.randint(0, CODEBOOK, (1, prompt_frames // 2)),
+            "prompt_token_len": torch.tensor([prompt_frames // 2]),
+            "prompt_feat": torch.randn(1, prompt_frames, 80) - 5.0,
+            "prompt_feat_len": None,
+            "embedding": torch.randn(1, 192),
+        },
+    }
+
+
+def _letters_tokenizer() -> Tokenizer:
+    """One id a letter, with upstream's special tokens at upstream's ids (start 255, stop 0)."""
+    special = {"[STOP]": STOP_TEXT, "[UNK]": 1, "[SPACE]": 2, "[START]": START_TEXT}
+    letters = [chr(code) for code in (*range(0x21, 0x7F), *range(0xA1, 0x180))]
+    free_ids = (index for index in range(3, TEXT_VOCABULARY) if index != START_TEXT)
+    vocabulary = special | dict(zip(letters, free_ids, strict=False))
+    tokenizer = Tokenizer(BPE(vocab=vocabulary, merges=[], unk_token="[UNK]"))  # noqa: S106
+    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special])
+    return tokenizer
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m speech.smoke", description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--size", choices=tuple(SIZES), default="tiny")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args(arguments)
+    write_smoke_checkpoint(options.folder, options.size, options.seed)
+    print(f"wrote an untrained {options.size} checkpoint to {options.folder}: its audio is noise")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,29 @@
+"""Speech tokens to samples: S3Gen's flow and vocoder."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from speech.conditionals import Conditionals
+
+CODEBOOK_SIZE = 6561  # ids from here on are T3's own marks, not speech
+SPEECH_TOKENS_PER_S = 25
+
+
+@torch.inference_mode()
+def synthesize(s3gen: Any, tokens: Tensor, conditionals: Conditionals) -> NDArray[np.float32]:
+    """Samples at 24 kHz, float32 [960 a token], drawn from torch's global generators.
+
+    tokens: int64 [T], T at least 1. Ids outside the codebook are dropped, as upstream's
+    ``ChatterboxTTS.generate`` does.
+    """
+    waveform, _ = s3gen.inference(
+        speech_tokens=tokens[tokens < CODEBOOK_SIZE], ref_dict=conditionals.for_decoder()
+    )
+    samples: NDArray[np.float32] = waveform.squeeze(0).cpu().numpy()
+    return samples

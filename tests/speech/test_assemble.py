@@ -1,0 +1,89 @@
+"""Joining chunks: pauses where they belong, no clicks, clean tails, and nothing of the speech lost."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from speech.assemble import KEPT_TAIL_S, Spoken, cut_trailing_noise, fade_in, fade_out, join
+from tests.recordings import speech_like
+
+RATE = 24_000
+
+
+def seconds(duration_s: float, level: float = 0.0, seed: int = 0) -> np.ndarray:
+    """Noise at an RMS level; 0 is digital silence."""
+    return np.random.default_rng(seed).normal(0, level, round(duration_s * RATE)).astype(np.float32)
+
+
+def speech(duration_s: float = 2.0) -> np.ndarray:
+    return seconds(duration_s, 0.1)
+
+
+def test_one_chunk_comes_back_as_it_is():
+    samples = speech()
+    joined, spans = join([Spoken(samples, 0.5)], RATE)
+    assert np.array_equal(joined, samples)
+    assert spans == [(0.0, 2.0)]
+
+
+def test_chunks_lie_where_the_spans_say_with_the_pauses_between():
+    chunks = [Spoken(speech(1.0), 0.25), Spoken(speech(0.5), 0.6), Spoken(speech(2.0), 9.0)]
+    joined, spans = join(chunks, RATE)
+    assert spans == [(0.0, 1.0), (1.25, 1.75), (2.35, 4.35)]
+    assert len(joined) == round(4.35 * RATE)
+    assert not joined[RATE : round(1.25 * RATE)].any()
+
+
+def test_ends_at_a_pause_fall_to_zero_within_20_ms():
+    joined, _ = join([Spoken(np.ones(RATE, np.float32), 0.1), Spoken(np.ones(RATE, np.float32), 0.0)], RATE)
+    assert abs(joined[RATE - 1]) < 1e-3
+    assert joined[RATE - 481] == 1.0
+    assert abs(joined[round(1.1 * RATE)]) < 1e-3
+    assert joined[-1] == 1.0, "the end of all is not faded"
+
+
+@pytest.mark.parametrize("fade", [fade_in, fade_out])
+def test_fading_copies_and_survives_anything_short(fade):
+    for count in (0, 1, 5, 479, 480):
+        samples = np.ones(count, np.float32)
+        assert len(fade(samples, RATE)) == count
+        assert samples.all()
+
+
+def test_silence_after_the_last_word_is_cut_to_a_tail():
+    cut = cut_trailing_noise(np.concatenate([speech(2.0), seconds(1.5, 1e-5)]), RATE)
+    assert len(cut) / RATE == pytest.approx(2.0 + KEPT_TAIL_S, abs=0.03)
+    assert np.array_equal(cut[: 2 * RATE], speech(2.0))
+
+
+def test_a_faint_stray_sound_after_a_gap_is_cut():
+    tail = np.concatenate([seconds(0.6), seconds(0.15, 0.01), seconds(0.3)])
+    cut = cut_trailing_noise(np.concatenate([speech(2.0), tail]), RATE)
+    assert len(cut) / RATE == pytest.approx(2.0 + KEPT_TAIL_S, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        np.concatenate([seconds(0.6), seconds(0.25, 0.08)]),  # a last word after a pause
+        np.concatenate([seconds(0.2), seconds(0.15, 0.01)]),  # a faint syllable close by
+        np.concatenate([seconds(0.6), seconds(0.8, 0.01)]),  # a long whisper
+    ],
+    ids=["last word", "faint syllable", "whisper"],
+)
+def test_speech_is_never_cut(ending):
+    samples = np.concatenate([speech(2.0), ending])
+    assert np.array_equal(cut_trailing_noise(samples, RATE), samples)
+
+
+def test_recordings_that_end_in_speech_are_untouched():
+    for samples in (speech(), speech(0.01), seconds(1.0), np.zeros(0, np.float32)):
+        assert cut_trailing_noise(samples, RATE) is samples
+
+
+def test_a_spoken_phrase_keeps_all_its_syllables():
+    samples = np.concatenate([speech_like(3.0, RATE, seed=3), np.zeros(RATE, np.float32)])
+    cut = cut_trailing_noise(samples, RATE)
+    kept_power, power = np.square(cut).sum(), np.square(samples).sum()
+    assert kept_power > 0.999 * power

@@ -1,0 +1,123 @@
+"""Where weights come from, in order, without asking a hub that is not needed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import httpx
+import huggingface_hub
+import pytest
+from huggingface_hub import constants
+
+from errors import ModelUnavailable
+from speech import locate
+from speech.locate import find_checkpoint
+from speech.variants import CHATTERBOX
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+OTHER_COMMIT = "89abcdef0123456789abcdef0123456789abcdef"
+
+
+def weights_in(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    for name in CHATTERBOX.weights:
+        (folder / name).touch()
+    return folder
+
+
+def hub_cache(root: Path, commit: str = COMMIT) -> Path:
+    """The layout of ``~/.cache/huggingface/hub`` with one snapshot, tagged main."""
+    repository = root / "models--ResembleAI--chatterbox"
+    weights_in(repository / "snapshots" / commit)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit)
+    return root
+
+
+@pytest.fixture(autouse=True)
+def no_user_cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "user-cache"))
+
+
+@pytest.fixture(autouse=True)
+def downloads(monkeypatch) -> list[str]:
+    """The hub is down; what was asked of it."""
+    asked: list[str] = []
+
+    def refuse(repository: str, **_: object) -> str:
+        asked.append(repository)
+        raise httpx.ConnectError("no route to host secret.internal")
+
+    monkeypatch.setattr(locate, "snapshot_download", refuse)
+    return asked
+
+
+def test_the_named_folder_wins(tmp_path, downloads):
+    folder = weights_in(tmp_path / "mine")
+    found = find_checkpoint(CHATTERBOX, checkpoint_dir=folder, hub_caches=(hub_cache(tmp_path / "hub"),))
+    assert (found.folder, found.revision, found.chosen_by_name) == (folder, None, True)
+    assert not downloads
+
+
+def test_a_named_hub_snapshot_keeps_its_commit(tmp_path):
+    snapshot = hub_cache(tmp_path / "hub") / "models--ResembleAI--chatterbox" / "snapshots" / COMMIT
+    assert find_checkpoint(CHATTERBOX, checkpoint_dir=snapshot).revision == COMMIT
+
+
+def test_a_named_folder_without_weights_is_an_error_that_lists_them(tmp_path):
+    hub_cache(tmp_path / "hub")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ModelUnavailable, match=r"CHECKPOINT_DIR.*t3_cfg\.safetensors") as caught:
+        find_checkpoint(CHATTERBOX, checkpoint_dir=tmp_path / "empty", hub_caches=(tmp_path / "hub",))
+    assert str(tmp_path) not in caught.value.message
+
+
+def test_caches_are_tried_in_order_and_the_hub_is_not_asked(tmp_path, downloads, monkeypatch):
+    platform = hub_cache(tmp_path / "platform")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(hub_cache(tmp_path / "user", OTHER_COMMIT)))
+    assert find_checkpoint(CHATTERBOX, hub_caches=(platform,)).revision == COMMIT
+    assert find_checkpoint(CHATTERBOX, hub_caches=(tmp_path / "absent",)).revision == OTHER_COMMIT
+    assert not downloads
+
+
+def test_an_incomplete_cache_is_passed_over(tmp_path):
+    first, second = hub_cache(tmp_path / "first"), hub_cache(tmp_path / "second", OTHER_COMMIT)
+    (first / "models--ResembleAI--chatterbox" / "snapshots" / COMMIT / "ve.safetensors").unlink()
+    assert find_checkpoint(CHATTERBOX, hub_caches=(first, second)).revision == OTHER_COMMIT
+
+
+def test_a_commit_can_be_asked_for(tmp_path):
+    cache = hub_cache(tmp_path / "hub")
+    assert find_checkpoint(CHATTERBOX, hub_caches=(cache,), revision=COMMIT).revision == COMMIT
+    with pytest.raises(ModelUnavailable):
+        find_checkpoint(CHATTERBOX, hub_caches=(cache,), revision=OTHER_COMMIT)
+
+
+@pytest.mark.parametrize("revision", ["../../../etc", "main/../../../..", "/etc"])
+def test_a_revision_cannot_leave_the_cache(tmp_path, revision):
+    with pytest.raises(ModelUnavailable):
+        find_checkpoint(CHATTERBOX, hub_caches=(hub_cache(tmp_path / "hub"),), revision=revision)
+
+
+def test_nothing_anywhere_says_how_to_get_weights(tmp_path, downloads):
+    with pytest.raises(ModelUnavailable) as caught:
+        find_checkpoint(CHATTERBOX, hub_caches=(tmp_path,))
+    assert downloads == ["ResembleAI/chatterbox"]
+    for advice in ("CHECKPOINT_DIR", "model cache", "python -m speech.smoke"):
+        assert advice in caught.value.message
+    assert "secret.internal" not in caught.value.message
+
+
+def test_a_download_gives_the_commit(tmp_path, monkeypatch):
+    snapshot = weights_in(tmp_path / "snapshots" / COMMIT)
+    monkeypatch.setattr(locate, "snapshot_download", lambda *_, **__: str(snapshot))
+    found = find_checkpoint(CHATTERBOX)
+    assert (found.folder, found.revision, found.chosen_by_name) == (snapshot, COMMIT, False)
+
+
+def test_the_real_client_without_a_hub_ends_in_model_unavailable(tmp_path, monkeypatch):
+    """No stand-in: the installed client, pointed at a port where nothing listens."""
+    monkeypatch.setattr(locate, "snapshot_download", huggingface_hub.snapshot_download)
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(ModelUnavailable, match="hub did not give them"):
+        find_checkpoint(CHATTERBOX)

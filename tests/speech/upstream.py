@@ -1,0 +1,31 @@
+"""Upstream's own code around the same weights: what ours is compared with."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from chatterbox import ChatterboxTTS
+from chatterbox.tts import Conditionals as UpstreamConditionals
+
+from speech.checkpoint import Model
+
+
+def upstream_around(model: Model, checkpoint: Path) -> ChatterboxTTS:
+    """``ChatterboxTTS`` over our loaded modules, with the checkpoint's built-in voice."""
+    conds = UpstreamConditionals.load(checkpoint / "conds.pt").to("cpu")
+    return ChatterboxTTS(model.t3, model.s3gen, model.voice_encoder, model.tokenizer, "cpu", conds)
+
+
+def upstream_conditionals(upstream: ChatterboxTTS, samples: np.ndarray, folder: Path) -> UpstreamConditionals:
+    """What upstream makes of a 24 kHz recording, handed over in the only way that it takes: a file."""
+    file = folder / "reference.wav"
+    soundfile.write(file, samples, 24_000, subtype="FLOAT")
+    logging.disable(logging.WARNING)  # it warns at every odd length
+    try:
+        upstream.prepare_conditionals(file)
+    finally:
+        logging.disable(logging.NOTSET)
+    return upstream.conds
