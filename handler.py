@@ -1,0 +1,172 @@
+"""The worker's entry point: RunPod jobs in, replies out.
+
+Builds the services once, runs each job in one thread, turns errors into replies.
+``python handler.py`` starts the RunPod SDK, which runs test_input.json when no platform is there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+import logging
+import sys
+import time
+import uuid
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import logs
+from delivery import SPILL_FOLDER, InlineOrFile
+from errors import Internal, InvalidRequest, WorkerError
+from operations import dispatch
+from operations import warm_up as warm_up_operations
+from operations.base import Job, Services
+from operations.request import shown
+from settings import VOLUME, Settings, SettingsError
+from voice_store import VoiceStore
+
+# The platform's limits for a reply, and how it names the jobs that came by /runsync.
+RUN_REPLY_LIMIT_BYTES = 10_000_000
+RUNSYNC_REPLY_LIMIT_BYTES = 20_000_000
+RUNSYNC_ID_PREFIX = "sync-"
+
+log = logging.getLogger(__name__)
+
+# One thread, so that the event loop stays alive (heartbeat, cancelling) while a job runs and no two
+# jobs meet in the model. A cancelled job's thread runs on: the next job waits here until it ended.
+_job_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="job")
+
+
+@functools.cache
+def warm_settings() -> Settings:
+    """Read at the first call. Raises SettingsError."""
+    return Settings.from_env()
+
+
+@functools.cache
+def warm_services() -> Services:
+    """Built, with the model loaded and warmed up, at the first call. Raises WorkerError, SettingsError."""
+    from speech.engine import load_engine  # torch takes seconds to import: tools do without
+
+    settings = warm_settings()
+    engine = load_engine(
+        model=settings.model,
+        checkpoint_dir=settings.checkpoint_dir,
+        device=settings.device,
+        precision=settings.precision,
+        revision=settings.model_revision,
+        hf_token=settings.hf_token,
+        hub_caches=settings.hub_caches,
+    )
+    engine.warm_up()
+    warm_up_operations()
+    return Services(
+        speaker=engine,
+        voices=VoiceStore(settings.voice_store_dir),
+        delivery=InlineOrFile(settings.voice_store_dir.parent / SPILL_FOLDER),
+        max_text_chars=settings.max_text_chars,
+    )
+
+
+async def handler(event: object) -> dict[str, Any]:
+    """The reply to one job; ``{"error": ..., "error_code": ...}`` when it failed.
+
+    Raises nothing but CancelledError.
+    """
+    job_id = _job_id(event)
+    queued_s = time.perf_counter()
+    try:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(_job_thread, _run_job, event, job_id, queued_s)
+    except asyncio.CancelledError:
+        with logs.job_lines(job_id):
+            log.warning("cancelled after_s=%.3f", time.perf_counter() - queued_s)
+        raise
+
+
+def _run_job(event: object, job_id: str, queued_s: float) -> dict[str, Any]:
+    start_s = time.perf_counter()
+    with logs.job_lines(job_id):
+        try:
+            reply = _reply(event, job_id)
+            _check_sendable(reply)
+        except Exception:
+            log.exception("the job failed by a fault of the worker")
+            reply = {**Internal(f"the worker failed on job {job_id}; its log says more").reply()}
+        end_s = time.perf_counter()
+        _log_outcome(event, reply, waited_s=start_s - queued_s, took_s=end_s - start_s)
+    return reply
+
+
+def _reply(event: object, job_id: str) -> dict[str, Any]:
+    try:
+        if not isinstance(event, Mapping) or "input" not in event:
+            raise InvalidRequest('input is required: send {"input": {"operation": ...}}')
+        limit_bytes = _reply_limit_bytes(job_id) if warm_settings().on_platform else None
+        return dispatch(event["input"], warm_services(), Job(job_id, limit_bytes))
+    except WorkerError as error:
+        return {**error.reply()}
+
+
+def _check_sendable(reply: dict[str, Any]) -> None:
+    """Raises TypeError or ValueError for what the SDK fails to post, without an error."""
+    json.dumps(reply, allow_nan=False, ensure_ascii=False).encode()
+
+
+def _reply_limit_bytes(job_id: str) -> int:
+    return RUNSYNC_REPLY_LIMIT_BYTES if job_id.startswith(RUNSYNC_ID_PREFIX) else RUN_REPLY_LIMIT_BYTES
+
+
+def _job_id(event: object) -> str:
+    """The platform's id, fit for replies and logs; a new one when there is none."""
+    job_id = event.get("id") if isinstance(event, Mapping) else None
+    if not isinstance(job_id, str) or not job_id:
+        return uuid.uuid4().hex
+    return job_id.encode("utf-8", "backslashreplace").decode()
+
+
+def _log_outcome(event: object, reply: Mapping[str, Any], *, waited_s: float, took_s: float) -> None:
+    """One line, in which nothing of the caller's but the operation's name appears."""
+    job_input = event.get("input") if isinstance(event, Mapping) else None
+    fields = job_input if isinstance(job_input, Mapping) else {}
+    operation, text = fields.get("operation"), fields.get("text")
+    stages = reply.get("metrics", {}).get("stages", {})
+    log.info(
+        "done operation=%s characters=%d audio_s=%.3f waited_s=%.3f took_s=%.3f outcome=%s%s",
+        shown(operation) if isinstance(operation, str) else "-",
+        len(text) if isinstance(text, str) else 0,
+        reply.get("duration", 0.0),
+        waited_s,
+        took_s,
+        reply.get("error_code", "ok"),
+        "".join(f" {stage}_s={time_s:.3f}" for stage, time_s in stages.items()),
+    )
+
+
+def main() -> None:
+    """Warms up, then hands over to the SDK. A start that fails says why in one line and exits 1."""
+    try:
+        settings = warm_settings()
+    except SettingsError as error:
+        sys.exit(f"cannot start: {error}")
+
+    import runpod  # takes seconds too, and installs a log handler, which ours replaces
+
+    logs.configure(settings.log_level)
+    sdk_logger = runpod.RunPodLogger()
+    if sdk_logger.level in ("TRACE", "DEBUG"):  # its default, at which it prints every reply
+        sdk_logger.set_level("INFO")
+    log.info("starting with %s", settings)
+    if settings.on_platform and not settings.voice_store_dir.is_relative_to(VOLUME):
+        log.warning("no network volume is mounted: cloned voices end with this worker, and no other has them")
+    try:
+        _job_thread.submit(warm_services).result()  # where the jobs will run: some warmth is a thread's own
+    except WorkerError as error:
+        sys.exit(f"cannot start: {error.reply()['error']}")
+    runpod.serverless.start({"handler": handler})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,235 @@
+"""``tts``: text, spoken in a stored, a sent or the built-in voice."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Collection
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
+
+from pydantic import AfterValidator, Field
+
+from audio.encode import FORMATS, SAMPLE_RATES_HZ, encode, extension
+from audio.loudness import normalize
+from audio.quality import check_reference
+from errors import TextTooLong, UnsupportedLanguage
+from operations.base import Job, Services
+from operations.reference import (
+    REFERENCE_AUDIO,
+    ChosenVoice,
+    MaxReferenceDuration,
+    ReferenceAudio,
+    ReferenceAudioUrl,
+    decode_reference,
+    find_stored_voice,
+)
+from operations.request import Request, between, check_not_blank, later, one_of, shown
+from speech.contract import Reference, Speech, SpeechParams
+
+VOICE_FIELDS = ("voice_name", "voice_id", "reference_audio", "reference_audio_url")
+LARGEST_SEED = 2**63 - 1
+PARAMETERS_BESIDE_THE_MODEL = {
+    "language",
+    "max_reference_duration_sec",
+    "audio_normalization",
+    "speed",
+    "delivery",
+}
+RANDOM_SEED_BITS = 32  # a drawn seed is a number that every JSON reader keeps exactly
+
+
+class TtsRequest(Request):
+    text: Annotated[str, Field(description="a string, the text to speak"), AfterValidator(check_not_blank)]
+    mode: Annotated[
+        Literal["basic", "streaming"],
+        Field(description="'basic'"),
+        later(lambda mode: mode == "basic", "send 'basic' or leave it out"),
+    ] = "basic"
+    voice_name: Annotated[str | None, Field(min_length=1, description="the name of a stored voice")] = None
+    voice_id: Annotated[str | None, Field(min_length=1, description="the id of a stored voice")] = None
+    reference_audio: ReferenceAudio = None
+    reference_audio_url: ReferenceAudioUrl = None
+    max_reference_duration_sec: MaxReferenceDuration = 30.0
+    exaggeration: Annotated[float, between(0, 2)] = 0.5
+    cfg_weight: Annotated[float, between(0, 1)] = 0.5
+    temperature: Annotated[float, between(0, 5)] = 0.8
+    top_p: Annotated[float | None, between(0, 1)] = None
+    min_p: Annotated[float | None, between(0, 1)] = None
+    repetition_penalty: Annotated[float | None, between(1, 2)] = None
+    top_k: Annotated[int | None, between(0, 1000, "a whole number")] = None
+    seed: Annotated[int | None, between(0, LARGEST_SEED, "a whole number")] = None
+    language: Annotated[str, Field(description="a language code such as 'en'")] = "en"
+    format: Annotated[str, Field(description=f"one of {', '.join(FORMATS)}"), one_of(FORMATS)] = "wav"
+    sample_rate: Annotated[int, Field(description="a sample rate in Hz"), one_of(SAMPLE_RATES_HZ)] = 24_000
+    audio_normalization: Annotated[
+        Literal["peak", "rms", "lufs"] | None, Field(description="null or one of peak, rms, lufs")
+    ] = None
+    speed: Annotated[
+        float,
+        between(0.25, 4),
+        later(lambda speed: speed == 1, "send 1 or leave it out"),
+    ] = 1.0
+    delivery: Annotated[
+        Literal["auto", "inline", "s3", "volume"],
+        Field(description="'auto' or 'inline'"),
+        later(lambda delivery: delivery in ("auto", "inline"), "send 'auto' or 'inline'"),
+    ] = "auto"
+
+    @classmethod
+    def conflicts(cls, sent: Collection[str]) -> list[str]:
+        voices = [field for field in VOICE_FIELDS if field in sent]
+        return [f"{' and '.join(voices)} exclude each other: send one of them"] if len(voices) > 1 else []
+
+
+class VoiceReply(TypedDict):
+    """Both null for a recording that came with the job."""
+
+    voice_id: str | None
+    voice_name: str | None
+
+
+class SegmentReply(TypedDict):
+    text: str
+    start: float
+    end: float
+
+
+class TtsResponse(TypedDict):
+    """Times in seconds. Exactly one of audio (base64) and audio_path."""
+
+    audio: NotRequired[str]
+    audio_path: NotRequired[str]
+    format: str
+    sample_rate: int
+    duration: float
+    text: str
+    mode: str
+    voice: VoiceReply | None
+    seed: int
+    model: dict[str, str]
+    parameters: dict[str, Any]
+    segments: list[SegmentReply]
+    metrics: dict[str, Any]
+    warnings: list[str]
+
+
+def run(request: TtsRequest, services: Services, job: Job) -> TtsResponse:
+    """Raises WorkerError."""
+    start_s = time.perf_counter()
+    _check_text(request.text, services.max_text_chars)
+    _check_language(request.language, services.speaker.info.languages)
+    chosen, reference_warnings = _choose_voice(request, services)
+    reference_ready_s = time.perf_counter()
+
+    seed = secrets.randbits(RANDOM_SEED_BITS) if request.seed is None else request.seed
+    speech = services.speaker.speak(
+        request.text, chosen.reference if chosen else None, _params(request, seed)
+    )
+
+    encode_start_s = time.perf_counter()
+    audio = encode(
+        normalize(speech.waveform, request.audio_normalization), request.format, request.sample_rate
+    )
+    end_s = time.perf_counter()
+
+    info = services.speaker.info
+    reply = TtsResponse(
+        format=request.format,
+        sample_rate=request.sample_rate,
+        duration=_milliseconds(speech.waveform.duration_s),
+        text=request.text,
+        mode=request.mode,
+        voice=VoiceReply(voice_id=chosen.voice_id, voice_name=chosen.voice_name) if chosen else None,
+        seed=seed,
+        model={"variant": info.variant, "revision": info.revision},
+        parameters={
+            **speech.parameters,
+            **request.model_dump(include=PARAMETERS_BESIDE_THE_MODEL),
+        },
+        segments=[
+            SegmentReply(text=part.text, start=_milliseconds(part.start_s), end=_milliseconds(part.end_s))
+            for part in speech.segments
+        ],
+        metrics=_metrics(
+            speech,
+            total_s=end_s - start_s,
+            reference_s=reference_ready_s - start_s,
+            encode_s=end_s - encode_start_s,
+        ),
+        warnings=[*reference_warnings, *speech.warnings],
+    )
+    delivered = services.delivery.deliver(
+        audio,
+        extension=extension(request.format),
+        inline_only=request.delivery == "inline",
+        reply_bytes=len(json.dumps(reply, ensure_ascii=False).encode()),
+        job=job,
+    )
+    reply["warnings"].extend(delivered.warnings)
+    if delivered.audio is not None:
+        reply["audio"] = delivered.audio
+    if delivered.audio_path is not None:
+        reply["audio_path"] = delivered.audio_path
+    return reply
+
+
+def _check_text(text: str, max_chars: int) -> None:
+    if len(text) > max_chars:
+        raise TextTooLong(
+            f"text has {len(text)} characters and at most {max_chars} are spoken in one job; "
+            "send it in several jobs"
+        )
+
+
+def _check_language(language: str, supported: Collection[str]) -> None:
+    if language not in supported:
+        raise UnsupportedLanguage(
+            f"language '{shown(language)}' is not spoken by this model; send one of {', '.join(supported)}"
+        )
+
+
+def _choose_voice(request: TtsRequest, services: Services) -> tuple[ChosenVoice | None, list[str]]:
+    """The voice, None for the built-in one, and what is to be said about its recording."""
+    max_duration_s = request.max_reference_duration_sec
+    if request.reference_audio is not None:
+        recording = decode_reference(request.reference_audio, max_duration_s)
+        _, warnings = check_reference(recording, REFERENCE_AUDIO)
+        return ChosenVoice(Reference.of(recording)), list(warnings)
+    if request.voice_name is not None or request.voice_id is not None:
+        voice = find_stored_voice(
+            services.voices,
+            name=request.voice_name,
+            voice_id=request.voice_id,
+            max_duration_s=max_duration_s,
+        )
+        return voice, []
+    return None, []
+
+
+def _params(request: TtsRequest, seed: int) -> SpeechParams:
+    return SpeechParams(
+        seed=seed,
+        exaggeration=request.exaggeration,
+        cfg_weight=request.cfg_weight,
+        temperature=request.temperature,
+        top_p=request.top_p,
+        min_p=request.min_p,
+        repetition_penalty=request.repetition_penalty,
+        top_k=request.top_k,
+    )
+
+
+def _metrics(speech: Speech, *, total_s: float, reference_s: float, encode_s: float) -> dict[str, Any]:
+    stages_s = {"reference": reference_s, **speech.stage_times_s, "encode": encode_s}
+    return {
+        "audio_duration": _milliseconds(speech.waveform.duration_s),
+        "total_generation_time": _milliseconds(total_s),
+        "rtf": round(total_s / speech.waveform.duration_s, 4),
+        "stages": {stage: _milliseconds(time_s) for stage, time_s in stages_s.items()},
+    }
+
+
+def _milliseconds(time_s: float) -> float:
+    """Seconds, rounded to whole milliseconds."""
+    return round(time_s, 3)

@@ -1,0 +1,134 @@
+"""The worker's settings: read from the environment once, checked all at once."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+VOLUME = Path("/runpod-volume")  # where the platform mounts an endpoint's network volume
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+PRECISIONS = ("auto", "exact")
+MODELS = ("chatterbox",)
+LARGEST_MAX_TEXT_CHARS = 1_000_000
+
+
+class SettingsError(Exception):
+    """Names every variable that has a bad value, and says what to set it to."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the operator chose.
+
+    voice_store_dir: made when the first voice is stored. checkpoint_dir: a folder of weights that
+    wins over every other place. model_revision: branch, tag or commit on the hub. hub_caches: laid
+    out as Hugging Face does, looked into before the user's own. device: auto, cpu, cuda or cuda:N.
+    max_concurrency: jobs at a time. on_platform: replies go to the platform, with its limits.
+    """
+
+    voice_store_dir: Path
+    model: str
+    checkpoint_dir: Path | None
+    model_revision: str
+    hub_caches: tuple[Path, ...]
+    device: str
+    precision: str
+    max_text_chars: int
+    max_concurrency: int
+    hf_token: str | None = field(repr=False)
+    log_level: str
+    on_platform: bool
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str] = os.environ, volume: Path = VOLUME) -> Settings:
+        """Unset and empty variables mean the default. Raises SettingsError."""
+        reader = _Reader(env)
+        settings = cls(
+            voice_store_dir=reader.folder_to_make("VOICE_STORE_DIR", _default_voice_store_dir(volume)),
+            model=reader.choice("MODEL", MODELS, MODELS[0], remark="this version runs no other model"),
+            checkpoint_dir=reader.folder("CHECKPOINT_DIR"),
+            model_revision=reader.text("MODEL_REVISION") or "main",
+            hub_caches=(volume / "huggingface-cache" / "hub",),
+            device=reader.device("DEVICE"),
+            precision=reader.choice("PRECISION", PRECISIONS, "auto"),
+            max_text_chars=reader.integer("MAX_TEXT_CHARS", 1, LARGEST_MAX_TEXT_CHARS, default=5000),
+            max_concurrency=reader.integer(
+                "MAX_CONCURRENCY", 1, 1, default=1, remark="this version runs one job at a time"
+            ),
+            hf_token=reader.text("HF_TOKEN"),
+            log_level=reader.choice("LOG_LEVEL", LOG_LEVELS, "INFO", fold=str.upper),
+            on_platform=reader.text("RUNPOD_WEBHOOK_GET_JOB") is not None,
+        )
+        if reader.problems:
+            raise SettingsError("; ".join(reader.problems))
+        return settings
+
+
+def _default_voice_store_dir(volume: Path) -> Path:
+    # A mount, not just a folder: the platform puts its model cache under the same path where no volume
+    # is attached, and what is written there ends with the worker.
+    return (volume if volume.is_mount() else Path()) / "voice_embeddings"
+
+
+class _Reader:
+    """Reads variables and gathers what is wrong with them; a bad one reads as its default."""
+
+    def __init__(self, env: Mapping[str, str]) -> None:
+        self._env = env
+        self.problems: list[str] = []
+
+    def text(self, name: str) -> str | None:
+        return self._env.get(name, "").strip() or None
+
+    def choice(
+        self,
+        name: str,
+        choices: Collection[str],
+        default: str,
+        *,
+        fold: Callable[[str], str] = str.lower,
+        remark: str = "",
+    ) -> str:
+        value = fold(self.text(name) or default)
+        if value not in choices:
+            self._refuse(name, f"one of {', '.join(choices)}" if len(choices) > 1 else default, remark)
+        return value
+
+    def device(self, name: str) -> str:
+        value = (self.text(name) or "auto").lower()
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
+            self._refuse(name, "auto, cpu, cuda or cuda:N")
+        return value
+
+    def integer(self, name: str, smallest: int, largest: int, *, default: int, remark: str = "") -> int:
+        value = self.text(name)
+        if value is None:
+            return default
+        if not re.fullmatch(r"[0-9]{1,18}", value) or not smallest <= int(value) <= largest:
+            wanted = str(smallest) if smallest == largest else f"a whole number from {smallest} to {largest}"
+            self._refuse(name, wanted, remark)
+            return default
+        return int(value)
+
+    def folder(self, name: str) -> Path | None:
+        value = self.text(name)
+        if value is None:
+            return None
+        path = Path(value).expanduser()
+        if not path.is_dir():
+            self._refuse(name, "a folder that exists")
+        return path
+
+    def folder_to_make(self, name: str, default: Path) -> Path:
+        value = self.text(name)
+        path = default if value is None else Path(value).expanduser()
+        if path.exists() and not path.is_dir():
+            self._refuse(name, "a folder, not a file")
+        return path
+
+    def _refuse(self, name: str, wanted: str, remark: str = "") -> None:
+        found = f"{name} is {self.text(name)!r}" if self.text(name) else f"{name} is not set"
+        self.problems.append(f"{found}: set it to {wanted}, or unset it{remark and f' ({remark})'}")

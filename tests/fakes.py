@@ -1,0 +1,97 @@
+"""Stand-ins for the model, and a worker's services built around one."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from dataclasses import astuple, dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform
+from delivery import SPILL_FOLDER, InlineOrFile
+from operations.base import Services
+from speech.contract import ModelInfo, Reference, Segment, Speech, SpeechParams
+from voice_store import VoiceStore
+
+FAKE_REVISION = "fa4e" * 10
+SECONDS_PER_CHARACTER = 0.06
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """One call of ``speak``."""
+
+    text: str
+    reference: Reference | None
+    params: SpeechParams
+
+
+@dataclass
+class FakeSpeaker:
+    """Noise, wholly determined by text, reference and parameters: a ``Speaker`` without a model.
+
+    warnings: what each speech comes back with. failure: raised by each ``speak`` while set.
+    gate: when given, each ``speak`` announces itself in ``entered`` and waits for the gate.
+    """
+
+    info: ModelInfo = field(default_factory=lambda: ModelInfo("chatterbox", FAKE_REVISION))
+    warnings: tuple[str, ...] = ()
+    failure: Exception | None = None
+    gate: threading.Event | None = None
+    entered: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    calls: list[Spoken] = field(default_factory=list)
+    speaking: int = 0
+    most_at_once: int = 0
+
+    def speak(self, text: str, reference: Reference | None, params: SpeechParams) -> Speech:
+        self.calls.append(Spoken(text, reference, params))
+        self.speaking += 1
+        self.most_at_once = max(self.most_at_once, self.speaking)
+        try:
+            if self.gate is not None:
+                self.entered.release()
+                assert self.gate.wait(timeout=60)
+            if self.failure is not None:
+                raise self.failure
+            return self._speech(text, reference, params)
+        finally:
+            self.speaking -= 1
+
+    def _speech(self, text: str, reference: Reference | None, params: SpeechParams) -> Speech:
+        samples, segments = [], []
+        for sentence in [part.strip() for part in text.replace("!", ".").split(".") if part.strip()]:
+            key = repr((sentence, reference.digest if reference else None, astuple(params)))
+            rng = np.random.default_rng(int.from_bytes(hashlib.sha256(key.encode()).digest()))
+            start = sum(map(len, samples))
+            count = max(1, round(len(sentence) * SECONDS_PER_CHARACTER * MODEL_SAMPLE_RATE_HZ))
+            samples.append((0.1 * rng.standard_normal(count)).clip(-1, 1).astype(np.float32))
+            segments.append(
+                Segment(sentence, start / MODEL_SAMPLE_RATE_HZ, (start + count) / MODEL_SAMPLE_RATE_HZ)
+            )
+        return Speech(
+            waveform=Waveform(np.concatenate(samples), MODEL_SAMPLE_RATE_HZ),
+            segments=tuple(segments),
+            parameters={
+                "exaggeration": params.exaggeration,
+                "cfg_weight": params.cfg_weight,
+                "temperature": params.temperature,
+                "top_p": 1.0 if params.top_p is None else params.top_p,
+                "min_p": 0.05 if params.min_p is None else params.min_p,
+                "repetition_penalty": 1.2 if params.repetition_penalty is None else params.repetition_penalty,
+                "top_k": None,
+            },
+            warnings=self.warnings,
+            stage_times_s={"t3": 0.25, "s3gen": 0.125},
+        )
+
+
+def build_services(root: Path, speaker: FakeSpeaker | None = None, *, max_text_chars: int = 5000) -> Services:
+    """Real store and delivery under ``root``, a fake speaker."""
+    return Services(
+        speaker=speaker or FakeSpeaker(),
+        voices=VoiceStore(root / "voice_embeddings"),
+        delivery=InlineOrFile(root / SPILL_FOLDER),
+        max_text_chars=max_text_chars,
+    )

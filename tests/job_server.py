@@ -1,0 +1,150 @@
+"""The platform as a worker sees it: a server on loopback that hands out jobs and takes results.
+
+Speaks what the RunPod SDK's worker loop asks for: job-take and job-stop (both held open until there
+is something to say), job-done and ping.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+REPOSITORY = Path(__file__).parent.parent
+WAIT_S = 120  # what any answer may take on a busy machine before a test gives up
+
+
+class JobServer:
+    def __init__(self) -> None:
+        self._queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._results: dict[str, asyncio.Future[dict[str, Any]]] = {}
+        self._closing = asyncio.Event()
+        self._base_url = ""
+
+    def submit(self, job_id: str, job_input: object) -> None:
+        self._results[job_id] = asyncio.get_running_loop().create_future()
+        self._queue.put_nowait({"id": job_id, "input": job_input})
+
+    async def result(self, job_id: str) -> dict[str, Any]:
+        """What the worker posted: {"output": ...} or {"error": ..., "output": ...}."""
+        async with asyncio.timeout(WAIT_S):
+            return await self._results[job_id]
+
+    def release(self) -> None:
+        """Answer every held request with "nothing", now and from now on: what a worker waits for to leave."""
+        self._closing.set()
+
+    def environment(self) -> dict[str, str]:
+        """What the platform sets for a worker of this server; the machine's checks are skipped."""
+        return {
+            "RUNPOD_WEBHOOK_GET_JOB": f"{self._base_url}/job-take/$ID?gpu=none",
+            "RUNPOD_WEBHOOK_POST_OUTPUT": f"{self._base_url}/job-done/$RUNPOD_POD_ID/$ID?gpu=none",
+            "RUNPOD_WEBHOOK_PING": f"{self._base_url}/ping/$RUNPOD_POD_ID",
+            "RUNPOD_AI_API_KEY": "a-key-of-the-tests",
+            "RUNPOD_POD_ID": "pod-of-the-tests",
+            "RUNPOD_POD_HOSTNAME": "host-of-the-tests",
+            "RUNPOD_SKIP_AUTO_SYSTEM_CHECKS": "true",
+            "RUNPOD_SKIP_GPU_CHECK": "true",
+        }
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def running(cls) -> AsyncIterator[JobServer]:
+        server = cls()
+        app = web.Application(client_max_size=64 * 1024**2)
+        app.add_routes(
+            [
+                web.get("/job-take/{worker}", server._take),
+                web.get("/job-stop/{worker}", server._stop),
+                web.post("/job-done/{worker}/{job}", server._finish),
+                web.get("/ping/{worker}", server._ping),
+            ]
+        )
+        # A worker that was killed must not take a job through the request it left behind.
+        runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        host, port = runner.addresses[0][:2]
+        server._base_url = f"http://{host}:{port}"
+        try:
+            yield server
+        finally:
+            server.release()
+            await runner.cleanup()
+
+    async def _take(self, request: web.Request) -> web.Response:
+        """The next job, once there is one; nothing once the server closes."""
+        job = asyncio.ensure_future(self._queue.get())
+        closing = asyncio.ensure_future(self._closing.wait())
+        try:
+            await asyncio.wait({job, closing}, return_when=asyncio.FIRST_COMPLETED)
+            return web.json_response(job.result()) if job.done() else web.Response(status=204)
+        finally:
+            job.cancel()
+            closing.cancel()
+
+    async def _stop(self, request: web.Request) -> web.Response:
+        await self._closing.wait()
+        return web.Response(status=204)
+
+    async def _finish(self, request: web.Request) -> web.Response:
+        result = json.loads(await request.read())
+        waiting = self._results[request.match_info["job"]]
+        if not waiting.done():  # the SDK repeats a post whose answer got lost
+            waiting.set_result(result)
+        return web.Response()
+
+    async def _ping(self, request: web.Request) -> web.Response:
+        return web.Response()
+
+
+@dataclass
+class WorkerProcess:
+    """A worker in a process of its own, which writes all it prints to ``log_path``."""
+
+    process: asyncio.subprocess.Process
+    log_path: Path
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def running(
+        cls, server: JobServer, program: Path, folder: Path, settings: Mapping[str, str]
+    ) -> AsyncIterator[WorkerProcess]:
+        """``program``, a Python file, as the platform runs it; its working directory is ``folder``."""
+        log_path = folder / "worker.log"
+        with log_path.open("wb") as log:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                str(program),
+                cwd=folder,
+                env={**os.environ, "PYTHONPATH": str(REPOSITORY), **server.environment(), **settings},
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # a group of its own, to which its heartbeat process belongs
+            )
+        worker = cls(process, log_path)
+        try:
+            yield worker
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+
+    def log(self) -> str:
+        return self.log_path.read_text()
+
+    async def leave(self, server: JobServer) -> int:
+        """Have it end as the platform does, with SIGTERM; its exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        server.release()
+        async with asyncio.timeout(WAIT_S):
+            return await self.process.wait()

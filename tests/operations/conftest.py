@@ -1,0 +1,27 @@
+import base64
+
+import pytest
+
+from tests.fakes import FakeSpeaker, build_services
+from tests.recordings import speech_like, wav_bytes
+
+
+@pytest.fixture
+def speaker():
+    return FakeSpeaker()
+
+
+@pytest.fixture
+def services(tmp_path, speaker):
+    return build_services(tmp_path, speaker)
+
+
+@pytest.fixture(scope="session")
+def recording():
+    """12 s of one speaker, as a job carries it."""
+    return base64.b64encode(wav_bytes(speech_like(12.0, 24_000, 1), 24_000)).decode()
+
+
+@pytest.fixture(scope="session")
+def other_recording():
+    return base64.b64encode(wav_bytes(speech_like(12.0, 24_000, 2), 24_000)).decode()

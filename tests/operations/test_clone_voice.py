@@ -1,0 +1,183 @@
+import base64
+import io
+import json
+
+import numpy as np
+import pytest
+import soundfile
+
+from errors import InvalidRequest, OutOfMemory, ReferenceInvalid, ReferenceTooShort, VoiceExists
+from operations import dispatch
+from operations.base import Job
+from operations.clone_voice import LONGEST_PREVIEW_CHARS
+from tests.recordings import silence, speech_like, tone, wav_bytes
+
+
+def clone(services, recording, **fields):
+    job_input = {"operation": "clone_voice", "voice_name": "Ada", "reference_audio": recording, **fields}
+    return dispatch(job_input, services, Job("job-1", None))
+
+
+def encoded(samples):
+    return base64.b64encode(wav_bytes(samples, 24_000)).decode()
+
+
+def files_below(folder):
+    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_cloned_voice_is_stored_with_what_was_said_of_it(services, recording):
+    reply = clone(services, recording, voice_description="Reads the news.", gender="female", language="en-GB")
+    assert reply["voice_name"] == "Ada"
+    assert reply["created"] is True
+    assert reply["saved_to_library"] is True
+    assert reply["voice_info"]["speaker_name"] == "Ada"
+    assert reply["voice_info"]["gender"] == "female"
+    assert reply["voice_info"]["language"] == "en-GB"
+    assert reply["voice_info"]["description"] == "Reads the news."
+    assert services.voices.get(voice_id=reply["voice_id"]).name == "Ada"
+
+
+def test_the_preview_speaks_in_the_new_voice(services, speaker, recording):
+    reply = clone(services, recording, preview_text="Good evening.")
+    samples, rate_hz = soundfile.read(io.BytesIO(base64.b64decode(reply["sample_audio"])))
+    assert rate_hz == 24_000
+    assert len(samples) > 0
+    (call,) = speaker.calls
+    assert call.text == "Good evening."
+    stored = services.voices.get(name="Ada")
+    np.testing.assert_array_equal(call.reference.waveform.samples, stored.waveform.samples)
+
+
+def test_without_a_preview_nothing_is_spoken(services, speaker, recording):
+    assert "sample_audio" not in clone(services, recording, preview=False)
+    assert speaker.calls == []
+
+
+def test_a_voice_that_is_not_to_be_saved_leaves_nothing_behind(services, tmp_path, recording):
+    reply = clone(services, recording, save_to_library=False)
+    assert reply["saved_to_library"] is False
+    assert reply["created"] is False
+    assert reply["voice_id"] is None
+    assert reply["voice_info"] is None
+    assert "sample_audio" in reply
+    assert files_below(tmp_path) == []
+
+
+def test_quality_is_measured_and_finite(services, recording):
+    quality = clone(services, recording, preview=False)["quality"]
+    assert quality["duration_s"] == pytest.approx(12, abs=0.5)
+    assert quality["speech_s"] > 5
+    assert quality["warnings"] == []
+    json.dumps(quality, allow_nan=False)
+
+
+def test_little_speech_is_stored_with_a_warning(services):
+    reply = clone(services, encoded(speech_like(4.5, 24_000, 1)), preview=False)
+    assert reply["saved_to_library"]
+    assert reply["quality"]["warnings"]
+    assert reply["quality"]["warnings"][0] in reply["warnings"]
+
+
+@pytest.mark.parametrize(
+    ("samples", "error"),
+    [
+        (speech_like(1.2, 24_000, 1), ReferenceTooShort),
+        (silence(6.0), ReferenceInvalid),
+        (tone(6.0), ReferenceInvalid),
+    ],
+)
+def test_what_is_no_voice_is_not_stored(services, tmp_path, samples, error):
+    with pytest.raises(error, match="reference_audio"):
+        clone(services, encoded(samples))
+    assert files_below(tmp_path) == []
+
+
+def test_the_same_recording_and_name_again_is_the_same_voice(services, recording):
+    first = clone(services, recording, preview=False)
+    again = clone(services, recording, preview=False)
+    assert again["voice_id"] == first["voice_id"]
+    assert again["created"] is False
+    assert again["saved_to_library"] is True
+
+
+def test_a_taken_name_is_refused_unless_it_is_to_be_replaced(services, recording, other_recording):
+    first = clone(services, recording, preview=False)
+    with pytest.raises(VoiceExists):
+        clone(services, other_recording, preview=False)
+    assert services.voices.get(name="Ada").voice_id == first["voice_id"]
+    second = clone(services, other_recording, preview=False, overwrite=True)
+    assert second["created"] is True
+    assert services.voices.get(name="Ada").voice_id == second["voice_id"] != first["voice_id"]
+
+
+def test_longer_recordings_are_cut_and_leading_silence_goes_first(services):
+    late = np.concatenate([silence(4.0), speech_like(12.0, 24_000, 1)])
+    clone(services, encoded(late), preview=False, max_reference_duration_sec=6)
+    stored = services.voices.get(name="Ada").waveform
+    assert stored.duration_s == pytest.approx(6.0, abs=0.01)
+    assert np.abs(stored.samples[:24_000]).max() > 0.05
+
+
+@pytest.mark.parametrize(
+    ("failure", "said"),
+    [
+        (OutOfMemory("the GPU is full; try again"), "the GPU is full"),
+        (RuntimeError("/secret/path"), "internal"),
+    ],
+)
+def test_a_failing_preview_does_not_unsay_the_saved_voice(services, speaker, recording, failure, said):
+    speaker.failure = failure
+    reply = clone(services, recording)
+    assert reply["saved_to_library"] is True
+    assert "sample_audio" not in reply
+    (warning,) = reply["warnings"]
+    assert "the voice is saved" in warning
+    assert said in warning
+    assert "secret" not in warning
+    assert services.voices.get(name="Ada").voice_id == reply["voice_id"]
+
+
+def test_a_failing_preview_of_an_unsaved_voice_is_an_error(services, speaker, recording):
+    speaker.failure = OutOfMemory("the GPU is full")
+    with pytest.raises(OutOfMemory):
+        clone(services, recording, save_to_library=False)
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"voice_name": ""}, "voice_name"),
+        ({"voice_name": " \u200b"}, "voice_name"),
+        ({"voice_name": "x" * 65}, "voice_name"),
+        ({"voice_name": "a/b"}, "voice_name"),
+        ({"voice_name": "a\nb"}, "voice_name"),
+        ({"voice_name": 7}, "voice_name"),
+        ({"voice_name": None}, "voice_name"),
+        ({"reference_audio": None}, "reference_audio"),
+        ({"reference_audio": None, "reference_audio_url": "https://x.example/a.wav"}, "reference_audio_url"),
+        ({"reference_audio_url": "https://x.example/a.wav"}, "reference_audio_url"),
+        ({"voice_description": "x" * 1001}, "voice_description"),
+        ({"gender": ""}, "gender"),
+        ({"gender": "x" * 33}, "gender"),
+        ({"language": "e\u202en"}, "language"),
+        ({"save_to_library": "yes"}, "save_to_library"),
+        ({"overwrite": 1}, "overwrite"),
+        ({"preview": "false"}, "preview"),
+        ({"preview_text": " "}, "preview_text"),
+        ({"preview_text": "x" * (LONGEST_PREVIEW_CHARS + 1)}, "preview_text"),
+        ({"max_reference_duration_sec": 4.9}, "max_reference_duration_sec"),
+        ({"max_reference_duration_sec": 61}, "max_reference_duration_sec"),
+        ({"text": "hello"}, "text"),
+    ],
+)
+def test_a_bad_field_is_named_and_nothing_is_stored(services, tmp_path, recording, fields, named):
+    with pytest.raises(InvalidRequest) as caught:
+        clone(services, recording, **fields)
+    assert named in caught.value.message
+    assert files_below(tmp_path) == []
+
+
+def test_names_in_any_script_are_kept(services, recording):
+    for name in ("José 2", "李雷", "مریم\u200cها", "👩‍🚀 Zoë"):
+        assert clone(services, recording, voice_name=name, preview=False)["voice_name"] == name

@@ -1,0 +1,110 @@
+import pytest
+
+from audio.waveform import Waveform
+from errors import InvalidRequest
+from operations import dispatch
+from operations.base import Job
+from tests.recordings import speech_like
+
+VOICES = [
+    ("Ada", "female", "en", "calm narrator"),
+    ("Bob", "male", "en", "sports"),
+    ("Çelik", "Male", "tr", None),
+    ("Dora", "female", None, "Narrator of stories"),
+]
+
+
+@pytest.fixture(scope="module")
+def waveforms():
+    return [Waveform(speech_like(3.0 + seed, 24_000, seed), 24_000) for seed in range(len(VOICES))]
+
+
+@pytest.fixture
+def library(services, waveforms):
+    for waveform, (name, gender, language, description) in zip(waveforms, VOICES, strict=True):
+        services.voices.put(waveform, name, gender=gender, language=language, description=description)
+    return services
+
+
+def listed(services, **fields):
+    return dispatch({"operation": "list_voices", **fields}, services, Job("job-1", None))
+
+
+def names(reply):
+    return {voice["speaker_name"] for voice in reply["voices"]}
+
+
+def test_an_empty_library_is_an_empty_list(services):
+    reply = listed(services)
+    assert reply["voices"] == []
+    assert reply["total_voices"] == 0
+    assert reply["stats"]["total_voices"] == 0
+
+
+def test_every_voice_comes_with_its_metadata(library):
+    reply = listed(library)
+    assert names(reply) == {"Ada", "Bob", "Çelik", "Dora"}
+    ada = next(voice for voice in reply["voices"] if voice["speaker_name"] == "Ada")
+    assert ada["voice_id"] == library.voices.get(name="Ada").voice_id
+    assert ada["gender"] == "female"
+    assert ada["duration"] == 3.0
+    assert ada["type"] == "chattts_embedding"
+    assert ada["description"] == "calm narrator"
+    assert ada["created_at"]
+    assert "original_file" in ada
+
+
+def test_files_of_the_store_are_not_told(library):
+    assert all("embedding_file" not in voice for voice in listed(library)["voices"])
+
+
+@pytest.mark.parametrize(
+    ("filters", "found"),
+    [
+        ({"gender": "male"}, {"Bob", "Çelik"}),
+        ({"gender": "FEMALE"}, {"Ada", "Dora"}),
+        ({"language": "en"}, {"Ada", "Bob"}),
+        ({"query": "narrator"}, {"Ada", "Dora"}),
+        ({"query": "çEL"}, {"Çelik"}),
+        ({"query": "c\u0327elik"}, {"Çelik"}),
+        ({"gender": "female", "language": "en"}, {"Ada"}),
+        ({"query": "nobody"}, set()),
+    ],
+)
+def test_filters_narrow_the_list_and_its_count_but_not_the_stats(library, filters, found):
+    reply = listed(library, **filters)
+    assert names(reply) == found
+    assert reply["total_voices"] == len(found)
+    assert reply["stats"]["total_voices"] == 4
+
+
+def test_a_voice_is_found_by_the_start_of_its_id(library):
+    voice_id = library.voices.get(name="Bob").voice_id
+    assert "Bob" in names(listed(library, query=voice_id[:6]))
+
+
+def test_pages_hold_every_voice_once(library):
+    pages = [listed(library, limit=3, offset=offset) for offset in (0, 3, 6)]
+    assert [len(page["voices"]) for page in pages] == [3, 1, 0]
+    assert names(pages[0]) | names(pages[1]) == {"Ada", "Bob", "Çelik", "Dora"}
+    assert all(page["total_voices"] == 4 for page in pages)
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"limit": 0}, "limit"),
+        ({"limit": "10"}, "limit"),
+        ({"limit": True}, "limit"),
+        ({"offset": -1}, "offset"),
+        ({"gendre": "male"}, "did you mean 'gender'"),
+        ({"query": 3}, "query"),
+    ],
+)
+def test_a_bad_filter_is_named(library, fields, named):
+    with pytest.raises(InvalidRequest, match=named):
+        listed(library, **fields)
+
+
+def test_the_largest_numbers_page_past_the_end(library):
+    assert listed(library, limit=2**63, offset=2**63)["voices"] == []

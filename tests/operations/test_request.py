@@ -1,0 +1,132 @@
+from typing import Annotated
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import Field
+
+from errors import InvalidRequest
+from operations import OPERATIONS
+from operations.request import Request, parse_request, shown
+
+
+class ParcelRequest(Request):
+    weight: Annotated[float, Field(ge=0, le=2, description="a number from 0 to 2")]
+    address: Annotated[str, Field(description="an address")] = "here"
+    count: Annotated[int, Field(ge=0, le=9, description="a whole number from 0 to 9")] = 1
+
+
+def parse(**fields):
+    return parse_request(ParcelRequest, "send", fields)
+
+
+def refusal(**fields) -> str:
+    with pytest.raises(InvalidRequest) as caught:
+        parse(**fields)
+    return caught.value.message
+
+
+def test_whole_numbers_are_numbers():
+    assert parse(weight=2).weight == 2
+
+
+@pytest.mark.parametrize(
+    ("value", "got"),
+    [
+        ("0.5", "'0.5'"),
+        (True, "true"),
+        (float("nan"), "nan"),
+        (float("inf"), "inf"),
+        (2.5, "2.5"),
+        (-1, "-1"),
+        ([1], "a list"),
+        ({"a": 1}, "an object"),
+    ],
+)
+def test_what_is_no_number_in_range_is_refused_with_the_range(value, got):
+    assert refusal(weight=value) == f"weight must be a number from 0 to 2, not {got}"
+
+
+def test_null_counts_as_not_sent():
+    assert parse(weight=1, address=None).address == "here"
+    assert refusal(weight=None) == "weight is required: send a number from 0 to 2"
+
+
+def test_a_whole_number_field_takes_no_fraction():
+    assert "count must be a whole number from 0 to 9, not 1.0" in refusal(weight=1, count=1.0)
+
+
+def test_all_bad_fields_are_named_in_one_error():
+    message = refusal(weight="heavy", count=10, adress="there")
+    assert "weight must be" in message
+    assert "count must be" in message
+    assert "adress is not a field of send: did you mean 'address'?" in message
+
+
+def test_an_unknown_field_like_nothing_known_gets_the_list_of_fields():
+    assert "xyzzy is not a field of send: its fields are weight, address, count" in refusal(weight=1, xyzzy=0)
+
+
+def test_an_unknown_field_is_refused_even_when_null():
+    assert "adress is not a field" in refusal(weight=1, adress=None)
+
+
+@pytest.mark.parametrize("text", ["\ud800", "fine until \udfff here"])
+def test_half_a_character_is_refused_by_field_and_position(text):
+    message = refusal(weight=1, address=text)
+    assert message.startswith("address holds half a character")
+    assert f"position {len(text.encode('utf-8', 'replace').split(b'?')[0])}" in message
+
+
+@pytest.mark.parametrize("name", ["\ud800", "a\nb", "x" * 100_000])
+def test_hostile_field_names_are_refused_in_short_printable_words(name):
+    message = refusal(weight=1, **{name: 1})
+    message.encode()
+    assert message.isprintable()
+    assert len(message) < 300
+
+
+@pytest.mark.parametrize("number", [10**5000, -(10**400), 2**64], ids=["huge", "negative", "65 bits"])
+@pytest.mark.parametrize("field", ["weight", "address", "count", "unknown"])
+def test_gigantic_numbers_are_refused_by_field(field, number):
+    assert field in refusal(**{"weight": 1, field: number})
+
+
+def test_thousands_of_unknown_fields_make_a_short_error():
+    message = refusal(weight=1, **{f"field{index}": index for index in range(20_000)})
+    assert len(message) < 5_000
+    assert message.endswith("more")
+
+
+def test_shown_text_is_short_and_printable():
+    assert shown("a\x1b[31m\n\ud800") == r"a\x1b[31m\n\ud800"
+    assert len(shown("ä" * 1000)) < 50
+
+
+HUGE = 10**4299  # as large as Python still prints it: Hypothesis shows its examples
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(st.characters(codec=None), max_size=20)
+    | st.just(HUGE),
+    lambda children: (
+        st.lists(children, max_size=3) | st.dictionaries(st.text(max_size=5), children, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+@settings(max_examples=200, deadline=None)
+@given(data=st.data())
+def test_any_json_is_a_request_or_an_error_that_can_be_sent(operation, data):
+    model = OPERATIONS[operation].request
+    names = st.sampled_from(sorted(model.model_fields)) | st.text(st.characters(codec=None), max_size=10)
+    fields = data.draw(st.dictionaries(names, json_values, max_size=6))
+    try:
+        parse_request(model, operation, fields)
+    except InvalidRequest as error:
+        error.message.encode()

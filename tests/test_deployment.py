@@ -1,0 +1,275 @@
+"""The image and the Hub listing, checked without a container engine and without the platform."""
+
+from __future__ import annotations
+
+import ast
+import fnmatch
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from operations import OPERATIONS
+from operations.request import parse_request
+from settings import Settings
+from speech.variants import CHATTERBOX
+from tests.hub_listing import HubListing, HubTests
+
+REPOSITORY = Path(__file__).parent.parent
+FRESH_CHECKOUT_HOLDS_ALSO = (".git/HEAD", ".venv/pyvenv.cfg", "out/speech.wav", ".env", "docs/api.md")
+LEFT_BY_RUNNING = ("voice_embeddings/voice_catalog.json", "checkpoints/t3_cfg.safetensors", "audio_out/a.wav")
+
+
+def instructions():
+    """(instruction, arguments) of the Dockerfile, comments dropped and continued lines joined."""
+    lines = (REPOSITORY / "Dockerfile").read_text().splitlines()
+    text = "\n".join(line for line in lines if not line.lstrip().startswith("#"))
+    for line in text.replace("\\\n", "").splitlines():
+        if line.strip():
+            name, _, arguments = line.strip().partition(" ")
+            yield name.upper(), arguments.strip()
+
+
+def arguments_of(name):
+    return [arguments for instruction, arguments in instructions() if instruction == name]
+
+
+def copy_into(image, sources_and_target):
+    """What COPY does, for the forms that the Dockerfile uses. Returns the sources."""
+    *sources, target = shlex.split(sources_and_target)
+    for source in sources:
+        assert not source.startswith("--"), "this test knows no flags of COPY"
+        path = REPOSITORY / source
+        assert path.exists(), f"COPY {source}: no such file"
+        if path.is_dir():
+            unwanted = shutil.ignore_patterns("__pycache__", "*.pyc")
+            shutil.copytree(path, image / target, dirs_exist_ok=True, ignore=unwanted)
+        else:
+            folder = image / target
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, folder)
+    return sources
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory):
+    """The folder that the image's WORKDIR would be."""
+    folder = tmp_path_factory.mktemp("image")
+    for arguments in arguments_of("COPY"):
+        copy_into(folder, arguments)
+    return folder
+
+
+def ours_imported_by(module, root):
+    """Our modules that ``module`` reaches, by dotted name."""
+    reached, waiting = set(), [module]
+    while waiting:
+        name = waiting.pop()
+        relative = Path(*name.split("."))
+        path = next(
+            (p for p in (root / relative / "__init__.py", root / f"{relative}.py") if p.is_file()), None
+        )
+        if path is None or name in reached:
+            continue
+        reached.add(name)
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                waiting += [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                waiting += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return reached
+
+
+def is_sent_to_the_builder(path):
+    """Whether .dockerignore lets ``path`` through: the last pattern that matches it or a parent decides."""
+    paths = [f"/{path}", *(f"/{parent}" for parent in Path(path).parents)]
+    sent = True
+    for line in (REPOSITORY / ".dockerignore").read_text().splitlines():
+        if line and not line.startswith("#"):
+            pattern = line.removeprefix("!")
+            anchored = pattern.removeprefix("*") if pattern.startswith("**/") else f"/{pattern}"
+            if any(fnmatch.fnmatchcase(each, anchored) for each in paths):
+                sent = line.startswith("!")
+    return sent
+
+
+def test_the_image_starts_the_handler_so_that_signals_reach_python():
+    (command,) = arguments_of("CMD")
+    assert json.loads(command) == ["python", "-u", "handler.py"]
+    assert not arguments_of("ENTRYPOINT")
+
+
+def test_the_base_image_is_a_slim_python_for_the_platform_at_a_pinned_release():
+    (base,) = arguments_of("FROM")
+    assert re.fullmatch(r"--platform=linux/amd64 python:3\.1[12]-slim-[a-z]+", base)
+
+
+def test_the_working_directory_is_not_on_the_volume():
+    (folder,) = arguments_of("WORKDIR")
+    assert folder.startswith("/")
+    assert not folder.startswith("/runpod-volume")
+
+
+def test_the_lock_that_everyone_installs_is_what_the_image_installs():
+    install = next(run for run in arguments_of("RUN") if "uv pip sync" in run)
+    assert shlex.split(install)[-1] == "requirements.txt"
+    assert "-r requirements-uv.txt" in install
+
+
+def test_every_module_that_the_handler_reaches_is_in_the_image(image):
+    needed = ours_imported_by("handler", REPOSITORY)
+    assert {"handler", "operations.tts", "speech.engine", "voice_store.store"} <= needed
+    assert needed == ours_imported_by("handler", image)
+
+
+def test_the_image_can_import_what_it_serves(image):
+    program = "import handler, speech.engine, voice_store.__main__; print('imported')"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=image, capture_output=True, text=True, timeout=180
+    )
+    assert done.stdout.strip() == "imported", done.stderr
+
+
+def test_the_image_holds_the_job_that_a_start_without_the_platform_runs(image):
+    job = json.loads((image / "test_input.json").read_text())["input"]
+    assert job.pop("operation") == "tts"
+    parse_request(OPERATIONS["tts"].request, "tts", job)
+
+
+def test_nothing_but_the_worker_is_in_the_image(image):
+    top = {path.name for path in image.iterdir() if path.suffix not in (".py", ".txt", ".json")}
+    assert top == {"audio", "operations", "speech", "voice_store"}
+    assert not list(image.rglob("test_*.py"))
+
+
+def test_no_secret_becomes_part_of_the_image():
+    for text in arguments_of("ENV") + arguments_of("ARG"):
+        assert not re.search("TOKEN|SECRET|KEY|PASSWORD", text)
+
+
+def test_the_builder_gets_what_is_copied_and_nothing_else():
+    for arguments in arguments_of("COPY"):
+        for source in shlex.split(arguments)[:-1]:
+            files = (
+                [REPOSITORY / source]
+                if (REPOSITORY / source).is_file()
+                else (REPOSITORY / source).rglob("*.py")
+            )
+            for file in files:
+                assert is_sent_to_the_builder(file.relative_to(REPOSITORY).as_posix()), file
+    tests = [path.relative_to(REPOSITORY).as_posix() for path in (REPOSITORY / "tests").rglob("*.py")]
+    for path in (
+        *FRESH_CHECKOUT_HOLDS_ALSO,
+        *LEFT_BY_RUNNING,
+        *tests,
+        "audio/__pycache__/decode.cpython-312.pyc",
+    ):
+        assert not is_sent_to_the_builder(path), path
+
+
+def hub_cache_with_weights(home):
+    """A hub cache that holds a complete, if empty, snapshot of the published repository."""
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    repository = home / "hub" / f"models--{CHATTERBOX.repository.replace('/', '--')}"
+    snapshot = repository / "snapshots" / commit
+    snapshot.mkdir(parents=True)
+    for name in CHATTERBOX.files:
+        (snapshot / name).touch()
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit)
+    return snapshot
+
+
+def run_the_layer_that_bakes(folder, **arguments):
+    """Runs it in a folder that holds just what was copied before it. The hub is out of reach."""
+    steps = list(instructions())
+    layer = next(index for index, (name, run) in enumerate(steps) if name == "RUN" and "BAKE_WEIGHTS" in run)
+    for name, sources_and_target in steps[:layer]:
+        if name == "COPY":
+            copy_into(folder, sources_and_target)
+    return subprocess.run(
+        ["/bin/sh", "-c", re.sub(r"--mount=\S+\s*", "", steps[layer][1])],
+        cwd=folder,
+        env={
+            "PATH": f"{Path(sys.executable).parent}:{os.defpath}",
+            "MODEL_REVISION": "main",
+            "HF_HOME": str(folder / "hub-home"),
+            "HF_HUB_OFFLINE": "1",
+            **arguments,
+        },
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_weights_are_baked_where_the_worker_looks_for_them(tmp_path):
+    """Weights that are in the image's hub cache already are found there, and nothing is fetched."""
+    snapshot = hub_cache_with_weights(tmp_path / "hub-home")
+    done = run_the_layer_that_bakes(tmp_path, BAKE_WEIGHTS="1")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(snapshot)
+
+
+def test_a_build_that_cannot_get_the_weights_it_is_to_bake_fails(tmp_path):
+    assert run_the_layer_that_bakes(tmp_path, BAKE_WEIGHTS="1").returncode != 0
+
+
+def test_no_weights_are_baked_unless_asked_for(tmp_path):
+    done = run_the_layer_that_bakes(tmp_path, BAKE_WEIGHTS="0")
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "hub-home").exists()
+
+
+@pytest.fixture(scope="module")
+def listing():
+    return HubListing.model_validate_json((REPOSITORY / ".runpod" / "hub.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def hub_tests():
+    return HubTests.model_validate_json((REPOSITORY / ".runpod" / "tests.json").read_text())
+
+
+def variables_that_are_read():
+    class Recording(dict):
+        def get(self, name, default=None):
+            names.add(name)
+            return default
+
+    names = set()
+    Settings.from_env(Recording())
+    return names
+
+
+def test_every_variable_of_the_listing_is_a_setting(listing):
+    keys = [variable.key for variable in listing.config.env]
+    assert len(keys) == len(set(keys))
+    assert set(keys) <= variables_that_are_read()
+
+
+def test_the_worker_starts_with_whatever_the_listing_offers(listing):
+    Settings.from_env({variable.key: str(variable.input.default) for variable in listing.config.env})
+    for variable in listing.config.env:
+        for value in variable.input.offered():
+            Settings.from_env({variable.key: str(value)})
+
+
+def test_the_listing_and_its_tests_allow_the_same_drivers(listing, hub_tests):
+    assert listing.config.allowed_cuda_versions == hub_tests.config.allowed_cuda_versions
+    assert "12.8" in listing.config.allowed_cuda_versions  # what torch in the lock was built with
+
+
+def test_every_job_of_the_hubs_tests_is_one_that_the_worker_takes(hub_tests):
+    names = [test.name for test in hub_tests.tests]
+    assert len(names) == len(set(names))
+    for test in hub_tests.tests:
+        operation, fields = test.input["operation"], dict(test.input)
+        del fields["operation"]
+        parse_request(OPERATIONS[operation].request, operation, fields)

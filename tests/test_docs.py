@@ -1,0 +1,211 @@
+"""The documents say what the code does: fields, defaults, ranges, codes, settings, examples."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+
+import errors
+from audio.encode import FORMATS, SAMPLE_RATES_HZ
+from audio.quality import Quality
+from errors import InvalidRequest, WorkerError
+from operations import OPERATIONS, clone_voice, list_voices, tts
+from operations.request import parse_request
+from tests.test_deployment import variables_that_are_read
+from voice_store.__main__ import main as voice_store_command
+
+REPOSITORY = Path(__file__).parent.parent
+DOCUMENTS = {
+    path: (REPOSITORY / path).read_text()
+    for path in ("README.md", "docs/api.md", "docs/deploy.md", "CHANGELOG.md")
+}
+REPLIES = {
+    "tts": tts.TtsResponse,
+    "clone_voice": clone_voice.CloneVoiceResponse,
+    "list_voices": list_voices.ListVoicesResponse,
+}
+MINIMAL = {"text": "Hello.", "voice_name": "Ann", "reference_audio": "UklGRg=="}
+SET_BY_THE_PLATFORM = {"RUNPOD_WEBHOOK_GET_JOB"}
+
+
+def section(document, *headings):
+    """The text below a heading, down to the next one of its level or above; headings narrow it down."""
+    text = DOCUMENTS[document]
+    for depth, heading in enumerate(headings, start=2):
+        found = re.search(
+            rf"^{'#' * depth} {re.escape(heading)}$(.*?)(?=^#{{2,{depth}}} |\Z)", text, re.M | re.S
+        )
+        assert found, f"{document} has no section {' > '.join(headings)}"
+        text = found[1]
+    return text
+
+
+def rows(text):
+    """The cells of the tables' rows, without header and rule."""
+    lines = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"
+    ]
+    return [cells for cells in lines if cells[0].startswith("`")]
+
+
+def names_in(cell):
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def fenced(document, language):
+    return re.findall(rf"^```{language}\n(.*?)^```", DOCUMENTS[document], re.M | re.S)
+
+
+def json_examples():
+    for document in DOCUMENTS:
+        for text in fenced(document, "json"):
+            yield pytest.param(json.loads(text), id=f"{document}: {' '.join(text.split())[:60]}")
+
+
+def operation_fields():
+    for operation in OPERATIONS:
+        for name, *cells in rows(section("docs/api.md", operation, "Fields")):
+            yield pytest.param(operation, *names_in(name), *cells, id=f"{operation}.{name}")
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_every_field_of_a_request_is_documented_once(operation):
+    documented = [
+        name for first, *_ in rows(section("docs/api.md", operation, "Fields")) for name in names_in(first)
+    ]
+    assert sorted(documented) == sorted(OPERATIONS[operation].request.model_fields)
+
+
+@pytest.mark.parametrize(("operation", "name", "kind", "allowed", "default", "meaning"), operation_fields())
+def test_a_documented_field_has_that_default_and_that_range(operation, name, kind, allowed, default, meaning):
+    field = OPERATIONS[operation].request.model_fields[name]
+    if default != "required" and field.default is not None:
+        assert names_in(default) == [json.dumps(field.default)]
+    limits = {
+        key: getattr(item, key) for item in field.metadata for key in ("ge", "le") if hasattr(item, key)
+    }
+    if {"ge", "le"} <= limits.keys() and name != "speed":
+        assert allowed == f"{limits['ge']} to {limits['le']}"
+    elif "ge" in limits and name != "speed":
+        assert allowed == f"from {limits['ge']}"
+    if name == "format":
+        assert names_in(allowed) == list(FORMATS)
+    if name == "sample_rate":
+        assert allowed == ", ".join(map(str, SAMPLE_RATES_HZ))
+    assert kind in ("string", "number", "integer", "boolean")
+    assert meaning
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_what_is_documented_as_required_is_required_and_nothing_else(operation):
+    request = OPERATIONS[operation].request
+    table = rows(section("docs/api.md", operation, "Fields"))
+    required = {names_in(name)[0] for name, _, _, default, _ in table if default == "required"}
+    job = {name: MINIMAL[name] for name in required}
+    parse_request(request, operation, job)
+    for name in required:
+        with pytest.raises(InvalidRequest, match=f"{name} is required"):
+            parse_request(request, operation, {other: job[other] for other in required - {name}})
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_every_field_of_a_reply_is_documented(operation):
+    documented = [
+        name for first, *_ in rows(section("docs/api.md", operation, "Reply")) for name in names_in(first)
+    ]
+    assert sorted(documented) == sorted(REPLIES[operation].__annotations__)
+
+
+def test_every_measurement_of_quality_is_documented():
+    text = section("docs/api.md", "clone_voice", "Reply")
+    assert {field.name for field in dataclasses.fields(Quality)} <= set(names_in(text))
+
+
+def test_every_field_of_a_listed_voice_is_documented():
+    assert set(list_voices.FIELDS) <= set(names_in(section("docs/api.md", "list_voices", "Reply")))
+
+
+def test_every_error_code_is_documented():
+    codes = {
+        kind.code
+        for kind in vars(errors).values()
+        if isinstance(kind, type) and issubclass(kind, WorkerError)
+    }
+    documented = [names_in(code)[0] for code, *_ in rows(section("docs/api.md", "Errors"))]
+    assert sorted(documented) == sorted(codes)
+
+
+@pytest.mark.parametrize("example", json_examples())
+def test_an_example_is_a_job_that_the_worker_takes_or_a_reply_that_it_gives(example):
+    if "input" in example:
+        job = dict(example["input"])
+        operation = job.pop("operation")
+        parse_request(OPERATIONS[operation].request, operation, job)
+    elif "error" in example:
+        assert example["error"].startswith(f"{example['error_code']}: ")
+    else:
+        known = [reply.__annotations__.keys() | {"warnings"} for reply in REPLIES.values()]
+        assert any(example.keys() <= names for names in known), example.keys()
+
+
+def test_the_readme_has_a_job_and_a_reply_for_every_operation():
+    for operation in OPERATIONS:
+        job, reply = re.findall(
+            r"```json\n(.*?)```", section("README.md", "Jobs and replies", operation), re.S
+        )
+        assert json.loads(job)["input"]["operation"] == operation
+        assert "error" not in json.loads(reply)
+
+
+def test_what_is_documented_as_not_yet_there_is_refused_with_what_to_send_instead():
+    for what, instead in rows(section("docs/api.md", "Not yet")):
+        name, *values = names_in(what)
+        for value in values or ([2.0] if name == "speed" else ["https://example.org/a.wav"]):
+            with pytest.raises(InvalidRequest, match=f"{name}.* is not available in this version") as refused:
+                parse_request(OPERATIONS["tts"].request, "tts", {"text": "Hello.", name: value})
+            assert all(word in refused.value.message for word in names_in(instead))
+
+
+def test_the_readme_lists_every_setting():
+    documented = [names_in(name)[0] for name, *_ in rows(section("README.md", "Settings"))]
+    assert sorted(documented) == sorted(variables_that_are_read() - SET_BY_THE_PLATFORM)
+
+
+def test_the_readmes_voice_store_commands_work(tmp_path, monkeypatch, capsys):
+    shutil.copytree(REPOSITORY / "samples", tmp_path / "samples")
+    monkeypatch.chdir(tmp_path)
+    (commands,) = re.findall(
+        r"```sh\n(.*?)```", section("README.md", "The voice store from a terminal"), re.S
+    )
+    for line in commands.splitlines():
+        python, dash_m, module, *arguments = shlex.split(line)
+        assert (python, dash_m, module) == ("python", "-m", "voice_store")
+        assert voice_store_command(arguments) == 0, capsys.readouterr().err
+    assert "Harbour Master" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_links_lead_somewhere(document):
+    for target in re.findall(r"\]\(([^)]+)\)", DOCUMENTS[document]):
+        if target.startswith("https://"):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (REPOSITORY / document).parent / path if path else REPOSITORY / document
+        assert file.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", file.read_text(), re.M)
+            anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+            assert anchor in anchors, target
+
+
+def test_make_targets_that_are_named_exist():
+    targets = set(re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text(), re.M))
+    for document, text in DOCUMENTS.items():
+        named = set(re.findall(r"`make ([a-z-]+)", text)) | set(re.findall(r"^make ([a-z-]+)", text, re.M))
+        assert named <= targets, document

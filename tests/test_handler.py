@@ -1,0 +1,225 @@
+import asyncio
+import base64
+import json
+import logging
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+import handler
+from settings import Settings
+from speech.contract import Speech
+from tests.fakes import FakeSpeaker, build_services
+from tests.recordings import speech_like, wav_bytes
+
+REPOSITORY = Path(__file__).parent.parent
+ON_PLATFORM = {"RUNPOD_WEBHOOK_GET_JOB": "https://jobs.example/take"}
+
+
+@pytest.fixture
+def speaker():
+    return FakeSpeaker()
+
+
+@pytest.fixture
+def recording():
+    return base64.b64encode(wav_bytes(speech_like(6.0, 24_000, 1), 24_000)).decode()
+
+
+@pytest.fixture
+def worker(tmp_path, monkeypatch, speaker):
+    """The handler around a fake speaker, on no platform."""
+    services = build_services(tmp_path, speaker)
+    monkeypatch.setattr(handler, "warm_services", lambda: services)
+    monkeypatch.setattr(handler, "warm_settings", lambda: Settings.from_env({}))
+    return handler.handler
+
+
+def tts(text="Good morning.", job_id="job-1", **fields):
+    return {"id": job_id, "input": {"operation": "tts", "text": text, **fields}}
+
+
+async def test_a_job_is_answered_with_what_json_can_carry(worker):
+    reply = await worker(tts())
+    assert base64.b64decode(reply["audio"])[:4] == b"RIFF"
+    json.dumps(reply, allow_nan=False)
+
+
+async def test_the_three_operations_work_together(worker, recording):
+    cloned = await worker(
+        {"id": "a", "input": {"operation": "clone_voice", "voice_name": "Ada", "reference_audio": recording}}
+    )
+    spoken = await worker(tts(voice_name="Ada"))
+    listed = await worker({"id": "c", "input": {"operation": "list_voices"}})
+    assert spoken["voice"]["voice_id"] == cloned["voice_id"] == listed["voices"][0]["voice_id"]
+
+
+async def test_an_error_is_a_string_with_its_code_in_front(worker):
+    assert await worker(tts(text=" ")) == {
+        "error": "invalid_request: text is blank: send at least one visible character",
+        "error_code": "invalid_request",
+    }
+
+
+@pytest.mark.parametrize(
+    "event",
+    [None, [], "text", 7, {}, {"id": "x"}, {"input": None}, {"input": []}, {"input": "tts"}, {"input": {}}],
+)
+async def test_an_event_that_is_no_job_is_an_error_and_no_exception(worker, event):
+    reply = await worker(event)
+    assert reply["error_code"] == "invalid_request"
+    assert "input" in reply["error"] or "operation" in reply["error"]
+
+
+async def test_a_bug_shows_the_caller_the_job_id_alone_and_the_log_everything(worker, speaker, caplog):
+    speaker.failure = RuntimeError(f"{os.sep}secret{os.sep}path on host-17")
+    reply = await worker(tts(job_id="job-9"))
+    assert reply["error_code"] == "internal"
+    assert "job-9" in reply["error"]
+    assert "secret" not in json.dumps(reply)
+    assert "Traceback" not in json.dumps(reply)
+    assert "host-17" in caplog.text
+
+
+@pytest.mark.parametrize("spoiled", [float("nan"), float("inf"), b"bytes", "\ud800", {1, 2}])
+async def test_a_reply_that_the_sdk_would_drop_becomes_an_error(worker, speaker, monkeypatch, spoiled):
+    honest = FakeSpeaker._speech
+
+    def spoil(self, *arguments):
+        speech = honest(self, *arguments)
+        return Speech(speech.waveform, speech.segments, {"temperature": spoiled}, (), {})
+
+    monkeypatch.setattr(FakeSpeaker, "_speech", spoil)
+    assert (await worker(tts()))["error_code"] == "internal"
+
+
+@pytest.mark.parametrize("job_id", [None, 7, "", "\ud800", "a\nb"])
+async def test_odd_job_ids_do_not_break_the_reply(worker, speaker, job_id):
+    speaker.failure = RuntimeError("broken")
+    json.dumps(await worker(tts(job_id=job_id)), ensure_ascii=False).encode()
+
+
+async def test_the_event_loop_stays_alive_while_a_job_runs(worker, speaker):
+    speaker.gate = threading.Event()
+    job = asyncio.create_task(worker(tts()))
+    await asyncio.to_thread(speaker.entered.acquire)  # would never return on a blocked loop
+    assert not job.done()
+    speaker.gate.set()
+    assert "audio" in await job
+
+
+async def test_jobs_never_meet_in_the_model(worker, speaker):
+    replies = await asyncio.gather(*(worker(tts(seed=seed)) for seed in range(8)))
+    assert speaker.most_at_once == 1
+    assert [reply["seed"] for reply in replies] == list(range(8))
+
+
+async def test_the_next_job_waits_until_a_cancelled_ones_thread_has_ended(worker, speaker):
+    speaker.gate = threading.Event()
+    cancelled = asyncio.create_task(worker(tts(job_id="cancelled")))
+    await asyncio.to_thread(speaker.entered.acquire)
+    cancelled.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await cancelled
+    following = asyncio.create_task(worker(tts(job_id="following")))
+    await asyncio.sleep(0)
+    assert len(speaker.calls) == 1
+    speaker.gate.set()
+    assert "audio" in await following
+    assert speaker.most_at_once == 1
+
+
+async def test_a_job_that_is_cancelled_while_it_waits_never_runs(worker, speaker):
+    speaker.gate = threading.Event()
+    running = asyncio.create_task(worker(tts(text="First.")))
+    await asyncio.to_thread(speaker.entered.acquire)
+    waiting = asyncio.create_task(worker(tts(text="Second.")))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    speaker.gate.set()
+    await running
+    await worker(tts(text="Third."))
+    assert [call.text for call in speaker.calls] == ["First.", "Third."]
+
+
+@pytest.mark.parametrize(("job_id", "inline"), [("sync-1", True), ("abc-1", False)])
+async def test_a_reply_between_the_two_limits_is_inline_after_runsync_alone(
+    worker, monkeypatch, job_id, inline
+):
+    monkeypatch.setattr(handler, "warm_settings", lambda: Settings.from_env(ON_PLATFORM))
+    reply = await worker(tts(text="x" * 3500, job_id=job_id))  # 210 s: 13.4 MB in base64
+    assert ("audio" in reply) is inline
+    assert ("audio_path" in reply) is not inline
+
+
+async def test_each_job_has_one_line_without_its_text_or_audio(worker, caplog):
+    caplog.set_level(logging.INFO)
+    reply = await worker(tts(text="A very private sentence."))
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "handler"]
+    assert "operation=tts characters=24" in line
+    assert f"audio_s={reply['duration']:.3f}" in line
+    assert "outcome=ok" in line
+    assert "t3_s=0.250" in line
+    assert "private" not in line
+    assert reply["audio"][:50] not in caplog.text
+
+
+async def test_the_line_of_a_failed_job_has_its_code(worker, caplog):
+    caplog.set_level(logging.INFO)
+    await worker({"id": "x", "input": {"operation": "sing\nforged"}})
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "handler"]
+    assert "outcome=unknown_operation" in line
+    assert "\n" not in line
+
+
+def run_program(program, *arguments, cwd, **settings):
+    return subprocess.run(
+        [sys.executable, str(REPOSITORY / program), *arguments],
+        cwd=cwd,
+        env={**os.environ, "HF_HUB_OFFLINE": "1", **settings},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def test_a_bad_setting_stops_the_start_with_one_line(tmp_path):
+    finished = run_program("handler.py", cwd=tmp_path, MODEL="turbo", MAX_TEXT_CHARS="many")
+    assert finished.returncode == 1
+    assert finished.stdout == ""
+    (line,) = finished.stderr.splitlines()
+    assert "MODEL" in line
+    assert "MAX_TEXT_CHARS" in line
+
+
+def test_without_weights_the_start_fails_and_says_how_to_get_them(tmp_path):
+    finished = run_program("handler.py", cwd=tmp_path, HF_HOME=str(tmp_path / "empty"), MODEL_REVISION="main")
+    assert finished.returncode == 1
+    assert "Traceback" not in finished.stderr
+    last = finished.stderr.splitlines()[-1]
+    assert last.startswith("cannot start: model_unavailable: ")
+    assert "CHECKPOINT_DIR" in last
+    assert "speech.smoke" in last
+
+
+def test_the_test_job_runs_with_audio_in_its_result(tmp_path, smoke_checkpoint):
+    (tmp_path / "test_input.json").write_bytes((REPOSITORY / "test_input.json").read_bytes())
+    finished = run_program("handler.py", cwd=tmp_path, CHECKPOINT_DIR=str(smoke_checkpoint))
+    assert finished.returncode == 0, finished.stderr
+    assert "'audio': 'UklGR" in finished.stdout  # base64 of RIFF
+    assert "UklGR" not in finished.stderr
+    assert "outcome=ok" in finished.stderr
+
+
+def test_a_failed_job_ends_with_1_and_names_the_field(tmp_path):
+    job = '{"input": {"operation": "tts"}}'
+    finished = run_program("tests/failing_worker.py", "--test_input", job, cwd=tmp_path)
+    assert finished.returncode == 1
+    assert "invalid_request: text is required" in finished.stdout

@@ -1,0 +1,134 @@
+"""Who may import whom, and what may come along."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parent.parent
+ROOMS = ("operations", "voice_store", "audio", "speech")
+FRONT = ("handler", "settings", "delivery", "logs", "errors")
+
+# What each may import of ours, by prefix. Its own room goes without saying.
+ALLOWED = {
+    "handler": {"settings", "logs", "operations", "delivery", "voice_store", "speech.engine", "errors"},
+    "settings": set(),
+    "logs": set(),
+    "errors": set(),
+    "delivery": {"operations.base", "voice_store.files", "errors"},
+    "operations": {"speech.contract", "voice_store", "audio", "errors"},
+    "voice_store": {"audio", "errors"},
+    "speech": {"audio", "errors"},
+    "audio": {"errors"},
+}
+FOREIGN_TO = {
+    "runpod": {"handler"},
+    "pydantic": {"operations"},
+    "torch": {"speech"},
+    "chatterbox": {"speech"},
+    "base64": {"operations", "audio", "delivery"},
+}
+
+
+def modules():
+    for name in FRONT:
+        yield name, REPOSITORY / f"{name}.py"
+    for room in ROOMS:
+        for path in sorted((REPOSITORY / room).rglob("*.py")):
+            parts = path.relative_to(REPOSITORY).with_suffix("").parts
+            yield ".".join(part for part in parts if part != "__init__"), path
+
+
+def imported_by(path):
+    """Dotted names, with what is imported from a package named too: it may be a module."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def within(name, prefix):
+    return name == prefix or name.startswith(prefix + ".")
+
+
+@pytest.mark.parametrize(("module", "path"), list(modules()), ids=lambda value: str(value).rpartition("/")[2])
+def test_rooms_import_only_what_the_plan_allows(module, path):
+    room = module.partition(".")[0]
+    for name in imported_by(path):
+        target = name.partition(".")[0]
+        if target in FRONT + ROOMS and target != room:
+            assert any(within(name, allowed) or within(allowed, name) for allowed in ALLOWED[room]), (
+                f"{module} may not import {name}"
+            )
+        if target in FOREIGN_TO:
+            assert room in FOREIGN_TO[target], f"{module} may not import {name}"
+
+
+def test_nothing_below_t3_knows_the_rest_of_speech():
+    for path in (REPOSITORY / "speech" / "t3").rglob("*.py"):
+        for name in imported_by(path):
+            target = name.partition(".")[0]
+            assert target not in FRONT + ROOMS or within(name, "speech.t3"), f"{path.name} imports {name}"
+
+
+@pytest.mark.parametrize(("module", "path"), list(modules()), ids=lambda value: str(value).rpartition("/")[2])
+def test_only_settings_reads_the_environment(module, path):
+    if module == "settings":
+        return
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Attribute):
+            assert node.attr not in ("environ", "getenv", "environb"), f"{module}:{node.lineno}"
+        elif isinstance(node, ast.ImportFrom) and node.module == "os":
+            assert not {alias.name for alias in node.names} & {"environ", "getenv", "environb"}, module
+
+
+def test_no_room_of_ours_unpickles():
+    for module, path in modules():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if (
+                isinstance(node, ast.Attribute)
+                and isinstance(node.value, ast.Name)
+                and node.value.id == "pickle"
+            ):
+                assert node.attr not in ("load", "loads"), f"{module}:{node.lineno}"
+
+
+def run_fresh(program):
+    return subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    ).stdout.split()
+
+
+def test_operations_store_and_audio_bring_neither_torch_nor_runpod():
+    loaded = run_fresh(
+        "import pkgutil, sys, importlib\n"
+        "for room in ('operations', 'voice_store', 'audio'):\n"
+        "    package = importlib.import_module(room)\n"
+        "    for module in pkgutil.walk_packages(package.__path__, room + '.'):\n"
+        "        if not module.name.endswith('__main__'):\n"
+        "            importlib.import_module(module.name)\n"
+        "print(*sys.modules)"
+    )
+    assert "operations.tts" in loaded
+    assert "voice_store.store" in loaded
+    assert not {"torch", "runpod", "librosa", "chatterbox"} & {name.partition(".")[0] for name in loaded}
+
+
+def test_the_handler_is_imported_without_the_model():
+    loaded = run_fresh("import sys, handler; print(*sys.modules)")
+    assert "operations" in loaded
+    assert not {"torch", "runpod", "chatterbox"} & set(loaded)
+
+
+def test_the_contract_of_speech_needs_no_torch():
+    assert "torch" not in run_fresh("import sys, speech.contract; print(*sys.modules)")

@@ -1,0 +1,71 @@
+import logging
+
+import pytest
+
+import logs
+
+
+@pytest.fixture(autouse=True)
+def _restore_logging():
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    levels = {name: logging.getLogger(name).level for name in logs.OUR_LOGGERS}
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    for name, own_level in levels.items():
+        logging.getLogger(name).setLevel(own_level)
+    logging.captureWarnings(False)
+
+
+def test_every_line_carries_the_job_it_belongs_to(capsys):
+    logs.configure("INFO")
+    log = logging.getLogger("operations.tts")
+    with logs.job_lines("job-7"):
+        log.info("inside")
+    log.info("outside")
+    inside, outside = capsys.readouterr().err.splitlines()
+    assert "job=job-7 inside" in inside
+    assert "job=- outside" in outside
+
+
+def test_what_callers_send_cannot_start_a_line_or_colour_it(capsys):
+    logs.configure("INFO")
+    with logs.job_lines("a\nINFO forged"):
+        logging.getLogger("handler").info("name=%s", "x\r\n\x1b[2Jforged \u2028 \ud800")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.isprintable()
+
+
+def test_a_traceback_follows_its_line(capsys):
+    logs.configure("INFO")
+    try:
+        raise RuntimeError("broken")
+    except RuntimeError:
+        logging.getLogger("handler").exception("it failed")
+    assert "RuntimeError: broken\n" in capsys.readouterr().err
+
+
+def test_libraries_keep_quiet_below_warnings(capsys):
+    logs.configure("DEBUG")
+    logging.getLogger("numba.core").debug("chatter")
+    logging.getLogger().info("chatter")
+    logging.getLogger("httpx").warning("worth knowing")
+    logging.getLogger("speech.engine").debug("ours")
+    assert "chatter" not in (printed := capsys.readouterr().err)
+    assert "worth knowing" in printed
+    assert "ours" in printed
+
+
+def test_the_level_applies_to_all_of_ours(capsys):
+    logs.configure("ERROR")
+    logging.getLogger("handler").warning("less")
+    logging.getLogger("elsewhere").warning("less")
+    assert capsys.readouterr().err == ""
+
+
+def test_handlers_that_a_library_installed_are_replaced(capsys):
+    logging.getLogger().addHandler(logging.StreamHandler())
+    logs.configure("INFO")
+    logging.getLogger("handler").info("once")
+    assert len(capsys.readouterr().err.splitlines()) == 1

@@ -1,0 +1,91 @@
+"""The SDK's real worker loop, in a process of its own, against a job server on loopback."""
+
+import base64
+import io
+import json
+import os
+
+import pytest
+import soundfile
+
+from tests.job_server import REPOSITORY, JobServer, WorkerProcess
+from tests.recordings import speech_like, wav_bytes
+
+WORKER = REPOSITORY / "handler.py"
+FAILING_WORKER = REPOSITORY / "tests" / "failing_worker.py"
+TEXT = "The ferry was late again."
+
+
+@pytest.fixture
+async def server():
+    async with JobServer.running() as running:
+        yield running
+
+
+def leaks(result):
+    """Of what must never reach a caller, what did."""
+    text = json.dumps(result)
+    secrets = (
+        "Traceback",
+        "host-of-the-tests",
+        "pod-of-the-tests",
+        str(REPOSITORY),
+        os.sep + "site-packages",
+    )
+    return [secret for secret in secrets if secret in text]
+
+
+async def test_clone_speak_and_list_each_post_a_good_result(server, tmp_path, smoke_checkpoint):
+    recording = base64.b64encode(wav_bytes(speech_like(6.0, 24_000, 1), 24_000)).decode()
+    settings = {"CHECKPOINT_DIR": str(smoke_checkpoint), "VOICE_STORE_DIR": str(tmp_path / "voices")}
+    async with WorkerProcess.running(server, WORKER, tmp_path, settings) as worker:
+        clone = {
+            "operation": "clone_voice",
+            "voice_name": "Ada",
+            "reference_audio": recording,
+            "preview": False,
+        }
+        server.submit("clone-1", clone)
+        cloned = await server.result("clone-1")
+        server.submit("sync-2", {"operation": "tts", "text": TEXT, "voice_name": "Ada", "seed": 1})
+        spoken = await server.result("sync-2")
+        server.submit("list-3", {"operation": "list_voices"})
+        listed = await server.result("list-3")
+        server.submit("bad-4", {"operation": "tts", "text": TEXT, "voice_name": "Bob"})
+        refused = await server.result("bad-4")
+        exit_code = await worker.leave(server)
+
+    assert exit_code == 0, worker.log()
+    for result in (cloned, spoken, listed):
+        assert "error" not in result
+    voice_id = cloned["output"]["voice_id"]
+    assert spoken["output"]["voice"] == {"voice_id": voice_id, "voice_name": "Ada"}
+    samples, rate_hz = soundfile.read(io.BytesIO(base64.b64decode(spoken["output"]["audio"])))
+    assert len(samples) / rate_hz == pytest.approx(spoken["output"]["duration"], abs=1e-3)
+    assert [voice["voice_id"] for voice in listed["output"]["voices"]] == [voice_id]
+    assert isinstance(refused["error"], str)
+    assert refused["error"].startswith("voice_not_found: ")
+    assert refused["output"] == {"error_code": "voice_not_found"}
+    assert leaks(refused) == []
+
+    log = worker.log()
+    assert log.count("outcome=ok") == 3
+    assert log.count("outcome=voice_not_found") == 1
+    assert TEXT not in log
+    assert spoken["output"]["audio"][:100] not in log
+
+
+async def test_a_bug_posts_a_string_without_traceback_path_or_host(server, tmp_path):
+    async with WorkerProcess.running(server, FAILING_WORKER, tmp_path, {}) as worker:
+        server.submit("job-1", {"operation": "tts", "text": TEXT})
+        failed = await server.result("job-1")
+        server.submit("job-2", {"operation": "list_voices"})
+        following = await server.result("job-2")
+        exit_code = await worker.leave(server)
+    assert exit_code == 0, worker.log()
+    assert isinstance(failed["error"], str)
+    assert failed["error"].startswith("internal: ")
+    assert "job-1" in failed["error"]
+    assert leaks(failed) == []
+    assert "RuntimeError: CUDA error" in worker.log()
+    assert following["output"]["total_voices"] == 0
