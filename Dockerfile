@@ -1,0 +1,58 @@
+# syntax=docker/dockerfile:1
+#
+#   docker build -t REGISTRY/chatterbox-voice-worker:VERSION .
+#
+#   --build-arg BAKE_WEIGHTS=1         put the published weights into the image
+#   --build-arg MODEL_REVISION=COMMIT  which revision to bake, and to look for when the worker starts
+#   --secret id=HF_TOKEN,env=HF_TOKEN  the token for that download, where the hub asks for one
+
+# The platform runs amd64 only: said here, so that a build on an ARM laptop does not come out as ARM.
+# Slim, because torch's wheels bring CUDA along and a CUDA base image would bring it a second time.
+FROM --platform=linux/amd64 python:3.12-slim-bookworm
+
+# The system layer is empty. Every package in the lock has a wheel, so no compiler is needed; libsndfile
+# lies in soundfile's wheel; and an init process would have no orphans to reap, while Python, started by
+# an exec-form CMD, gets the platform's SIGTERM itself.
+
+# Log lines leave at once; what CUDA base images set so that the container runtime lends the GPU; and a
+# hub cache that lies outside the home folder, where baked weights are found whoever runs the image.
+ENV PYTHONUNBUFFERED=1 \
+    NVIDIA_VISIBLE_DEVICES=all \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility \
+    HF_HOME=/opt/huggingface
+
+# Not on the network volume: workers would share what libraries write into their working directory.
+# The worker stays root, because the files on a volume belong to root.
+WORKDIR /app
+
+# Compiled to bytecode here, once, and not by every worker that starts.
+COPY requirements-uv.txt requirements.txt ./
+RUN --mount=type=cache,target=/root/.cache \
+    pip install --disable-pip-version-check --root-user-action=ignore -r requirements-uv.txt \
+    && UV_LINK_MODE=copy uv pip sync --system --compile-bytecode requirements.txt
+
+# Weights, when wanted: above the code, so that a change of the code does not fetch them again. They are
+# found by the worker's own look-up, and so put where it looks first. The token comes as a build secret
+# and stays in no layer.
+ARG BAKE_WEIGHTS=0
+ARG MODEL_REVISION=main
+ENV MODEL_REVISION=$MODEL_REVISION
+COPY errors.py ./
+COPY speech/__init__.py speech/locate.py speech/variants.py speech/
+RUN --mount=type=secret,id=HF_TOKEN,required=false \
+    if [ "$BAKE_WEIGHTS" = 1 ]; then \
+        HF_TOKEN="$(cat /run/secrets/HF_TOKEN 2>/dev/null || true)" python -c 'import os; \
+from speech.locate import find_checkpoint; \
+from speech.variants import CHATTERBOX; \
+print(find_checkpoint(CHATTERBOX, revision=os.environ["MODEL_REVISION"]).folder)' \
+        && rm -rf "$HF_HOME/xet"; \
+    fi
+
+COPY delivery.py handler.py logs.py settings.py ./
+COPY audio/ audio/
+COPY operations/ operations/
+COPY speech/ speech/
+COPY voice_store/ voice_store/
+COPY test_input.json ./
+
+CMD ["python", "-u", "handler.py"]
