@@ -1,0 +1,215 @@
+"""The worker from end to end: clone a voice, speak with it, list it.
+
+    make demo
+
+Starts ``handler.py`` under the RunPod SDK's own local API and sends it the jobs that a caller
+would send. With CHECKPOINT_DIR set, weights in a cache or a reachable hub it speaks for real;
+otherwise it writes an untrained checkpoint first, and says so.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+OUT = ROOT / "out"
+SMOKE_CHECKPOINT = ROOT / "checkpoints" / "smoke"
+SAMPLE = ROOT / "samples" / "reference.flac"
+START_TIMEOUT_S = 600  # a cold hub download of 3.2 GB included
+JOB_TIMEOUT_S = 600
+
+VOICE_NAME = "Demo Voice"
+PARAGRAPH = (
+    "A voice is cloned from a few seconds of speech, and from then on any worker can speak with it. "
+    "Dr. Lindqvist tried it on Jan. 5th, at 3.30 p.m., with a recording of 12.5 seconds; it worked the first "
+    "time. What is stored is the recording itself, so a better model next year will speak with it too.\n\n"
+    "Long texts are cut between sentences, and the pieces are joined again with the pauses that a reader "
+    "would make. The same job with the same seed gives the same audio, whoever else is being served."
+)
+
+
+@contextmanager
+def step(what: str) -> Iterator[None]:
+    """Print what is done and how long it took."""
+    print(f"{what} ...", end=" ", flush=True)
+    started = time.perf_counter()
+    yield
+    print(f"{time.perf_counter() - started:.1f} s", flush=True)
+
+
+def choose_checkpoint() -> str | None:
+    """The folder for CHECKPOINT_DIR; None when weights are in a cache or come from the hub."""
+    named = os.environ.get("CHECKPOINT_DIR")
+    if named:
+        print(f"weights: {named}, from CHECKPOINT_DIR")
+        return named
+    from errors import ModelUnavailable
+    from settings import Settings, SettingsError
+    from speech.locate import find_checkpoint
+    from speech.variants import VARIANTS
+
+    try:
+        settings = Settings.from_env()
+    except SettingsError as error:
+        sys.exit(f"cannot start: {error}")
+    variant = VARIANTS[settings.model]
+    print(f"weights: looking for {variant.repository} in the caches and on the hub", flush=True)
+    logging.disable()  # not finding any is no error here
+    try:
+        found = find_checkpoint(
+            variant,
+            hub_caches=settings.hub_caches,
+            revision=settings.model_revision,
+            token=settings.hf_token,
+        )
+    except ModelUnavailable:
+        with step("weights: none; writing an untrained checkpoint"):
+            # A process of its own: this one never needs torch.
+            subprocess.run(
+                [sys.executable, "-W", "ignore", "-m", "speech.smoke", str(SMOKE_CHECKPOINT)],
+                check=True,
+                cwd=ROOT,
+                stdout=subprocess.DEVNULL,
+            )
+        return str(SMOKE_CHECKPOINT)
+    print(f"weights: revision {found.revision}")
+    return None
+
+
+class Worker:
+    """``handler.py`` behind the SDK's local API."""
+
+    def __init__(self, checkpoint: str | None) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self._port: int = probe.getsockname()[1]
+        environment = os.environ | {"VOICE_STORE_DIR": str(OUT / "voice_embeddings")}
+        if checkpoint is not None:
+            environment["CHECKPOINT_DIR"] = checkpoint
+        self._log = (OUT / "worker.log").open("w")
+        self._process = subprocess.Popen(
+            [sys.executable, "handler.py", "--rp_serve_api", "--rp_api_port", str(self._port)],
+            cwd=ROOT,
+            env=environment,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+        )
+
+    def wait_until_ready(self) -> None:
+        """The port opens once the model is warm."""
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline:
+            if self._process.poll() is not None:
+                sys.exit(f"\nthe worker did not start:\n{(OUT / 'worker.log').read_text()[-2000:]}")
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self._port)) == 0:
+                    return
+            time.sleep(0.1)
+        sys.exit(f"\nthe worker was not ready after {START_TIMEOUT_S} s; see {OUT / 'worker.log'}")
+
+    def run(self, job: dict[str, Any]) -> dict[str, Any]:
+        """A job's output. Ends the demo with the error when it failed."""
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self._port}/runsync",
+            data=json.dumps({"input": job}).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=JOB_TIMEOUT_S) as response:  # noqa: S310
+                result: dict[str, Any] = json.load(response)
+        except (urllib.error.URLError, TimeoutError) as error:
+            sys.exit(f"\nthe worker did not answer ({error}); see {OUT / 'worker.log'}")
+        if result.get("status") != "COMPLETED":
+            sys.exit(f"\nthe job failed: {result.get('error', result)}")
+        output: dict[str, Any] = result["output"]
+        return output
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait()
+        self._log.close()
+
+
+def print_table(voices: list[dict[str, Any]]) -> None:
+    columns = {"voice_id": "id", "speaker_name": "name", "duration": "seconds", "created_at": "created"}
+    rows = [list(columns.values()), *([str(voice[key]) for key in columns] for voice in voices)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(columns))]
+    for row in rows:
+        print("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def main() -> None:
+    started = time.perf_counter()
+    shutil.rmtree(OUT, ignore_errors=True)
+    OUT.mkdir()
+    checkpoint = choose_checkpoint()
+    worker = Worker(checkpoint)
+    try:
+        with step("starting the worker"):
+            worker.wait_until_ready()
+        with step(f"cloning a voice from {SAMPLE.relative_to(ROOT)}"):
+            cloned = worker.run(
+                {
+                    "operation": "clone_voice",
+                    "voice_name": VOICE_NAME,
+                    "voice_description": "the sample that ships with the worker",
+                    "reference_audio": base64.b64encode(SAMPLE.read_bytes()).decode(),
+                }
+            )
+        speech_s, loudness = cloned["quality"]["speech_s"], cloned["quality"]["loudness_lufs"]
+        print(f"  voice {cloned['voice_id']}: {speech_s:.1f} s of speech, {loudness:.0f} LUFS")
+        files = []
+        for audio_format in ("wav", "mp3"):
+            with step(f"speaking {len(PARAGRAPH)} characters in that voice, as {audio_format}"):
+                spoken = worker.run(
+                    {
+                        "operation": "tts",
+                        "text": PARAGRAPH,
+                        "voice_name": VOICE_NAME,
+                        "seed": 1,
+                        "format": audio_format,
+                    }
+                )
+            file = OUT / f"speech.{audio_format}"
+            file.write_bytes(base64.b64decode(spoken["audio"]))
+            files.append(file)
+            metrics = spoken["metrics"]
+            print(
+                f"  {spoken['duration']:.1f} s of audio in {metrics['total_generation_time']:.1f} s "
+                f"({len(spoken['segments'])} segments, real-time factor {metrics['rtf']:.2f})"
+            )
+        with step("listing the voices"):
+            listed = worker.run({"operation": "list_voices"})
+        print_table(listed["voices"])
+    finally:
+        worker.stop()
+
+    print(f"\ndone in {time.perf_counter() - started:.1f} s; listen to")
+    for file in files:
+        print(f"  {file}")
+    print(f"the voice store is {OUT / 'voice_embeddings'}, the worker's log {OUT / 'worker.log'}")
+    if any("untrained" in warning for warning in spoken["warnings"]):
+        print(
+            "\nThe weights are untrained, so the audio is noise. For speech, put the files of\n"
+            "https://huggingface.co/ResembleAI/chatterbox into a folder and run\n"
+            "  make demo CHECKPOINT_DIR=/path/to/folder\n"
+            "or run it where the Hugging Face hub can be reached: it then downloads them (3.2 GB)."
+        )
+
+
+if __name__ == "__main__":
+    main()
