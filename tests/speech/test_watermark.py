@@ -1,0 +1,75 @@
+"""The mark: there, detectable, inaudible, and missed at the start rather than at the first job."""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from speech.watermark import Watermarker
+from tests.recordings import speech_like
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+RATE_HZ = 24_000
+
+
+@pytest.fixture(scope="module")
+def watermarker() -> Watermarker:
+    return Watermarker()
+
+
+def test_marked_speech_is_told_from_unmarked(watermarker):
+    clean = speech_like(5.0, RATE_HZ, seed=2)
+    marked = watermarker.mark(clean, RATE_HZ)
+    assert watermarker.confidence(marked, RATE_HZ) > 0.9
+    assert watermarker.confidence(clean, RATE_HZ) < 0.6
+
+
+def test_marking_keeps_length_and_sound(watermarker):
+    clean = speech_like(3.0, RATE_HZ, seed=2)
+    marked = watermarker.mark(clean, RATE_HZ)
+    assert marked.shape == clean.shape
+    assert marked.dtype == np.float32
+    assert np.corrcoef(clean, marked)[0, 1] > 0.98
+
+
+@pytest.mark.parametrize("count", [960, 1000, 24_001])
+def test_short_and_odd_lengths_are_marked(watermarker, count):
+    assert len(watermarker.mark(speech_like(2.0, RATE_HZ, seed=1)[:count], RATE_HZ)) == count
+
+
+def test_without_pkg_resources_the_worker_does_not_start(smoke_checkpoint, tmp_path):
+    """What a setuptools from 81 on, or none, does to perth: the start says so and exits 1."""
+    (tmp_path / "pkg_resources.py").write_text("raise ImportError('removed in setuptools 81')\n")
+    started = subprocess.run(
+        [sys.executable, "handler.py"],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(tmp_path), "CHECKPOINT_DIR": str(smoke_checkpoint)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert started.returncode == 1
+    assert "cannot start: model_unavailable: the watermarker cannot be imported" in started.stderr
+    assert "setuptools below 81" in started.stderr
+    assert "Traceback" not in started.stderr
+
+
+def test_marking_leaves_nothing_in_memory(watermarker):
+    def live_tensors() -> int:
+        gc.collect()
+        return sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects())
+
+    samples = speech_like(2.0, RATE_HZ, seed=1)
+    watermarker.mark(samples, RATE_HZ)
+    before = live_tensors()
+    for _ in range(3):
+        watermarker.mark(samples, RATE_HZ)
+    assert live_tensors() <= before
