@@ -53,15 +53,17 @@ clean:
 # `uv pip sync` removes what the lock does not name, itself included: so the venv's uv is in it.
 .venv/installed: .venv/uv $(RUN_LOCK)
 	@if [ ! -e .venv/installed-dev ] || [ $(RUN_LOCK) -nt .venv/installed-dev ]; then \
-		echo "installing $(RUN_LOCK)"; \
-		$(UV) pip sync --quiet --python $(PY) $(RUN_LOCK) requirements-uv.txt; \
+		SECONDS=0; \
+		$(UV) pip sync --quiet --python $(PY) $(RUN_LOCK) requirements-uv.txt || exit 1; \
+		echo "installed $(RUN_LOCK) in $$SECONDS s"; \
 		rm -f .venv/installed-dev; \
 	fi
 	@touch $@
 
 .venv/installed-dev: .venv/uv $(RUN_LOCK) $(DEV_LOCK)
-	@echo "installing $(RUN_LOCK) and $(DEV_LOCK)"
-	@$(UV) pip sync --quiet --python $(PY) $(RUN_LOCK) $(DEV_LOCK) requirements-uv.txt
+	@SECONDS=0; \
+	$(UV) pip sync --quiet --python $(PY) $(RUN_LOCK) $(DEV_LOCK) requirements-uv.txt || exit 1; \
+	echo "installed $(RUN_LOCK) and $(DEV_LOCK) in $$SECONDS s"
 	@touch $@ .venv/installed
 
 # An old reader of the voice store: what is written with numpy 2 must load there.

@@ -107,6 +107,9 @@ def _reply(event: object, job_id: str) -> dict[str, Any]:
         limit_bytes = _reply_limit_bytes(job_id) if warm_settings().on_platform else None
         return dispatch(event["input"], warm_services(), Job(job_id, limit_bytes))
     except WorkerError as error:
+        # The caller gets a sentence; what lies behind it, if anything does, is for the log.
+        if error.__cause__ is not None or isinstance(error, Internal):
+            log.warning("%s", error.reply()["error"], exc_info=error)
         return {**error.reply()}
 
 

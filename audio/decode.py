@@ -73,7 +73,7 @@ def decode_audio(data: bytes, field: str = "reference_audio") -> Waveform:
     """The audio in a WAV, FLAC, OGG Vorbis, Ogg Opus or MP3 file as mono at 24 kHz.
 
     At most 25 MiB, 2 channels, 8 to 192 kHz and 120 s, all checked before resampling; memory stays
-    under about 300 MB whatever the file claims or unpacks to. Channels are averaged. Audio beyond
+    under about 400 MB whatever the file claims or unpacks to. Channels are averaged. Audio beyond
     full scale (floats and MP3 can be) is scaled down to fit, not clipped.
     Raises ReferenceInvalid with a sentence that names ``field`` and says what to send.
     """
@@ -83,9 +83,10 @@ def decode_audio(data: bytes, field: str = "reference_audio") -> Waveform:
     # Two channels near the end of float32's range overflow to inf, which is refused below.
     with np.errstate(over="ignore", invalid="ignore"):
         samples = frames.mean(axis=1, dtype=np.float32)
+    del frames  # the largest array of all
     if not np.isfinite(samples).all():
         raise ReferenceInvalid(f"{field} holds samples that are not finite numbers: export the audio again")
-    peak = float(np.abs(samples).max())
+    peak = max(float(samples.max()), -float(samples.min()))
     if peak > 1.0:
         samples /= peak
     return resample(Waveform(samples, sample_rate_hz), MODEL_SAMPLE_RATE_HZ)

@@ -26,34 +26,18 @@ class _Format:
 
     container: str
     subtype: str
-    media_type: str
 
 
 _FORMATS = {
-    "wav": _Format("WAV", "PCM_16", "audio/wav"),
-    "mp3": _Format("MP3", "MPEG_LAYER_III", "audio/mpeg"),
-    "flac": _Format("FLAC", "PCM_16", "audio/flac"),
-    "ogg": _Format("OGG", "VORBIS", "audio/ogg"),
-    "opus": _Format("OGG", "OPUS", "audio/ogg; codecs=opus"),
-    "pcm": _Format("RAW", "PCM_16", "audio/pcm"),
-    "ulaw": _Format("RAW", "ULAW", "audio/PCMU"),
+    "wav": _Format("WAV", "PCM_16"),
+    "mp3": _Format("MP3", "MPEG_LAYER_III"),
+    "flac": _Format("FLAC", "PCM_16"),
+    "ogg": _Format("OGG", "VORBIS"),
+    "opus": _Format("OGG", "OPUS"),
+    "pcm": _Format("RAW", "PCM_16"),
+    "ulaw": _Format("RAW", "ULAW"),
 }
 FORMATS = tuple(_FORMATS)
-
-
-def media_type(format: str) -> str:
-    """The MIME type for one of FORMATS.
-
-    There is none registered for headerless little-endian PCM; ``audio/pcm`` is what speech services
-    use. ``audio/basic`` would promise 8 kHz, ``audio/PCMU`` (RFC 4856) does not.
-    """
-    return _FORMATS[format].media_type
-
-
-def extension(format: str) -> str:
-    """The file name's ending for one of FORMATS, without a dot."""
-    assert format in _FORMATS, format
-    return format
 
 
 def encode(waveform: Waveform, format: str, sample_rate_hz: int) -> bytes:

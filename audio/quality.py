@@ -27,6 +27,9 @@ _STEADY_BELOW_DB = 2.5
 # Tones, chords of two, sirens, whistles and key pads measure 1.0; the purest speech tried 0.74.
 _TONAL_ABOVE_SHARE = 0.97
 
+# A ticking clock measures under 0.3, the noisiest speech tried 0.5.
+_TICKING_BELOW_SHARE = 0.35
+
 # Clipping outlives resampling and codecs as a crowd just below the highest level; its flat tops do
 # not. Intact speech has 0.02 to 0.11 % of its samples there, speech driven 3 dB into clipping 0.3 to
 # 1.2 %, 6 dB 0.6 to 5 %. A hard limiter's 0.4 to 1.3 % sound squashed, and are warned about as well.
@@ -133,6 +136,8 @@ def _refuse_what_is_not_speech(activity: Activity, field: str) -> None:
         raise ReferenceInvalid(f"{field} holds tones, not speech: {_ADVICE}")
     if activity.shape_spread_db < _STEADY_BELOW_DB:
         raise ReferenceInvalid(f"{field} holds a steady sound such as hum or noise, not speech: {_ADVICE}")
+    if 0 < activity.active_share < _TICKING_BELOW_SHARE:
+        raise ReferenceInvalid(f"{field} holds clicks or knocks, not speech: {_ADVICE}")
 
 
 def _warnings(quality: Quality, field: str) -> tuple[str, ...]:

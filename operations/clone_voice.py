@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any, NotRequired, TypedDict
 
 from pydantic import AfterValidator, Field
@@ -21,7 +21,7 @@ from operations.reference import (
     ReferenceAudioUrl,
     decode_reference,
 )
-from operations.request import Request, check_not_blank, label
+from operations.request import Request, check_speakable, label
 from speech.contract import Reference, SpeechParams
 from voice_store.names import clean_name
 
@@ -60,7 +60,7 @@ class CloneVoiceRequest(Request):
             max_length=LONGEST_PREVIEW_CHARS,
             description=f"a text of at most {LONGEST_PREVIEW_CHARS} characters",
         ),
-        AfterValidator(check_not_blank),
+        AfterValidator(check_speakable),
     ] = PREVIEW_TEXT
     max_reference_duration_sec: MaxReferenceDuration = 30.0
 
@@ -118,9 +118,24 @@ def run(request: CloneVoiceRequest, services: Services, job: Job) -> CloneVoiceR
         reply["created"] = stored.created
         reply["saved_to_library"] = True
         reply["voice_info"] = dict(stored.voice.metadata)
+        if not stored.created and not request.overwrite:
+            reply["warnings"].extend(_unchanged_details(request, stored.voice.metadata))
     if request.preview:
         _add_preview(reply, Reference.of(recording), request.preview_text, services)
     return reply
+
+
+def _unchanged_details(request: CloneVoiceRequest, stored: Mapping[str, Any]) -> list[str]:
+    """A warning when the voice was there already and is described otherwise than asked for now."""
+    asked_for = {
+        "voice_description": (request.voice_description, stored["description"]),
+        "gender": (request.gender, stored["gender"]),
+        "language": (request.language, stored["language"]),
+    }
+    unchanged = [field for field, (new, old) in asked_for.items() if new is not None and new != old]
+    if not unchanged:
+        return []
+    return [f"the voice was there already, with another {', '.join(unchanged)}: set overwrite to change that"]
 
 
 def _add_preview(reply: CloneVoiceResponse, reference: Reference, text: str, services: Services) -> None:

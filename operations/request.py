@@ -159,6 +159,14 @@ def check_not_blank(text: str) -> str:
     return text
 
 
+def check_speakable(text: str) -> str:
+    """Punctuation and pictures alone are nothing to say."""
+    check_not_blank(text)
+    if not any(map(str.isalnum, text)):
+        raise ValueError("has nothing in it to say: send at least one letter or digit")
+    return text
+
+
 def label(longest_chars: int) -> AfterValidator:
     """A pydantic validator for a short text that lists show: visible, not too long."""
 

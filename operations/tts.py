@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from pydantic import AfterValidator, Field
 
-from audio.encode import FORMATS, SAMPLE_RATES_HZ, encode, extension
+from audio.encode import FORMATS, SAMPLE_RATES_HZ, encode
 from audio.loudness import normalize
 from audio.quality import check_reference
 from errors import TextTooLong, UnsupportedLanguage
@@ -24,7 +24,7 @@ from operations.reference import (
     decode_reference,
     find_stored_voice,
 )
-from operations.request import Request, between, check_not_blank, later, one_of, shown
+from operations.request import Request, between, check_speakable, later, one_of, shown
 from speech.contract import Reference, Speech, SpeechParams
 
 VOICE_FIELDS = ("voice_name", "voice_id", "reference_audio", "reference_audio_url")
@@ -40,7 +40,7 @@ RANDOM_SEED_BITS = 32  # a drawn seed is a number that every JSON reader keeps e
 
 
 class TtsRequest(Request):
-    text: Annotated[str, Field(description="a string, the text to speak"), AfterValidator(check_not_blank)]
+    text: Annotated[str, Field(description="a string, the text to speak"), AfterValidator(check_speakable)]
     mode: Annotated[
         Literal["basic", "streaming"],
         Field(description="'basic'"),
@@ -161,7 +161,7 @@ def run(request: TtsRequest, services: Services, job: Job) -> TtsResponse:
     )
     delivered = services.delivery.deliver(
         audio,
-        extension=extension(request.format),
+        extension=request.format,
         inline_only=request.delivery == "inline",
         reply_bytes=len(json.dumps(reply, ensure_ascii=False).encode()),
         job=job,

@@ -27,6 +27,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "out"
+VOICES = OUT / "voice_embeddings"
 SMOKE_CHECKPOINT = ROOT / "checkpoints" / "smoke"
 SAMPLE = ROOT / "samples" / "reference.flac"
 START_TIMEOUT_S = 600  # a cold hub download of 3.2 GB included
@@ -47,8 +48,10 @@ def step(what: str) -> Iterator[None]:
     """Print what is done and how long it took."""
     print(f"{what} ...", end=" ", flush=True)
     started = time.perf_counter()
-    yield
-    print(f"{time.perf_counter() - started:.1f} s", flush=True)
+    try:
+        yield
+    finally:
+        print(f"{time.perf_counter() - started:.1f} s", flush=True)
 
 
 def choose_checkpoint() -> str | None:
@@ -67,26 +70,27 @@ def choose_checkpoint() -> str | None:
     except SettingsError as error:
         sys.exit(f"cannot start: {error}")
     variant = VARIANTS[settings.model]
-    print(f"weights: looking for {variant.repository} in the caches and on the hub", flush=True)
     logging.disable()  # not finding any is no error here
     try:
-        found = find_checkpoint(
-            variant,
-            hub_caches=settings.hub_caches,
-            revision=settings.model_revision,
-            token=settings.hf_token,
-        )
-    except ModelUnavailable:
-        if is_smoke_checkpoint_current():
-            return str(SMOKE_CHECKPOINT)
-        with step("weights: none; writing an untrained checkpoint"):
-            # A process of its own: this one never needs torch.
-            subprocess.run(
-                [sys.executable, "-W", "ignore", "-m", "speech.smoke", str(SMOKE_CHECKPOINT)],
-                check=True,
-                cwd=ROOT,
-                stdout=subprocess.DEVNULL,
+        with step(f"looking for {variant.repository} in the caches and on the hub"):
+            found = find_checkpoint(
+                variant,
+                hub_caches=settings.hub_caches,
+                revision=settings.model_revision,
+                token=settings.hf_token,
             )
+    except ModelUnavailable as error:
+        print(error.message.partition(";")[0])
+        if not is_smoke_checkpoint_current():
+            with step("writing an untrained checkpoint instead"):
+                # A process of its own: this one never needs torch.
+                subprocess.run(
+                    [sys.executable, "-m", "speech.smoke", str(SMOKE_CHECKPOINT)],
+                    check=True,
+                    cwd=ROOT,
+                    stdout=subprocess.DEVNULL,
+                )
+        print(f"weights: the untrained checkpoint in {SMOKE_CHECKPOINT.relative_to(ROOT)}")
         return str(SMOKE_CHECKPOINT)
     print(f"weights: revision {found.revision}")
     return None
@@ -106,7 +110,7 @@ class Worker:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self._port: int = probe.getsockname()[1]
-        environment = os.environ | {"VOICE_STORE_DIR": str(OUT / "voice_embeddings")}
+        environment = os.environ | {"VOICE_STORE_DIR": str(VOICES)}
         if checkpoint is not None:
             environment["CHECKPOINT_DIR"] = checkpoint
         self._log = (OUT / "worker.log").open("w")
@@ -163,8 +167,8 @@ def print_table(voices: list[dict[str, Any]]) -> None:
 
 def main() -> None:
     started = time.perf_counter()
-    shutil.rmtree(OUT, ignore_errors=True)
-    OUT.mkdir()
+    shutil.rmtree(VOICES, ignore_errors=True)
+    OUT.mkdir(exist_ok=True)
     checkpoint = choose_checkpoint()
     worker = Worker(checkpoint)
     try:
@@ -210,7 +214,7 @@ def main() -> None:
     print(f"\ndone in {time.perf_counter() - started:.1f} s; listen to")
     for file in files:
         print(f"  {file}")
-    print(f"the voice store is {OUT / 'voice_embeddings'}, the worker's log {OUT / 'worker.log'}")
+    print(f"the voice store is {VOICES}, the worker's log {OUT / 'worker.log'}")
     if any("untrained" in warning for warning in spoken["warnings"]):
         print(
             "\nThe weights are untrained, so the audio is noise. For speech, put the files of\n"

@@ -114,13 +114,13 @@ class SpeechEngine:
         for index, chunk in enumerate(chunks):
             seed = (params.seed + index * SEED_STRIDE) % SEED_LIMIT
             take = self.take(chunk.text, conditionals, params, seed, clock)
-            if not _ended_well(take):
-                log.info("chunk %d of %d: re-rolled with the next seed", index + 1, len(chunks))
+            if fault := _fault(take):
+                log.info("chunk %d of %d %s: again with the next seed", index + 1, len(chunks), fault)
                 take = self.take(chunk.text, conditionals, params, (seed + 1) % SEED_LIMIT, clock)
-                outcome = "was spoken again with the next seed"
-                if not _ended_well(take):
-                    outcome = "was cut after a second try; listen to it"
-                warnings.append(f"segment {index + 1} of {len(chunks)} did not end by itself and {outcome}")
+                outcome = f"{_fault(take)} again; listen to it" if _fault(take) else "was spoken well then"
+                warnings.append(
+                    f"segment {index + 1} of {len(chunks)} {fault}, so the next seed was tried, and {outcome}"
+                )
             if not np.isfinite(take.samples).all():
                 raise Internal(f"the model gave no valid audio for segment {index + 1}; send the job again")
             with clock.stage("watermark"):
@@ -194,9 +194,11 @@ def _or_default(value: float | None, default: float) -> float:
     return default if value is None else value
 
 
-def _ended_well(take: Take) -> bool:
-    """Whether the model stopped by itself and said something."""
-    return take.decoded.stopped and len(take.decoded.tokens) > 0
+def _fault(take: Take) -> str | None:
+    """What is wrong with a take, as a part of a sentence; None when nothing is."""
+    if not bool((take.decoded.tokens < CODEBOOK_SIZE).any()):
+        return "came out empty"
+    return None if take.decoded.stopped else "ran on and was cut"
 
 
 def load_engine(
@@ -211,7 +213,7 @@ def load_engine(
 ) -> SpeechEngine:
     """Find the weights, load them and make sure that everything speaking needs is there.
 
-    model: a name in ``VARIANTS``. device: "auto", "cpu", "cuda", "cuda:N" or "mps". precision:
+    model: a name in ``VARIANTS``. device: "auto", "cpu", "cuda" or "cuda:N". precision:
     "exact" is float32 throughout; "auto" lets CUDA use TF32 where the hardware has it. The rest:
     see ``find_checkpoint``. Raises ModelUnavailable.
     """

@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -160,6 +161,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--size", choices=tuple(SIZES), default="tiny")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
+    warnings.simplefilter("ignore")  # deprecations inside upstream's constructors
     write_smoke_checkpoint(options.folder, options.size, options.seed)
     print(f"wrote an untrained {options.size} checkpoint to {options.folder}: its audio is noise")
 

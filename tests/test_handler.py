@@ -218,8 +218,10 @@ def test_the_test_job_runs_with_audio_in_its_result(tmp_path, smoke_checkpoint):
     assert "outcome=ok" in finished.stderr
 
 
-def test_a_failed_job_ends_with_1_and_names_the_field(tmp_path):
+def test_a_failed_job_ends_with_1_and_names_the_field(tmp_path, smoke_checkpoint):
     job = '{"input": {"operation": "tts"}}'
-    finished = run_program("tests/failing_worker.py", "--test_input", job, cwd=tmp_path)
+    finished = run_program(
+        "handler.py", "--test_input", job, cwd=tmp_path, CHECKPOINT_DIR=str(smoke_checkpoint)
+    )
     assert finished.returncode == 1
     assert "invalid_request: text is required" in finished.stdout

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
+import os
 import sys
 import unicodedata
 from collections.abc import Callable, Sequence
@@ -21,12 +23,15 @@ DEFAULT_FOLDER = Path("voice_embeddings")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; the exit status is 1 when it failed, with one line on stderr."""
     options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.ERROR, format="voice_store: %(message)s")
     run: Callable[[VoiceStore, argparse.Namespace], None] = options.run
     try:
         run(VoiceStore(options.dir), options)
     except WorkerError as fault:
         print(f"voice_store: {fault.message}", file=sys.stderr)
         return 1
+    except BrokenPipeError:  # whoever read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 

@@ -157,6 +157,7 @@ class Indexes:
     def _write_stats(self, library: Library) -> None:
         there = _read_json_object(self._stats, MAX_INDEX_BYTES) or {}
         counted = library.stats()
+        del counted["average_duration"]  # not of the file's format
         if any(there.get(key) != counted[key] for key in ("total_voices", "gender_distribution")):
             now = datetime.now(UTC).strftime(DATE_FORMAT)
             replace_file(

@@ -37,8 +37,8 @@ class Library:
 
     def nearest_names(self, name: str) -> list[str]:
         """Up to three names that look like it, the most alike first."""
-        spelled = {fold_name(own): own for own in self.own_names}
-        query = fold_name(name[:MAX_VISIBLE_CHARACTERS])
+        spelled = {_without_accents(own): own for own in self.own_names}
+        query = _without_accents(name[:MAX_VISIBLE_CHARACTERS])
         return [spelled[folded] for folded in difflib.get_close_matches(query, spelled, n=3)]
 
     def stats(self) -> dict[str, Any]:
@@ -49,6 +49,12 @@ class Library:
             "gender_distribution": dict(Counter(voice["gender"] for voice in self.voices.values())),
             "average_duration": round(sum(durations_s) / len(durations_s), 2) if durations_s else 0.0,
         }
+
+
+def _without_accents(name: str) -> str:
+    """For likeness alone: whoever leaves out an accent still wants to be told the name."""
+    decomposed = unicodedata.normalize("NFKD", fold_name(name))
+    return "".join(char for char in decomposed if not unicodedata.combining(char))
 
 
 def _composed(name: str) -> str:

@@ -9,7 +9,7 @@ import soundfile
 
 from audio import ogg
 from audio.decode import decode_audio
-from audio.encode import FORMATS, SAMPLE_RATES_HZ, encode, extension, media_type
+from audio.encode import FORMATS, SAMPLE_RATES_HZ, encode
 from audio.waveform import Waveform, resample
 from tests.recordings import speech_like, tone
 
@@ -139,15 +139,3 @@ def test_ogg_checksum_matches_its_definition():
         for _ in range(8):
             remainder = (remainder << 1 ^ (0x04C11DB7 if remainder >> 31 else 0)) & 0xFFFFFFFF
     assert ogg.page_checksum(page) == remainder
-
-
-def test_each_format_has_a_media_type_and_an_extension():
-    assert {format: (media_type(format), extension(format)) for format in FORMATS} == {
-        "wav": ("audio/wav", "wav"),
-        "mp3": ("audio/mpeg", "mp3"),
-        "flac": ("audio/flac", "flac"),
-        "ogg": ("audio/ogg", "ogg"),
-        "opus": ("audio/ogg; codecs=opus", "opus"),
-        "pcm": ("audio/pcm", "pcm"),
-        "ulaw": ("audio/PCMU", "ulaw"),
-    }

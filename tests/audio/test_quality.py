@@ -243,3 +243,17 @@ def test_trimming_leaves_silence_as_it_is(samples):
 def test_trimming_leaves_speech_without_margins_as_it_is():
     trimmed = trim_silence(waveform(speech_like(2.0)))
     assert trimmed.duration_s > 1.6
+
+
+def clicks(per_s: int) -> np.ndarray:
+    """10 ms bursts of noise in digital silence, for 10 s, no two alike."""
+    samples = silence(10.0)
+    for start in range(0, len(samples) - 240, 24_000 // per_s):
+        samples[start : start + 240] = white_noise(0.01, seed=start)
+    return samples
+
+
+@pytest.mark.parametrize("per_s", [4, 6, 8, 10])
+def test_ticking_is_not_speech(per_s):
+    with pytest.raises(ReferenceInvalid, match="clicks"):
+        check_reference(waveform(clicks(per_s)))

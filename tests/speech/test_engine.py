@@ -146,27 +146,37 @@ def test_a_runaway_chunk_is_spoken_again_with_the_next_seed(engine, monkeypatch)
     assert flaky.seeds == [7, 8]
     assert np.array_equal(speech.waveform.samples, again)
     (warning,) = speech.warnings
-    assert warning == "segment 1 of 1 did not end by itself and was spoken again with the next seed"
+    assert warning.startswith("segment 1 of 1 ran on and was cut, so the next seed was tried")
+    assert warning.endswith("was spoken well then")
 
 
 def test_a_chunk_that_runs_away_twice_is_cut_and_reported(engine, monkeypatch):
     flaky = Flaky(monkeypatch, failures=2)
     speech = engine.speak(SENTENCE, None, SpeechParams(seed=2**63 - 1))
     assert flaky.seeds == [2**63 - 1, 0]
-    assert "cut after a second try" in speech.warnings[0]
+    assert speech.warnings[0].endswith("ran on and was cut again; listen to it")
     assert speech.waveform.duration_s > 0
+
+
+@pytest.mark.parametrize("tokens", [[], [6561, 8000]], ids=["none", "outside the codebook"])
+def test_a_chunk_without_speech_is_tried_again_and_reported(engine, monkeypatch, tokens):
+    monkeypatch.setattr(engine_module, "decode", lambda *_, **__: Decoded(torch.tensor(tokens).long(), True))
+    speech = engine.speak(SENTENCE, None, SpeechParams(seed=1))
+    assert speech.warnings[0].startswith("segment 1 of 1 came out empty")
+    assert speech.warnings[0].endswith("came out empty again; listen to it")
 
 
 def test_a_model_that_never_stops_is_stopped_by_the_length_of_its_text(engine, tiny_model, monkeypatch):
     monkeypatch.setitem(tiny_model.t3.speech_head._parameters, "weight", never_stopping(tiny_model))
     speech = engine.speak("Hello there.", None, SpeechParams(seed=1))
-    assert "cut" in speech.warnings[0]
+    assert "ran on and was cut" in speech.warnings[0]
     assert speech.waveform.duration_s < 15
 
 
 def never_stopping(model) -> torch.nn.Parameter:
     weight = model.t3.speech_head.weight.clone()
-    weight[model.t3.hp.stop_speech_token] *= -1
+    start, stop = model.t3.hp.start_speech_token, model.t3.hp.stop_speech_token
+    weight[stop] = weight[start]  # the start token is one that is never drawn
     return torch.nn.Parameter(weight, requires_grad=False)
 
 

@@ -362,3 +362,9 @@ def test_further_name_of_another_program_finds_the_voice_and_is_not_taken_lightl
     store.put(make_waveform(2), "narrator", overwrite=True)
     assert store.get(name="narrator").digest == make_waveform(2).digest()
     assert store.get(name="Amy").digest == make_waveform(1).digest()
+
+
+def test_names_are_near_without_their_accents(store):
+    store.put(make_waveform(1), "Kénnedy")
+    with pytest.raises(VoiceNotFound, match='the nearest names are "Kénnedy"'):
+        store.get(name="Kenny")
