@@ -94,8 +94,8 @@ def page_checksum(page: bytes) -> int:
     """Ogg's CRC-32: polynomial 0x04C11DB7, most significant bit first, nothing inverted.
 
     zlib computes the same polynomial from the other end of each byte and inverts before and after,
-    so its result on mirrored bytes, uninverted and mirrored, is Ogg's; a loop in Python takes 100
-    times as long.
+    so its result on mirrored bytes, uninverted and mirrored, is Ogg's; a loop in Python is far
+    slower.
     """
     mirrored = zlib.crc32(page.translate(_REVERSED_BITS), 0xFFFFFFFF) ^ 0xFFFFFFFF
     return int(f"{mirrored:032b}"[::-1], 2)
