@@ -28,8 +28,7 @@ from voice_store.samples import to_waveform
 MAX_FILE_BYTES = 64 * 2**20
 MAX_PICKLE_BYTES = 64 * 2**20  # 11 minutes of float32 at 24 kHz
 
-# See docs/log.md: where the size stops falling for resampled audio; with audio that
-# was 16 bits once, higher levels take several times as long to save a few percent.
+# docs/log.md has the levels side by side: higher ones take several times as long to save a few percent.
 _GZIP_LEVEL = 4
 _GZIP_WINDOW = 31  # zlib's name for "a gzip header and the largest window"
 
