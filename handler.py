@@ -19,7 +19,15 @@ from typing import Any
 
 import logs
 from delivery import SPILL_FOLDER, InlineOrFile
-from errors import Internal, InvalidRequest, WorkerError
+from errors import (
+    Internal,
+    InvalidRequest,
+    ModelUnavailable,
+    OutOfMemory,
+    StoreCorrupt,
+    StoreUnavailable,
+    WorkerError,
+)
 from operations import dispatch
 from operations import warm_up as warm_up_operations
 from operations.base import Job, Services
@@ -31,6 +39,9 @@ from voice_store import VoiceStore
 RUN_REPLY_LIMIT_BYTES = 10_000_000
 RUNSYNC_REPLY_LIMIT_BYTES = 20_000_000
 RUNSYNC_ID_PREFIX = "sync-"
+
+# What an operator has to look into, with a traceback; what callers send wrong gets a line.
+OUR_FAULTS = (Internal, ModelUnavailable, OutOfMemory, StoreCorrupt, StoreUnavailable)
 
 log = logging.getLogger(__name__)
 
@@ -108,8 +119,10 @@ def _reply(event: object, job_id: str) -> dict[str, Any]:
         return dispatch(event["input"], warm_services(), Job(job_id, limit_bytes))
     except WorkerError as error:
         # The caller gets a sentence; what lies behind it, if anything does, is for the log.
-        if error.__cause__ is not None or isinstance(error, Internal):
-            log.warning("%s", error.reply()["error"], exc_info=error)
+        if isinstance(error, OUR_FAULTS):
+            log.error("%s", error.reply()["error"], exc_info=error)
+        elif error.__cause__ is not None:
+            log.warning("%s: %r", error.code, error.__cause__)
         return {**error.reply()}
 
 

@@ -117,17 +117,25 @@ class _Reader:
         value = self.text(name)
         if value is None:
             return None
-        path = Path(value).expanduser()
-        if not path.is_dir():
-            self._refuse(name, "a folder that exists")
-        return path
+        try:
+            path = Path(value).expanduser()
+            if path.is_dir():
+                return path
+        except (RuntimeError, OSError, ValueError):  # no such user; too long; a null byte
+            pass
+        self._refuse(name, "a folder that exists")
+        return None
 
     def folder_to_make(self, name: str, default: Path) -> Path:
         value = self.text(name)
-        path = default if value is None else Path(value).expanduser()
-        if path.exists() and not path.is_dir():
-            self._refuse(name, "a folder, not a file")
-        return path
+        try:
+            path = default if value is None else Path(value).expanduser()
+            if path.is_dir() or not path.exists():
+                return path
+        except (RuntimeError, OSError, ValueError):
+            pass
+        self._refuse(name, "a folder, not a file")
+        return default
 
     def _refuse(self, name: str, wanted: str, remark: str = "") -> None:
         found = f"{name} is {self.text(name)!r}" if self.text(name) else f"{name} is not set"

@@ -53,6 +53,7 @@ def decode_base64(text: str, field: str) -> bytes:
     """
     if len(text) > _MAX_BASE64_CHARS:
         raise _too_large(field)
+    text = text.lstrip()
     if text[:5].lower() == "data:":
         text = _strip_data_prefix(text, field)
     try:

@@ -23,13 +23,18 @@ FIELDS = (
     "created_at",
     "description",
 )
+LONGEST_FILTER = 256  # characters, as of a name; folding a long run of accents takes minutes
+FITTING = f"of at most {LONGEST_FILTER} characters"
 SEARCHED_FIELDS = ("voice_id", "speaker_name", "description")
 
 
 class ListVoicesRequest(Request):
-    gender: Annotated[str | None, Field(description="a word such as 'female'")] = None
-    language: Annotated[str | None, Field(description="a language code such as 'en'")] = None
-    query: Annotated[str | None, Field(description="a part of a name, a description or an id")] = None
+    gender: Annotated[str | None, Field(max_length=LONGEST_FILTER, description=f"a word {FITTING}")] = None
+    language: Annotated[str | None, Field(max_length=LONGEST_FILTER, description=f"a code {FITTING}")] = None
+    query: Annotated[
+        str | None,
+        Field(max_length=LONGEST_FILTER, description=f"a part of a name, a description or an id, {FITTING}"),
+    ] = None
     limit: Annotated[int | None, Field(ge=1, description="a whole number from 1 on")] = None
     offset: Annotated[int, Field(ge=0, description="a whole number from 0 on")] = 0
 

@@ -46,8 +46,12 @@ class TtsRequest(Request):
         Field(description="'basic'"),
         later(lambda mode: mode == "basic", "send 'basic' or leave it out"),
     ] = "basic"
-    voice_name: Annotated[str | None, Field(min_length=1, description="the name of a stored voice")] = None
-    voice_id: Annotated[str | None, Field(min_length=1, description="the id of a stored voice")] = None
+    voice_name: Annotated[
+        str | None, Field(min_length=1, max_length=1024, description="the name of a stored voice")
+    ] = None
+    voice_id: Annotated[
+        str | None, Field(min_length=1, max_length=100, description="the id of a stored voice")
+    ] = None
     reference_audio: ReferenceAudio = None
     reference_audio_url: ReferenceAudioUrl = None
     max_reference_duration_sec: MaxReferenceDuration = 30.0

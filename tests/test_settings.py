@@ -116,3 +116,10 @@ def test_all_bad_values_are_reported_at_once():
 def test_settings_do_not_change_after_they_were_read():
     with pytest.raises(AttributeError):
         from_env().max_text_chars = 1
+
+
+@pytest.mark.parametrize("name", ["VOICE_STORE_DIR", "CHECKPOINT_DIR"])
+@pytest.mark.parametrize("value", ["~no-such-user/x", "x" * 5000, "/" + "y" * 300])
+def test_a_folder_that_cannot_be_is_named(name, value):
+    with pytest.raises(SettingsError, match=name):
+        Settings.from_env({name: value})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import logging
 import os
@@ -23,6 +24,8 @@ DEFAULT_FOLDER = Path("voice_embeddings")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; the exit status is 1 when it failed, with one line on stderr."""
     options = _parser().parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # terminals that cannot show every name
     logging.basicConfig(level=logging.ERROR, format="voice_store: %(message)s")
     run: Callable[[VoiceStore, argparse.Namespace], None] = options.run
     try:
@@ -67,12 +70,17 @@ def show(store: VoiceStore, options: argparse.Namespace) -> None:
 
 
 def remove(store: VoiceStore, options: argparse.Namespace) -> None:
-    voice = _find(store, options.voice)
-    shown = f"{voice['speaker_name']} ({voice['voice_id']})"
+    try:
+        voice = _find(store, options.voice)
+        voice_id, shown = voice["voice_id"], f"{voice['speaker_name']} ({voice['voice_id']})"
+    except VoiceNotFound:
+        if not is_voice_id(options.voice):
+            raise
+        voice_id = shown = options.voice  # perhaps a damaged file, which no list shows
     if not options.yes and not _confirm(f"remove {shown}? [y/N] "):
         print("kept")
         return
-    store.delete(voice_id=voice["voice_id"])
+    store.delete(voice_id=voice_id)
     print(f"removed: {shown}")
 
 

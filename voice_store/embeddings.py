@@ -16,12 +16,13 @@ from voice_store.names import fold_name
 
 _SUFFIX = ".pkl.gz"
 _VOICE_ID = re.compile(r"\w[\w.-]{0,99}")  # 8 hex digits, or what old programs made up; never a path
+_MAX_ID_BYTES = 200  # file systems take 255, and the ending and a temporary's name come on top
 _MAX_CANDIDATES = 1_000  # ids tried for one voice: the same recording under as many names
 
 
 def is_voice_id(text: str) -> bool:
     """Whether a text may be the id of a voice, and thus part of a file name."""
-    return _VOICE_ID.fullmatch(text) is not None
+    return _VOICE_ID.fullmatch(text) is not None and len(text.encode()) <= _MAX_ID_BYTES
 
 
 def candidate_ids(digest: str) -> Iterator[str]:

@@ -35,7 +35,7 @@ def volume_faults(doing: str) -> Iterator[None]:
         if fault.errno in _FULL:
             advice = "the volume is full; remove voices or enlarge it, then try again"
         elif fault.errno in _FORBIDDEN:
-            advice = "the volume does not allow it; mount it writable for the worker"
+            advice = "the volume does not allow it; make it readable and writable for the worker"
         else:
             advice = "the volume did not answer; check that it is mounted, then try again"
         raise StoreUnavailable(f"{doing} failed: {advice}") from fault

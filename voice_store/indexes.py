@@ -14,7 +14,10 @@ from __future__ import annotations
 
 import json
 import logging
+import time
+import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,12 +27,14 @@ from voice_store.embeddings import Embeddings
 from voice_store.files import NotAPlainFileError, create_file, read_plain_file, remove_file, replace_file
 from voice_store.library import Library
 from voice_store.metadata import DATE_FORMAT, KEYS, entry_name, is_complete, tidy_metadata
-from voice_store.names import readable
+from voice_store.names import fold_name, readable
 
 log = logging.getLogger(__name__)
 
 MAX_INDEX_BYTES = 16 * 2**20  # some 30,000 voices; parsed JSON may take 30 times its size
 MAX_METADATA_BYTES = 2**18
+
+_REREAD_AFTER_S = 0.2
 
 JsonObject = dict[str, Any]
 Changes = Mapping[str, Mapping[str, Any] | None]  # by voice id; None: the voice is gone
@@ -54,8 +59,12 @@ class Indexes:
 
         Whoever sees the voice first and notes it in the catalog then knows all of it.
         """
+        path, content = self._metadata_file(voice_id), _to_json(dict(metadata))
         try:
-            return create_file(self._metadata_file(voice_id), _to_json(dict(metadata)))
+            announced = create_file(path, content)
+            if not announced and not self._embeddings.has(voice_id):
+                replace_file(path, content)  # left by a worker that died before it committed
+            return announced
         except OSError as fault:
             log.warning("metadata of voice %s not written: %r", voice_id, fault)
             return False
@@ -72,7 +81,7 @@ class Indexes:
         metadata = {key: value for key, value in metadata.items() if value is not None}
         path = self._metadata_file(voice_id)
         try:
-            there = _read_json_object(path, MAX_METADATA_BYTES) or {}
+            there = _read_index(path, MAX_METADATA_BYTES) or {}
             known = _foreign(there) | metadata
             if known != there:
                 replace_file(path, _to_json(known))
@@ -94,12 +103,18 @@ class Indexes:
     def _bring_up_to_date(self, changes: Changes) -> Library:
         """Merges the folder's listing, the indexes as they are, and ``changes``."""
         voice_ids = self._embeddings.list_ids()
-        catalog = _read_json_object(self._catalog, MAX_INDEX_BYTES)
-        mapping = _read_json_object(self._name_mapping, MAX_INDEX_BYTES)
+        may_write = True
+        try:
+            catalog = _read_index(self._catalog, MAX_INDEX_BYTES)
+            mapping = _read_index(self._name_mapping, MAX_INDEX_BYTES)
+        except OSError as fault:  # the voices can be served without, but what is not read is not replaced
+            log.warning("indexes not read: %r", fault)
+            catalog, mapping, may_write = None, None, False
         entries = self._gather_entries(voice_ids, catalog or {}, mapping or {}, changes)
         voices = {voice_id: tidy_metadata(voice_id, entry) for voice_id, entry in entries.items()}
         library = Library(voices, _aliases(entries, mapping or {}))
-        if voice_ids or changes:  # an empty folder may be a volume that is not there: its indexes stay
+        # An empty folder may be a volume that is not there: its indexes stay.
+        if may_write and (voice_ids or changes):
             merged = _merge_catalog(catalog or {}, entries, changes)
             try:
                 if merged != catalog:
@@ -133,9 +148,8 @@ class Indexes:
 
         None when the voice cannot be read and nothing says its name.
         """
-        known = (_read_json_object(self._metadata_file(voice_id), MAX_METADATA_BYTES) or {}) | entry
-        if is_complete(known):
-            return known
+        described = _read_index(self._metadata_file(voice_id), MAX_METADATA_BYTES) or {}
+        known = described | entry
         try:
             stored = self._embeddings.load(voice_id)
             modified_at = self._embeddings.modified_at(voice_id)
@@ -143,6 +157,11 @@ class Indexes:
             log.warning("voice %s cannot be read: %r", voice_id, fault)
             name = entry_name(known) or mapped_name
             return known | {"speaker_name": name} if name else None
+        if stored.name and fold_name(entry_name(described)) not in ("", fold_name(stored.name)):
+            # Announced under another name by a worker that died before it committed: the voice's own counts.
+            known = _foreign(described) | entry
+        if is_complete(known):
+            return known
         known["duration"] = round(stored.waveform.duration_s, 2)
         if not entry_name(known):
             known["speaker_name"] = stored.name or mapped_name or voice_id
@@ -155,7 +174,7 @@ class Indexes:
         return self._metadata / f"{voice_id}.json"
 
     def _write_stats(self, library: Library) -> None:
-        there = _read_json_object(self._stats, MAX_INDEX_BYTES) or {}
+        there = _read_index(self._stats, MAX_INDEX_BYTES) or {}
         counted = library.stats()
         del counted["average_duration"]  # not of the file's format
         if any(there.get(key) != counted[key] for key in ("total_voices", "gender_distribution")):
@@ -198,16 +217,28 @@ def _merge_mapping(mapping: JsonObject, catalog: JsonObject, library: Library) -
     return kept | library.own_names
 
 
-def _read_json_object(path: Path, max_bytes: int) -> JsonObject | None:
-    """The object in a JSON file; None when there is none, or something else, or too much. Raises OSError."""
-    try:
-        content = json.loads(read_plain_file(path, max_bytes))
-    except FileNotFoundError:
-        return None
-    except (NotAPlainFileError, ValueError, RecursionError):
-        log.warning("index %s is damaged and will be made anew", path.name)
-        return None
-    return content if isinstance(content, dict) else None
+def _read_index(path: Path, max_bytes: int) -> JsonObject | None:
+    """The object in a JSON file; None when there is none.
+
+    Older programs write in place: what does not parse is looked at again a moment later. What is damaged
+    then is set aside, not overwritten, because other programs' keys may still be in it. Raises OSError.
+    """
+    for attempt in range(2):
+        if attempt:
+            time.sleep(_REREAD_AFTER_S)
+        try:
+            content = json.loads(read_plain_file(path, max_bytes))
+        except FileNotFoundError:
+            return None
+        except (NotAPlainFileError, ValueError, RecursionError):
+            continue
+        if isinstance(content, dict):
+            return content
+    aside = path.with_name(f"{path.name}.damaged-{uuid.uuid4().hex[:8]}")
+    log.warning("index %s is damaged: set aside as %s and made anew", path.name, aside.name)
+    with suppress(OSError):  # a volume that is read-only
+        path.rename(aside)
+    return None
 
 
 def _to_json(content: JsonObject) -> bytes:

@@ -160,6 +160,9 @@ class PickledScalar:
     def __init__(self, dtype: PickledDType, data: object) -> None:
         self._dtype, self._data = dtype, data
 
+    def __setstate__(self, state: object) -> None:
+        raise PickleRefusedError("its pickle changes a number")
+
     def to_python(self) -> int | float | bool:
         dtype = self._dtype.to_numpy()
         data = _raw_bytes(self._data, dtype.itemsize)
@@ -177,6 +180,9 @@ class _Latin1Bytes:
 
     def __init__(self, text: str) -> None:
         self.text = text
+
+    def __setstate__(self, state: object) -> None:
+        raise PickleRefusedError("its pickle changes its bytes")
 
 
 def _raw_bytes(data: object, size: int) -> bytes | bytearray:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from voice_store.names import MAX_VISIBLE_CHARACTERS, fold_name
+from voice_store.names import MAX_CODE_POINTS, MAX_UNNORMALIZED, MAX_VISIBLE_CHARACTERS, fold_name
 
 
 class Library:
@@ -21,11 +22,15 @@ class Library:
     def __init__(self, voices: Mapping[str, dict[str, Any]], aliases: Mapping[str, str]) -> None:
         # Two voices may carry one name, after a race or from an old program: the newest has it, then the
         # highest id, wherever this is asked. The others stay reachable by id.
-        self.voices = dict(sorted(voices.items(), key=lambda item: (item[1]["created_at"], item[0])))
+        self.voices = dict(sorted(voices.items(), key=lambda item: (_when(item[1]["created_at"]), item[0])))
         self.own_names = {
             _composed(voice["speaker_name"]): voice_id for voice_id, voice in self.voices.items()
         }
-        known = {_composed(alias): voice_id for alias, voice_id in aliases.items() if voice_id in voices}
+        known = {
+            _composed(alias): voice_id
+            for alias, voice_id in aliases.items()
+            if voice_id in voices and len(alias) <= MAX_CODE_POINTS
+        }
         self._exact = known | self.own_names
         self._folded = {
             fold_name(name): voice_id for names in (known, self.own_names) for name, voice_id in names.items()
@@ -33,6 +38,8 @@ class Library:
 
     def find(self, name: str) -> str | None:
         """The id of the voice of exactly that name, else of that name in another case or Unicode form."""
+        if len(name) > MAX_UNNORMALIZED:
+            return None
         return self._exact.get(_composed(name)) or self._folded.get(fold_name(name))
 
     def nearest_names(self, name: str) -> list[str]:
@@ -49,6 +56,11 @@ class Library:
             "gender_distribution": dict(Counter(voice["gender"] for voice in self.voices.values())),
             "average_duration": round(sum(durations_s) / len(durations_s), 2) if durations_s else 0.0,
         }
+
+
+def _when(created_at: str) -> str:
+    """For sorting; what does not begin like a date counts as before all."""
+    return created_at if re.match(r"\d{4}-\d\d", created_at) else ""
 
 
 def _without_accents(name: str) -> str:

@@ -30,7 +30,7 @@ def describe_voice(
         "voice_id": voice_id,
         "speaker_name": name,
         "gender": "unknown",
-        "original_file": original_file or "",
+        "original_file": readable(original_file),
         "embedding_file": embedding_file(voice_id),
         "duration": round(waveform.duration_s, 2),
         "sample_rate": waveform.sample_rate_hz,
@@ -42,7 +42,11 @@ def describe_voice(
 
 def optional_details(*, description: str | None, gender: str | None, language: str | None) -> dict[str, str]:
     """Those that were given; the others leave no key."""
-    details = {"description": description, "gender": gender, "language": language}
+    details = {
+        "description": readable(description, MAX_DESCRIPTION_CHARACTERS),
+        "gender": readable(gender),
+        "language": readable(language),
+    }
     return {key: value for key, value in details.items() if value}
 
 

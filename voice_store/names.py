@@ -8,6 +8,9 @@ from errors import InvalidRequest
 
 MAX_VISIBLE_CHARACTERS = 64
 MAX_CODE_POINTS = 256  # combining marks and emoji joiners are not counted as visible, but not free either
+# Normalising takes time by the square of a run of combining marks: seconds for 100 kB. No name that could
+# be stored is longer than this in any Unicode form.
+MAX_UNNORMALIZED = 4 * MAX_CODE_POINTS
 
 _REORDERING = frozenset(
     "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
@@ -22,6 +25,8 @@ def clean_name(name: str) -> str:
     Raises InvalidRequest, naming ``voice_name``, unless it has 1 to 64 visible characters and holds neither
     control characters nor path separators. Any script will do.
     """
+    if len(name) > MAX_UNNORMALIZED:
+        raise InvalidRequest(f"voice_name: shorten the name to at most {MAX_VISIBLE_CHARACTERS} characters")
     cleaned = unicodedata.normalize("NFC", name).strip()
     if any(_is_unprintable(character) for character in cleaned):
         raise InvalidRequest("voice_name: remove the control characters and line breaks")
@@ -38,7 +43,8 @@ def clean_name(name: str) -> str:
 
 def fold_name(name: str) -> str:
     """What two names share when they differ only in case, width or Unicode form."""
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name.strip()).casefold())
+    cut = name.strip()[:MAX_UNNORMALIZED]
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", cut).casefold())
 
 
 def readable(text: object, max_characters: int = MAX_CODE_POINTS) -> str:

@@ -199,8 +199,16 @@ class VoiceStore:
                     voice = Voice(voice_id, name, waveform, digest, tidy_metadata(voice_id, metadata))
                     return PutResult(voice, created=True)
                 if self._embeddings.holds(voice_id, digest, name):
-                    return PutResult(self.get(voice_id=voice_id), created=False)
+                    return PutResult(self._get_as(voice_id, name), created=False)
         raise StoreUnavailable("saving the voice failed: this recording is stored under too many names")
+
+    def _get_as(self, voice_id: str, name: str) -> Voice:
+        """The voice, after making sure that the indexes know it by the name that its file has."""
+        voice = self.get(voice_id=voice_id)
+        if fold_name(voice.name) != fold_name(name):
+            self._indexes.record(voice_id, {**voice.metadata, "speaker_name": name})
+            voice = self.get(voice_id=voice_id)
+        return voice
 
     def _commit_as(self, voice_id: str, data: bytes, metadata: Mapping[str, Any]) -> bool:
         announced = self._indexes.announce(voice_id, metadata)

@@ -4,6 +4,8 @@ from audio.waveform import Waveform
 from errors import InvalidRequest
 from operations import dispatch
 from operations.base import Job
+from operations.list_voices import ListVoicesRequest
+from operations.request import parse_request
 from tests.recordings import speech_like
 
 VOICES = [
@@ -108,3 +110,9 @@ def test_a_bad_filter_is_named(library, fields, named):
 
 def test_the_largest_numbers_page_past_the_end(library):
     assert listed(library, limit=2**63, offset=2**63)["voices"] == []
+
+
+@pytest.mark.parametrize("field", ["query", "gender", "language"])
+def test_a_filter_of_absurd_length_is_refused_before_it_is_compared(field):
+    with pytest.raises(InvalidRequest, match=f"{field}.*256"):
+        parse_request(ListVoicesRequest, "list_voices", {field: "a" + "\u0301\u0323" * 100_000})

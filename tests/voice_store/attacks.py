@@ -46,6 +46,12 @@ def number(value: int) -> bytes:
     return pickle.dumps(value, 2)[2:-1]
 
 
+def slots(attribute: str, value: bytes) -> bytes:
+    """The state by which a pickle sets an attribute of an object with ``__slots__``."""
+    state = pickle.EMPTY_DICT + pickle.MARK + text(attribute) + value + pickle.SETITEMS
+    return pickle.NONE + state + pickle.TUPLE2 + pickle.BUILD
+
+
 def array(shape: bytes, element: bytes, data: bytes) -> bytes:
     state = pickle.MARK + number(1) + shape + element + pickle.NEWFALSE + data + pickle.TUPLE
     return EMPTY_ARRAY + state + pickle.BUILD
@@ -176,6 +182,18 @@ PICKLES: dict[str, bytes] = {
     "rate of 2^31 Hz": voice(sample_rate=number(2**31 - 1)),
     "rate that is not a number": voice(sample_rate=pickle.BINFLOAT + struct.pack(">d", float("nan"))),
     "rate of infinity": voice(sample_rate=pickle.BINFLOAT + struct.pack(">d", float("inf"))),
+    "rate too large for a float": voice(sample_rate=number(2**2000)),
+    "number changed after it was checked": voice(
+        sample_rate=call(name("numpy.core.multiarray", "scalar"), dtype("f4"), raw(bytes(4)))
+        + slots("_dtype", text("x"))
+    ),
+    "bytes changed after they were checked": voice(
+        audio=array(
+            row(1),
+            dtype("f4"),
+            call(name("_codecs", "encode"), text("aaaa"), text("latin1")) + slots("text", number(5)),
+        )
+    ),
     "rate of text": voice(sample_rate=text("24000")),
     "hours of audio": voice(
         audio=array(row(2**24), dtype("i2"), raw(bytes(2**25))), sample_rate=number(8_000)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from audio.waveform import Waveform, resample
+from errors import VoiceNotFound
 from tests.voice_store.conftest import make_waveform, read_json, snapshot, write_json, write_plain_file
 from voice_store import VoiceStore
 
@@ -203,3 +204,60 @@ def test_unknown_files_survive(store, root):
     store.delete(name="Amy")
     assert len(store.list()) == 1
     assert all((root / file).read_text() == file for file in theirs)
+
+
+def test_a_catalog_that_is_just_being_written_keeps_what_other_programs_put_there(store, root, monkeypatch):
+    """An old program opens the file and writes it in place; a read falls into the middle of that."""
+    voice = store.put(make_waveform(1), "Amy").voice
+    catalog = json.loads((root / "voice_catalog.json").read_text())
+    catalog[voice.voice_id]["firebase_storage_path"] = "gs://x"
+    whole = json.dumps(catalog)
+    with (root / "voice_catalog.json").open("w") as old_program:
+        old_program.write(whole[: len(whole) // 2])
+        old_program.flush()
+
+        def finish_writing(_: float) -> None:
+            old_program.write(whole[len(whole) // 2 :])
+            old_program.flush()
+
+        monkeypatch.setattr("voice_store.indexes.time.sleep", finish_writing)
+        assert [listed["speaker_name"] for listed in store.list()] == ["Amy"]
+    kept = json.loads((root / "voice_catalog.json").read_text())
+    assert kept[voice.voice_id]["firebase_storage_path"] == "gs://x"
+
+
+def test_a_damaged_catalog_is_set_aside_not_thrown_away(store, root):
+    store.put(make_waveform(1), "Amy")
+    (root / "voice_catalog.json").write_text('{"torn": "gs://precious')
+    assert [listed["speaker_name"] for listed in store.list()] == ["Amy"]
+    (aside,) = root.glob("voice_catalog.json.damaged-*")
+    assert "gs://precious" in aside.read_text()
+    assert json.loads((root / "voice_catalog.json").read_text())
+
+
+def test_metadata_left_by_a_worker_that_died_does_not_rename_a_voice(store, root):
+    """Killed between announcing "Xavier" and committing; then the same recording becomes "Yves"."""
+    waveform = make_waveform(1)
+    orphan = store.put(waveform, "Xavier").voice
+    announced = (root / "metadata" / f"{orphan.voice_id}.json").read_bytes()
+    store.delete(name="Xavier")
+    (root / "metadata" / f"{orphan.voice_id}.json").write_bytes(announced)
+
+    result = store.put(waveform, "Yves")
+    assert result.created
+    (root / "metadata" / f"{orphan.voice_id}.json").write_bytes(announced)
+    for name in ("voice_catalog.json", "name_mapping.json", "stats.json"):
+        (root / name).unlink()
+    assert store.get(name="Yves").voice_id == result.voice.voice_id
+    with pytest.raises(VoiceNotFound):
+        store.get(name="Xavier")
+
+
+def test_an_alias_of_absurd_length_is_passed_over(store, root):
+    voice = store.put(make_waveform(1), "Amy").voice
+    mapping = json.loads((root / "name_mapping.json").read_text())
+    mapping["a" + "\u0301\u0323" * 1_000] = voice.voice_id
+    (root / "name_mapping.json").write_text(json.dumps(mapping))
+    assert store.get(name="Amy").voice_id == voice.voice_id
+    with pytest.raises(VoiceNotFound):
+        store.get(name="a" + "\u0301\u0323" * 1_000)

@@ -192,7 +192,7 @@ def test_command_line_overwrites_on_request_alone(root, recording, capsys):
     [
         (["show", "Amu"], 'the nearest names are "Amy"'),
         (["show", "../../x"], "no voice is named"),
-        (["remove", "00000000", "--yes"], "no voice is named"),
+        (["remove", "00000000", "--yes"], "no voice has the id 00000000"),
         (["add", "nothing.wav", "--name", "x"], "FILE: the recording cannot be opened: no such file"),
         (["--dir", "/no/such/volume", "list"], "not mounted"),
     ],
@@ -232,3 +232,13 @@ def test_the_room_needs_neither_torch_nor_a_request():
         env=os.environ | {"PYTHONWARNINGS": "ignore"},
     )
     assert done.stdout == "set()\n"
+
+
+def test_a_damaged_voice_that_no_list_shows_can_be_removed(root):
+    VoiceStore(root).put(make_waveform(1), "Amy")
+    damaged = root / "embeddings" / "deadbeef.pkl.gz"
+    damaged.write_bytes(b"x")
+    command = [sys.executable, "-m", "voice_store", "--dir", root, "remove", "deadbeef", "--yes"]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "removed: deadbeef\n")
+    assert not damaged.exists()
