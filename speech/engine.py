@@ -83,8 +83,7 @@ class SpeechEngine:
     def warm_up(self) -> None:
         """Pay for whatever the first job would: lazy imports, compiled filters, GPU kernels."""
         noise = np.random.default_rng(0).normal(0.0, 0.1, 3 * MODEL_SAMPLE_RATE_HZ).astype(np.float32)
-        reference = Reference.of(Waveform(noise, MODEL_SAMPLE_RATE_HZ))
-        conditionals = self._encoder.compute(reference.waveform)
+        conditionals = self._encoder.compute(Waveform(noise, MODEL_SAMPLE_RATE_HZ))
         clock = StageClock(self.model.device)
         take = self.take("Ready.", conditionals, SpeechParams(seed=0), 0, clock)
         self._watermarker.mark(take.samples, MODEL_SAMPLE_RATE_HZ)
@@ -117,7 +116,8 @@ class SpeechEngine:
             if fault := _fault(take):
                 log.info("chunk %d of %d %s: again with the next seed", index + 1, len(chunks), fault)
                 take = self.take(chunk.text, conditionals, params, (seed + 1) % SEED_LIMIT, clock)
-                outcome = f"{_fault(take)} again; listen to it" if _fault(take) else "was spoken well then"
+                still = _fault(take)
+                outcome = f"{still} again; listen to it" if still else "was spoken well then"
                 warnings.append(
                     f"segment {index + 1} of {len(chunks)} {fault}, so the next seed was tried, and {outcome}"
                 )

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from operations.base import Services
+from tests.fakes import FakeSpeaker, build_services
+
 # What the person who runs the tests has set for a worker of their own is none of the tests' business.
 for name in list(os.environ):
     if name.startswith(("RUNPOD_", "BUCKET_", "MODEL", "MAX_", "HF_")) or name in (
@@ -27,3 +30,14 @@ def smoke_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("checkpoint")
     write_smoke_checkpoint(folder)
     return folder
+
+
+@pytest.fixture
+def speaker() -> FakeSpeaker:
+    return FakeSpeaker()
+
+
+@pytest.fixture
+def services(tmp_path: Path, speaker: FakeSpeaker) -> Services:
+    """A worker's services around a fake speaker, with a store of their own."""
+    return build_services(tmp_path, speaker)

@@ -8,7 +8,7 @@ import pytest
 import handler
 from errors import ModelUnavailable, OutOfMemory
 from settings import Settings
-from tests.fakes import FakeSpeaker, build_services
+from tests.fakes import build_services
 from tests.recordings import clipped, silence, speech_like, tone, wav_bytes
 
 
@@ -18,16 +18,6 @@ def encoded(samples, rate_hz=24_000):
 
 GOOD = encoded(speech_like(8.0, 24_000, 1))
 OTHER = encoded(speech_like(8.0, 24_000, 2))
-
-
-@pytest.fixture
-def speaker():
-    return FakeSpeaker()
-
-
-@pytest.fixture
-def services(tmp_path, speaker):
-    return build_services(tmp_path, speaker)
 
 
 @pytest.fixture

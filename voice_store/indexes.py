@@ -148,7 +148,9 @@ class Indexes:
 
         None when the voice cannot be read and nothing says its name.
         """
-        described = _read_index(self._metadata_file(voice_id), MAX_METADATA_BYTES) or {}
+        described: JsonObject = {}
+        with suppress(OSError):  # a file that may not be read says nothing about its voice, nor about others
+            described = _read_index(self._metadata_file(voice_id), MAX_METADATA_BYTES) or {}
         known = described | entry
         try:
             stored = self._embeddings.load(voice_id)

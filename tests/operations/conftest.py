@@ -2,18 +2,7 @@ import base64
 
 import pytest
 
-from tests.fakes import FakeSpeaker, build_services
 from tests.recordings import speech_like, wav_bytes
-
-
-@pytest.fixture
-def speaker():
-    return FakeSpeaker()
-
-
-@pytest.fixture
-def services(tmp_path, speaker):
-    return build_services(tmp_path, speaker)
 
 
 @pytest.fixture(scope="session")

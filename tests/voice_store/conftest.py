@@ -18,6 +18,11 @@ def make_waveform(seed: int, duration_s: float = 0.25) -> Waveform:
     return Waveform(samples.astype(np.float32), MODEL_SAMPLE_RATE_HZ)
 
 
+def names(store: VoiceStore) -> set[str]:
+    """The names of all voices."""
+    return {voice["speaker_name"] for voice in store.list()}
+
+
 def snapshot(folder: Path) -> dict[str, bytes]:
     """Every file below a folder and what it holds."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
