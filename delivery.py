@@ -15,7 +15,7 @@ from pathlib import Path
 
 from errors import OutputTooLarge
 from operations.base import Delivered, Job
-from voice_store.files import make_folder, replace_file
+from voice_store.files import Folder
 
 SPILL_FOLDER = "audio_out"
 ENVELOPE_BYTES = 4096  # what the SDK and the platform put around a reply, rounded up generously
@@ -40,20 +40,20 @@ class InlineOrFile:
             return Delivered(audio=base64.b64encode(audio).decode("ascii"))
 
         too_large = f"the reply would have {needed_bytes} bytes and {limit_bytes} is the platform's limit"
-        path = self.spill_dir / f"{_file_stem(job.id)}.{extension}"
+        folder, name = Folder(self.spill_dir), f"{_file_stem(job.id)}.{extension}"
         try:
-            make_folder(path.parent)  # not the one above: when that is missing, the volume is not mounted
-            replace_file(path, audio)
+            folder.make()  # not the one above: when that is missing, the volume is not mounted
+            folder.replace(name, audio)
         except OSError as error:
             log.exception("could not keep audio that is too large for a reply")
             raise OutputTooLarge(f"{too_large}; {SMALLER_AUDIO}") from error
         if inline_only:
             raise OutputTooLarge(
-                f"{too_large}; the audio is kept on the volume as {self.spill_dir.name}/{path.name}; "
+                f"{too_large}; the audio is kept on the volume as {self.spill_dir.name}/{name}; "
                 f"send delivery 'auto' to get its path, or {SMALLER_AUDIO}"
             )
         return Delivered(
-            audio_path=str(path.resolve()),
+            audio_path=str(self.spill_dir.resolve() / name),
             warnings=(
                 f"{too_large}: the audio is in the file audio_path on the volume; else {SMALLER_AUDIO}",
             ),

@@ -3,21 +3,45 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 
 from errors import StoreCorrupt
 from voice_store.codec import MAX_FILE_BYTES, StoredVoice, decode_voice
-from voice_store.files import NotAPlainFileError, create_file, read_plain_file, remove_file
-from voice_store.names import fold_name
+from voice_store.files import Folder, NotAPlainFileError, Stamp
+
+# TEMPORARY-SHIM
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class VoiceHeader:
+    name: str | None
+    created_at: str | None
+    duration_s: float
+
+    @classmethod
+    def of(cls, v):
+        return cls(v.name, v.created_at, v.waveform.duration_s)
+
+
+HEAD_BYTES = 4096
+
+
+def peek_voice(head):
+    return None
+
+
+# END-SHIM
 
 _SUFFIX = ".pkl.gz"
 _VOICE_ID = re.compile(r"\w[\w.-]{0,99}")  # 8 hex digits, or what old programs made up; never a path
 _MAX_ID_BYTES = 200  # file systems take 255, and the ending and a temporary's name come on top
 _MAX_CANDIDATES = 1_000  # ids tried for one voice: the same recording under as many names
+_SETTLED_AFTER_S = 2.0  # what was written this long ago is not being written any more
 
 
 def is_voice_id(text: str) -> bool:
@@ -35,53 +59,72 @@ def candidate_ids(digest: str) -> Iterator[str]:
 class Embeddings:
     """The voices' files. Every method may raise OSError; ids must have passed ``is_voice_id``."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Folder) -> None:
+        self.folder = folder
+        self._damaged: dict[str, tuple[Stamp, StoreCorrupt]] = {}  # so that none costs its decoding twice
 
     def list_ids(self) -> list[str]:
         """The ids of all voices, damaged ones too, in order; links and pipes are none."""
-        try:
-            with os.scandir(self._folder) as found:
-                names = [item.name for item in found if item.is_file(follow_symlinks=False)]
-        except FileNotFoundError:
-            return []
-        ids = (name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX))
+        ids = (name.removesuffix(_SUFFIX) for name in self.folder.names() if name.endswith(_SUFFIX))
         return sorted(voice_id for voice_id in ids if is_voice_id(voice_id))
 
     def load(self, voice_id: str) -> StoredVoice:
         """Raises FileNotFoundError, and StoreCorrupt for what is not the file of a voice."""
+        stamp = self.stamp(voice_id)
+        known_stamp, verdict = self._damaged.get(voice_id, (None, None))
+        if verdict is not None and stamp == known_stamp:
+            raise StoreCorrupt(verdict.message) from verdict.__cause__
         try:
-            data = read_plain_file(self.path(voice_id), MAX_FILE_BYTES)
-        except NotAPlainFileError as fault:
-            raise StoreCorrupt(
-                f"the file of voice {voice_id} is a link, a pipe or far too large; remove the voice"
-            ) from fault
-        return decode_voice(data, voice_id)
+            return decode_voice(self._read(voice_id), voice_id)
+        except StoreCorrupt as verdict:
+            # A file that changed a moment ago may be half written by an older program.
+            if stamp is not None and stamp.mtime_ns / 1e9 < time.time() - _SETTLED_AFTER_S:
+                self._damaged[voice_id] = stamp, verdict
+            raise
+
+    def peek(self, voice_id: str) -> VoiceHeader:
+        """What the file says besides the samples, without reading them where it is one of ours.
+
+        Raises as ``load``; but of a file of ours, damage behind its head is not noticed.
+        """
+        with _plain_file_of(voice_id):
+            header = peek_voice(self.folder.read_head(self.file_name(voice_id), HEAD_BYTES))
+        return header or VoiceHeader.of(self.load(voice_id))
 
     def modified_at(self, voice_id: str) -> datetime:
-        return datetime.fromtimestamp(self.path(voice_id).lstat().st_mtime, UTC)
+        stamp = self.stamp(voice_id)
+        return datetime.fromtimestamp(stamp.mtime_ns / 1e9 if stamp else 0, UTC)
+
+    def stamp(self, voice_id: str) -> Stamp | None:
+        """Differs when the file has been exchanged or written to; None where there is none."""
+        return self.folder.stamp_of(self.file_name(voice_id))
 
     def add(self, voice_id: str, data: bytes) -> bool:
         """Commits the bytes of a voice; False, with nothing changed, where that id is taken."""
-        return create_file(self.path(voice_id), data)
+        return self.folder.create(self.file_name(voice_id), data)
 
     def has(self, voice_id: str) -> bool:
         """Whether an id is taken, be it by a voice or by what is none."""
-        return os.path.lexists(self.path(voice_id))
+        return self.folder.has(self.file_name(voice_id))
 
-    def holds(self, voice_id: str, digest: str, name: str) -> bool:
-        """Whether the voice of that id is of the same audio and name."""
-        try:
-            stored = self.load(voice_id)
-        except (StoreCorrupt, FileNotFoundError):
-            return False
-        return stored.waveform.digest() == digest and fold_name(stored.name or "") == fold_name(name)
+    def remove(self, voice_id: str) -> bool:
+        """False where there was nothing."""
+        return self.folder.remove(self.file_name(voice_id))
 
-    def remove(self, voice_id: str) -> None:
-        """Raises FileNotFoundError."""
-        self.path(voice_id).lstat()
-        remove_file(self.path(voice_id))
+    @staticmethod
+    def file_name(voice_id: str) -> str:
+        return f"{voice_id}{_SUFFIX}"
 
-    def path(self, voice_id: str) -> Path:
-        """Where the voice's file lies, or would."""
-        return self._folder / f"{voice_id}{_SUFFIX}"
+    def _read(self, voice_id: str) -> bytes:
+        with _plain_file_of(voice_id):
+            return self.folder.read(self.file_name(voice_id), MAX_FILE_BYTES)
+
+
+@contextmanager
+def _plain_file_of(voice_id: str) -> Iterator[None]:
+    try:
+        yield
+    except NotAPlainFileError as fault:
+        raise StoreCorrupt(
+            f"the file of voice {voice_id} is a link, a pipe or far too large; remove the voice"
+        ) from fault

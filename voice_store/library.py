@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import re
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from voice_store.names import MAX_CODE_POINTS, MAX_UNNORMALIZED, MAX_VISIBLE_CHARACTERS, fold_name
+from voice_store import names
+from voice_store.names import MAX_CODE_POINTS, MAX_UNNORMALIZED, MAX_VISIBLE_CHARACTERS
+
+_MEMOIZED_NAMES = 2**16
 
 
 class Library:
@@ -33,19 +37,21 @@ class Library:
         }
         self._exact = known | self.own_names
         self._folded = {
-            fold_name(name): voice_id for names in (known, self.own_names) for name, voice_id in names.items()
+            _fold_name(name): voice_id
+            for named in (known, self.own_names)
+            for name, voice_id in named.items()
         }
 
     def find(self, name: str) -> str | None:
         """The id of the voice of exactly that name, else of that name in another case or Unicode form."""
         if len(name) > MAX_UNNORMALIZED:
             return None
-        return self._exact.get(_composed(name)) or self._folded.get(fold_name(name))
+        return self._exact.get(_compose(name)) or self._folded.get(names.fold_name(name))
 
     def nearest_names(self, name: str) -> list[str]:
         """Up to three names that look like it, the most alike first."""
         spelled = {_without_accents(own): own for own in self.own_names}
-        query = _without_accents(name[:MAX_VISIBLE_CHARACTERS])
+        query = _strip_accents(name[:MAX_VISIBLE_CHARACTERS])
         return [spelled[folded] for folded in difflib.get_close_matches(query, spelled, n=3)]
 
     def stats(self) -> dict[str, Any]:
@@ -63,11 +69,16 @@ def _when(created_at: str) -> str:
     return created_at if re.match(r"\d{4}-\d\d", created_at) else ""
 
 
-def _without_accents(name: str) -> str:
+def _strip_accents(name: str) -> str:
     """For likeness alone: whoever leaves out an accent still wants to be told the name."""
-    decomposed = unicodedata.normalize("NFKD", fold_name(name))
+    decomposed = unicodedata.normalize("NFKD", names.fold_name(name))
     return "".join(char for char in decomposed if not unicodedata.combining(char))
 
 
-def _composed(name: str) -> str:
+def _compose(name: str) -> str:
     return unicodedata.normalize("NFC", name).strip()
+
+
+# Of names in the store, which hardly change from one snapshot to the next; not of what callers ask for.
+_memoized = functools.lru_cache(_MEMOIZED_NAMES)
+_fold_name, _without_accents, _composed = map(_memoized, (names.fold_name, _strip_accents, _compose))

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform
-from voice_store.names import readable
+from voice_store.names import MAX_VISIBLE_CHARACTERS, readable
 
 VOICE_TYPE = "chattts_embedding"  # the published name of this file format
 DATE_FORMAT = "%Y-%m-%dT%H:%M:%S"  # UTC, without saying so
 MAX_DESCRIPTION_CHARACTERS = 2_000
+MAX_TAGS = 32
+MAX_DEFAULT_PARAMETERS = 32
+
+# What can change about a voice besides its name; how an entry says which state of it it knows.
+DETAILS = ("gender", "description", "language", "tags", "default_parameters")
+REVISION = "revision"
+FORMER_NAMES = "former_names"
+
+
+def now() -> str:
+    """As entries hold dates."""
+    return datetime.now(UTC).strftime(DATE_FORMAT)
 
 
 def describe_voice(
@@ -20,12 +33,13 @@ def describe_voice(
     waveform: Waveform,
     created_at: str,
     original_file: str | None = None,
-    details: Mapping[str, str] | None = None,
+    details: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The metadata of a new voice, as written to its file and to the catalog.
 
-    details: see ``optional_details``.
+    details: see ``given_details``.
     """
+    said = {key: value for key, value in (details or {}).items() if value}
     return {
         "voice_id": voice_id,
         "speaker_name": name,
@@ -36,18 +50,27 @@ def describe_voice(
         "sample_rate": waveform.sample_rate_hz,
         "created_at": created_at,
         "type": VOICE_TYPE,
-        **(details or {}),
+        **said,
     }
 
 
-def optional_details(*, description: str | None, gender: str | None, language: str | None) -> dict[str, str]:
-    """Those that were given; the others leave no key."""
+def given_details(
+    *,
+    description: str | None = None,
+    gender: str | None = None,
+    language: str | None = None,
+    tags: Iterable[str] | None = None,
+    default_parameters: Mapping[str, float] | None = None,
+) -> dict[str, Any]:
+    """Those that are not None, fit to be stored; empty ones are to be forgotten."""
     details = {
-        "description": readable(description, MAX_DESCRIPTION_CHARACTERS),
-        "gender": readable(gender),
-        "language": readable(language),
+        "description": None if description is None else readable(description, MAX_DESCRIPTION_CHARACTERS),
+        "gender": None if gender is None else readable(gender) or "unknown",
+        "language": None if language is None else readable(language),
+        "tags": None if tags is None else _tags(list(tags)),
+        "default_parameters": None if default_parameters is None else _parameters(dict(default_parameters)),
     }
-    return {key: value for key, value in details.items() if value}
+    return {key: value for key, value in details.items() if value is not None}
 
 
 def is_complete(entry: Mapping[str, Any]) -> bool:
@@ -70,7 +93,53 @@ def tidy_metadata(voice_id: str, entry: Mapping[str, Any]) -> dict[str, Any]:
         "type": readable(entry.get("type")) or VOICE_TYPE,
         "description": readable(entry.get("description"), MAX_DESCRIPTION_CHARACTERS) or None,
         "language": readable(entry.get("language")) or None,
+        "tags": _tags(entry.get("tags")),
+        "default_parameters": _parameters(entry.get("default_parameters")),
     }
+
+
+def revised(entry: Mapping[str, Any], revision: Mapping[str, Any]) -> dict[str, Any]:
+    """The entry with what the revision says in the place of what it said; empty details are forgotten."""
+    merged = {**entry, **revision}
+    if (
+        "name" in entry and entry_name(entry) != revision["speaker_name"]
+    ):  # an old program's second key for it
+        merged["name"] = revision["speaker_name"]
+    return {key: value for key, value in merged.items() if value or key not in revision}
+
+
+def next_revision(
+    entry: Mapping[str, Any], last: Mapping[str, Any], number: int, name: str, details: Mapping[str, Any]
+) -> dict[str, Any]:
+    """All that can change about a voice, after a change.
+
+    entry: what is known now. last: the latest revision, empty before the first. number: of this one. name:
+    what the voice is called from now on. details: those that change, see ``given_details``.
+    """
+    known = tidy_metadata("", entry)
+    forgotten = {key: value for key, value in last.items() if key in DETAILS and not value}
+    kept = {key: known[key] for key in DETAILS if known[key]}
+    old_names = [former for former in (*former_names(entry), entry_name(entry)) if former not in ("", name)]
+    return {
+        "speaker_name": name,
+        REVISION: number,
+        FORMER_NAMES: list(dict.fromkeys(old_names)),
+        **forgotten,
+        **kept,
+        **details,
+    }
+
+
+def revision_of(entry: Mapping[str, Any]) -> int:
+    """How often what an entry says had been changed; 0 for a voice as it was cloned."""
+    number = entry.get(REVISION)
+    return number if type(number) is int and 0 < number < 10**9 else 0
+
+
+def former_names(entry: Mapping[str, Any]) -> list[str]:
+    """What the voice was called before it was renamed."""
+    names = entry.get(FORMER_NAMES)
+    return [name for name in map(readable, names) if name] if isinstance(names, list) else []
 
 
 def embedding_file(voice_id: str) -> str:
@@ -81,6 +150,28 @@ def embedding_file(voice_id: str) -> str:
 def entry_name(entry: Mapping[str, Any]) -> str:
     """The name that an entry gives its voice; "" if it gives none."""
     return readable(entry.get("speaker_name")) or readable(entry.get("name"))
+
+
+def foreign_keys(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """What other programs keep in an entry."""
+    return {key: value for key, value in entry.items() if key not in KEYS}
+
+
+def _tags(value: object) -> list[str]:
+    """In the order given, each once."""
+    tags = value if isinstance(value, list) else []
+    shown = (readable(tag, MAX_VISIBLE_CHARACTERS) for tag in tags[:MAX_TAGS])
+    return list(dict.fromkeys(tag for tag in shown if tag))
+
+
+def _parameters(value: object) -> dict[str, int | float]:
+    """Which names and ranges mean something is for those to say who speak with the voice."""
+    parameters = list(value.items())[:MAX_DEFAULT_PARAMETERS] if isinstance(value, dict) else []
+    return {
+        readable(name): number
+        for name, number in parameters
+        if readable(name) and type(number) in (int, float) and abs(number) < 2**53
+    }
 
 
 def _duration_s(entry: Mapping[str, Any]) -> float | None:
@@ -94,4 +185,4 @@ def _duration_s(entry: Mapping[str, Any]) -> float | None:
 
 
 # Whatever else an entry holds belongs to another program.
-KEYS = frozenset(tidy_metadata("", {}))
+KEYS = frozenset(tidy_metadata("", {})) | {REVISION, FORMER_NAMES}

@@ -12,7 +12,7 @@ from audio.decode import decode_audio
 from audio.quality import check_reference, trim_silence
 from audio.waveform import Waveform
 from errors import InvalidRequest, ReferenceInvalid
-from voice_store.embeddings import Embeddings
+from voice_store.metadata import embedding_file
 from voice_store.samples import to_waveform
 from voice_store.store import VoiceStore
 
@@ -41,15 +41,17 @@ def save_voice_embedding(
         waveform = to_waveform(np.asarray(audio_array), int(sample_rate))
     except ValueError as fault:
         raise ReferenceInvalid(f"audio_array: {fault}") from fault
-    store, folder = VoiceStore(Path(embeddings_dir)), Path(embeddings_dir)
-    voice = store.put(
-        waveform, voice_name, description=voice_description, gender=gender, original_file=original_file
-    ).voice
+    folder = Path(embeddings_dir)
+    voice = (
+        VoiceStore(folder)
+        .put(waveform, voice_name, description=voice_description, gender=gender, original_file=original_file)
+        .voice
+    )
     return {
         "success": True,
         "voice_id": voice.voice_id,
         "voice_name": voice.name,
-        "embedding_file": str(Embeddings(folder / "embeddings").path(voice.voice_id)),
+        "embedding_file": str(folder / embedding_file(voice.voice_id)),
         "metadata_file": str(folder / "metadata" / f"{voice.voice_id}.json"),
         "duration": voice.waveform.duration_s,
         "sample_rate": voice.waveform.sample_rate_hz,

@@ -108,7 +108,7 @@ def test_a_volume_that_takes_no_writes_serves_reads(store, root):
 
 @pytest.mark.parametrize("code", [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS])
 def test_volumes_without_links_keep_voices_too(store, root, monkeypatch, code):
-    def no_links(*_: object) -> None:
+    def no_links(*_: object, **__: object) -> None:
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(os, "link", no_links)
@@ -163,19 +163,32 @@ def test_a_voice_is_on_the_disk_before_it_has_its_name(store, root, monkeypatch)
     fsync, link = os.fsync, os.link
 
     def seen_fsync(descriptor: int) -> None:
-        events.append(("sync", str(Path(f"/proc/self/fd/{descriptor}").readlink())))
+        events.append(("sync", _path(descriptor)))
         fsync(descriptor)
 
-    def seen_link(source: object, target: object, **options: object) -> None:
-        events.append(("link " + Path(target).parent.name, str(source)))
-        link(source, target, **options)
+    def seen_link(source: str, target: str, *, src_dir_fd: int, **options: object) -> None:
+        events.append(("link", _path(src_dir_fd) / source))
+        link(source, target, src_dir_fd=src_dir_fd, **options)
 
     monkeypatch.setattr(os, "fsync", seen_fsync)
     monkeypatch.setattr(os, "link", seen_link)
     store.put(make_waveform(1), "Amy")
-    linked = next(at for at, (kind, _) in enumerate(events) if kind == "link embeddings")
+    linked = events.index(
+        (
+            "link",
+            next(
+                path
+                for kind, path in events
+                if path.suffix == ".tmp" and kind == "link" and path.parent.name == "embeddings"
+            ),
+        )
+    )
     assert events[linked - 1] == ("sync", events[linked][1])
-    assert events[linked + 1] == ("sync", str(root / "embeddings"))
+    assert events[linked + 1] == ("sync", root / "embeddings")
+
+
+def _path(descriptor: int) -> Path:
+    return Path(f"/proc/self/fd/{descriptor}").readlink()
 
 
 def test_whoever_sees_a_voice_first_knows_all_of_it(store, root, monkeypatch):

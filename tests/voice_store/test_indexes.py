@@ -220,7 +220,7 @@ def test_a_catalog_that_is_just_being_written_keeps_what_other_programs_put_ther
             old_program.write(whole[len(whole) // 2 :])
             old_program.flush()
 
-        monkeypatch.setattr("voice_store.indexes.time.sleep", finish_writing)
+        monkeypatch.setattr("voice_store.json_files.time.sleep", finish_writing)
         assert [listed["speaker_name"] for listed in store.list()] == ["Amy"]
     kept = json.loads((root / "voice_catalog.json").read_text())
     assert kept[voice.voice_id]["firebase_storage_path"] == "gs://x"

@@ -1,0 +1,65 @@
+"""One of the store's indexes: a JSON file that others exchange too, and the object last seen in it."""
+
+from __future__ import annotations
+
+import logging
+
+from voice_store.files import Folder, Stamp
+from voice_store.json_files import (
+    DamagedJsonError,
+    JsonObject,
+    parse_object,
+    set_aside,
+    to_json,
+    to_json_by_line,
+)
+
+log = logging.getLogger(__name__)
+
+
+class IndexFile:
+    """content: what is in the file, as of the last ``read`` or ``write``; empty while there is none.
+
+    by_line: whether it is written with a member a line, for those that grow with the store.
+    """
+
+    def __init__(self, folder: Folder, name: str, *, by_line: bool = False) -> None:
+        self.content: JsonObject = {}
+        self.name = name
+        self._folder = folder
+        self._stamp: Stamp | None = None  # as of the content
+        self._is_known = False
+        self._may_be_written = True
+        self._lines: dict[str, tuple[object, str]] | None = {} if by_line else None
+
+    def has_changed(self) -> bool:
+        """Whether the file is another one than the one last read or written. Raises OSError."""
+        return not self._is_known or self._folder.stamp_of(self.name) != self._stamp
+
+    def read(self, max_bytes: int) -> None:
+        """Reads the file where it has changed. What is damaged, or larger, is set aside.
+
+        The voices can be served without an index that cannot be read; but what was not read is not replaced.
+        """
+        try:
+            if not self.has_changed():
+                return
+            stamp = self._folder.stamp_of(self.name)
+            content = parse_object(self._folder, self.name, max_bytes)
+        except DamagedJsonError:
+            set_aside(self._folder, self.name)
+            stamp, content = None, None
+        except OSError as fault:
+            log.warning("index %s not read: %r", self.name, fault)
+            self.content, self._is_known, self._may_be_written = {}, False, False
+            return
+        self.content, self._stamp = content or {}, stamp
+        self._is_known = self._may_be_written = True
+
+    def write(self, content: JsonObject) -> None:
+        """Exchanges the file unless that is what it holds. Raises OSError."""
+        if not self._may_be_written or (content == self.content and self._stamp is not None):
+            return
+        data = to_json_by_line(content, self._lines) if self._lines is not None else to_json(content)
+        self._stamp = self._folder.replace(self.name, data)
+        self.content = content

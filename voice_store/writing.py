@@ -1,0 +1,248 @@
+"""What changes the store: keeping, changing and deleting a voice. Each is done once one file has its name.
+
+    put       embeddings/<id>.pkl.gz, by link
+    update    revisions/<id>.<number>.json, by link
+    delete    deleted/<id>.pending.json, by rename
+
+What comes before can be left behind by a worker that dies, and is swept; what comes after is made good by
+whoever reads or writes next.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+
+from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform, resample
+from errors import ReferenceInvalid, StoreCorrupt, StoreUnavailable, VoiceExists
+from voice_store.cache import LoadedVoice, VoiceCache
+from voice_store.codec import encode_voice
+from voice_store.embeddings import candidate_ids
+from voice_store.files import FULL, Folder
+from voice_store.housekeeping import Housekeeping
+from voice_store.indexes import Indexes
+from voice_store.library import Library
+from voice_store.listing import Voices
+from voice_store.live import LiveLibrary
+from voice_store.metadata import (
+    DATE_FORMAT,
+    describe_voice,
+    next_revision,
+    revision_of,
+    tidy_metadata,
+)
+from voice_store.names import clean_name, fold_name
+from voice_store.samples import MAX_DURATION_S
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class NewVoice:
+    """What is asked to be kept. details: see ``given_details``. The rest: see ``VoiceStore.put``."""
+
+    waveform: Waveform
+    name: str
+    details: Mapping[str, Any]
+    original_file: str | None = None
+    voice_id: str | None = None
+    created_at: str | None = None
+    overwrite: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """A voice that is in the store. created: not before. has_name: see ``PutResult``."""
+
+    voice_id: str
+    loaded: LoadedVoice
+    metadata: dict[str, Any]
+    created: bool
+    has_name: bool = True
+
+
+class Writer:
+    """Every method may raise OSError, but none once what it was asked for is done."""
+
+    def __init__(
+        self, root: Folder, voices: Voices, indexes: Indexes, library: LiveLibrary, cache: VoiceCache
+    ) -> None:
+        self._root = root
+        self._voices = voices
+        self._indexes = indexes
+        self._library = library
+        self._cache = cache
+        self._housekeeping = Housekeeping(root, voices, indexes)
+
+    def put(self, new: NewVoice) -> Kept:
+        """See ``VoiceStore.put``."""
+        name, waveform = clean_name(new.name), _storable(new.waveform)
+        loaded = LoadedVoice.of(waveform, name)
+        library = self._library.read(anew=True)
+        predecessor = library.find(name)
+        if predecessor is not None:
+            there = self._load_if_same(predecessor, loaded.digest)
+            if there is not None:
+                metadata = library.voices[predecessor]
+                if new.overwrite and new.details:
+                    metadata = self.update(predecessor, None, new.details) or metadata
+                return Kept(predecessor, there, metadata, created=False)
+            if not new.overwrite:
+                taken = library.voices[predecessor]["speaker_name"]
+                raise VoiceExists(
+                    f'voice_name: a voice named "{taken}" exists with other audio; choose another name, or '
+                    "set overwrite to replace it"
+                )
+        for folder in (self._root, self._voices.embeddings.folder):
+            folder.make()
+        created_at = new.created_at
+        if created_at is None or predecessor is not None:
+            created_at = _later_than(library.voices[predecessor]["created_at"] if predecessor else "")
+        kept = self._commit(new, name, loaded, created_at)
+        if predecessor not in (None, kept.voice_id) and _carries(library, predecessor, name):
+            with self._done_all_the_same("removing the replaced voice"):
+                self.delete(predecessor, name)
+        return kept
+
+    def update(
+        self, voice_id: str, new_name: str | None, details: Mapping[str, Any]
+    ) -> dict[str, Any] | None:
+        """The metadata after the change; None when there is no such voice. See ``VoiceStore.update``."""
+        new_name = None if new_name is None else clean_name(new_name)
+        while True:
+            library = self._library.read(anew=True)
+            if not self._voices.is_there(voice_id):
+                return None
+            entry = self._indexes.entry(voice_id)
+            metadata = library.voices.get(voice_id) or tidy_metadata(voice_id, entry)
+            name = new_name or metadata["speaker_name"]
+            if new_name is not None and library.find(new_name) not in (None, voice_id):
+                raise VoiceExists(f'new_voice_name: another voice is named "{new_name}"; choose another name')
+            wanted = tidy_metadata(voice_id, {**metadata, **details, "speaker_name": name})
+            if wanted == metadata:
+                return metadata
+            number = max(revision_of(entry), self._library.listing.revisions.get(voice_id, 0)) + 1
+            last = self._voices.revisions.read(voice_id, number - 1) if number > 1 else {}
+            revision = next_revision(entry, last, number, name, details)
+            if self._voices.revisions.add(voice_id, number, revision):
+                break
+        if not self._voices.is_there(voice_id):  # deleted meanwhile, before this
+            with self._done_all_the_same("removing the change of a deleted voice"):
+                self._voices.revisions.drop(voice_id)
+            return None
+        with self._done_all_the_same("removing earlier changes"):
+            self._voices.revisions.drop(voice_id, below=number)
+        metadata = self._tell_indexes().voices.get(voice_id, wanted)
+        self._indexes.describe(voice_id, self._indexes.entry(voice_id))
+        return metadata
+
+    def delete(self, voice_id: str, name: str) -> bool:
+        """False when there is no such voice. See ``VoiceStore.delete``."""
+        stamp = self._voices.embeddings.stamp(voice_id)
+        if stamp is None:
+            return False
+        try:
+            self._voices.tombstones.bury(voice_id, name, stamp)
+        except OSError as fault:
+            if fault.errno not in FULL:
+                raise
+            self._voices.embeddings.remove(voice_id)  # takes no space, and is what one does on a full volume
+        with self._done_all_the_same("removing the files of a deleted voice"):
+            self._voices.finish_deletion(voice_id)
+        self._cache.drop(voice_id)
+        self._indexes.forget(voice_id)
+        self._tell_indexes()
+        return True
+
+    def _commit(self, new: NewVoice, name: str, loaded: LoadedVoice, created_at: str) -> Kept:
+        """Keeps the voice under the first id that is free, unless another worker has just done so."""
+        data = encode_voice(loaded.waveform, name, created_at)
+        for voice_id in _wanted_ids(new.voice_id, loaded.digest):
+            if self._voices.tombstones.has(voice_id):
+                continue  # a request to delete that voice may come a second time
+            entry = describe_voice(
+                voice_id, name, loaded.waveform, created_at, new.original_file, new.details
+            )
+            if not self._voices.embeddings.has(voice_id) and self._commit_as(voice_id, data, entry):
+                library = self._tell_indexes()
+                metadata = library.voices.get(voice_id) or tidy_metadata(voice_id, entry)
+                if fold_name(metadata["speaker_name"]) != fold_name(
+                    name
+                ):  # an old index knows a former voice
+                    with self._done_all_the_same("naming the voice"):
+                        metadata = self.update(voice_id, name, new.details) or metadata
+                self._indexes.describe(voice_id, self._indexes.entry(voice_id) or entry)
+                has_name = library.find(name) in (voice_id, None)
+                return Kept(voice_id, loaded, metadata, created=True, has_name=has_name)
+            library = self._library.read(anew=True)
+            metadata = library.voices.get(voice_id, {})
+            if fold_name(metadata.get("speaker_name", "")) == fold_name(name):
+                there = self._load_if_same(voice_id, loaded.digest)
+                if there is not None:
+                    return Kept(voice_id, there, metadata, created=False)
+        raise StoreUnavailable("saving the voice failed: this recording is stored under too many names")
+
+    def _commit_as(self, voice_id: str, data: bytes, entry: Mapping[str, Any]) -> bool:
+        announced = self._indexes.announce(voice_id, entry)
+        try:
+            return self._voices.embeddings.add(voice_id, data)
+        except OSError:
+            if announced and not self._voices.embeddings.has(voice_id):
+                self._indexes.forget(voice_id)
+            raise
+
+    def _tell_indexes(self) -> Library:
+        """The voices there are; none when the volume does not say."""
+        with self._done_all_the_same("bringing the indexes up to date"):
+            library = self._library.write()
+            self._housekeeping.tidy_up(self._library.listing)
+            return library
+        return Library({}, {})
+
+    def _load_if_same(self, voice_id: str, digest: str) -> LoadedVoice | None:
+        with suppress(StoreCorrupt, FileNotFoundError):
+            loaded = self._cache.load(voice_id)
+            if loaded.digest == digest:
+                return loaded
+        return None
+
+    @contextmanager
+    def _done_all_the_same(self, doing: str) -> Iterator[None]:
+        """For what does not change the answer, because the next reader or writer makes it good."""
+        try:
+            yield
+        except OSError as fault:
+            log.warning("%s failed: %r", doing, fault)
+
+
+def _storable(waveform: Waveform) -> Waveform:
+    if len(waveform.samples) == 0 or not np.isfinite(waveform.samples).all():
+        raise ReferenceInvalid("the recording holds no audio; send one with speech")
+    if waveform.duration_s > MAX_DURATION_S:
+        raise ReferenceInvalid(f"the recording is longer than {MAX_DURATION_S:.0f} s; cut it")
+    return resample(waveform, MODEL_SAMPLE_RATE_HZ)
+
+
+def _wanted_ids(voice_id: str | None, digest: str) -> Iterator[str]:
+    if voice_id is not None:
+        yield voice_id
+    yield from (candidate for candidate in candidate_ids(digest) if candidate != voice_id)
+
+
+def _carries(library: Library, voice_id: str, name: str) -> bool:
+    """Whether it is the voice's own name, rather than a further one that another program gave it."""
+    return fold_name(library.voices[voice_id]["speaker_name"]) == fold_name(name)
+
+
+def _later_than(created_at: str) -> str:
+    """Now in UTC, but after ``created_at``, so that of two voices of one name this is the newest."""
+    moment = datetime.now(UTC).replace(tzinfo=None)
+    with suppress(ValueError, OverflowError):  # an old program's idea of a date
+        moment = max(moment, datetime.fromisoformat(created_at[:19]) + timedelta(seconds=1))
+    return moment.strftime(DATE_FORMAT)
