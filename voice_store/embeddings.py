@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from errors import StoreCorrupt
 from voice_store.codec import MAX_FILE_BYTES, StoredVoice, decode_voice
 from voice_store.files import Folder, NotAPlainFileError, Stamp
+
+log = logging.getLogger(__name__)
 
 # TEMPORARY-SHIM
 from dataclasses import dataclass
@@ -79,6 +82,7 @@ class Embeddings:
         except StoreCorrupt as verdict:
             # A file that changed a moment ago may be half written by an older program.
             if stamp is not None and stamp.mtime_ns / 1e9 < time.time() - _SETTLED_AFTER_S:
+                log.warning("voice %s cannot be read: %r", voice_id, verdict)
                 self._damaged[voice_id] = stamp, verdict
             raise
 
@@ -99,9 +103,12 @@ class Embeddings:
         """Differs when the file has been exchanged or written to; None where there is none."""
         return self.folder.stamp_of(self.file_name(voice_id))
 
-    def add(self, voice_id: str, data: bytes) -> bool:
-        """Commits the bytes of a voice; False, with nothing changed, where that id is taken."""
-        return self.folder.create(self.file_name(voice_id), data)
+    def add(self, voice_id: str, data: bytes, before: Callable[[Stamp], None] | None = None) -> bool:
+        """Commits the bytes of a voice; False, with nothing changed, where that id is taken.
+
+        before: see ``Folder.create``.
+        """
+        return self.folder.create(self.file_name(voice_id), data, before)
 
     def has(self, voice_id: str) -> bool:
         """Whether an id is taken, be it by a voice or by what is none."""

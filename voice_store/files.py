@@ -13,7 +13,7 @@ import re
 import stat
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,14 +128,18 @@ class Folder:
         with self._opened_plain_file(name) as file:
             return _read(file, max_bytes)
 
-    def create(self, name: str, data: bytes) -> bool:
+    def create(self, name: str, data: bytes, before: Callable[[Stamp], None] | None = None) -> bool:
         """Commits a new file; False, with nothing changed, where one of that name exists.
 
         True means that the file is whole and survives a crash. OSError leaves nothing behind.
+
+        before: is told the stamp that the file will have, when all but the commit itself is done.
         """
         with self._opened() as folder:
-            temporary, _ = _write_temporary(folder, name, data)
+            temporary, stamp = _write_temporary(folder, name, data)
             try:
+                if before is not None:
+                    before(stamp)
                 created = _link(folder, temporary, name)
             finally:
                 with suppress(OSError):

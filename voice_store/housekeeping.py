@@ -20,6 +20,7 @@ class Housekeeping:
 
     def __init__(self, root: Folder, voices: Voices, indexes: Indexes) -> None:
         self._voices = voices
+        self._indexes = indexes
         self._folders = (
             root,
             indexes.metadata_folder,
@@ -31,11 +32,15 @@ class Housekeeping:
 
     def tidy_up(self, listing: Listing) -> None:
         """Finishes deletions that were cut short, and now and then sweeps."""
-        for voice_id in listing.hidden:
-            self._voices.finish_deletion(voice_id)
+        self.finish_deletions(listing)
         if time.monotonic() - self._swept_at_s >= _EVERY_S:
             self._swept_at_s = time.monotonic()
             self.sweep(listing)
+
+    def finish_deletions(self, listing: Listing) -> None:
+        for voice_id in listing.hidden:
+            self._voices.finish_deletion(voice_id)
+            self._indexes.forget(voice_id)
 
     def sweep(self, listing: Listing) -> list[str]:
         """Removes temporary files, changes of voices that are gone and tombstones of long ago; says which."""
@@ -44,7 +49,7 @@ class Housekeeping:
             for folder in self._folders
             for name in folder.sweep(LEFTOVER_AFTER_S)
         ]
-        swept += self._voices.tombstones.sweep(LEFTOVER_AFTER_S)
+        swept += self._voices.tombstones.sweep(self._voices.embeddings.stamp, LEFTOVER_AFTER_S)
         if listing.voice_ids:  # an empty folder may be a volume that is not there
             swept += self._voices.revisions.sweep({*listing.voice_ids}, LEFTOVER_AFTER_S)
         return swept

@@ -188,8 +188,7 @@ class Indexes:
         try:
             header = self._voices.embeddings.peek(voice_id)
             modified_at = self._voices.embeddings.modified_at(voice_id)
-        except (StoreCorrupt, OSError) as fault:
-            log.warning("voice %s cannot be read: %r", voice_id, fault)
+        except (StoreCorrupt, OSError):
             known = described | entry
             name = entry_name(known) or mapped_name
             return known | {"speaker_name": name} if name else known

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import builtins
 from dataclasses import dataclass
 
 from voice_store.embeddings import Embeddings
 from voice_store.files import Stamp
 from voice_store.revisions import Revisions
-from voice_store.tombstones import Tombstones
+from voice_store.tombstones import Tombstone, Tombstones
 
 
 @dataclass(frozen=True)
@@ -37,28 +38,43 @@ class Voices:
         return tuple(room.folder.stamp() for room in rooms)
 
     def list(self) -> Listing:
-        pending, done = self.tombstones.list_ids()
+        pending, deleted = self.tombstones.list()
         voice_ids = self.embeddings.list_ids()
         hidden = frozenset(
-            voice_id for voice_id in pending.intersection(voice_ids) if self.is_hidden(voice_id)
+            tombstone.voice_id for tombstone in pending if tombstone.hides(self.embeddings.stamp)
         )
+        buried = (tombstone.voice_id for tombstone in pending if tombstone.successor is None)
         return Listing(
             [voice_id for voice_id in voice_ids if voice_id not in hidden],
             self.revisions.latest(),
-            frozenset(pending | done),
+            hidden.union(deleted, buried),
             hidden,
         )
 
     def is_there(self, voice_id: str) -> bool:
         """Whether an id is that of a voice, damaged or not, that has not been deleted."""
-        return self.embeddings.has(voice_id) and not self.is_hidden(voice_id)
-
-    def is_hidden(self, voice_id: str) -> bool:
-        return self.tombstones.hides(voice_id, self.embeddings.stamp(voice_id))
+        return self.embeddings.has(voice_id) and not self._hiding(voice_id)
 
     def finish_deletion(self, voice_id: str) -> None:
-        """Removes what is left of a voice that a pending tombstone hides."""
-        if self.is_hidden(voice_id):
+        """Removes what is left of a voice that a tombstone hides."""
+        hiding = self._hiding(voice_id)
+        if hiding:
             self.embeddings.remove(voice_id)
-        self.revisions.drop(voice_id)
-        self.tombstones.settle(voice_id)
+            self.revisions.drop(voice_id)
+        for tombstone in hiding:
+            self.tombstones.settle(tombstone)
+
+    def finish_replacements_by(self, voice_id: str) -> None:
+        """Removes the files of voices that are hidden for as long as this one is there."""
+        for tombstone in self.tombstones.list()[0]:
+            if tombstone.successor and tombstone.successor.voice_id == voice_id:
+                self.finish_deletion(tombstone.voice_id)
+
+    def _hiding(self, voice_id: str) -> builtins.list[Tombstone]:
+        """The tombstones that hide a voice."""
+        pending, _ = self.tombstones.list()
+        return [
+            tombstone
+            for tombstone in pending
+            if tombstone.voice_id == voice_id and tombstone.hides(self.embeddings.stamp)
+        ]

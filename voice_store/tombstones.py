@@ -1,20 +1,24 @@
 """The folder ``deleted/``: which voices were removed on request.
 
-    deleted/<id>.pending.json    the voice does not count any more, though its file may still be there
-    deleted/<id>.json            its file is gone; kept for a while, to answer a request that comes twice
+    deleted/<id>.pending.json             the voice is deleted, though its file may still be there
+    deleted/<id>.<other>.replaced.json    it is deleted once the other voice, which takes its name, is there
+    deleted/<id>.json                     its file is gone; kept to answer a request that comes twice
 
 A tombstone is written before the file is removed, so a worker that is killed in between has deleted the voice
-all the same. A pending one hides the very file that it was written for: what another program stores under
-the id later is another voice.
+all the same. It is about the very file that it was written for: what another program stores under the id
+later is another voice.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import builtins
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from voice_store.embeddings import is_voice_id
 from voice_store.files import Folder, Stamp
-from voice_store.json_files import JsonObject, read_object, to_json
+from voice_store.json_files import read_object, to_json
 from voice_store.metadata import now
 from voice_store.names import fold_name, readable
 
@@ -22,15 +26,45 @@ KEPT_FOR_S = 30 * 24 * 3600.0
 MAX_TOMBSTONE_BYTES = 2**16
 
 _PENDING = ".pending.json"
+_REPLACED = ".replaced.json"
 _DONE = ".json"
+
+StampOf = Callable[[str], Stamp | None]
+
+
+@dataclass(frozen=True)
+class FileMark:
+    """Which file of a voice is meant. Not by its inode: some network file systems make up one for each host."""
+
+    voice_id: str
+    size: int
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, voice_id: str, stamp: Stamp) -> FileMark:
+        return cls(voice_id, stamp.size, stamp.mtime_ns)
+
+    def is_there(self, stamp_of: StampOf) -> bool:
+        stamp = stamp_of(self.voice_id)
+        return stamp is not None and FileMark.of(self.voice_id, stamp) == self
 
 
 @dataclass(frozen=True)
 class Tombstone:
-    """name: what the voice was called."""
+    """name: what the voice was called. successor: without whose file this does not count; None: it does."""
 
-    voice_id: str
+    voice: FileMark
     name: str
+    deleted_at: str
+    successor: FileMark | None = None
+
+    @property
+    def voice_id(self) -> str:
+        return self.voice.voice_id
+
+    def hides(self, stamp_of: StampOf) -> bool:
+        """Whether it is about the file that is there now. stamp_of: of the files of voices, by id."""
+        return self.voice.is_there(stamp_of) and (self.successor is None or self.successor.is_there(stamp_of))
 
 
 class Tombstones:
@@ -39,65 +73,93 @@ class Tombstones:
     def __init__(self, folder: Folder) -> None:
         self.folder = folder
 
-    def list_ids(self) -> tuple[set[str], set[str]]:
-        """The ids of pending tombstones, and of the others."""
-        pending, done = set(), set()
+    def list(self) -> tuple[builtins.list[Tombstone], set[str]]:
+        """Those whose voice's file may still be there, and the ids of the others."""
+        pending, done = [], set()
         for name in self.folder.names():
-            if name.endswith(_PENDING):
-                pending.add(name.removesuffix(_PENDING))
-            elif name.endswith(_DONE):
+            if name.endswith((_PENDING, _REPLACED)):
+                if (tombstone := self._read(name)) is not None:
+                    pending.append(tombstone)
+            elif name.endswith(_DONE) and is_voice_id(name.removesuffix(_DONE)):
                 done.add(name.removesuffix(_DONE))
-        return set(filter(is_voice_id, pending)), set(filter(is_voice_id, done))
+        return pending, done
 
     def has(self, voice_id: str) -> bool:
+        """Whether a voice of that id has been deleted."""
         return self.folder.has(voice_id + _PENDING) or self.folder.has(voice_id + _DONE)
 
     def bury(self, voice_id: str, name: str, stamp: Stamp) -> None:
         """Commits that the voice in the file with this stamp is deleted."""
-        content = {
-            "voice_id": voice_id,
-            "speaker_name": name,
-            "deleted_at": now(),
-            "size": stamp.size,
-            "mtime_ns": stamp.mtime_ns,
-        }
-        self.folder.make()
-        self.folder.replace(voice_id + _PENDING, to_json(content))
+        self._write(Tombstone(FileMark.of(voice_id, stamp), name, now()))
 
-    def hides(self, voice_id: str, stamp: Stamp | None) -> bool:
-        """Whether the file with this stamp is the one that a pending tombstone was written for."""
-        # Not the inode: some network file systems make them up anew for each host.
-        content = self._read(voice_id + _PENDING)
-        return stamp is not None and (content.get("size"), content.get("mtime_ns")) == (
-            stamp.size,
-            stamp.mtime_ns,
-        )
+    def promise(self, voice_id: str, name: str, stamp: Stamp, successor_id: str, successor: Stamp) -> None:
+        """Commits that the voice is deleted as soon as the file of its successor is there."""
+        marks = FileMark.of(voice_id, stamp), FileMark.of(successor_id, successor)
+        self._write(Tombstone(marks[0], name, now(), marks[1]))
 
-    def settle(self, voice_id: str) -> None:
+    def withdraw(self, voice_id: str, successor_id: str) -> None:
+        """Takes a promise back, since the successor did not come."""
+        self.folder.remove(f"{voice_id}.{successor_id}{_REPLACED}")
+
+    def settle(self, tombstone: Tombstone) -> None:
         """Notes that nothing is left of the voice."""
-        self.folder.move(voice_id + _PENDING, self.folder, voice_id + _DONE)
+        self.folder.move(_file_name(tombstone), self.folder, tombstone.voice_id + _DONE)
 
     def find(self, *, name: str | None, voice_id: str | None) -> Tombstone | None:
         """That of a deleted voice by its id, or the latest by its name."""
         files = self.folder.names() if voice_id is None else [voice_id + _DONE, voice_id + _PENDING]
-        found = []
-        for content in map(self._read, files):
-            found_id, found_name = readable(content.get("voice_id")), readable(content.get("speaker_name"))
-            if is_voice_id(found_id) and (name is None or fold_name(found_name) == fold_name(name)):
-                found.append((readable(content.get("deleted_at")), Tombstone(found_id, found_name)))
-        return max(found, key=lambda dated: dated[0], default=("", None))[1]
+        tombstones = (self._read(file) for file in files if not file.endswith(_REPLACED))
+        found = [
+            tombstone
+            for tombstone in tombstones
+            if tombstone and (name is None or fold_name(tombstone.name) == fold_name(name))
+        ]
+        return max(found, key=lambda tombstone: tombstone.deleted_at, default=None)
 
-    def sweep(self, pending_after_s: float) -> list[str]:
+    def sweep(self, stamp_of: StampOf, pending_after_s: float) -> builtins.list[str]:
         """Removes those that are old enough for no request to come back, and says which, by file name.
 
-        pending_after_s: what is pending for longer has lost its worker when all was removed but the word.
+        pending_after_s: what is pending for longer, and hides nothing, was left by a worker that died.
         """
-        pending, done = self.list_ids()
-        for voice_id in pending:
-            if self.folder.is_older(voice_id + _PENDING, pending_after_s):
-                self.settle(voice_id)
+        pending, done = self.list()
+        for tombstone in pending:
+            if tombstone.hides(stamp_of) or not self.folder.is_older(_file_name(tombstone), pending_after_s):
+                continue
+            if tombstone.successor is not None and tombstone.voice.is_there(stamp_of):
+                self.withdraw(tombstone.voice_id, tombstone.successor.voice_id)
+            else:
+                self.settle(tombstone)
         files = (voice_id + _DONE for voice_id in done)
         return [file for file in files if self.folder.is_older(file, KEPT_FOR_S) and self.folder.remove(file)]
 
-    def _read(self, file: str) -> JsonObject:
-        return read_object(self.folder, file, MAX_TOMBSTONE_BYTES)
+    def _write(self, tombstone: Tombstone) -> None:
+        self.folder.make()
+        self.folder.replace(_file_name(tombstone), to_json(asdict(tombstone)))
+
+    def _read(self, file: str) -> Tombstone | None:
+        content = read_object(self.folder, file, MAX_TOMBSTONE_BYTES)
+        voice = _mark(content.get("voice"))
+        if voice is None:
+            return None
+        successor = content.get("successor")
+        tombstone = Tombstone(
+            voice, readable(content.get("name")), readable(content.get("deleted_at")), _mark(successor)
+        )
+        # A file that says something else than its name is not one of ours.
+        names = (_file_name(tombstone), voice.voice_id + _DONE)
+        return tombstone if file in names and (successor is None) == (tombstone.successor is None) else None
+
+
+def _file_name(tombstone: Tombstone) -> str:
+    if tombstone.successor is None:
+        return tombstone.voice_id + _PENDING
+    return f"{tombstone.voice_id}.{tombstone.successor.voice_id}{_REPLACED}"
+
+
+def _mark(content: Any) -> FileMark | None:
+    match content:
+        case {"voice_id": str(voice_id), "size": int(size), "mtime_ns": int(mtime_ns)} if is_voice_id(
+            voice_id
+        ):
+            return FileMark(voice_id, size, mtime_ns)
+    return None

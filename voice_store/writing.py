@@ -1,6 +1,6 @@
 """What changes the store: keeping, changing and deleting a voice. Each is done once one file has its name.
 
-    put       embeddings/<id>.pkl.gz, by link
+    put       embeddings/<id>.pkl.gz, by link; a voice that it replaces is deleted at the same moment
     update    revisions/<id>.<number>.json, by link
     delete    deleted/<id>.pending.json, by rename
 
@@ -24,7 +24,7 @@ from errors import ReferenceInvalid, StoreCorrupt, StoreUnavailable, VoiceExists
 from voice_store.cache import LoadedVoice, VoiceCache
 from voice_store.codec import encode_voice
 from voice_store.embeddings import candidate_ids
-from voice_store.files import FULL, Folder
+from voice_store.files import FULL, Folder, Stamp
 from voice_store.housekeeping import Housekeeping
 from voice_store.indexes import Indexes
 from voice_store.library import Library
@@ -104,11 +104,9 @@ class Writer:
         created_at = new.created_at
         if created_at is None or predecessor is not None:
             created_at = _later_than(library.voices[predecessor]["created_at"] if predecessor else "")
-        kept = self._commit(new, name, loaded, created_at)
-        if predecessor not in (None, kept.voice_id) and _carries(library, predecessor, name):
-            with self._done_all_the_same("removing the replaced voice"):
-                self.delete(predecessor, name)
-        return kept
+        if predecessor is not None and not _carries(library, predecessor, name):
+            predecessor = None  # it only was found by a further name, and keeps its own
+        return self._commit(new, name, loaded, created_at, predecessor)
 
     def update(
         self, voice_id: str, new_name: str | None, details: Mapping[str, Any]
@@ -147,6 +145,7 @@ class Writer:
         stamp = self._voices.embeddings.stamp(voice_id)
         if stamp is None:
             return False
+        self._voices.finish_replacements_by(voice_id)  # else the voice that it replaced would come back
         try:
             self._voices.tombstones.bury(voice_id, name, stamp)
         except OSError as fault:
@@ -160,8 +159,13 @@ class Writer:
         self._tell_indexes()
         return True
 
-    def _commit(self, new: NewVoice, name: str, loaded: LoadedVoice, created_at: str) -> Kept:
-        """Keeps the voice under the first id that is free, unless another worker has just done so."""
+    def _commit(
+        self, new: NewVoice, name: str, loaded: LoadedVoice, created_at: str, predecessor: str | None
+    ) -> Kept:
+        """Keeps the voice under the first id that is free, unless another worker has just done so.
+
+        predecessor: the voice that goes when this one comes.
+        """
         data = encode_voice(loaded.waveform, name, created_at)
         for voice_id in _wanted_ids(new.voice_id, loaded.digest):
             if self._voices.tombstones.has(voice_id):
@@ -169,7 +173,9 @@ class Writer:
             entry = describe_voice(
                 voice_id, name, loaded.waveform, created_at, new.original_file, new.details
             )
-            if not self._voices.embeddings.has(voice_id) and self._commit_as(voice_id, data, entry):
+            if not self._voices.embeddings.has(voice_id) and self._commit_as(
+                voice_id, data, entry, predecessor
+            ):
                 library = self._tell_indexes()
                 metadata = library.voices.get(voice_id) or tidy_metadata(voice_id, entry)
                 if fold_name(metadata["speaker_name"]) != fold_name(
@@ -188,14 +194,32 @@ class Writer:
                     return Kept(voice_id, there, metadata, created=False)
         raise StoreUnavailable("saving the voice failed: this recording is stored under too many names")
 
-    def _commit_as(self, voice_id: str, data: bytes, entry: Mapping[str, Any]) -> bool:
+    def _commit_as(
+        self, voice_id: str, data: bytes, entry: Mapping[str, Any], predecessor: str | None
+    ) -> bool:
         announced = self._indexes.announce(voice_id, entry)
+
+        def promise(successor: Stamp) -> None:
+            stamp = self._voices.embeddings.stamp(predecessor) if predecessor else None
+            if predecessor and stamp:
+                name = entry["speaker_name"]
+                self._voices.tombstones.promise(predecessor, name, stamp, voice_id, successor)
+
+        committed = False
         try:
-            return self._voices.embeddings.add(voice_id, data)
-        except OSError:
-            if announced and not self._voices.embeddings.has(voice_id):
+            committed = self._voices.embeddings.add(voice_id, data, promise)
+        finally:
+            if predecessor and not committed:
+                with suppress(OSError):
+                    self._voices.tombstones.withdraw(predecessor, voice_id)
+            if announced and not committed and not self._voices.embeddings.has(voice_id):
                 self._indexes.forget(voice_id)
-            raise
+        if predecessor and committed:
+            with self._done_all_the_same("removing the replaced voice"):
+                self._voices.finish_deletion(predecessor)
+            self._cache.drop(predecessor)
+            self._indexes.forget(predecessor)
+        return committed
 
     def _tell_indexes(self) -> Library:
         """The voices there are; none when the volume does not say."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from errors import StoreUnavailable
+from tests.voice_store import faults
 from tests.voice_store.conftest import make_waveform, snapshot, write_json
 from voice_store import VoiceStore
 from voice_store.files import volume_faults
@@ -20,6 +21,7 @@ PUT_WITH_LIMIT = """
 import resource, sys
 from pathlib import Path
 from errors import StoreUnavailable
+from tests.voice_store import faults
 from tests.voice_store.conftest import make_waveform
 from voice_store import VoiceStore
 
@@ -33,40 +35,6 @@ else:
     print("kept")
 for voice in store.list():
     print(voice["speaker_name"], store.get(voice_id=voice["voice_id"]).digest)
-"""
-
-# Prints, for each step that replacing a voice takes, whether it was acknowledged before the worker was killed
-# at that step, and what the name means afterwards.
-KILL_AT_EVERY_STEP = """
-import os, signal, sys
-from itertools import count
-from pathlib import Path
-from tests.voice_store.conftest import make_waveform
-from voice_store import VoiceStore
-
-def replace_voice(root, last_step):
-    steps = count(1)
-
-    def deadly(call):
-        def step(*arguments, **options):
-            if next(steps) == last_step:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return call(*arguments, **options)
-        return step
-
-    for name in ("open", "fsync", "link", "replace", "unlink", "mkdir"):
-        setattr(os, name, deadly(getattr(os, name)))
-    VoiceStore(root).put(make_waveform(2), "Amy", overwrite=True)
-    os._exit(0)
-
-for last_step in count(1):
-    root = Path(sys.argv[1]) / str(last_step)
-    VoiceStore(root).put(make_waveform(1), "Amy")
-    child = os.fork() or replace_voice(root, last_step)
-    acknowledged = os.waitpid(child, 0)[1] == 0
-    print(acknowledged, VoiceStore(root).get(name="Amy").digest)
-    if acknowledged:
-        break
 """
 
 
@@ -215,16 +183,19 @@ def test_what_a_killed_worker_announced_does_not_stick_to_another_voice(store, r
     assert store.metadata(voice_id=voice_id) == voice.metadata
 
 
-def test_a_worker_killed_at_any_step_of_a_replacement_loses_no_voice(tmp_path):
-    """The name means the old voice up to some step and the new one from there on, whole either way."""
-    old, new = make_waveform(1).digest(), make_waveform(2).digest()
-    done = run(KILL_AT_EVERY_STEP, tmp_path)
-    outcomes = [line.split() for line in done.stdout.splitlines()]
-    committed_at = outcomes.index(["False", new])
-    assert committed_at > 0
-    assert outcomes[:committed_at] == [["False", old]] * committed_at
-    assert outcomes[committed_at:-1] == [["False", new]] * (len(outcomes) - committed_at - 1)
-    assert outcomes[-1] == ["True", new]
+@pytest.mark.parametrize("change", faults.CHANGES, ids=lambda change: change.name)
+def test_a_worker_killed_at_any_step_loses_nothing(change, tmp_path):
+    row = faults.kill_at_every_step(change, tmp_path)
+    assert (row.acknowledged, row.lost) == (1, 0)  # it is not killed once, after the last step
+
+
+@pytest.mark.parametrize("from_then_on", [False, True])
+@pytest.mark.parametrize("change", faults.CHANGES, ids=lambda change: change.name)
+@pytest.mark.parametrize("code", faults.ERRORS, ids=errno.errorcode.get)
+def test_an_error_at_any_step_loses_nothing(code, change, from_then_on, tmp_path):
+    row = faults.fail_at_every_step(change, code, tmp_path, from_then_on=from_then_on, every=4)
+    assert row.tried > 10
+    assert row.lost == 0
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,46 @@
+"""Many workers and older programs on one store: nothing that was acknowledged is lost."""
+
+import pytest
+
+from tests.voice_store import chaos, crowd
+
+
+@pytest.mark.parametrize("has_locks", [True, False])
+def test_voices_that_many_workers_clone_at_once_are_all_there(tmp_path, has_locks):
+    row = crowd.clone_at_once(tmp_path, has_locks=has_locks)
+    assert (row.acknowledged, row.lost) == (200, 0)
+
+
+def test_voices_of_older_programs_and_ours_are_all_there(tmp_path):
+    row = crowd.clone_beside_old_programs(tmp_path)
+    assert (row.acknowledged, row.lost) == (200, 0)
+
+
+def test_the_same_loss_is_seen_where_programs_do_it_plainly(tmp_path):
+    assert crowd.clone_plainly_at_once(tmp_path).lost > 0
+
+
+def test_recordings_that_want_the_same_ids_get_one_each(tmp_path):
+    row = crowd.clone_into_taken_ids(tmp_path)
+    assert (row.acknowledged, row.lost) == (200, 0)
+
+
+def test_a_job_that_all_workers_get_makes_one_voice(tmp_path):
+    assert crowd.clone_one_recording(tmp_path).lost == 0
+
+
+def test_a_name_that_many_take_at_once_means_the_same_voice_to_all(tmp_path):
+    row = crowd.clone_under_one_name(tmp_path)
+    assert row.acknowledged >= 1
+    assert row.lost == 0
+
+
+def test_changes_of_one_voice_at_once_do_not_undo_each_other(tmp_path):
+    row = crowd.change_one_voice(tmp_path)
+    assert (row.acknowledged, row.lost) == (100, 0)
+
+
+def test_workers_killed_at_random_lose_nothing(tmp_path):
+    row = chaos.kill_at_random(tmp_path, rounds=8)
+    assert row.acknowledged > 100
+    assert row.lost == 0

@@ -1,0 +1,173 @@
+"""What a warm worker keeps in memory, and when it looks at the volume again. The clock is turned by hand."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from errors import VoiceNotFound
+from tests.voice_store.conftest import make_waveform, names, read_json, write_json, write_plain_file
+from voice_store import VoiceStore
+from voice_store.live import Timing
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_s = 1_000.0
+        self.on_sleep = lambda: None
+
+    def now(self) -> float:
+        return self.now_s
+
+    def sleep(self, seconds: float) -> None:
+        self.now_s += seconds
+        self.on_sleep()
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def worker(root, clock):
+    """A worker that has been up for a while."""
+    store = VoiceStore(root, Timing(2.0, clock.now, clock.sleep))
+    store.put(make_waveform(1), "Amy")
+    store.get(name="Amy")
+    return store
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """The names of files that are opened, folders left out."""
+    seen = []
+    original = os.open
+
+    def noted(path, flags, *arguments, **options):
+        if not flags & os.O_DIRECTORY:
+            seen.append(str(path))
+        return original(path, flags, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", noted)
+    return seen
+
+
+def test_a_voice_that_it_has_is_not_read_again(worker, clock, opened):
+    for _ in range(5):
+        clock.now_s += 1.0
+        assert worker.get(name="amy").digest == make_waveform(1).digest()
+        worker.list(), worker.stats(), worker.metadata(name="Amy")
+    assert opened == []
+
+
+def test_a_voice_is_read_again_when_its_file_was_exchanged(worker, root):
+    voice_id = worker.metadata(name="Amy")["voice_id"]
+    write_plain_file(root, voice_id, {"audio": make_waveform(2).samples, "voice_name": "Amy"})
+    assert worker.get(voice_id=voice_id).digest == make_waveform(2).digest()
+
+
+def test_a_kept_voice_cannot_be_spoilt(worker):
+    with pytest.raises(ValueError, match="read-only"):
+        worker.get(name="Amy").waveform.samples[0] = 1
+    worker.get(name="Amy").metadata["speaker_name"] = "Ben"
+    worker.list()[0]["speaker_name"] = "Ben"
+    assert worker.get(name="Amy").name == "Amy"
+
+
+def test_the_voices_used_last_are_kept_up_to_a_size(root, monkeypatch, opened):
+    monkeypatch.setattr("voice_store.store.CACHE_BYTES", 2 * make_waveform(1).samples.nbytes)
+    store = VoiceStore(root, Timing(settle_s=1_000))
+    for seed, name in enumerate(["Amy", "Ben", "Cy"]):
+        store.put(make_waveform(seed), name)
+    for name in ("Amy", "Ben", "Amy", "Cy"):
+        store.get(name=name)
+    opened.clear()
+    store.get(name="Amy"), store.get(name="Cy")
+    assert opened == []
+    store.get(name="Ben")
+    assert len(opened) == 1
+
+
+def test_another_workers_changes_are_seen_at_once_where_the_volume_tells(worker, root):
+    other = VoiceStore(root)
+    other.put(make_waveform(2), "Ben", description="warm")
+    assert worker.get(name="Ben").metadata["description"] == "warm"
+    other.update(name="Amy", new_name="Zoë")
+    assert names(worker) == {"Zoë", "Ben"}
+    other.delete(name="Zoë")
+    assert names(worker) == {"Ben"}
+
+
+def test_another_workers_changes_are_seen_in_time_where_the_volume_does_not_tell(
+    worker, root, clock, monkeypatch
+):
+    """Two changes within one tick of the volume's clock leave the same times behind."""
+    worker.list()
+    listing = worker._voices
+    stamps = listing.stamps()
+    monkeypatch.setattr(listing, "stamps", lambda: stamps)
+    VoiceStore(root).put(make_waveform(2), "Ben")
+    worker.list()
+    clock.now_s += 2.0
+    assert names(worker) == {"Amy", "Ben"}
+
+
+def test_a_name_that_is_missing_is_waited_for(worker, root, clock):
+    looks = []
+
+    def other_worker_is_slow() -> None:
+        looks.append(clock.now_s)
+        if len(looks) == 3:
+            VoiceStore(root).put(make_waveform(2), "Ben")
+
+    clock.on_sleep = other_worker_is_slow
+    assert worker.get(name="Ben").digest == make_waveform(2).digest()
+    assert len(looks) == 3
+
+
+@pytest.mark.parametrize("key", [{"name": "Nobody"}, {"voice_id": "00000000"}])
+def test_what_stays_missing_is_waited_for_two_seconds(worker, clock, key):
+    began_s = clock.now_s
+    with pytest.raises(VoiceNotFound):
+        worker.get(**key)
+    assert 2.0 <= clock.now_s - began_s <= 2.5
+
+
+def test_a_further_name_by_an_older_program_is_seen_in_time(worker, root, clock):
+    mapping = read_json(root / "name_mapping.json")
+    write_json(root / "name_mapping.json", mapping | {"narrator": mapping["Amy"]})
+    clock.now_s += 2.0
+    assert worker.get(name="Narrator").name == "Amy"
+
+
+def test_a_reader_leaves_indexes_to_their_writer_for_a_while(worker, root, clock):
+    """Another worker has committed a voice and is about to write the indexes."""
+    write_plain_file(root, "deadbeef", {"audio": make_waveform(2).samples, "voice_name": "Ben"})
+    assert names(worker) == {"Amy", "Ben"}
+    assert "deadbeef" not in read_json(root / "voice_catalog.json")
+    clock.now_s += 2.0
+    worker.list()
+    assert read_json(root / "voice_catalog.json")["deadbeef"]["speaker_name"] == "Ben"
+
+
+def test_indexes_that_another_worker_exchanges_all_the_time_are_not_read_each_time(worker, root, opened):
+    for seed in range(2, 7):
+        VoiceStore(root, Timing(settle_s=0)).put(make_waveform(seed), f"voice {seed}")
+        opened.clear()
+        assert len(worker.list()) == seed
+        assert not {Path(name).name for name in opened} & {"voice_catalog.json", "name_mapping.json"}
+
+
+def test_a_damaged_file_is_decoded_once(worker, root, monkeypatch):
+    path = root / "embeddings" / "deadbeef.pkl.gz"
+    path.write_bytes(b"damaged")
+    os.utime(path, (1, 1))  # long ago: nobody is writing it
+    decoded = []
+    decode = "voice_store.embeddings.decode_voice"
+    original = __import__("voice_store.codec", fromlist=["decode_voice"]).decode_voice
+    monkeypatch.setattr(decode, lambda data, voice_id: decoded.append(voice_id) or original(data, voice_id))
+    for seed in range(2, 5):
+        worker.put(make_waveform(seed), f"voice {seed}")
+        assert "deadbeef" not in {voice["voice_id"] for voice in worker.list()}
+    assert decoded.count("deadbeef") <= 1
