@@ -92,11 +92,11 @@ class Folder:
         except FileNotFoundError:
             return None
 
-    def names(self) -> list[str]:
-        """Of the regular files; none where there is no folder."""
+    def names(self, *, of_all: bool = False) -> list[str]:
+        """Of the regular files, or of all that is there; none where there is no folder."""
         try:
             with self._opened() as folder, os.scandir(folder) as found:
-                return [item.name for item in found if item.is_file(follow_symlinks=False)]
+                return [item.name for item in found if of_all or item.is_file(follow_symlinks=False)]
         except FileNotFoundError:
             return []
 

@@ -13,6 +13,7 @@ from voice_store.files import Folder, NotAPlainFileError
 log = logging.getLogger(__name__)
 
 _REREAD_AFTER_S = 0.2
+_SETTLED_AFTER_S = 2.0
 
 JsonObject = dict[str, Any]
 
@@ -24,19 +25,24 @@ class DamagedJsonError(Exception):
 def parse_object(folder: Folder, name: str, max_bytes: int) -> JsonObject | None:
     """The object in a JSON file; None when there is no file. Raises DamagedJsonError, OSError.
 
-    Older programs write in place: what does not parse is looked at again a moment later.
+    Older programs write in place: what does not parse and is new is looked at again a moment later.
     """
     try:
         return _parse_once(folder, name, max_bytes)
     except DamagedJsonError:
+        if folder.is_older(name, _SETTLED_AFTER_S):
+            raise
         time.sleep(_REREAD_AFTER_S)
         return _parse_once(folder, name, max_bytes)
 
 
-def read_object(folder: Folder, name: str, max_bytes: int) -> JsonObject:
-    """As ``parse_object``, but empty for a file that is damaged or not there. Raises OSError."""
+def read_object(folder: Folder, name: str, max_bytes: int, *, is_ours: bool = False) -> JsonObject:
+    """As ``parse_object``, but empty for a file that is damaged or not there. Raises OSError.
+
+    is_ours: only programs like this one write such files, and never in place.
+    """
     try:
-        return parse_object(folder, name, max_bytes) or {}
+        return (_parse_once if is_ours else parse_object)(folder, name, max_bytes) or {}
     except DamagedJsonError:
         log.warning("%s is damaged", name)
         return {}

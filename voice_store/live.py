@@ -82,6 +82,11 @@ class LiveLibrary:
         self._doubtful_since_s = None
         return self._library
 
+    def pause(self, seconds: float) -> None:
+        """Lets other workers go first."""
+        if seconds > 0:
+            self._timing.sleep(seconds)
+
     def _list(self, now_s: float, anew: bool) -> bool:
         """Whether anything is listed now that was not, or the other way round."""
         stamps = self._voices.stamps()

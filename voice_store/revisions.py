@@ -39,7 +39,7 @@ class Revisions:
 
     def read(self, voice_id: str, number: int) -> JsonObject:
         """Empty when it is gone or damaged."""
-        return read_object(self.folder, _file_name(voice_id, number), MAX_REVISION_BYTES)
+        return read_object(self.folder, _file_name(voice_id, number), MAX_REVISION_BYTES, is_ours=True)
 
     def add(self, voice_id: str, number: int, content: Mapping[str, Any]) -> bool:
         """Commits a revision; False, with nothing changed, when another writer was quicker."""
@@ -65,7 +65,8 @@ class Revisions:
         ]
 
     def _all(self) -> list[tuple[str, int]]:
-        matches = (_NAME.fullmatch(name) for name in self.folder.names())
+        # A link or a pipe takes a number too: as a revision that cannot be read.
+        matches = (_NAME.fullmatch(name) for name in self.folder.names(of_all=True))
         return [(match[1], int(match[2])) for match in matches if match and is_voice_id(match[1])]
 
 

@@ -137,7 +137,7 @@ class Tombstones:
         self.folder.replace(_file_name(tombstone), to_json(asdict(tombstone)))
 
     def _read(self, file: str) -> Tombstone | None:
-        content = read_object(self.folder, file, MAX_TOMBSTONE_BYTES)
+        content = read_object(self.folder, file, MAX_TOMBSTONE_BYTES, is_ours=True)
         voice = _mark(content.get("voice"))
         if voice is None:
             return None

@@ -42,6 +42,11 @@ from voice_store.samples import MAX_DURATION_S
 
 log = logging.getLogger(__name__)
 
+# A change starts over when another worker was quicker; many times only where the volume is slow to tell of it.
+_ATTEMPTS = 100
+_WORKERS_AT_ONCE = 10
+_PAUSE_S = 0.05
+
 
 @dataclass(frozen=True, eq=False)
 class NewVoice:
@@ -113,7 +118,8 @@ class Writer:
     ) -> dict[str, Any] | None:
         """The metadata after the change; None when there is no such voice. See ``VoiceStore.update``."""
         new_name = None if new_name is None else clean_name(new_name)
-        while True:
+        for attempt in range(_ATTEMPTS):
+            self._library.pause(_PAUSE_S * (attempt // _WORKERS_AT_ONCE))
             library = self._library.read(anew=True)
             if not self._voices.is_there(voice_id):
                 return None
@@ -130,6 +136,8 @@ class Writer:
             revision = next_revision(entry, last, number, name, details)
             if self._voices.revisions.add(voice_id, number, revision):
                 break
+        else:
+            raise StoreUnavailable("changing the voice failed: too many others change it; try again")
         if not self._voices.is_there(voice_id):  # deleted meanwhile, before this
             with self._done_all_the_same("removing the change of a deleted voice"):
                 self._voices.revisions.drop(voice_id)
