@@ -14,12 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from errors import OutputTooLarge
-from operations.base import Delivered, Job
+from operations.base import ENVELOPE_BYTES, Delivered, Job
 from voice_store.files import Folder
 
 SPILL_FOLDER = "audio_out"
-ENVELOPE_BYTES = 4096  # what the SDK and the platform put around a reply, rounded up generously
-SMALLER_AUDIO = "ask for format mp3 or opus, a lower sample_rate, or send the text in several jobs"
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +29,7 @@ class InlineOrFile:
     spill_dir: Path
 
     def deliver(
-        self, audio: bytes, *, extension: str, inline_only: bool, reply_bytes: int, job: Job
+        self, audio: bytes, *, extension: str, inline_only: bool, reply_bytes: int, advice: str, job: Job
     ) -> Delivered:
         """See ``operations.base.Delivery``."""
         needed_bytes = base64_length(len(audio)) + reply_bytes + ENVELOPE_BYTES
@@ -46,17 +44,15 @@ class InlineOrFile:
             folder.replace(name, audio)
         except OSError as error:
             log.exception("could not keep audio that is too large for a reply")
-            raise OutputTooLarge(f"{too_large}; {SMALLER_AUDIO}") from error
+            raise OutputTooLarge(f"{too_large}; {advice}") from error
         if inline_only:
             raise OutputTooLarge(
                 f"{too_large}; the audio is kept on the volume as {self.spill_dir.name}/{name}; "
-                f"send delivery 'auto' to get its path, or {SMALLER_AUDIO}"
+                f"send delivery 'auto' to get its path, or {advice}"
             )
         return Delivered(
             audio_path=str(self.spill_dir.resolve() / name),
-            warnings=(
-                f"{too_large}: the audio is in the file audio_path on the volume; else {SMALLER_AUDIO}",
-            ),
+            warnings=(f"{too_large}: the audio is in the file audio_path on the volume; else {advice}",),
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -59,22 +60,38 @@ def encode(waveform: Waveform, format: str, sample_rate_hz: int) -> bytes:
         codec_rate_hz = next(rate_hz for rate_hz in _OPUS_RATES_HZ if rate_hz >= sample_rate_hz)
     samples = np.clip(resample(waveform, codec_rate_hz).samples, -1.0, 1.0)
     assert np.isfinite(samples).all()
-    data = _write(samples, format, codec_rate_hz)
+    spec = _FORMATS[format]
+    frames = np.rint(samples * 32767.0).astype(np.int16) if spec.subtype in ("PCM_16", "ULAW") else samples
+    options = (
+        {"compression_level": _mp3_level(codec_rate_hz), "bitrate_mode": "CONSTANT"}
+        if format == "mp3"
+        else {}
+    )
+    data = _write(frames, spec, codec_rate_hz, **options)
     if format == "opus":
         return ogg.fix_headers(data, opus_input_rate_hz=sample_rate_hz)
     return ogg.fix_headers(data) if format == "ogg" else data
 
 
-def _write(samples: NDArray[np.float32], format: str, sample_rate_hz: int) -> bytes:
-    spec = _FORMATS[format]
-    frames: NDArray[np.float32] | NDArray[np.int16] = samples
-    if spec.subtype in ("PCM_16", "ULAW"):
-        frames = np.rint(samples * 32767.0).astype(np.int16)
-    options = (
-        {"compression_level": _mp3_level(sample_rate_hz), "bitrate_mode": "CONSTANT"}
-        if format == "mp3"
-        else {}
-    )
+def encode_lossless(waveform: Waveform) -> bytes:
+    """A FLAC file of 24 bit at the waveform's own rate.
+
+    Samples are kept to within 2**-24 of full scale, and exactly where they have no more than 24 bits, as
+    those of a recording that was never resampled. Beyond full scale they are clipped.
+    """
+    largest = 2**23 - 1
+    # In float64: float32 has no room for the rounding of what is close to full scale.
+    levels = np.rint(waveform.samples.astype(np.float64) * 2**23).clip(-largest - 1, largest)
+    # libsndfile takes the upper 24 bits of a 32-bit sample.
+    return _write((levels * 2**8).astype(np.int32), _Format("FLAC", "PCM_24"), waveform.sample_rate_hz)
+
+
+def _write(
+    frames: NDArray[np.float32] | NDArray[np.int16] | NDArray[np.int32],
+    spec: _Format,
+    sample_rate_hz: int,
+    **options: Any,
+) -> bytes:
     buffer = io.BytesIO()
     with soundfile.SoundFile(
         buffer,

@@ -10,7 +10,7 @@ import numpy as np
 from audio.quality import measure_quality
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform
 from errors import InvalidRequest, UnknownOperation
-from operations import clone_voice, list_voices, tts
+from operations import clone_voice, delete_voice, get_voice, list_voices, tts, update_voice
 from operations.base import Job, Operation, Services
 from operations.request import did_you_mean, parse_request, shown
 from speech.contract import UNTRAINED_WARNING
@@ -19,6 +19,9 @@ OPERATIONS: Mapping[str, Operation[Any]] = {
     "tts": Operation(tts.TtsRequest, tts.run),
     "clone_voice": Operation(clone_voice.CloneVoiceRequest, clone_voice.run),
     "list_voices": Operation(list_voices.ListVoicesRequest, list_voices.run),
+    "get_voice": Operation(get_voice.GetVoiceRequest, get_voice.run),
+    "update_voice": Operation(update_voice.UpdateVoiceRequest, update_voice.run),
+    "delete_voice": Operation(delete_voice.DeleteVoiceRequest, delete_voice.run),
 }
 
 

@@ -10,6 +10,8 @@ from operations.request import AnyRequest
 from speech.contract import Speaker
 from voice_store import VoiceStore
 
+ENVELOPE_BYTES = 4096  # what the SDK and the platform put around a reply, rounded up generously
+
 
 @dataclass(frozen=True)
 class Job:
@@ -35,12 +37,13 @@ class Delivery(Protocol):
     """Brings encoded audio to the caller."""
 
     def deliver(
-        self, audio: bytes, *, extension: str, inline_only: bool, reply_bytes: int, job: Job
+        self, audio: bytes, *, extension: str, inline_only: bool, reply_bytes: int, advice: str, job: Job
     ) -> Delivered:
         """Put ``audio`` where the caller can get it; finished audio is never thrown away.
 
         extension: the file's, without the dot. inline_only: the caller takes it in the reply or not
-        at all. reply_bytes: what the reply weighs without the audio. Raises OutputTooLarge.
+        at all. reply_bytes: what the reply weighs without the audio. advice: what to do for less of it.
+        Raises OutputTooLarge.
         """
         ...
 

@@ -11,9 +11,10 @@ from pydantic import AfterValidator, Field
 
 from audio.encode import encode
 from audio.quality import check_reference
-from audio.waveform import MODEL_SAMPLE_RATE_HZ
-from errors import InvalidRequest, WorkerError
+from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform
+from errors import WorkerError
 from operations.base import Job, Services
+from operations.parameters import DEFAULT_PARAMETERS, usable_defaults
 from operations.reference import (
     REFERENCE_AUDIO,
     MaxReferenceDuration,
@@ -21,9 +22,11 @@ from operations.reference import (
     ReferenceAudioUrl,
     decode_reference,
 )
-from operations.request import Request, check_speakable, label
+from operations.request import check_speakable
+from operations.stored_voice import name_lost
+from operations.voice_details import NewVoiceName, VoiceDetails
 from speech.contract import Reference, SpeechParams
-from voice_store.names import clean_name
+from voice_store.metadata import given_details
 
 LONGEST_PREVIEW_CHARS = 300  # about 20 s: always small enough for a reply
 PREVIEW_SEED = 0  # the same recording and sentence always give the same preview
@@ -32,25 +35,10 @@ PREVIEW_TEXT = "Hello. This is how I sound, and I can read anything you like."
 log = logging.getLogger(__name__)
 
 
-def _check_voice_name(name: str) -> str:
-    """The store's own rule, asked early, so that its error comes together with the other fields'."""
-    try:
-        return clean_name(name)
-    except InvalidRequest as error:
-        raise ValueError(f"cannot be used: {error.message.removeprefix('voice_name: ')}") from error
-
-
-class CloneVoiceRequest(Request):
-    voice_name: Annotated[
-        str, Field(description="a name of 1 to 64 visible characters"), AfterValidator(_check_voice_name)
-    ]
+class CloneVoiceRequest(VoiceDetails):
+    voice_name: NewVoiceName
     reference_audio: ReferenceAudio = None
     reference_audio_url: ReferenceAudioUrl = None
-    voice_description: Annotated[
-        str | None, Field(max_length=1000, description="a text of at most 1000 characters")
-    ] = None
-    gender: Annotated[str | None, Field(description="a word such as 'female'"), label(32)] = None
-    language: Annotated[str | None, Field(description="a language code such as 'en'"), label(35)] = None
     save_to_library: Annotated[bool, Field(description="true or false")] = True
     overwrite: Annotated[bool, Field(description="true or false")] = False
     preview: Annotated[bool, Field(description="true or false")] = True
@@ -104,44 +92,59 @@ def run(request: CloneVoiceRequest, services: Services, job: Job) -> CloneVoiceR
         quality={**quality.as_dict(), "warnings": list(quality_warnings)},
         warnings=list(quality_warnings),
     )
+    details: Mapping[str, Any] = request.as_stored()
     if request.save_to_library:
-        stored = services.voices.put(
-            recording,
-            request.voice_name,
-            description=request.voice_description,
-            gender=request.gender,
-            language=request.language,
-            overwrite=request.overwrite,
-        )
-        reply["voice_id"] = stored.voice.voice_id
-        reply["voice_name"] = stored.voice.name
-        reply["created"] = stored.created
-        reply["saved_to_library"] = True
-        reply["voice_info"] = dict(stored.voice.metadata)
-        if not stored.created and not request.overwrite:
-            reply["warnings"].extend(_unchanged_details(request, stored.voice.metadata))
+        details = _save(reply, request, recording, services)
     if request.preview:
-        _add_preview(reply, Reference.of(recording), request.preview_text, services)
+        defaults = details[DEFAULT_PARAMETERS] or {}
+        _add_preview(reply, Reference.of(recording), request.preview_text, defaults, services)
     return reply
 
 
-def _unchanged_details(request: CloneVoiceRequest, stored: Mapping[str, Any]) -> list[str]:
+def _save(
+    reply: CloneVoiceResponse, request: CloneVoiceRequest, recording: Waveform, services: Services
+) -> Mapping[str, Any]:
+    """The metadata of the voice, which the reply then tells of."""
+    details = request.as_stored()
+    stored = services.voices.put(recording, request.voice_name, overwrite=request.overwrite, **details)
+    voice = stored.voice
+    reply["voice_id"] = voice.voice_id
+    reply["voice_name"] = voice.name
+    reply["created"] = stored.created
+    reply["saved_to_library"] = True
+    reply["voice_info"] = dict(voice.metadata)
+    if not stored.has_name:
+        reply["warnings"].append(name_lost(voice.name, voice.voice_id))
+    if not stored.created and not request.overwrite:
+        reply["warnings"].extend(_unchanged_details(details, voice.metadata))
+    return voice.metadata
+
+
+def _unchanged_details(asked_for: Mapping[str, Any], stored: Mapping[str, Any]) -> list[str]:
     """A warning when the voice was there already and is described otherwise than asked for now."""
-    asked_for = {
-        "voice_description": (request.voice_description, stored["description"]),
-        "gender": (request.gender, stored["gender"]),
-        "language": (request.language, stored["language"]),
-    }
-    unchanged = [field for field, (new, old) in asked_for.items() if new is not None and new != old]
+    fields = {"description": "voice_description"}
+    unchanged = [
+        fields.get(key, key)
+        for key, value in given_details(**asked_for).items()
+        if (value or None) != (stored[key] or None)
+    ]
     if not unchanged:
         return []
     return [f"the voice was there already, with another {', '.join(unchanged)}: set overwrite to change that"]
 
 
-def _add_preview(reply: CloneVoiceResponse, reference: Reference, text: str, services: Services) -> None:
-    """Whatever goes wrong here, a voice that was saved is reported as saved."""
+def _add_preview(
+    reply: CloneVoiceResponse,
+    reference: Reference,
+    text: str,
+    default_parameters: Mapping[str, float],
+    services: Services,
+) -> None:
+    """Spoken as ``tts`` would. Whatever goes wrong here, a voice that was saved is reported as saved."""
+    defaults, default_warnings = usable_defaults(default_parameters)
+    reply["warnings"].extend(default_warnings)
     try:
-        speech = services.speaker.speak(text, reference, SpeechParams(seed=PREVIEW_SEED))
+        speech = services.speaker.speak(text, reference, SpeechParams(seed=PREVIEW_SEED, **defaults))
         sample = encode(speech.waveform, "wav", MODEL_SAMPLE_RATE_HZ)
     except Exception as error:
         if not reply["saved_to_library"]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from pydantic import Field
@@ -29,11 +30,15 @@ MaxReferenceDuration = Annotated[float, between(5, 60, "a number of seconds")]
 
 @dataclass(frozen=True)
 class ChosenVoice:
-    """voice_id, voice_name: None for a recording that came with the job."""
+    """voice_id, voice_name: None for a recording that came with the job.
+
+    default_parameters: what is kept with the voice about how to speak, as it is stored.
+    """
 
     reference: Reference
     voice_id: str | None = None
     voice_name: str | None = None
+    default_parameters: Mapping[str, float] = field(default_factory=dict)
 
 
 def decode_reference(recording_base64: str, max_duration_s: float) -> Waveform:
@@ -51,4 +56,4 @@ def find_stored_voice(
     used = trim_silence(voice.waveform).first(max_duration_s)
     whole = len(used.samples) == len(voice.waveform.samples)
     reference = Reference(used, voice.digest) if whole else Reference.of(used)
-    return ChosenVoice(reference, voice.voice_id, voice.name)
+    return ChosenVoice(reference, voice.voice_id, voice.name, voice.metadata["default_parameters"])

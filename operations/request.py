@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import difflib
 import unicodedata
-from collections.abc import Callable, Collection, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from errors import InvalidRequest
@@ -15,6 +16,10 @@ from errors import InvalidRequest
 LONGEST_SHOWN_VALUE = 40  # characters of a refused value that its error repeats
 MOST_PROBLEMS_LISTED = 30  # more than any operation has fields; the rest is counted
 LARGEST_INTEGER_BITS = 64  # beyond this no field has a use for it, and printing it may fail
+# Drawn with their neighbours: Persian, several Indic scripts and many emoji are written with them.
+_JOINERS = frozenset("\u200c\u200d")
+
+FieldPath = tuple[int | str, ...]  # ("text",), ("tags", 3), ("default_parameters", "top_k")
 
 
 class Request(BaseModel):
@@ -41,14 +46,13 @@ def parse_request(model: type[AnyRequest], operation: str, fields: Mapping[str, 
         name: value for name, value in fields.items() if value is not None or name not in model.model_fields
     }
     problems = _unusable_values(sent)
-    usable = {name: value for name, value in sent.items() if name not in problems}
+    unusable = {path[0] for path in problems}
     try:
-        request = model.model_validate(usable)
+        request = model.model_validate({name: value for name, value in sent.items() if name not in unusable})
     except ValidationError as error:
         for detail in error.errors(include_url=False):
-            name = str(detail["loc"][0])
-            if name not in problems:
-                problems[name] = _problem(model, operation, name, detail)
+            if detail["loc"][0] not in unusable:
+                problems[detail["loc"]] = _problem(model, operation, detail)
     sentences = [*model.conflicts(sent.keys()), *problems.values()]
     if sentences:
         unlisted = len(sentences) - MOST_PROBLEMS_LISTED
@@ -58,20 +62,38 @@ def parse_request(model: type[AnyRequest], operation: str, fields: Mapping[str, 
     return request
 
 
-def _unusable_values(fields: Mapping[str, Any]) -> dict[str, str]:
+def _unusable_values(fields: Mapping[str, Any]) -> dict[FieldPath, str]:
     """What pydantic lets through and a reply cannot carry, or what it fails on; a sentence by field."""
     problems = {}
-    for name, value in fields.items():
-        shown_name = shown(name)
-        if shown_name != name:
-            problems[name] = f"{shown_name} is not a field's name"
+    for path, value in _with_members(fields):
+        name, spelled = path[-1], _spelled(path)
+        if isinstance(name, str) and shown(name) != name:
+            problems[path] = f"{spelled} is not a field's name"
         elif isinstance(value, str) and (position := _broken_character(value)) is not None:
-            problems[name] = (
-                f"{name} holds half a character (a lone surrogate) at position {position}: send whole Unicode"
+            problems[path] = (
+                f"{spelled} holds half a character (a lone surrogate) at position {position}: "
+                "send whole Unicode"
             )
         elif isinstance(value, int) and value.bit_length() > LARGEST_INTEGER_BITS:
-            problems[name] = f"{name} is too large a number: at most 64 bits are read"
+            problems[path] = f"{spelled} is too large a number: at most 64 bits are read"
     return problems
+
+
+def _with_members(fields: Mapping[str, Any]) -> Iterator[tuple[FieldPath, Any]]:
+    """The fields and what is directly in them: no field takes more than that."""
+    for name, value in fields.items():
+        yield (name,), value
+        if isinstance(value, Mapping):
+            yield from (((name, key), member) for key, member in value.items())
+        elif isinstance(value, list):
+            yield from (((name, index), member) for index, member in enumerate(value))
+
+
+def _spelled(path: FieldPath) -> str:
+    """As a person would write it: ``default_parameters.temperature``, ``tags[3]``."""
+    first, *rest = path
+    members = (f"[{part}]" if isinstance(part, int) else f".{shown(part)}" for part in rest)
+    return shown(str(first)) + "".join(members)
 
 
 def _broken_character(text: str) -> int | None:
@@ -82,17 +104,33 @@ def _broken_character(text: str) -> int | None:
     return None
 
 
-def _problem(model: type[Request], operation: str, name: str, detail: ErrorDetails) -> str:
-    kind = detail["type"]
+def _problem(model: type[Request], operation: str, detail: ErrorDetails) -> str:
+    path, kind = detail["loc"], detail["type"]
+    spelled, name = _spelled(path), str(path[0])
+    if kind == "value_error":
+        return f"{spelled} {detail['ctx']['error']}"
+    if kind == "too_long":
+        limits = detail["ctx"]
+        return f"{spelled} has {limits['actual_length']} members: send at most {limits['max_length']}"
+    if len(path) > 1:
+        members = _members(model.model_fields[name])
+        if members is None:
+            wanted = model.model_fields[name].description
+            return f"{spelled} is {shown_value(detail['input'])}: {name} must be {wanted}"
+        model, operation, name = members, name, str(path[1])
     if kind == "extra_forbidden":
         hint = did_you_mean(name, model.model_fields) or f"its fields are {', '.join(model.model_fields)}"
-        return f"{name} is not a field of {operation}: {hint}"
+        return f"{spelled} is not a field of {operation}: {hint}"
     wanted = model.model_fields[name].description
     if kind == "missing":
-        return f"{name} is required: send {wanted}"
-    if kind == "value_error":
-        return f"{name} {detail['ctx']['error']}"
-    return f"{name} must be {wanted}, not {_shown_value(detail['input'])}"
+        return f"{spelled} is required: send {wanted}"
+    return f"{spelled} must be {wanted}, not {shown_value(detail['input'])}"
+
+
+def _members(field: FieldInfo) -> type[Request] | None:
+    """The fields of an object that is a field itself; None for any other kind of field."""
+    kinds = get_args(field.annotation) or (field.annotation,)
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Request)), None)
 
 
 def did_you_mean(word: str, known: Collection[str]) -> str:
@@ -109,8 +147,11 @@ def shown(text: str) -> str:
     return printable if len(printable) <= LONGEST_SHOWN_VALUE else printable[:LONGEST_SHOWN_VALUE] + "..."
 
 
-def _shown_value(value: object) -> str:
+def shown_value(value: object) -> str:
+    """A refused value as its error repeats it."""
     match value:
+        case None:
+            return "null"
         case bool():
             return "true" if value else "false"
         case str():
@@ -135,7 +176,7 @@ def one_of(choices: Collection[str] | Collection[int]) -> AfterValidator:
 
     def check(value: str | int) -> str | int:
         if value not in choices:
-            raise ValueError(f"must be one of {', '.join(map(str, choices))}, not {_shown_value(value)}")
+            raise ValueError(f"must be one of {', '.join(map(str, choices))}, not {shown_value(value)}")
         return value
 
     return AfterValidator(check)
@@ -146,7 +187,7 @@ def later(is_supported: Callable[[object], bool], advice: str) -> AfterValidator
 
     def check(value: object) -> object:
         if not is_supported(value):
-            raise ValueError(f"{_shown_value(value)} is not available in this version: {advice}")
+            raise ValueError(f"{shown_value(value)} is not available in this version: {advice}")
         return value
 
     return AfterValidator(check)
@@ -167,16 +208,22 @@ def check_speakable(text: str) -> str:
     return text
 
 
-def label(longest_chars: int) -> AfterValidator:
+def label(longest_chars: int, *, may_be_empty: bool = False) -> AfterValidator:
     """A pydantic validator for a short text that lists show: visible, not too long."""
 
     def check(text: str) -> str:
+        if may_be_empty and not text:
+            return text
         check_not_blank(text)
         if len(text) > longest_chars:
             raise ValueError(f"has {len(text)} characters: send at most {longest_chars}")
-        hidden = next((char for char in text if not char.isprintable()), None)
+        hidden = next(filter(_is_hidden, text), None)
         if hidden is not None:
             raise ValueError(f"holds the invisible character U+{ord(hidden):04X}: send it without")
         return text
 
     return AfterValidator(check)
+
+
+def _is_hidden(char: str) -> bool:
+    return not (char.isprintable() or char in _JOINERS or unicodedata.category(char) == "Zs")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 import time
 from collections.abc import Collection
-from typing import Annotated, Any, Literal, NotRequired, TypedDict
+from typing import Annotated, Any, Literal, TypedDict
 
 from pydantic import AfterValidator, Field
 
@@ -14,7 +13,9 @@ from audio.encode import FORMATS, SAMPLE_RATES_HZ, encode
 from audio.loudness import normalize
 from audio.quality import check_reference
 from errors import TextTooLong, UnsupportedLanguage
+from operations.audio_reply import AudioReply, add_audio
 from operations.base import Job, Services
+from operations.parameters import SpeechParameters, usable_defaults
 from operations.reference import (
     REFERENCE_AUDIO,
     ChosenVoice,
@@ -24,7 +25,8 @@ from operations.reference import (
     decode_reference,
     find_stored_voice,
 )
-from operations.request import Request, between, check_speakable, later, one_of, shown
+from operations.request import between, check_speakable, later, one_of, shown
+from operations.stored_voice import VoiceId, VoiceName
 from speech.contract import Reference, Speech, SpeechParams
 
 VOICE_FIELDS = ("voice_name", "voice_id", "reference_audio", "reference_audio_url")
@@ -36,32 +38,22 @@ PARAMETERS_BESIDE_THE_MODEL = {
     "speed",
     "delivery",
 }
+SMALLER_AUDIO = "ask for format mp3 or opus, a lower sample_rate, or send the text in several jobs"
 RANDOM_SEED_BITS = 32  # a drawn seed is a number that every JSON reader keeps exactly
 
 
-class TtsRequest(Request):
+class TtsRequest(SpeechParameters):
     text: Annotated[str, Field(description="a string, the text to speak"), AfterValidator(check_speakable)]
     mode: Annotated[
         Literal["basic", "streaming"],
         Field(description="'basic'"),
         later(lambda mode: mode == "basic", "send 'basic' or leave it out"),
     ] = "basic"
-    voice_name: Annotated[
-        str | None, Field(min_length=1, max_length=1024, description="the name of a stored voice")
-    ] = None
-    voice_id: Annotated[
-        str | None, Field(min_length=1, max_length=100, description="the id of a stored voice")
-    ] = None
+    voice_name: VoiceName = None
+    voice_id: VoiceId = None
     reference_audio: ReferenceAudio = None
     reference_audio_url: ReferenceAudioUrl = None
     max_reference_duration_sec: MaxReferenceDuration = 30.0
-    exaggeration: Annotated[float, between(0, 2)] = 0.5
-    cfg_weight: Annotated[float, between(0, 1)] = 0.5
-    temperature: Annotated[float, between(0, 5)] = 0.8
-    top_p: Annotated[float | None, between(0, 1)] = None
-    min_p: Annotated[float | None, between(0, 1)] = None
-    repetition_penalty: Annotated[float | None, between(1, 2)] = None
-    top_k: Annotated[int | None, between(0, 1000, "a whole number")] = None
     seed: Annotated[int | None, between(0, LARGEST_SEED, "a whole number")] = None
     language: Annotated[str, Field(description="a language code such as 'en'")] = "en"
     format: Annotated[str, Field(description=f"one of {', '.join(FORMATS)}"), one_of(FORMATS)] = "wav"
@@ -99,11 +91,9 @@ class SegmentReply(TypedDict):
     end: float
 
 
-class TtsResponse(TypedDict):
-    """Times in seconds. Exactly one of audio (base64) and audio_path."""
+class TtsResponse(AudioReply):
+    """Times in seconds."""
 
-    audio: NotRequired[str]
-    audio_path: NotRequired[str]
     format: str
     sample_rate: int
     duration: float
@@ -115,7 +105,6 @@ class TtsResponse(TypedDict):
     parameters: dict[str, Any]
     segments: list[SegmentReply]
     metrics: dict[str, Any]
-    warnings: list[str]
 
 
 def run(request: TtsRequest, services: Services, job: Job) -> TtsResponse:
@@ -123,13 +112,13 @@ def run(request: TtsRequest, services: Services, job: Job) -> TtsResponse:
     start_s = time.perf_counter()
     _check_text(request.text, services.max_text_chars)
     _check_language(request.language, services.speaker.info.languages)
-    chosen, reference_warnings = _choose_voice(request, services)
+    chosen, voice_warnings = _choose_voice(request, services)
+    defaults, default_warnings = usable_defaults(chosen.default_parameters if chosen else {})
     reference_ready_s = time.perf_counter()
 
     seed = secrets.randbits(RANDOM_SEED_BITS) if request.seed is None else request.seed
-    speech = services.speaker.speak(
-        request.text, chosen.reference if chosen else None, _params(request, seed)
-    )
+    params = SpeechParams(seed=seed, **{**defaults, **request.sent_parameters()})
+    speech = services.speaker.speak(request.text, chosen.reference if chosen else None, params)
 
     encode_start_s = time.perf_counter()
     audio = encode(
@@ -161,20 +150,17 @@ def run(request: TtsRequest, services: Services, job: Job) -> TtsResponse:
             reference_s=reference_ready_s - start_s,
             encode_s=end_s - encode_start_s,
         ),
-        warnings=[*reference_warnings, *speech.warnings],
+        warnings=[*voice_warnings, *default_warnings, *speech.warnings],
     )
-    delivered = services.delivery.deliver(
+    add_audio(
+        reply,
         audio,
         extension=request.format,
         inline_only=request.delivery == "inline",
-        reply_bytes=len(json.dumps(reply, ensure_ascii=False).encode()),
+        advice=SMALLER_AUDIO,
+        services=services,
         job=job,
     )
-    reply["warnings"].extend(delivered.warnings)
-    if delivered.audio is not None:
-        reply["audio"] = delivered.audio
-    if delivered.audio_path is not None:
-        reply["audio_path"] = delivered.audio_path
     return reply
 
 
@@ -209,19 +195,6 @@ def _choose_voice(request: TtsRequest, services: Services) -> tuple[ChosenVoice 
         )
         return voice, []
     return None, []
-
-
-def _params(request: TtsRequest, seed: int) -> SpeechParams:
-    return SpeechParams(
-        seed=seed,
-        exaggeration=request.exaggeration,
-        cfg_weight=request.cfg_weight,
-        temperature=request.temperature,
-        top_p=request.top_p,
-        min_p=request.min_p,
-        repetition_penalty=request.repetition_penalty,
-        top_k=request.top_k,
-    )
 
 
 def _metrics(speech: Speech, *, total_s: float, reference_s: float, encode_s: float) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from delivery import SPILL_FOLDER, InlineOrFile
 from operations.base import Services
 from speech.contract import ModelInfo, Reference, Segment, Speech, SpeechParams
 from voice_store import VoiceStore
+from voice_store.live import Timing
 
 FAKE_REVISION = "fa4e" * 10
 SECONDS_PER_CHARACTER = 0.06
@@ -88,10 +89,10 @@ class FakeSpeaker:
 
 
 def build_services(root: Path, speaker: FakeSpeaker | None = None, *, max_text_chars: int = 5000) -> Services:
-    """Real store and delivery under ``root``, a fake speaker."""
+    """Real store, which waits for no other worker, and delivery under ``root``, a fake speaker."""
     return Services(
         speaker=speaker or FakeSpeaker(),
-        voices=VoiceStore(root / "voice_embeddings"),
+        voices=VoiceStore(root / "voice_embeddings", Timing(settle_s=0)),
         delivery=InlineOrFile(root / SPILL_FOLDER),
         max_text_chars=max_text_chars,
     )

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delivery import ENVELOPE_BYTES, InlineOrFile, base64_length
+from delivery import InlineOrFile, base64_length
 from errors import OutputTooLarge
-from operations.base import Job
+from operations.base import ENVELOPE_BYTES, Job
 
 AUDIO = bytes(range(256)) * 40
 REPLY_BYTES = 500
@@ -25,6 +25,7 @@ def deliver(spill_dir, *, limit_bytes, job_id="job-1", inline_only=False, audio=
         extension="wav",
         inline_only=inline_only,
         reply_bytes=REPLY_BYTES,
+        advice="ask for mp3",
         job=Job(job_id, limit_bytes),
     )
 
@@ -70,7 +71,7 @@ def test_inline_only_keeps_the_audio_and_says_where_without_an_absolute_path(spi
 def test_a_volume_that_is_gone_is_an_error_that_says_what_to_ask_for(tmp_path):
     with pytest.raises(OutputTooLarge) as caught:
         deliver(tmp_path / "no-mount" / "audio_out", limit_bytes=1)
-    assert "mp3 or opus" in caught.value.message
+    assert "ask for mp3" in caught.value.message
     assert str(tmp_path) not in caught.value.message
     assert not (tmp_path / "no-mount").exists()
 

@@ -9,7 +9,7 @@ import soundfile
 
 from audio import ogg
 from audio.decode import decode_audio
-from audio.encode import FORMATS, SAMPLE_RATES_HZ, encode
+from audio.encode import FORMATS, SAMPLE_RATES_HZ, encode, encode_lossless
 from audio.waveform import Waveform, resample
 from tests.recordings import speech_like, tone
 
@@ -139,3 +139,29 @@ def test_ogg_checksum_matches_its_definition():
         for _ in range(8):
             remainder = (remainder << 1 ^ (0x04C11DB7 if remainder >> 31 else 0)) & 0xFFFFFFFF
     assert ogg.page_checksum(page) == remainder
+
+
+def test_lossless_is_flac_of_24_bit_at_the_rate_of_the_recording():
+    data = encode_lossless(Waveform(speech_like(1.0, 16_000), 16_000))
+    info = soundfile.info(io.BytesIO(data))
+    assert (info.format, info.subtype, info.channels) == ("FLAC", "PCM_24", 1)
+    assert (info.samplerate, info.frames) == (16_000, 16_000)
+
+
+def test_lossless_keeps_every_sample_to_24_bit():
+    samples, _ = soundfile.read(io.BytesIO(encode_lossless(SPEECH)), dtype="float32")
+    np.testing.assert_allclose(samples, SPEECH.samples, rtol=0, atol=2**-24)
+
+
+@pytest.mark.parametrize("bits", [16, 24])
+def test_lossless_is_exact_for_a_recording_of_so_many_bits(bits):
+    levels = np.random.default_rng(bits).integers(-(2 ** (bits - 1)), 2 ** (bits - 1), 10_000)
+    recording = Waveform((levels / 2 ** (bits - 1)).astype(np.float32), 24_000)
+    samples, _ = soundfile.read(io.BytesIO(encode_lossless(recording)), dtype="float32")
+    np.testing.assert_array_equal(samples, recording.samples)
+
+
+def test_lossless_clips_beyond_full_scale_and_never_wraps_around():
+    loud = Waveform(tone(1.0, 300, peak=3.0), 24_000)
+    samples, _ = soundfile.read(io.BytesIO(encode_lossless(loud)), dtype="float32")
+    np.testing.assert_allclose(samples, loud.samples.clip(-1, 1), rtol=0, atol=2**-22)

@@ -1,6 +1,7 @@
 import base64
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -158,7 +159,7 @@ def test_a_failing_preview_of_an_unsaved_voice_is_an_error(services, speaker, re
         ({"reference_audio": None, "reference_audio_url": "https://x.example/a.wav"}, "reference_audio_url"),
         ({"reference_audio_url": "https://x.example/a.wav"}, "reference_audio_url"),
         ({"voice_description": "x" * 1001}, "voice_description"),
-        ({"gender": ""}, "gender"),
+        ({"gender": " "}, "gender"),
         ({"gender": "x" * 33}, "gender"),
         ({"language": "e\u202en"}, "language"),
         ({"save_to_library": "yes"}, "save_to_library"),
@@ -181,3 +182,67 @@ def test_a_bad_field_is_named_and_nothing_is_stored(services, tmp_path, recordin
 def test_names_in_any_script_are_kept(services, recording):
     for name in ("José 2", "李雷", "مریم\u200cها", "👩‍🚀 Zoë"):
         assert clone(services, recording, voice_name=name, preview=False)["voice_name"] == name
+
+
+def test_tags_and_default_parameters_are_kept_and_the_preview_uses_them(services, speaker, recording):
+    given = {
+        "tags": ["News", "有声书"],
+        "default_parameters": {"temperature": 0.2, "top_k": 40, "top_p": None},
+    }
+    reply = clone(services, recording, **given)
+    for voice in (reply["voice_info"], services.voices.metadata(name="Ada")):
+        assert voice["tags"] == ["News", "有声书"]
+        assert voice["default_parameters"] == {"temperature": 0.2, "top_k": 40}
+    (call,) = speaker.calls
+    assert (call.params.temperature, call.params.top_k) == (0.2, 40)
+    unsaved = clone(services, recording, **given, save_to_library=False)
+    assert unsaved["sample_audio"] == reply["sample_audio"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"tags": ["a", "A"]}, r"tags .*\[0\] and \[1\]"),
+        ({"tags": ["a", 1]}, r"tags\[1\] is 1"),
+        ({"default_parameters": {"temperature": 5.5}}, "default_parameters.temperature must be"),
+        ({"default_parameters": {"pitch": 1}}, "default_parameters.pitch is not a field"),
+    ],
+)
+def test_bad_tags_and_parameters_are_named_and_nothing_is_stored(
+    services, tmp_path, recording, fields, named
+):
+    with pytest.raises(InvalidRequest, match=named):
+        clone(services, recording, **fields)
+    assert files_below(tmp_path) == []
+
+
+def test_other_details_for_a_voice_that_is_there_are_kept_only_with_overwrite(services, recording):
+    clone(services, recording, preview=False, tags=["news"], gender="female")
+    other = {"tags": ["tales"], "default_parameters": {"min_p": 0.1}, "gender": "", "language": "en"}
+    again = clone(services, recording, preview=False, **other)
+    assert again["warnings"] == [
+        "the voice was there already, with another gender, language, tags, default_parameters: "
+        "set overwrite to change that"
+    ]
+    assert again["voice_info"]["tags"] == ["news"]
+    replaced = clone(services, recording, preview=False, overwrite=True, **other)
+    assert replaced["voice_info"]["tags"] == ["tales"]
+    assert replaced["voice_info"]["gender"] == "unknown"
+    assert replaced["warnings"] == []
+
+
+def test_the_same_job_again_is_no_reason_to_warn(services, recording):
+    job = {"voice_description": " Line one\nand two ", "tags": ["e\u0301te\u0301"], "gender": "female "}
+    assert clone(services, recording, preview=False, **job)["warnings"] == []
+    assert clone(services, recording, preview=False, **job)["warnings"] == []
+
+
+def test_a_name_lost_to_another_worker_at_the_same_moment_is_said(services, monkeypatch, recording):
+    put = services.voices.put
+    monkeypatch.setattr(
+        services.voices, "put", lambda *args, **kwargs: replace(put(*args, **kwargs), has_name=False)
+    )
+    reply = clone(services, recording, preview=False)
+    assert reply["saved_to_library"] is True
+    (warning,) = reply["warnings"]
+    assert f"use voice_id {reply['voice_id']}" in warning

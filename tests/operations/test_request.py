@@ -10,10 +10,17 @@ from operations import OPERATIONS
 from operations.request import Request, parse_request, shown
 
 
+class Size(Request):
+    width: Annotated[float | None, Field(ge=0, le=2, description="a number from 0 to 2")] = None
+    depth: Annotated[float | None, Field(ge=0, le=2, description="a number from 0 to 2")] = None
+
+
 class ParcelRequest(Request):
     weight: Annotated[float, Field(ge=0, le=2, description="a number from 0 to 2")]
     address: Annotated[str, Field(description="an address")] = "here"
     count: Annotated[int, Field(ge=0, le=9, description="a whole number from 0 to 9")] = 1
+    size: Annotated[Size | None, Field(description="an object with width and depth")] = None
+    stamps: Annotated[list[str] | None, Field(max_length=3, description="a list of at most 3 texts")] = None
 
 
 def parse(**fields):
@@ -63,8 +70,48 @@ def test_all_bad_fields_are_named_in_one_error():
     assert "adress is not a field of send: did you mean 'address'?" in message
 
 
+def test_what_is_wrong_within_an_object_is_named_with_the_object():
+    message = refusal(weight=1, size={"width": 3, "depth": "1", "widht": 1})
+    assert "size.width must be a number from 0 to 2, not 3" in message
+    assert "size.depth must be a number from 0 to 2, not '1'" in message
+    assert "size.widht is not a field of size: did you mean 'width'?" in message
+
+
+def test_null_within_an_object_counts_as_not_sent():
+    assert parse(weight=1, size={"width": None, "depth": 1}).size == Size(depth=1)
+
+
+@pytest.mark.parametrize("size", [3, "large", [1], True])
+def test_what_is_no_object_is_refused(size):
+    assert "size must be an object with width and depth, not " in refusal(weight=1, size=size)
+
+
+def test_what_is_wrong_within_a_list_is_named_with_its_place():
+    message = refusal(weight=1, stamps=["a", None, 5])
+    assert "stamps[1] is null: stamps must be a list of at most 3 texts" in message
+    assert "stamps[2] is 5: stamps must be a list of at most 3 texts" in message
+
+
+def test_a_list_that_is_too_long_is_refused_with_its_length():
+    assert refusal(weight=1, stamps=["a"] * 4) == "stamps has 4 members: send at most 3"
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"stamps": ["a", "\ud800"]}, "stamps[1] holds half a character"),
+        ({"size": {"width": 10**400}}, "size.width is too large a number"),
+        ({"size": {"\ud800": 1}}, r"size.\ud800 is not a field's name"),
+    ],
+)
+def test_what_a_reply_cannot_carry_is_found_in_lists_and_objects_too(fields, said):
+    assert said in refusal(weight=1, **fields)
+
+
 def test_an_unknown_field_like_nothing_known_gets_the_list_of_fields():
-    assert "xyzzy is not a field of send: its fields are weight, address, count" in refusal(weight=1, xyzzy=0)
+    assert "xyzzy is not a field of send: its fields are weight, address, count, size, stamps" in refusal(
+        weight=1, xyzzy=0
+    )
 
 
 def test_an_unknown_field_is_refused_even_when_null():

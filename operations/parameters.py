@@ -1,0 +1,44 @@
+"""The parameters of speech: sent with a job, or kept with a voice for the jobs that do not send them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from errors import InvalidRequest
+from operations.request import Request, between, parse_request
+
+DEFAULT_PARAMETERS = "default_parameters"  # the field that keeps them with a voice
+
+
+class SpeechParameters(Request):
+    """Those not sent are None. What is used instead: see ``SpeechParams``."""
+
+    exaggeration: Annotated[float | None, between(0, 2)] = None
+    cfg_weight: Annotated[float | None, between(0, 1)] = None
+    temperature: Annotated[float | None, between(0, 5)] = None
+    top_p: Annotated[float | None, between(0, 1)] = None
+    min_p: Annotated[float | None, between(0, 1)] = None
+    repetition_penalty: Annotated[float | None, between(1, 2)] = None
+    top_k: Annotated[int | None, between(0, 1000, "a whole number")] = None
+
+    def sent_parameters(self) -> dict[str, Any]:
+        """Those that were sent, as ``SpeechParams`` takes them."""
+        return self.model_dump(include=set(SpeechParameters.model_fields), exclude_none=True)
+
+
+def usable_defaults(stored: Mapping[str, float]) -> tuple[dict[str, Any], list[str]]:
+    """The parameters that are kept with a voice, and a warning about each that this worker has no use for.
+
+    stored: the voice's ``default_parameters``, which another program or another version may have written.
+    """
+    usable: dict[str, Any] = {}
+    warnings = []
+    for name, value in stored.items():
+        try:
+            request = parse_request(SpeechParameters, DEFAULT_PARAMETERS, {name: value})
+        except InvalidRequest as error:
+            warnings.append(f"ignored, though stored with the voice: {DEFAULT_PARAMETERS}.{error.message}")
+        else:
+            usable |= request.sent_parameters()
+    return usable, warnings

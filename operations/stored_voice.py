@@ -1,0 +1,59 @@
+"""How a job names one stored voice, and what a caller is told of one."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from operations.request import Request
+
+# Where a voice's file lies is the store's business.
+FIELDS = (
+    "voice_id",
+    "speaker_name",
+    "gender",
+    "language",
+    "duration",
+    "original_file",
+    "type",
+    "created_at",
+    "description",
+    "tags",
+    "default_parameters",
+)
+
+VoiceName = Annotated[
+    str | None, Field(min_length=1, max_length=1024, description="the name of a stored voice")
+]
+VoiceId = Annotated[str | None, Field(min_length=1, max_length=100, description="the id of a stored voice")]
+
+
+class StoredVoiceRequest(Request):
+    """A request about one voice of the store: exactly one of the two is sent."""
+
+    voice_name: VoiceName = None
+    voice_id: VoiceId = None
+
+    @classmethod
+    def conflicts(cls, sent: Collection[str]) -> list[str]:
+        match ("voice_name" in sent, "voice_id" in sent):
+            case (True, True):
+                return ["voice_name and voice_id exclude each other: send one of them"]
+            case (False, False):
+                return ["voice_name is required: send the name of a stored voice, or its id as voice_id"]
+        return []
+
+
+def told(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """What a caller is told of a voice. metadata: see ``VoiceStore.metadata``."""
+    return {field: metadata[field] for field in FIELDS}
+
+
+def name_lost(name: str, voice_id: str) -> str:
+    """A warning for the one of two voices with the same name that the name does not mean."""
+    return (
+        f'another worker gave the name "{name}" to another voice at the same moment, and the name means that '
+        f"one: use voice_id {voice_id} for this one, or give it another name with update_voice"
+    )
