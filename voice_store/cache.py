@@ -12,7 +12,7 @@ from voice_store.files import Stamp
 
 @dataclass(frozen=True, eq=False)
 class LoadedVoice:
-    """waveform: at 24 kHz, its samples read-only. digest: the waveform's. name: as the file says, if it does."""
+    """waveform: at 24 kHz, its samples read-only. digest: the waveform's. name: None if the file has none."""
 
     waveform: Waveform
     digest: str

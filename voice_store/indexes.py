@@ -29,8 +29,8 @@ from voice_store.metadata import (
     KEYS,
     entry_name,
     foreign_keys,
-    former_names,
     is_complete,
+    is_former_name,
     now,
     revised,
     revision_of,
@@ -231,7 +231,7 @@ class Indexes:
             name: voice_id
             for name, voice_id in self._mapping.content.items()
             if not isinstance(voice_id, str)
-            or (voice_id in catalog and not _is_former(name, self._entries.get(voice_id, {})))
+            or (voice_id in catalog and not is_former_name(name, self._entries.get(voice_id, {})))
         }
         return kept | library.own_names
 
@@ -247,13 +247,6 @@ def _file_name(voice_id: str) -> str:
     return f"{voice_id}.json"
 
 
-def _is_former(name: str, entry: JsonObject) -> bool:
-    """Whether the voice was called that before it was renamed."""
-    return fold_name(name) in map(fold_name, former_names(entry)) and fold_name(name) != fold_name(
-        entry_name(entry)
-    )
-
-
 def _aliases(entries: Mapping[str, JsonObject], mapping: JsonObject) -> dict[str, str]:
     full_names = {
         entry["name"]: voice_id for voice_id, entry in entries.items() if readable(entry.get("name"))
@@ -262,5 +255,5 @@ def _aliases(entries: Mapping[str, JsonObject], mapping: JsonObject) -> dict[str
     return {
         name: voice_id
         for name, voice_id in (full_names | mapped).items()
-        if voice_id in entries and not _is_former(name, entries[voice_id])
+        if voice_id in entries and not is_former_name(name, entries[voice_id])
     }

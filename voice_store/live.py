@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from voice_store.files import Stamp
+from voice_store.housekeeping import Housekeeping
 from voice_store.indexes import Indexes
 from voice_store.library import Library
 from voice_store.listing import Listing, Voices
@@ -32,13 +34,14 @@ class LiveLibrary:
     What stands in the names of files, that is which voices there are and how often each was changed, is
     listed anew when a folder's stamp differs, and otherwise every ``settle_s``: two changes within one tick
     of the volume's clock leave the same stamp. The indexes are read again at most that often, because other
-    workers exchange them all the time and the files of the voices say the same. A reader makes them good
-    only when they are still behind after ``settle_s``; until then the writer may be at it.
+    workers exchange them all the time and the files of the voices say the same. A reader makes them good, and
+    finishes deletions, only after ``settle_s``: until then the writer may be at it.
     """
 
-    def __init__(self, voices: Voices, indexes: Indexes, timing: Timing) -> None:
+    def __init__(self, voices: Voices, indexes: Indexes, housekeeping: Housekeeping, timing: Timing) -> None:
         self._voices = voices
         self._indexes = indexes
+        self._housekeeping = housekeeping
         self._timing = timing
         self._library: Library | None = None
         self._listing: Listing | None = None
@@ -69,6 +72,8 @@ class LiveLibrary:
                 self._doubtful_since_s = now_s
         if self._doubtful_since_s is not None and self._is_due(self._doubtful_since_s, now_s):
             self._doubtful_since_s = None
+            with suppress(OSError):  # a volume that is read-only
+                self._housekeeping.finish_deletions(self.listing)
             # An empty folder may be a volume that is not there: its indexes stay.
             if self.listing.voice_ids:
                 self._library = self._make_indexes_good()
@@ -80,6 +85,7 @@ class LiveLibrary:
         with self._indexes.taking_turns():
             self._library = self._make_indexes_good()
         self._doubtful_since_s = None
+        self._housekeeping.tidy_up(self.listing)
         return self._library
 
     def pause(self, seconds: float) -> None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform
-from voice_store.names import MAX_VISIBLE_CHARACTERS, readable
+from voice_store.names import MAX_VISIBLE_CHARACTERS, fold_name, readable
 
 VOICE_TYPE = "chattts_embedding"  # the published name of this file format
 DATE_FORMAT = "%Y-%m-%dT%H:%M:%S"  # UTC, without saying so
@@ -140,6 +140,12 @@ def former_names(entry: Mapping[str, Any]) -> list[str]:
     """What the voice was called before it was renamed."""
     names = entry.get(FORMER_NAMES)
     return [name for name in map(readable, names) if name] if isinstance(names, list) else []
+
+
+def is_former_name(name: str, entry: Mapping[str, Any]) -> bool:
+    """Whether the voice was called that before it was renamed, and is not any more."""
+    folded = fold_name(name)
+    return folded in map(fold_name, former_names(entry)) and folded != fold_name(entry_name(entry))
 
 
 def embedding_file(voice_id: str) -> str:

@@ -13,11 +13,12 @@ from errors import InvalidRequest, StoreUnavailable, VoiceNotFound
 from voice_store.cache import LoadedVoice, VoiceCache
 from voice_store.embeddings import Embeddings, is_voice_id
 from voice_store.files import Folder, volume_faults
+from voice_store.housekeeping import Housekeeping
 from voice_store.indexes import Indexes
 from voice_store.library import Library
 from voice_store.listing import Voices
 from voice_store.live import LiveLibrary, Timing
-from voice_store.metadata import given_details, tidy_metadata
+from voice_store.metadata import given_details, is_former_name, tidy_metadata
 from voice_store.names import MAX_VISIBLE_CHARACTERS, readable
 from voice_store.revisions import Revisions
 from voice_store.tombstones import Tombstones
@@ -83,8 +84,9 @@ class VoiceStore:
             Revisions(Folder(root / "revisions")),
             Tombstones(Folder(root / "deleted")),
         )
-        indexes = Indexes(folder, self._voices)
-        self._library = LiveLibrary(self._voices, indexes, timing)
+        self._indexes = indexes = Indexes(folder, self._voices)
+        housekeeping = Housekeeping(folder, self._voices, indexes)
+        self._library = LiveLibrary(self._voices, indexes, housekeeping, timing)
         self._cache = VoiceCache(self._voices.embeddings, CACHE_BYTES)
         self._writer = Writer(folder, self._voices, indexes, self._library, self._cache)
 
@@ -178,7 +180,7 @@ class VoiceStore:
         """Changes what is known about a voice, and returns it; see ``metadata``.
 
         None leaves a detail as it is, an empty one makes it unknown. Of two changes at the same time, neither
-        undoes what the other changed.
+        undoes what the other changed. A renaming that is asked for twice by the former name has been done.
 
         Raises VoiceNotFound, VoiceExists, InvalidRequest (an id or the new name), StoreUnavailable.
         """
@@ -189,7 +191,7 @@ class VoiceStore:
             tags=tags,
             default_parameters=default_parameters,
         )
-        _, found = self._find(name, voice_id)
+        found = self._renamed_before(name, new_name) or self._find(name, voice_id)[1]
         with volume_faults("changing the voice"):
             metadata = self._writer.update(found, new_name, details)
         if metadata is None:
@@ -243,6 +245,14 @@ class VoiceStore:
                 )
             self._timing.sleep(_LOOK_AGAIN_S)
         return library, found
+
+    def _renamed_before(self, name: str | None, new_name: str | None) -> str | None:
+        """The voice that has the new name and used to have the other one, which no voice has now."""
+        library = self._read()
+        if name is None or new_name is None or library.find(name) is not None:
+            return None
+        found = library.find(new_name)
+        return found if found and is_former_name(name, self._indexes.entry(found)) else None
 
     def _match(self, library: Library, name: str | None, voice_id: str | None) -> str | None:
         if name is not None:

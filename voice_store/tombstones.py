@@ -34,7 +34,7 @@ StampOf = Callable[[str], Stamp | None]
 
 @dataclass(frozen=True)
 class FileMark:
-    """Which file of a voice is meant. Not by its inode: some network file systems make up one for each host."""
+    """Which file of a voice. Not by its inode: network file systems may make one up for each host."""
 
     voice_id: str
     size: int

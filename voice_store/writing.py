@@ -25,7 +25,6 @@ from voice_store.cache import LoadedVoice, VoiceCache
 from voice_store.codec import encode_voice
 from voice_store.embeddings import candidate_ids
 from voice_store.files import FULL, Folder, Stamp
-from voice_store.housekeeping import Housekeeping
 from voice_store.indexes import Indexes
 from voice_store.library import Library
 from voice_store.listing import Voices
@@ -42,7 +41,7 @@ from voice_store.samples import MAX_DURATION_S
 
 log = logging.getLogger(__name__)
 
-# A change starts over when another worker was quicker; many times only where the volume is slow to tell of it.
+# A change starts over when another worker was quicker; often only where the volume is slow to tell of it.
 _ATTEMPTS = 100
 _WORKERS_AT_ONCE = 10
 _PAUSE_S = 0.05
@@ -83,7 +82,6 @@ class Writer:
         self._indexes = indexes
         self._library = library
         self._cache = cache
-        self._housekeeping = Housekeeping(root, voices, indexes)
 
     def put(self, new: NewVoice) -> Kept:
         """See ``VoiceStore.put``."""
@@ -111,6 +109,8 @@ class Writer:
             created_at = _later_than(library.voices[predecessor]["created_at"] if predecessor else "")
         if predecessor is not None and not _carries(library, predecessor, name):
             predecessor = None  # it only was found by a further name, and keeps its own
+        if predecessor is not None:
+            self._voices.finish_replacements_by(predecessor)  # else what it had replaced would come back
         return self._commit(new, name, loaded, created_at, predecessor)
 
     def update(
@@ -153,7 +153,7 @@ class Writer:
         stamp = self._voices.embeddings.stamp(voice_id)
         if stamp is None:
             return False
-        self._voices.finish_replacements_by(voice_id)  # else the voice that it replaced would come back
+        self._voices.finish_replacements_by(voice_id)  # else what it had replaced would come back
         try:
             self._voices.tombstones.bury(voice_id, name, stamp)
         except OSError as fault:
@@ -176,14 +176,10 @@ class Writer:
         """
         data = encode_voice(loaded.waveform, name, created_at)
         for voice_id in _wanted_ids(new.voice_id, loaded.digest):
-            if self._voices.tombstones.has(voice_id):
-                continue  # a request to delete that voice may come a second time
             entry = describe_voice(
                 voice_id, name, loaded.waveform, created_at, new.original_file, new.details
             )
-            if not self._voices.embeddings.has(voice_id) and self._commit_as(
-                voice_id, data, entry, predecessor
-            ):
+            if self._is_free(voice_id) and self._commit_as(voice_id, data, entry, predecessor):
                 library = self._tell_indexes()
                 metadata = library.voices.get(voice_id) or tidy_metadata(voice_id, entry)
                 if fold_name(metadata["speaker_name"]) != fold_name(
@@ -194,13 +190,23 @@ class Writer:
                 self._indexes.describe(voice_id, self._indexes.entry(voice_id) or entry)
                 has_name = library.find(name) in (voice_id, None)
                 return Kept(voice_id, loaded, metadata, created=True, has_name=has_name)
-            library = self._library.read(anew=True)
-            metadata = library.voices.get(voice_id, {})
+            metadata = self._library.read(anew=True).voices.get(voice_id, {})
             if fold_name(metadata.get("speaker_name", "")) == fold_name(name):
                 there = self._load_if_same(voice_id, loaded.digest)
                 if there is not None:
                     return Kept(voice_id, there, metadata, created=False)
         raise StoreUnavailable("saving the voice failed: this recording is stored under too many names")
+
+    def _is_free(self, voice_id: str) -> bool:
+        """Whether no file has the id, nor is anything left of a voice that had it.
+
+        A request to delete that one may come a second time, and its changes would be taken for the new one's.
+        """
+        return not (
+            self._voices.embeddings.has(voice_id)
+            or self._voices.tombstones.has(voice_id)
+            or voice_id in self._library.listing.revisions
+        )
 
     def _commit_as(
         self, voice_id: str, data: bytes, entry: Mapping[str, Any], predecessor: str | None
@@ -232,9 +238,7 @@ class Writer:
     def _tell_indexes(self) -> Library:
         """The voices there are; none when the volume does not say."""
         with self._done_all_the_same("bringing the indexes up to date"):
-            library = self._library.write()
-            self._housekeeping.tidy_up(self._library.listing)
-            return library
+            return self._library.write()
         return Library({}, {})
 
     def _load_if_same(self, voice_id: str, digest: str) -> LoadedVoice | None:

@@ -121,6 +121,16 @@ def test_the_case_of_a_name_can_be_changed(store):
     assert names(store) == {"Amy"}
 
 
+def test_a_renaming_that_is_asked_for_twice_is_done_once(store, root):
+    store.put(make_waveform(1), "Amy")
+    renamed = store.update(name="Amy", new_name="Zoë", description="x")
+    assert store.update(name="amy", new_name="zoë", description="x") | {"speaker_name": "Zoë"} == renamed
+    with pytest.raises(VoiceNotFound):
+        store.update(name="Amy", new_name="Ben")
+    with pytest.raises(VoiceNotFound):
+        store.update(name="Anna", new_name="Zoë")
+
+
 def test_a_name_can_be_taken_over_after_its_voice_was_renamed(store, root):
     store.put(make_waveform(1), "Amy")
     store.update(name="Amy", new_name="Zoë")
