@@ -11,34 +11,10 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from errors import StoreCorrupt
-from voice_store.codec import MAX_FILE_BYTES, StoredVoice, decode_voice
+from voice_store.codec import HEAD_BYTES, MAX_FILE_BYTES, StoredVoice, VoiceHeader, decode_voice, peek_voice
 from voice_store.files import Folder, NotAPlainFileError, Stamp
 
 log = logging.getLogger(__name__)
-
-# TEMPORARY-SHIM
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True)
-class VoiceHeader:
-    name: str | None
-    created_at: str | None
-    duration_s: float
-
-    @classmethod
-    def of(cls, v):
-        return cls(v.name, v.created_at, v.waveform.duration_s)
-
-
-HEAD_BYTES = 4096
-
-
-def peek_voice(head):
-    return None
-
-
-# END-SHIM
 
 _SUFFIX = ".pkl.gz"
 _VOICE_ID = re.compile(r"\w[\w.-]{0,99}")  # 8 hex digits, or what old programs made up; never a path

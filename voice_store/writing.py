@@ -179,7 +179,7 @@ class Writer:
             entry = describe_voice(
                 voice_id, name, loaded.waveform, created_at, new.original_file, new.details
             )
-            if self._is_free(voice_id) and self._commit_as(voice_id, data, entry, predecessor):
+            if self._is_free(voice_id, name) and self._commit_as(voice_id, data, entry, predecessor):
                 library = self._tell_indexes()
                 metadata = library.voices.get(voice_id) or tidy_metadata(voice_id, entry)
                 if fold_name(metadata["speaker_name"]) != fold_name(
@@ -197,15 +197,17 @@ class Writer:
                     return Kept(voice_id, there, metadata, created=False)
         raise StoreUnavailable("saving the voice failed: this recording is stored under too many names")
 
-    def _is_free(self, voice_id: str) -> bool:
+    def _is_free(self, voice_id: str, name: str) -> bool:
         """Whether no file has the id, nor is anything left of a voice that had it.
 
-        A request to delete that one may come a second time, and its changes would be taken for the new one's.
+        A request to delete that one may come a second time, and what is known of it would be taken for what
+        is known of the new one.
         """
         return not (
             self._voices.embeddings.has(voice_id)
             or self._voices.tombstones.has(voice_id)
             or voice_id in self._library.listing.revisions
+            or self._indexes.know_another(voice_id, name)
         )
 
     def _commit_as(

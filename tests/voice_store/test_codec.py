@@ -17,7 +17,7 @@ from audio.waveform import Waveform, resample
 from errors import StoreCorrupt
 from tests.voice_store.conftest import make_waveform
 from tests.voice_store.fixtures.make import SAMPLES, VOICES
-from voice_store.codec import decode_voice, encode_voice
+from voice_store.codec import HEAD_BYTES, VoiceHeader, decode_voice, encode_voice, peek_voice
 
 FIXTURES = Path(__file__).parent / "fixtures"
 ARCHIVES = sorted(FIXTURES.glob("numpy-*.zip"))
@@ -79,15 +79,9 @@ def test_written_pickle_is_one_that_numpy_1_has_the_names_for():
     assert max(opcode.proto for opcode, _ in operations) == 4
     assert operations[0][1] == 4
     texts = [argument for opcode, argument in operations if opcode.name == "BINUNICODE"]
-    assert texts[:7] == [
-        "audio",
-        "numpy.core.multiarray",
-        "_reconstruct",
-        "numpy",
-        "ndarray",
-        "numpy",
-        "dtype",
-    ]
+    keys = ["sample_rate", "voice_name", "Amy", "created_at", "2024-05-06T07:08:09", "audio"]
+    names = ["numpy.core.multiarray", "_reconstruct", "numpy", "ndarray", "numpy", "dtype"]
+    assert texts[:12] == keys + names
     names = [position for position, (opcode, _) in enumerate(operations) if opcode.name == "STACK_GLOBAL"]
     assert [(operations[at - 2][1], operations[at - 1][1]) for at in names] == [
         ("numpy.core.multiarray", "_reconstruct"),
@@ -112,6 +106,34 @@ def test_strided_samples_are_written_in_order():
     samples = make_waveform(1).samples[::2]
     voice = decode_voice(encode_voice(Waveform(samples, 24_000), "Amy", ""), "id")
     assert np.array_equal(voice.waveform.samples, samples)
+
+
+@pytest.mark.parametrize("name", ["A", "小明", "👩‍👩‍👧" * 42, "\U0001f600" * 256, "created_at audio" * 4, ""])
+@pytest.mark.parametrize("audio", ["noise", "silence", "16 bit", "one sample"])
+def test_the_head_of_a_file_tells_what_the_whole_does(name, audio):
+    samples = make_waveform(1, duration_s=3.0).samples
+    samples = {
+        "noise": samples,
+        "silence": 0 * samples,
+        "16 bit": (samples * 2**15).astype(np.int16).astype(np.float32) / np.float32(2**15),
+        "one sample": samples[:1],
+    }[audio]
+    data = encode_voice(Waveform(samples, 24_000), name, "2024-05-06T07:08:09")
+    assert peek_voice(data[:HEAD_BYTES]) == VoiceHeader.of(decode_voice(data, "id"))
+
+
+@pytest.mark.parametrize("archive", ARCHIVES, ids=lambda path: path.stem)
+def test_the_head_of_another_programs_file_tells_nothing(archive):
+    with zipfile.ZipFile(archive) as voices:
+        assert {peek_voice(voices.read(name)[:HEAD_BYTES]) for name in voices.namelist()} == {None}
+
+
+def test_noise_is_stored_as_it_is_and_what_can_be_made_smaller_is():
+    noise = make_waveform(1, duration_s=3.0)
+    spoken = Waveform((noise.samples * 2**15).astype(np.int16).astype(np.float32) / np.float32(2**15), 24_000)
+    sizes = [len(encode_voice(waveform, "Amy", "")) for waveform in (noise, spoken)]
+    assert sizes[0] <= 1.001 * noise.samples.nbytes + 1_000
+    assert sizes[1] < 0.75 * noise.samples.nbytes
 
 
 def test_fixtures_are_of_both_numpy_generations():

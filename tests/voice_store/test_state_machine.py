@@ -58,6 +58,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.root = Path(tempfile.mkdtemp()) / "store"
         self.voices: dict[str, tuple[str, str, str | None]] = {}
         self.workers = [self.new_worker(), self.new_worker()]
+        self.former: dict[str, set[str]] = {}  # what voices may have been called before, by id
         self.old_indexes: dict[str, bytes] = {}
         self.added = 0
 
@@ -101,7 +102,12 @@ class StoreMachine(RuleBasedStateMachine):
             assert there is not None
             assert taken not in (None, there)
         else:
+            if there is None:  # done before
+                assert metadata["voice_id"] == taken
+                assert fold_name(name) in self.former[taken]
+                there = taken
             assert taken in (None, there)
+            self.former.setdefault(there, set()).add(fold_name(name))
             _, digest, before = self.voices[there]
             after = before if description is None else description or None
             assert metadata["description"] == after
@@ -156,6 +162,8 @@ class StoreMachine(RuleBasedStateMachine):
         self.workers[worker] = self.new_worker()
         found = self.found()
         assert others.items() <= found.items()
+        for key in found:
+            self.former.setdefault(key, set()).add(fold_name(name))
         concerned = [voice for key, voice in found.items() if key not in others]
         before = [self.voices[there]] if there else []
         assert concerned in (before, [after] if after else [])
