@@ -4,6 +4,8 @@
 #   make test       all tests but the slow ones, under 10 minutes on two cores
 #   make test-slow  full-size parity with upstream, some 12 GB of memory
 #   make test-cuda  the tests that need a GPU
+#   make faults     what is lost when the voice store is killed, refused or crowded, in full, as a table
+#   make fuzz       five minutes of made-up bytes for the reader of voice files
 #   make lint       ruff and mypy
 #   make lock       compile requirements.in into requirements.txt
 
@@ -15,7 +17,7 @@ RUN_LOCK := requirements.txt
 DEV_LOCK := requirements-dev.txt
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --custom-compile-command "make lock"
 
-.PHONY: demo test test-slow test-cuda lint lock clean
+.PHONY: demo test test-slow test-cuda faults fuzz lint lock clean
 
 export CHECKPOINT_DIR
 
@@ -30,6 +32,13 @@ test-slow: .venv/installed-dev
 
 test-cuda: .venv/installed-dev
 	$(PY) -m pytest -m requires_cuda
+
+faults: .venv/installed-dev
+	$(PY) -m tests.voice_store.fault_table
+
+fuzz: .venv/fuzz/installed
+	@mkdir -p out
+	.venv/fuzz/bin/python -m tests.voice_store.fuzz_voice_file out/fuzz-corpus -max_total_time=300 -rss_limit_mb=1024 -max_len=131072 -artifact_prefix=out/
 
 lint: .venv/installed-dev
 	$(PY) -m ruff check .
@@ -65,6 +74,12 @@ clean:
 	$(UV) pip sync --quiet --python $(PY) $(RUN_LOCK) $(DEV_LOCK) requirements-uv.txt || exit 1; \
 	echo "installed $(RUN_LOCK) and $(DEV_LOCK) in $$SECONDS s"
 	@touch $@ .venv/installed
+
+# Apart from the rest: instruments whatever it imports, and has no wheels for macOS.
+.venv/fuzz/installed: .venv/uv $(RUN_LOCK)
+	$(PYTHON) -m venv --without-pip .venv/fuzz
+	$(UV) pip install --quiet --python .venv/fuzz/bin/python atheris==3.0.0 numpy soxr soundfile pyloudnorm filelock pytest -c $(RUN_LOCK)
+	@touch $@
 
 # An old reader of the voice store: what is written with numpy 2 must load there.
 .venv/numpy126/installed: .venv/uv
