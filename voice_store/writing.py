@@ -42,7 +42,7 @@ from voice_store.samples import MAX_DURATION_S
 log = logging.getLogger(__name__)
 
 # A change starts over when another worker was quicker; often only where the volume is slow to tell of it.
-_ATTEMPTS = 100
+_ATTEMPTS = 40
 _WORKERS_AT_ONCE = 10
 _PAUSE_S = 0.05
 
@@ -190,6 +190,7 @@ class Writer:
                 self._indexes.describe(voice_id, self._indexes.entry(voice_id) or entry)
                 has_name = library.find(name) in (voice_id, None)
                 return Kept(voice_id, loaded, metadata, created=True, has_name=has_name)
+            self._await_content(voice_id)
             metadata = self._library.read(anew=True).voices.get(voice_id, {})
             if fold_name(metadata.get("speaker_name", "")) == fold_name(name):
                 there = self._load_if_same(voice_id, loaded.digest)
@@ -236,6 +237,14 @@ class Writer:
             self._cache.drop(predecessor)
             self._indexes.forget(predecessor)
         return committed
+
+    def _await_content(self, voice_id: str) -> None:
+        """Where there are no links, another worker may have reserved the id and be about to fill its file."""
+        for _ in range(_ATTEMPTS):
+            stamp = self._voices.embeddings.stamp(voice_id)
+            if stamp is None or stamp.size > 0:
+                return
+            self._library.pause(_PAUSE_S)
 
     def _tell_indexes(self) -> Library:
         """The voices there are; none when the volume does not say."""

@@ -49,10 +49,14 @@ def together(work: Callable[..., Any], workers: int, *arguments: Any) -> list[An
     return [gathered[number] for number in range(workers)]
 
 
-def clone_many(number: int, root: Path, has_locks: bool) -> list[tuple[str, str]]:
+def clone_many(
+    number: int, root: Path, has_locks: bool = True, has_links: bool = True
+) -> list[tuple[str, str]]:
     """Puts CLONES voices; the names and ids that were acknowledged."""
     if not has_locks:
         fcntl.flock = _refuse_locks
+    if not has_links:
+        os.link = _refuse_links
     store = VoiceStore(root)
     kept = []
     for clone in range(CLONES):
@@ -85,12 +89,13 @@ def clone_plainly(number: int, root: Path, _: bool = True) -> list[tuple[str, st
     return kept
 
 
-def clone_at_once(folder: Path, *, has_locks: bool) -> Row:
+def clone_at_once(folder: Path, *, has_locks: bool = True, has_links: bool = True) -> Row:
     root = folder / "store"
-    kept = list(chain.from_iterable(together(clone_many, WORKERS, root, has_locks)))
-    what = (
-        f"{WORKERS} workers clone {CLONES} voices each, {'with' if has_locks else 'without'} a working lock"
+    kept = list(chain.from_iterable(together(clone_many, WORKERS, root, has_locks, has_links)))
+    without = "".join(
+        f", without {what}" for what, is_there in (("locks", has_locks), ("links", has_links)) if not is_there
     )
+    what = f"{WORKERS} workers clone {CLONES} voices each{without}"
     return Row(what, WORKERS * CLONES, len(kept), _missing(root, kept))
 
 
@@ -99,7 +104,7 @@ def clone_beside_old_programs(folder: Path) -> Row:
     (root / "embeddings").mkdir(parents=True)
 
     def clone(number: int) -> list[tuple[str, str]]:
-        return clone_plainly(number, root) if number % 2 else clone_many(number, root, True)
+        return clone_plainly(number, root) if number % 2 else clone_many(number, root)
 
     kept = list(chain.from_iterable(together(clone, WORKERS)))
     return Row(f"half of {WORKERS} are older programs", WORKERS * CLONES, len(kept), _missing(root, kept))
@@ -119,18 +124,21 @@ def clone_plainly_at_once(folder: Path) -> Row:
     )
 
 
-def clone_one_recording(folder: Path) -> Row:
+def clone_one_recording(folder: Path, *, has_links: bool = True) -> Row:
     """The same job delivered to all: one voice, which one of them has made."""
     root = folder / "store"
 
     def clone(number: int) -> tuple[str, bool]:
+        if not has_links:
+            os.link = _refuse_links
         result = VoiceStore(root).put(make_waveform(1), "Amy", gender="female")
         return result.voice.voice_id, result.created
 
     answers = together(clone, WORKERS)
     is_one = len({voice_id for voice_id, _ in answers}) == 1 == sum(created for _, created in answers)
     lost = _missing(root, [("Amy", voice_id) for voice_id, _ in answers])
-    return Row(f"{WORKERS} workers get the same job", WORKERS, len(answers), lost + (not is_one))
+    what = f"{WORKERS} workers get the same job{'' if has_links else ', on a volume without links'}"
+    return Row(what, WORKERS, len(answers), lost + (not is_one))
 
 
 def clone_under_one_name(folder: Path) -> Row:
@@ -160,7 +168,7 @@ def clone_into_taken_ids(folder: Path) -> Row:
         return (f"{number:08x}" for number in range(1_000))
 
     with patch.object(writing, "candidate_ids", same_ids):  # in the children too
-        kept = list(chain.from_iterable(together(clone_many, WORKERS, root, True)))
+        kept = list(chain.from_iterable(together(clone_many, WORKERS, root)))
     return Row("every recording wants the same ids", WORKERS * CLONES, len(kept), _missing(root, kept))
 
 
@@ -211,6 +219,10 @@ def _missing(root: Path, kept: list[tuple[str, str]]) -> int:
     drop_indexes(root)
     store = VoiceStore(root, AT_ONCE)
     return len(missing | {voice_id for name, voice_id in kept if not is_found(store, name, voice_id)})
+
+
+def _refuse_links(*_: Any, **__: Any) -> None:
+    raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
 
 
 def _refuse_locks(*_: Any) -> None:

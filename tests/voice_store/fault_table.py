@@ -28,11 +28,13 @@ def trials(rounds: int) -> Iterator[Callable[[Path], Row]]:
             for change in CHANGES:
                 yield partial(faults.fail_at_every_step, change, code, from_then_on=from_then_on)
     yield partial(chaos.kill_at_random, rounds=rounds)
-    yield partial(crowd.clone_at_once, has_locks=True)
+    yield crowd.clone_at_once
     yield partial(crowd.clone_at_once, has_locks=False)
+    yield partial(crowd.clone_at_once, has_links=False)
     yield crowd.clone_beside_old_programs
     yield crowd.clone_into_taken_ids
     yield crowd.clone_one_recording
+    yield partial(crowd.clone_one_recording, has_links=False)
     yield crowd.clone_under_one_name
     yield crowd.change_one_voice
 

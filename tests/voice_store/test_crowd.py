@@ -5,9 +5,9 @@ import pytest
 from tests.voice_store import chaos, crowd
 
 
-@pytest.mark.parametrize("has_locks", [True, False])
-def test_voices_that_many_workers_clone_at_once_are_all_there(tmp_path, has_locks):
-    row = crowd.clone_at_once(tmp_path, has_locks=has_locks)
+@pytest.mark.parametrize("volume", [{}, {"has_locks": False}, {"has_links": False}], ids=str)
+def test_voices_that_many_workers_clone_at_once_are_all_there(tmp_path, volume):
+    row = crowd.clone_at_once(tmp_path, **volume)
     assert (row.acknowledged, row.lost) == (200, 0)
 
 
@@ -25,8 +25,9 @@ def test_recordings_that_want_the_same_ids_get_one_each(tmp_path):
     assert (row.acknowledged, row.lost) == (200, 0)
 
 
-def test_a_job_that_all_workers_get_makes_one_voice(tmp_path):
-    assert crowd.clone_one_recording(tmp_path).lost == 0
+@pytest.mark.parametrize("has_links", [True, False])
+def test_a_job_that_all_workers_get_makes_one_voice(tmp_path, has_links):
+    assert crowd.clone_one_recording(tmp_path, has_links=has_links).lost == 0
 
 
 def test_a_name_that_many_take_at_once_means_the_same_voice_to_all(tmp_path):
