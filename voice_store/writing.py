@@ -90,13 +90,14 @@ class Writer:
         library = self._library.read(anew=True)
         predecessor = library.find(name)
         if predecessor is not None:
+            is_filled = self._await_content(predecessor)
             there = self._load_if_same(predecessor, loaded.digest)
             if there is not None:
                 metadata = library.voices[predecessor]
                 if new.overwrite and new.details:
                     metadata = self.update(predecessor, None, new.details) or metadata
                 return Kept(predecessor, there, metadata, created=False)
-            if not new.overwrite:
+            if is_filled and not new.overwrite:
                 taken = library.voices[predecessor]["speaker_name"]
                 raise VoiceExists(
                     f'voice_name: a voice named "{taken}" exists with other audio; choose another name, or '
@@ -238,13 +239,17 @@ class Writer:
             self._indexes.forget(predecessor)
         return committed
 
-    def _await_content(self, voice_id: str) -> None:
-        """Where there are no links, another worker may have reserved the id and be about to fill its file."""
+    def _await_content(self, voice_id: str) -> bool:
+        """Where there are no links, another worker may have reserved the id and be about to fill its file.
+
+        False when it stays empty: that worker has died.
+        """
         for _ in range(_ATTEMPTS):
             stamp = self._voices.embeddings.stamp(voice_id)
             if stamp is None or stamp.size > 0:
-                return
+                return True
             self._library.pause(_PAUSE_S)
+        return False
 
     def _tell_indexes(self) -> Library:
         """The voices there are; none when the volume does not say."""

@@ -162,5 +162,7 @@ def test_samples_belong_to_the_voice_alone():
 
 
 def test_damage_is_told_with_the_id_and_what_to_do():
-    with pytest.raises(StoreCorrupt, match=r"voice 1a2b3c4d .*; clone the voice again or restore the file"):
+    with pytest.raises(
+        StoreCorrupt, match=r"voice 1a2b3c4d .*; clone the voice again with overwrite, or restore the file"
+    ):
         decode_voice(b"not gzip", "1a2b3c4d")

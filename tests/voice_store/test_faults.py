@@ -13,6 +13,7 @@ from tests.voice_store import faults
 from tests.voice_store.conftest import make_waveform, snapshot, write_json
 from voice_store import VoiceStore
 from voice_store.files import volume_faults
+from voice_store.live import Timing
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -88,6 +89,18 @@ def test_volumes_without_links_keep_voices_too(store, root, monkeypatch, code):
     for name, waveform in voices.items():
         assert VoiceStore(root).get(name=name).digest == waveform.digest()
     assert len(list((root / "embeddings").iterdir())) == 4
+
+
+@pytest.mark.parametrize("name", ["Amy", "Ben"])
+def test_an_id_that_a_killed_worker_reserved_on_a_volume_without_links_is_not_waited_for_long(root, name):
+    store = VoiceStore(root, Timing(settle_s=0, sleep=lambda _: None))
+    voice_id = make_waveform(1).digest()[:8]
+    write_json(root / "metadata" / f"{voice_id}.json", {"speaker_name": "Amy", "duration": 0.25})
+    (root / "embeddings").mkdir()
+    (root / "embeddings" / f"{voice_id}.pkl.gz").touch()
+    assert store.put(make_waveform(1), name).created
+    assert store.get(name=name).digest == make_waveform(1).digest()
+    assert not store.put(make_waveform(1), name).created
 
 
 def test_a_link_whose_answer_got_lost_is_a_link(store, root, monkeypatch):
