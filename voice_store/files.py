@@ -188,10 +188,14 @@ class Folder:
         with self._opened() as folder:
             _sync(folder)
 
+    def leftovers(self, older_than_s: float) -> list[str]:
+        """Temporary files of writers that died."""
+        temporary = (name for name in self.names() if _TEMPORARY.fullmatch(name))
+        return [name for name in temporary if self.is_older(name, older_than_s)]
+
     def sweep(self, older_than_s: float) -> list[str]:
-        """Removes temporary files of writers that died, and says which."""
-        leftovers = (name for name in self.names() if _TEMPORARY.fullmatch(name))
-        return [name for name in leftovers if self.is_older(name, older_than_s) and self.remove(name)]
+        """Removes leftovers, and says which."""
+        return [name for name in self.leftovers(older_than_s) if self.remove(name)]
 
     def is_older(self, name: str, age_s: float) -> bool:
         """Whether a file is there and was last written to longer ago."""

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import logging
 
 from voice_store.files import Folder, Stamp
+from voice_store.json_by_line import JsonByLine
 from voice_store.json_files import (
     DamagedJsonError,
     JsonObject,
+    Loads,
     parse_object,
     set_aside,
     to_json,
-    to_json_by_line,
 )
 
 log = logging.getLogger(__name__)
@@ -30,7 +32,9 @@ class IndexFile:
         self._stamp: Stamp | None = None  # as of the content
         self._is_known = False
         self._may_be_written = True
-        self._lines: dict[str, tuple[object, str]] | None = {} if by_line else None
+        by_line_json = JsonByLine()
+        self._loads: Loads = by_line_json.loads if by_line else json.loads
+        self._dumps = by_line_json.dumps if by_line else to_json
 
     def has_changed(self) -> bool:
         """Whether the file is another one than the one last read or written. Raises OSError."""
@@ -45,7 +49,7 @@ class IndexFile:
             if not self.has_changed():
                 return
             stamp = self._folder.stamp_of(self.name)
-            content = parse_object(self._folder, self.name, max_bytes)
+            content = parse_object(self._folder, self.name, max_bytes, self._loads)
         except DamagedJsonError:
             set_aside(self._folder, self.name)
             stamp, content = None, None
@@ -60,6 +64,5 @@ class IndexFile:
         """Exchanges the file unless that is what it holds. Raises OSError."""
         if not self._may_be_written or (content == self.content and self._stamp is not None):
             return
-        data = to_json_by_line(content, self._lines) if self._lines is not None else to_json(content)
-        self._stamp = self._folder.replace(self.name, data)
+        self._stamp = self._folder.replace(self.name, self._dumps(content))
         self.content = content

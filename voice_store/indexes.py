@@ -26,6 +26,7 @@ from voice_store.library import Library
 from voice_store.listing import Listing, Voices
 from voice_store.metadata import (
     DATE_FORMAT,
+    FORMER_NAMES,
     KEYS,
     entry_name,
     foreign_keys,
@@ -61,7 +62,8 @@ class Indexes:
         self._stats = IndexFile(root, "stats.json")
         self._lock = FileLock(root.path / LOCK_FILE, timeout=_LOCK_TIMEOUT_S, fallback_to_soft=False)
         self._entries: dict[str, JsonObject] = {}  # what is known of each voice, by id
-        self._tidied: dict[str, tuple[JsonObject, dict[str, Any]]] = {}  # entry and metadata, by id
+        self._library, self._aliases = Library({}, {}), dict[str, str]()
+        self._mapping_seen: JsonObject = {}
 
     def have_changed(self) -> bool:
         """Whether another program has exchanged catalog or mapping since they were read. Raises OSError."""
@@ -79,24 +81,37 @@ class Indexes:
                 del self._entries[voice_id]
 
     def library(self, listing: Listing) -> Library:
-        """The voices of the listing, with what the indexes know about them."""
-        named = {
-            voice_id: name for name, voice_id in self._mapping.content.items() if isinstance(voice_id, str)
-        }
-        entries, tidied = {}, {}
-        for voice_id in listing.voice_ids:
-            number = listing.revisions.get(voice_id, 0)
-            entry = self._entries.get(voice_id)
-            if entry is None or revision_of(entry) < number:
-                entry = self._gather_entry(voice_id, number, named.get(voice_id))
-            if entry is None:
-                continue
-            entries[voice_id] = entry
-            known, metadata = self._tidied.get(voice_id, (None, {}))
-            tidied[voice_id] = (entry, metadata if known is entry else tidy_metadata(voice_id, entry))
-        self._entries, self._tidied = entries, tidied
-        voices = {voice_id: metadata for voice_id, (_, metadata) in tidied.items()}
-        return Library(voices, _aliases(entries, self._mapping.content))
+        """The voices of the listing, with what the indexes know about them.
+
+        Costs little while only voices have come that are newer than all others.
+        """
+        entries, library, mapping = self._entries, self._library, self._mapping.content
+        for voice_id in entries.keys() - set(listing.voice_ids):
+            del entries[voice_id]
+        missing = [voice_id for voice_id in listing.voice_ids if voice_id not in entries]
+        behind = [
+            voice_id
+            for voice_id, number in listing.revisions.items()
+            if voice_id in entries and revision_of(entries[voice_id]) < number
+        ]
+        changed = {}
+        if missing or behind:
+            named = {voice_id: name for name, voice_id in mapping.items() if isinstance(voice_id, str)}
+            for voice_id in missing + behind:
+                entry = self._gather_entry(voice_id, listing.revisions.get(voice_id, 0), named.get(voice_id))
+                if entry is not None:
+                    entries[voice_id] = entry
+                    changed[voice_id] = tidy_metadata(voice_id, entry)
+        gone = library.voices.keys() - entries.keys()
+        if changed or gone or mapping is not self._mapping_seen:
+            aliases = _aliases(entries, mapping)
+            if gone or aliases != self._aliases:
+                kept = {key: voice for key, voice in library.voices.items() if key not in gone}
+                self._library = Library(kept | changed, aliases)
+            else:
+                self._library = library.with_changed(changed)
+            self._aliases, self._mapping_seen = aliases, mapping
+        return self._library
 
     def write(self, listing: Listing, library: Library) -> bool:
         """Brings catalog, mapping and stats up to date.
@@ -114,6 +129,17 @@ class Indexes:
         except (OSError, RecursionError) as fault:
             log.warning("indexes not written: %r", fault)
         return True
+
+    def compare(self, listing: Listing, library: Library) -> dict[str, tuple[JsonObject, JsonObject]]:
+        """What catalog, mapping and stats hold, and what ``write`` would make of them, by file name."""
+        catalog = self._merged_catalog(listing)
+        mapping = self._merged_mapping(catalog, library)
+        self._stats.read(MIN_INDEX_BYTES)
+        return {
+            self._catalog.name: (self._catalog.content, catalog),
+            self._mapping.name: (self._mapping.content, mapping),
+            self._stats.name: (self._stats.content, self._stats.content | _counted(library)),
+        }
 
     @contextmanager
     def taking_turns(self) -> Iterator[None]:
@@ -162,6 +188,14 @@ class Indexes:
             self.metadata_folder.remove(_file_name(voice_id))
         except OSError as fault:
             log.warning("metadata of voice %s not removed: %r", voice_id, fault)
+
+    def know_another(self, voice_id: str, name: str) -> bool:
+        """Whether they tell of a voice with that id, though its file is not there.
+
+        Unless all they have is the announcement of a voice with that name: the job may have come twice.
+        """
+        announced = entry_name(self._described(voice_id))
+        return voice_id in self._catalog.content or fold_name(announced) not in ("", fold_name(name))
 
     def entry(self, voice_id: str) -> JsonObject:
         """What is known of a voice, keys of other programs included; as of the last ``library``."""
@@ -227,19 +261,19 @@ class Indexes:
         }
 
     def _merged_mapping(self, catalog: JsonObject, library: Library) -> JsonObject:
+        renamed = _renamed(self._entries)
         kept = {
             name: voice_id
             for name, voice_id in self._mapping.content.items()
             if not isinstance(voice_id, str)
-            or (voice_id in catalog and not is_former_name(name, self._entries.get(voice_id, {})))
+            or (voice_id in catalog and not (voice_id in renamed and is_former_name(name, renamed[voice_id])))
         }
         return kept | library.own_names
 
     def _write_stats(self, library: Library) -> None:
         self._stats.read(MIN_INDEX_BYTES)
-        there, counted = self._stats.content, library.stats()
-        del counted["average_duration"]  # not of the file's format
-        if any(there.get(key) != counted[key] for key in ("total_voices", "gender_distribution")):
+        there, counted = self._stats.content, _counted(library)
+        if any(there.get(key) != counted[key] for key in counted):
             self._stats.write({"generation_time": now()} | there | counted | {"last_updated": now()})
 
 
@@ -247,13 +281,30 @@ def _file_name(voice_id: str) -> str:
     return f"{voice_id}.json"
 
 
+def _counted(library: Library) -> JsonObject:
+    """What the stats file holds, besides dates."""
+    stats = library.stats()
+    return {key: stats[key] for key in ("total_voices", "gender_distribution")}
+
+
 def _aliases(entries: Mapping[str, JsonObject], mapping: JsonObject) -> dict[str, str]:
+    """Further names of voices besides their own, by which they are found."""
     full_names = {
-        entry["name"]: voice_id for voice_id, entry in entries.items() if readable(entry.get("name"))
+        entry["name"]: voice_id for voice_id, entry in entries.items() if isinstance(entry.get("name"), str)
     }
-    mapped = {name: voice_id for name, voice_id in mapping.items() if isinstance(voice_id, str)}
+    renamed = _renamed(entries)
+    aliases = {}
+    for name, voice_id in (full_names | mapping).items():
+        entry = entries.get(voice_id) if isinstance(voice_id, str) else None
+        if entry is not None and name != entry.get("speaker_name") and readable(name):
+            aliases[name] = voice_id
     return {
         name: voice_id
-        for name, voice_id in (full_names | mapped).items()
-        if voice_id in entries and not is_former_name(name, entries[voice_id])
+        for name, voice_id in aliases.items()
+        if voice_id not in renamed or not is_former_name(name, renamed[voice_id])
     }
+
+
+def _renamed(entries: Mapping[str, JsonObject]) -> dict[str, JsonObject]:
+    """The entries of voices that were called otherwise before: few."""
+    return {voice_id: entry for voice_id, entry in entries.items() if FORMER_NAMES in entry}

@@ -6,6 +6,7 @@ import json
 import logging
 import time
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 from voice_store.files import Folder, NotAPlainFileError
@@ -16,24 +17,25 @@ _REREAD_AFTER_S = 0.2
 _SETTLED_AFTER_S = 2.0
 
 JsonObject = dict[str, Any]
+Loads = Callable[[bytes], Any]  # raises ValueError, RecursionError
 
 
 class DamagedJsonError(Exception):
     """The file is no JSON object, or not a plain file of a sensible size."""
 
 
-def parse_object(folder: Folder, name: str, max_bytes: int) -> JsonObject | None:
+def parse_object(folder: Folder, name: str, max_bytes: int, loads: Loads = json.loads) -> JsonObject | None:
     """The object in a JSON file; None when there is no file. Raises DamagedJsonError, OSError.
 
     Older programs write in place: what does not parse and is new is looked at again a moment later.
     """
     try:
-        return _parse_once(folder, name, max_bytes)
+        return _parse_once(folder, name, max_bytes, loads)
     except DamagedJsonError:
         if folder.is_older(name, _SETTLED_AFTER_S):
             raise
         time.sleep(_REREAD_AFTER_S)
-        return _parse_once(folder, name, max_bytes)
+        return _parse_once(folder, name, max_bytes, loads)
 
 
 def read_object(folder: Folder, name: str, max_bytes: int, *, is_ours: bool = False) -> JsonObject:
@@ -48,9 +50,9 @@ def read_object(folder: Folder, name: str, max_bytes: int, *, is_ours: bool = Fa
         return {}
 
 
-def _parse_once(folder: Folder, name: str, max_bytes: int) -> JsonObject | None:
+def _parse_once(folder: Folder, name: str, max_bytes: int, loads: Loads = json.loads) -> JsonObject | None:
     try:
-        content = json.loads(folder.read(name, max_bytes))
+        content = loads(folder.read(name, max_bytes))
     except FileNotFoundError:
         return None
     except (NotAPlainFileError, ValueError, RecursionError) as fault:
@@ -77,20 +79,3 @@ def set_aside(folder: Folder, name: str) -> None:
 def to_json(content: JsonObject) -> bytes:
     """Indented, and ASCII, so that a reader's locale does not matter."""
     return json.dumps(content, indent=2).encode("ascii")
-
-
-def to_json_by_line(content: JsonObject, known: dict[str, tuple[object, str]]) -> bytes:
-    """A member a line, which takes a tenth of the time of ``to_json``, and of its memory.
-
-    known: the lines of members as they were written last, by key; brought up to date.
-    """
-    lines = []
-    for key, value in content.items():
-        there, line = known.get(key, (None, ""))
-        if there is not value:
-            line = f"{json.dumps(key)}: {json.dumps(value)}"
-            known[key] = value, line
-        lines.append(line)
-    for key in known.keys() - content.keys():
-        del known[key]
-    return ("{\n" + ",\n".join(lines) + "\n}\n").encode("ascii")

@@ -62,6 +62,11 @@ class Tombstone:
     def voice_id(self) -> str:
         return self.voice.voice_id
 
+    @property
+    def file_name(self) -> str:
+        """Where it lies while the voice's file may still be there."""
+        return _file_name(self)
+
     def hides(self, stamp_of: StampOf) -> bool:
         """Whether it is about the file that is there now. stamp_of: of the files of voices, by id."""
         return self.voice.is_there(stamp_of) and (self.successor is None or self.successor.is_there(stamp_of))
