@@ -20,12 +20,14 @@ _MERGES = 3  # attempts at writing the indexes while other programs do
 class Timing:
     """settle_s: how long a change by another worker may take to be seen everywhere, in seconds.
 
-    now: a clock, in seconds. sleep: waits so many seconds.
+    now: a clock, in seconds. sleep: waits so many seconds. indexes_at_once: whether each change is told to
+    the indexes when it is made; else, for many in a row, every ``settle_s`` and by whoever reads next.
     """
 
     settle_s: float = 2.0
     now: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
+    indexes_at_once: bool = True
 
 
 class LiveLibrary:
@@ -81,6 +83,8 @@ class LiveLibrary:
 
     def write(self) -> Library:
         """The voices there are, after a change by this worker, which the indexes are told."""
+        if not self._timing.indexes_at_once:
+            return self.read(anew=True)
         self._list(self._timing.now(), anew=True)
         with self._indexes.taking_turns():
             self._library = self._make_indexes_good()

@@ -8,15 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from audio.decode import decode_audio
+from audio.decode import MAX_ENCODED_BYTES, decode_audio
 from audio.quality import check_reference, trim_silence
 from audio.waveform import Waveform
 from errors import InvalidRequest, ReferenceInvalid
 from voice_store.metadata import embedding_file
+from voice_store.plain_files import UnreadableFileError, read_plain_file
 from voice_store.samples import to_waveform
 from voice_store.store import VoiceStore
-
-MAX_RECORDING_BYTES = 64 * 2**20
 
 
 def save_voice_embedding(
@@ -85,14 +84,9 @@ def save_voice_from_file(
 def read_recording(path: Path, field: str) -> tuple[Waveform, tuple[str, ...]]:
     """The speech in a recording at 24 kHz, and warnings about its quality; errors name ``field``."""
     try:
-        if path.stat().st_size > MAX_RECORDING_BYTES:
-            raise ReferenceInvalid(
-                f"{field}: the file is larger than {MAX_RECORDING_BYTES // 2**20} MiB; cut it"
-            )
-        data = path.read_bytes()
-    except OSError as fault:
-        reason = (fault.strerror or "unknown error").lower()
-        raise InvalidRequest(f"{field}: the recording cannot be opened: {reason}") from fault
+        data = read_plain_file(path, MAX_ENCODED_BYTES)
+    except UnreadableFileError as fault:
+        raise InvalidRequest(f"{field}: {fault}; give a recording") from fault
     waveform = trim_silence(decode_audio(data, field))
     _, warnings = check_reference(waveform, field)
     return waveform, warnings

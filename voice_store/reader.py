@@ -1,0 +1,75 @@
+"""A store as it lies there, read without changing anything."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import Any, NoReturn
+
+from errors import StoreUnavailable, VoiceNotFound
+from voice_store.codec import StoredVoice
+from voice_store.embeddings import Embeddings
+from voice_store.files import Folder, volume_faults
+from voice_store.indexes import Indexes
+from voice_store.listing import Voices
+from voice_store.metadata import tidy_metadata
+from voice_store.revisions import Revisions
+from voice_store.tombstones import Tombstones
+
+
+class ReadOnlyFolder(Folder):
+    """As on a volume that is read-only: what would change it raises OSError."""
+
+    def make(self) -> NoReturn:
+        self._refuse()
+
+    def create(self, *_: object) -> NoReturn:
+        self._refuse()
+
+    def replace(self, *_: object) -> NoReturn:
+        self._refuse()
+
+    def remove(self, *_: object) -> NoReturn:
+        self._refuse()
+
+    def move(self, *_: object) -> NoReturn:
+        self._refuse()
+
+    def _refuse(self) -> NoReturn:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+
+class StoreReader:
+    """The voices below ``root`` at this moment.
+
+    A worker that reads makes indexes good, and finishes what others left unfinished; this does neither, and
+    keeps no voice in memory. Raises StoreUnavailable where no store can be read.
+    """
+
+    def __init__(self, root: Path) -> None:
+        if not root.is_dir():
+            raise StoreUnavailable("there is no such store; name its folder")
+        self.voices = Voices(
+            Embeddings(ReadOnlyFolder(root / "embeddings")),
+            Revisions(ReadOnlyFolder(root / "revisions")),
+            Tombstones(ReadOnlyFolder(root / "deleted")),
+        )
+        self.folder = ReadOnlyFolder(root, may_be_link=True)
+        self.indexes = Indexes(self.folder, self.voices)
+        with volume_faults("reading the voices"):
+            self.listing = self.voices.list()
+            self.indexes.read(self.listing)
+            self.library = self.indexes.library(self.listing)
+
+    def metadata(self, voice_id: str) -> dict[str, Any]:
+        """What is known about a voice of the listing; see ``VoiceStore.metadata``."""
+        return self.library.voices.get(voice_id) or tidy_metadata(voice_id, self.indexes.entry(voice_id))
+
+    def load(self, voice_id: str) -> StoredVoice:
+        """Raises StoreCorrupt, StoreUnavailable, and VoiceNotFound when it has been removed meanwhile."""
+        with volume_faults("reading the voice"):
+            try:
+                return self.voices.embeddings.load(voice_id)
+            except FileNotFoundError as fault:
+                raise VoiceNotFound(f"voice {voice_id} has just been removed") from fault

@@ -1,0 +1,1 @@
+"""Voices from and to places outside a store: recordings, other stores, exported folders and tars."""
