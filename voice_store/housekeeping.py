@@ -23,7 +23,7 @@ class Housekeeping:
         self._indexes = indexes
         self._folders = (
             root,
-            indexes.metadata_folder,
+            indexes.metadata.folder,
             voices.embeddings.folder,
             voices.revisions.folder,
             voices.tombstones.folder,
@@ -40,7 +40,7 @@ class Housekeeping:
     def finish_deletions(self, listing: Listing) -> None:
         for voice_id in listing.hidden:
             self._voices.finish_deletion(voice_id)
-            self._indexes.forget(voice_id)
+            self._indexes.metadata.forget(voice_id)
 
     def sweep(self, listing: Listing) -> list[str]:
         """Removes temporary files, changes of voices that are gone and tombstones of long ago; says which."""

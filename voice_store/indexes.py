@@ -1,6 +1,6 @@
 """The indexes beside the voices: derived from the voices' files, merged with what is there, not relied upon.
 
-    metadata/<id>.json    what is known about one voice
+    metadata/<id>.json    what is known about one voice (see ``metadata_files``)
     voice_catalog.json    the same of all, by id
     name_mapping.json     name -> id
     stats.json            counts
@@ -14,14 +14,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any
 
 from filelock import FileLock, Timeout
 
 from errors import StoreCorrupt
 from voice_store.files import Folder
 from voice_store.index_file import IndexFile
-from voice_store.json_files import JsonObject, read_object, to_json
+from voice_store.json_files import JsonObject
 from voice_store.library import Library
 from voice_store.listing import Listing, Voices
 from voice_store.metadata import (
@@ -37,11 +36,11 @@ from voice_store.metadata import (
     revision_of,
     tidy_metadata,
 )
+from voice_store.metadata_files import MetadataFiles
 from voice_store.names import fold_name, readable
 
 log = logging.getLogger(__name__)
 
-MAX_METADATA_BYTES = 2**18
 # Parsed JSON may take 30 times its size: what may be read depends on how many voices there are.
 MAX_INDEX_BYTES = 2**27
 MIN_INDEX_BYTES = 2**24
@@ -56,7 +55,7 @@ class Indexes:
 
     def __init__(self, root: Folder, voices: Voices) -> None:
         self._voices = voices
-        self.metadata_folder = Folder(root.path / "metadata")
+        self.metadata = MetadataFiles(Folder(root.path / "metadata"), voices.embeddings)
         self._catalog = IndexFile(root, "voice_catalog.json", by_line=True)
         self._mapping = IndexFile(root, "name_mapping.json")
         self._stats = IndexFile(root, "stats.json")
@@ -154,47 +153,12 @@ class Indexes:
             with suppress(OSError):
                 self._lock.release()
 
-    def announce(self, voice_id: str, metadata: Mapping[str, Any]) -> bool:
-        """Writes what is known about a voice that is about to be committed; False if something is there.
-
-        Whoever sees the voice first and notes it in the catalog then knows all of it.
-        """
-        name, content = _file_name(voice_id), to_json(dict(metadata))
-        try:
-            self.metadata_folder.make()
-            announced = self.metadata_folder.create(name, content)
-            if not announced and not self._voices.embeddings.has(voice_id):
-                self.metadata_folder.replace(name, content)  # left by a worker that died before it committed
-            return announced
-        except OSError as fault:
-            log.warning("metadata of voice %s not written: %r", voice_id, fault)
-            return False
-
-    def describe(self, voice_id: str, metadata: Mapping[str, Any]) -> None:
-        """Writes what is known about a voice that is there; None is not knowing. Failing is logged."""
-        name = _file_name(voice_id)
-        try:
-            there = read_object(self.metadata_folder, name, MAX_METADATA_BYTES)
-            known = foreign_keys(there) | {key: value for key, value in metadata.items() if value is not None}
-            if known != there:
-                self.metadata_folder.make()
-                self.metadata_folder.replace(name, to_json(known))
-        except (OSError, RecursionError) as fault:
-            log.warning("metadata of voice %s not written: %r", voice_id, fault)
-
-    def forget(self, voice_id: str) -> None:
-        """Removes what is written about a voice that is not there. Failing is logged."""
-        try:
-            self.metadata_folder.remove(_file_name(voice_id))
-        except OSError as fault:
-            log.warning("metadata of voice %s not removed: %r", voice_id, fault)
-
     def know_another(self, voice_id: str, name: str) -> bool:
         """Whether they tell of a voice with that id, though its file is not there.
 
         Unless all they have is the announcement of a voice with that name: the job may have come twice.
         """
-        announced = entry_name(self._described(voice_id))
+        announced = entry_name(self.metadata.read(voice_id))
         return voice_id in self._catalog.content or fold_name(announced) not in ("", fold_name(name))
 
     def entry(self, voice_id: str) -> JsonObject:
@@ -213,12 +177,12 @@ class Indexes:
         if revision_of(entry) < revision:
             with suppress(OSError):
                 latest = self._voices.revisions.read(voice_id, revision)
-                entry = revised(entry, latest) if entry_name(latest) else entry | self._described(voice_id)
+                entry = revised(entry, latest) if entry_name(latest) else entry | self.metadata.read(voice_id)
         return entry if entry_name(entry) else None
 
     def _recover_entry(self, voice_id: str, entry: JsonObject, mapped_name: str | None) -> JsonObject:
         """The entry completed from the voice's metadata file, then from the voice itself."""
-        described = self._described(voice_id)
+        described = self.metadata.read(voice_id)
         try:
             header = self._voices.embeddings.peek(voice_id)
             modified_at = self._voices.embeddings.modified_at(voice_id)
@@ -240,12 +204,6 @@ class Indexes:
             known["created_at"] = header.created_at or modified_at.strftime(DATE_FORMAT)
         said = {key: value for key, value in tidy_metadata(voice_id, known).items() if value}
         return said | known
-
-    def _described(self, voice_id: str) -> JsonObject:
-        """What the voice's metadata file says."""
-        with suppress(OSError):  # a file that may not be read says nothing about its voice, nor about others
-            return read_object(self.metadata_folder, _file_name(voice_id), MAX_METADATA_BYTES)
-        return {}
 
     def _merged_catalog(self, listing: Listing) -> JsonObject:
         """The catalog without voices that are gone. An entry with keys of another program stays its own."""
@@ -275,10 +233,6 @@ class Indexes:
         there, counted = self._stats.content, _counted(library)
         if any(there.get(key) != counted[key] for key in counted):
             self._stats.write({"generation_time": now()} | there | counted | {"last_updated": now()})
-
-
-def _file_name(voice_id: str) -> str:
-    return f"{voice_id}.json"
 
 
 def _counted(library: Library) -> JsonObject:

@@ -146,7 +146,7 @@ class Writer:
         with self._done_all_the_same("removing earlier changes"):
             self._voices.revisions.drop(voice_id, below=number)
         metadata = self._tell_indexes().voices.get(voice_id, wanted)
-        self._indexes.describe(voice_id, self._indexes.entry(voice_id))
+        self._indexes.metadata.describe(voice_id, self._indexes.entry(voice_id))
         return metadata
 
     def delete(self, voice_id: str, name: str) -> bool:
@@ -164,7 +164,7 @@ class Writer:
         with self._done_all_the_same("removing the files of a deleted voice"):
             self._voices.finish_deletion(voice_id)
         self._cache.drop(voice_id)
-        self._indexes.forget(voice_id)
+        self._indexes.metadata.forget(voice_id)
         self._tell_indexes()
         return True
 
@@ -188,7 +188,7 @@ class Writer:
                 ):  # an old index knows a former voice
                     with self._done_all_the_same("naming the voice"):
                         metadata = self.update(voice_id, name, new.details) or metadata
-                self._indexes.describe(voice_id, self._indexes.entry(voice_id) or entry)
+                self._indexes.metadata.describe(voice_id, self._indexes.entry(voice_id) or entry)
                 has_name = library.find(name) in (voice_id, None)
                 return Kept(voice_id, loaded, metadata, created=True, has_name=has_name)
             self._await_content(voice_id)
@@ -215,7 +215,7 @@ class Writer:
     def _commit_as(
         self, voice_id: str, data: bytes, entry: Mapping[str, Any], predecessor: str | None
     ) -> bool:
-        announced = self._indexes.announce(voice_id, entry)
+        announced = self._indexes.metadata.announce(voice_id, entry)
 
         def promise(successor: Stamp) -> None:
             stamp = self._voices.embeddings.stamp(predecessor) if predecessor else None
@@ -231,12 +231,12 @@ class Writer:
                 with suppress(OSError):
                     self._voices.tombstones.withdraw(predecessor, voice_id)
             if announced and not committed and not self._voices.embeddings.has(voice_id):
-                self._indexes.forget(voice_id)
+                self._indexes.metadata.forget(voice_id)
         if predecessor and committed:
             with self._done_all_the_same("removing the replaced voice"):
                 self._voices.finish_deletion(predecessor)
             self._cache.drop(predecessor)
-            self._indexes.forget(predecessor)
+            self._indexes.metadata.forget(predecessor)
         return committed
 
     def _await_content(self, voice_id: str) -> bool:

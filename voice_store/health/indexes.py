@@ -7,8 +7,9 @@ from pathlib import Path
 
 from voice_store.files import Folder, Stamp
 from voice_store.health.problems import METADATA, Problem, Remedy
-from voice_store.indexes import MAX_INDEX_BYTES, MAX_METADATA_BYTES
+from voice_store.indexes import MAX_INDEX_BYTES
 from voice_store.json_files import DamagedJsonError, JsonObject, parse_object
+from voice_store.metadata_files import MAX_METADATA_BYTES
 from voice_store.reader import StoreReader
 
 CATALOG, MAPPING, STATS = INDEXES = ("voice_catalog.json", "name_mapping.json", "stats.json")
@@ -79,7 +80,7 @@ _DIFFERENCES = {CATALOG: _compare_catalogs, MAPPING: _compare_mappings, STATS: _
 
 
 def _check_metadata(reader: StoreReader) -> Iterator[Problem]:
-    folder = reader.indexes.metadata_folder
+    folder = reader.indexes.metadata.folder
     if folder.path.is_symlink() or folder.path.is_file():  # which is a problem of its own
         return
     for voice_id in reader.library.voices:

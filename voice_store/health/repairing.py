@@ -17,7 +17,7 @@ from voice_store.health.checking import is_fresh
 from voice_store.health.indexes import CATALOG, INDEXES, MAPPING
 from voice_store.health.problems import DELETED, EMBEDDINGS, FOLDERS, REVISIONS, VOICE_SUFFIX, Problem, Remedy
 from voice_store.housekeeping import Housekeeping
-from voice_store.indexes import MAX_INDEX_BYTES, MAX_METADATA_BYTES, Indexes
+from voice_store.indexes import MAX_INDEX_BYTES, Indexes
 from voice_store.json_files import JsonObject, read_object, to_json
 from voice_store.listing import Voices
 from voice_store.live import LiveLibrary, Timing
@@ -124,12 +124,12 @@ class _Store:
         """Indexes and metadata are as the voices say; what writers that died have left is gone."""
         library = self._library.write()
         for voice_id in library.voices:
-            if not self._indexes.metadata_folder.has(f"{voice_id}.json"):
-                self._indexes.describe(voice_id, self._indexes.entry(voice_id))
+            if not self._indexes.metadata.folder.has(f"{voice_id}.json"):
+                self._indexes.metadata.describe(voice_id, self._indexes.entry(voice_id))
 
     def _known(self, voice_id: str) -> JsonObject:
         """What indexes, changes and the metadata file say about a voice."""
-        described = read_object(self._indexes.metadata_folder, f"{voice_id}.json", MAX_METADATA_BYTES)
+        described = self._indexes.metadata.read(voice_id)
         return described | self._before.indexes.entry(voice_id)
 
     def _reserve(self, problem: Problem, about: JsonObject) -> str:
