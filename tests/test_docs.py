@@ -25,7 +25,7 @@ from voice_store.__main__ import main as voice_store_command
 REPOSITORY = Path(__file__).parent.parent
 DOCUMENTS = {
     path: (REPOSITORY / path).read_text()
-    for path in ("README.md", "docs/api.md", "docs/deploy.md", "CHANGELOG.md")
+    for path in ("README.md", "docs/api.md", "docs/deploy.md", "docs/store.md", "CHANGELOG.md")
 }
 REPLIES = {
     "tts": tts.TtsResponse,
