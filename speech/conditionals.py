@@ -105,7 +105,8 @@ class ConditionalsEncoder:
             )
         samples_16k = resample(waveform, ENCODER_SAMPLE_RATE_HZ).samples
 
-        prompt_24k = torch.from_numpy(waveform.first(DECODER_PROMPT_S).samples).to(self._device)[None]
+        # Copied: a stored voice's samples are the store's own, and read-only.
+        prompt_24k = torch.tensor(waveform.first(DECODER_PROMPT_S).samples, device=self._device)[None]
         prompt_mel = self._s3gen.mel_extractor(prompt_24k).transpose(1, 2)
         prompt_16k = self._to_16k(prompt_24k)
 

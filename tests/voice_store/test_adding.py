@@ -90,3 +90,13 @@ def test_a_link_to_a_recording_is_followed_and_one_to_a_folder_is_not_entered(ro
     (folder / "loop").symlink_to(folder)
     assert run_cli(root, "add", folder) == 0
     assert names(store) == {"Ben"}
+
+
+@pytest.mark.parametrize("command", [["add", ""], ["import", ""], ["export", "--to", ""]])
+def test_an_empty_argument_is_not_the_current_folder(root, command, capsys, monkeypatch, folder):
+    monkeypatch.chdir(folder)
+    with pytest.raises(SystemExit) as stopped:
+        run_cli(root, *command)
+    assert stopped.value.code == 2
+    assert "give a file or a folder" in capsys.readouterr().err
+    assert not root.exists()

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from errors import InvalidRequest
-from voice_store.commands.options import Subparsers, find_voice
+from voice_store.commands.options import Subparsers, find_voice, path
 from voice_store.commands.terminal import complain, say, with_bar
 from voice_store.reader import StoreReader
 from voice_store.transfer.description import FORMATS
@@ -19,7 +18,7 @@ _OTHER_ARCHIVES = frozenset({".tgz", ".gz", ".bz2", ".xz", ".zst", ".zip"})
 def add_commands(commands: Subparsers) -> None:
     command = commands.add_parser("export", help="write voices as audio files and JSON, to a folder or a tar")
     command.add_argument("voices", nargs="*", metavar="NAME_OR_ID", help="which (default: all)")
-    command.add_argument("--to", type=Path, required=True, metavar="FOLDER_OR_FILE.tar")
+    command.add_argument("--to", type=path, required=True, metavar="FOLDER_OR_FILE.tar")
     command.add_argument(
         "--format",
         choices=FORMATS,

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from pathlib import Path
 
-from voice_store.commands.options import Subparsers, add_details, add_jobs, given
+from voice_store.commands.options import Subparsers, add_details, add_jobs, given, path
 from voice_store.commands.terminal import complain, say, with_bar
 from voice_store.transfer.intake import Fate, keep_all
 from voice_store.transfer.sources import Source, find_items, find_named_recordings
@@ -17,7 +16,7 @@ def add_commands(commands: Subparsers) -> None:
     command.add_argument(
         "paths",
         nargs="+",
-        type=Path,
+        type=path,
         metavar="FILE_OR_FOLDER",
         help="WAV, FLAC, OGG, Opus or MP3, or folders with such at any depth",
     )
@@ -30,7 +29,7 @@ def add_commands(commands: Subparsers) -> None:
     command = commands.add_parser("import", help="take in what export made, recordings or another store")
     command.add_argument(
         "path",
-        type=Path,
+        type=path,
         metavar="PATH",
         help="a tar or a folder made by export, a folder of recordings, or the folder of another store",
     )

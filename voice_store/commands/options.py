@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from errors import VoiceNotFound
@@ -39,6 +40,13 @@ def add_jobs(command: argparse.ArgumentParser) -> None:
         metavar="N",
         help="processes that read audio at the same time (default: 1)",
     )
+
+
+def path(text: str) -> Path:
+    """An argument that names a file or a folder: an empty one, of a variable that is not set, names neither."""
+    if not text:
+        raise argparse.ArgumentTypeError("give a file or a folder, not an empty text")
+    return Path(text)
 
 
 def find_voice(options: argparse.Namespace, name_or_id: str) -> dict[str, Any]:
