@@ -76,9 +76,9 @@ clean:
 	@touch $@ .venv/installed
 
 # Apart from the rest: instruments whatever it imports, and has no wheels for macOS.
-.venv/fuzz/installed: .venv/uv $(RUN_LOCK)
+.venv/fuzz/installed: .venv/uv $(RUN_LOCK) requirements-fuzz.txt
 	$(PYTHON) -m venv --without-pip .venv/fuzz
-	$(UV) pip install --quiet --python .venv/fuzz/bin/python atheris==3.0.0 numpy soxr soundfile pyloudnorm filelock pytest -c $(RUN_LOCK)
+	$(UV) pip install --quiet --python .venv/fuzz/bin/python -r requirements-fuzz.txt
 	@touch $@
 
 # An old reader of the voice store: what is written with numpy 2 must load there.

@@ -82,7 +82,7 @@ def test_what_nothing_of_ours_imports_is_not_locked():
 
 
 def test_every_line_says_why():
-    for file in ("requirements.in", "requirements-dev.in"):
+    for file in ("requirements.in", "requirements-dev.in", "requirements-fuzz.txt"):
         for line in (ROOT / file).read_text().splitlines():
             if line and not line.startswith(("#", "-")):
                 assert re.search(r"\S  +# \S+ \S+", line), f"{file}: {line}"
@@ -113,14 +113,17 @@ def imports_of(*names: str) -> dict[str, str]:
 
 @pytest.mark.parametrize(
     ("packages", "files"),
-    [(OUR_PACKAGES, ["requirements.in"]), (DEVELOPMENT_ONLY, ["requirements.in", "requirements-dev.in"])],
+    [
+        (OUR_PACKAGES, ["requirements.in"]),
+        (DEVELOPMENT_ONLY, ["requirements.in", "requirements-dev.in", "requirements-fuzz.txt"]),
+    ],
     ids=["worker", "development"],
 )
 def test_every_import_of_ours_is_asked_for_by_name(packages, files):
     asked = {name for file in files for name in requirements(file)}
     for module, file in imports_of(*packages).items():
         package = canonicalize_name(PACKAGE_OF_IMPORT.get(module, module))
-        assert package in asked, f"{file} imports {module}: add {package} to {files[-1]} and run `make lock`"
+        assert package in asked, f"{file} imports {module}: add {package} to {files[0]} and run `make lock`"
 
 
 def test_what_runs_here_is_the_lock():

@@ -43,7 +43,7 @@ def add_jobs(command: argparse.ArgumentParser) -> None:
 
 
 def path(text: str) -> Path:
-    """An argument that names a file or a folder: an empty one, of a variable that is not set, names neither."""
+    """A file or a folder; an empty text, of a variable that is not set, names neither."""
     if not text:
         raise argparse.ArgumentTypeError("give a file or a folder, not an empty text")
     return Path(text)
