@@ -40,12 +40,15 @@ class Embeddings:
 
     def __init__(self, folder: Folder) -> None:
         self.folder = folder
+        self._ids: set[str] = set()  # as of the last listing
         self._damaged: dict[str, tuple[Stamp, StoreCorrupt]] = {}  # so that none costs its decoding twice
 
     def list_ids(self) -> list[str]:
         """The ids of all voices, damaged ones too, in order; links and pipes are none."""
-        ids = (name.removesuffix(_SUFFIX) for name in self.folder.names() if name.endswith(_SUFFIX))
-        return sorted(voice_id for voice_id in ids if is_voice_id(voice_id))
+        ids = {name.removesuffix(_SUFFIX) for name in self.folder.names() if name.endswith(_SUFFIX)}
+        # Most of them were looked at before.
+        self._ids = {voice_id for voice_id in ids if voice_id in self._ids or is_voice_id(voice_id)}
+        return sorted(self._ids)
 
     def load(self, voice_id: str) -> StoredVoice:
         """Raises FileNotFoundError, and StoreCorrupt for what is not the file of a voice."""

@@ -63,6 +63,7 @@ class Indexes:
         self._entries: dict[str, JsonObject] = {}  # what is known of each voice, by id
         self._library, self._aliases = Library({}, {}), dict[str, str]()
         self._mapping_seen: JsonObject = {}
+        self._names: dict[str, list[str]] = {}  # in the mapping, by id
 
     def have_changed(self) -> bool:
         """Whether another program has exchanged catalog or mapping since they were read. Raises OSError."""
@@ -93,23 +94,26 @@ class Indexes:
             for voice_id, number in listing.revisions.items()
             if voice_id in entries and revision_of(entries[voice_id]) < number
         ]
+        is_new_mapping = mapping is not self._mapping_seen
+        if is_new_mapping:
+            self._names = _names_by_id(mapping)
+            self._mapping_seen = mapping
         changed = {}
-        if missing or behind:
-            named = {voice_id: name for name, voice_id in mapping.items() if isinstance(voice_id, str)}
-            for voice_id in missing + behind:
-                entry = self._gather_entry(voice_id, listing.revisions.get(voice_id, 0), named.get(voice_id))
-                if entry is not None:
-                    entries[voice_id] = entry
-                    changed[voice_id] = tidy_metadata(voice_id, entry)
+        for voice_id in missing + behind:
+            mapped_names = self._names.get(voice_id, [None])
+            entry = self._gather_entry(voice_id, listing.revisions.get(voice_id, 0), mapped_names[-1])
+            if entry is not None:
+                entries[voice_id] = entry
+                changed[voice_id] = tidy_metadata(voice_id, entry)
         gone = library.voices.keys() - entries.keys()
-        if changed or gone or mapping is not self._mapping_seen:
-            aliases = _aliases(entries, mapping)
+        if changed or gone or is_new_mapping:
+            aliases = _aliases(entries, self._names)
             if gone or aliases != self._aliases:
-                kept = {key: voice for key, voice in library.voices.items() if key not in gone}
-                self._library = Library(kept | changed, aliases)
+                others = {key: voice for key, voice in library.voices.items() if key not in gone}
+                self._library = Library(others | changed, aliases)
             else:
                 self._library = library.with_changed(changed)
-            self._aliases, self._mapping_seen = aliases, mapping
+            self._aliases = aliases
         return self._library
 
     def write(self, listing: Listing, library: Library) -> bool:
@@ -241,22 +245,31 @@ def _counted(library: Library) -> JsonObject:
     return {key: stats[key] for key in ("total_voices", "gender_distribution")}
 
 
-def _aliases(entries: Mapping[str, JsonObject], mapping: JsonObject) -> dict[str, str]:
+def _names_by_id(mapping: JsonObject) -> dict[str, list[str]]:
+    """By which names a mapping finds each voice."""
+    names: dict[str, list[str]] = {}
+    for name, voice_id in mapping.items():
+        if isinstance(voice_id, str):
+            names.setdefault(voice_id, []).append(name)
+    return names
+
+
+def _aliases(entries: Mapping[str, JsonObject], names: Mapping[str, list[str]]) -> dict[str, str]:
     """Further names of voices besides their own, by which they are found."""
-    full_names = {
-        entry["name"]: voice_id for voice_id, entry in entries.items() if isinstance(entry.get("name"), str)
-    }
-    renamed = _renamed(entries)
-    aliases = {}
-    for name, voice_id in (full_names | mapping).items():
-        entry = entries.get(voice_id) if isinstance(voice_id, str) else None
-        if entry is not None and name != entry.get("speaker_name") and readable(name):
-            aliases[name] = voice_id
-    return {
-        name: voice_id
-        for name, voice_id in aliases.items()
-        if voice_id not in renamed or not is_former_name(name, renamed[voice_id])
-    }
+    by_full_name, by_mapping = dict[str, str](), dict[str, str]()
+    for voice_id, entry in entries.items():
+        full_name, mapped = entry.get("name"), names.get(voice_id, [])
+        if full_name is None and mapped == [entry.get("speaker_name")]:  # as of nearly every voice
+            continue
+        if isinstance(full_name, str) and _is_further(full_name, entry):
+            by_full_name[full_name] = voice_id
+        by_mapping |= {name: voice_id for name in mapped if _is_further(name, entry)}
+    return by_full_name | by_mapping
+
+
+def _is_further(name: str, entry: JsonObject) -> bool:
+    """Whether a voice is to be found by a name that is not its own."""
+    return name != entry.get("speaker_name") and readable(name) != "" and not is_former_name(name, entry)
 
 
 def _renamed(entries: Mapping[str, JsonObject]) -> dict[str, JsonObject]:

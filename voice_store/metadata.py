@@ -21,6 +21,10 @@ DETAILS = ("gender", "description", "language", "tags", "default_parameters")
 REVISION = "revision"
 FORMER_NAMES = "former_names"
 
+# One for all voices that have none: Python's garbage collector looks at every list and dict there is.
+_NO_TAGS: list[str] = []
+_NO_PARAMETERS: dict[str, float] = {}
+
 
 def now() -> str:
     """As entries hold dates."""
@@ -93,8 +97,17 @@ def tidy_metadata(voice_id: str, entry: Mapping[str, Any]) -> dict[str, Any]:
         "type": readable(entry.get("type")) or VOICE_TYPE,
         "description": readable(entry.get("description"), MAX_DESCRIPTION_CHARACTERS) or None,
         "language": readable(entry.get("language")) or None,
-        "tags": _tags(entry.get("tags")),
-        "default_parameters": _parameters(entry.get("default_parameters")),
+        "tags": _tags(entry.get("tags")) or _NO_TAGS,
+        "default_parameters": _parameters(entry.get("default_parameters")) or _NO_PARAMETERS,
+    }
+
+
+def copy_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """For whoever may change it: voices without tags or parameters share what they have instead."""
+    return {
+        **metadata,
+        "tags": [*metadata["tags"]],
+        "default_parameters": {**metadata["default_parameters"]},
     }
 
 

@@ -18,7 +18,7 @@ from voice_store.indexes import Indexes
 from voice_store.library import Library
 from voice_store.listing import Voices
 from voice_store.live import LiveLibrary, Timing
-from voice_store.metadata import given_details, is_former_name, tidy_metadata
+from voice_store.metadata import copy_metadata, given_details, is_former_name, tidy_metadata
 from voice_store.names import MAX_VISIBLE_CHARACTERS, readable
 from voice_store.revisions import Revisions
 from voice_store.tombstones import Tombstones
@@ -155,11 +155,11 @@ class VoiceStore:
         library, found = self._find(name, voice_id)
         if found not in library.voices:
             raise _id_not_found(found)
-        return dict(library.voices[found])
+        return copy_metadata(library.voices[found])
 
     def list(self) -> builtins.list[dict[str, Any]]:
         """The metadata of every voice, oldest first."""
-        return [dict(metadata) for metadata in self._read().voices.values()]
+        return [copy_metadata(metadata) for metadata in self._read().voices.values()]
 
     def stats(self) -> dict[str, Any]:
         """total_voices, gender_distribution (gender -> count), average_duration (s)."""
@@ -196,7 +196,7 @@ class VoiceStore:
             metadata = self._writer.update(found, new_name, details)
         if metadata is None:
             raise _id_not_found(found)
-        return dict(metadata)
+        return copy_metadata(metadata)
 
     def delete(self, *, name: str | None = None, voice_id: str | None = None) -> DeleteResult:
         """Removes a voice, damaged or not. What was deleted in the last month may be deleted again.
@@ -265,7 +265,7 @@ class VoiceStore:
 
 
 def _voice(voice_id: str, loaded: LoadedVoice, metadata: Mapping[str, Any]) -> Voice:
-    return Voice(voice_id, metadata["speaker_name"], loaded.waveform, loaded.digest, dict(metadata))
+    return Voice(voice_id, metadata["speaker_name"], loaded.waveform, loaded.digest, copy_metadata(metadata))
 
 
 def _name_not_found(library: Library, name: str) -> VoiceNotFound:
