@@ -1,6 +1,6 @@
 """The worker's entry point: RunPod jobs in, replies out.
 
-Builds the services once, runs each job in one thread, turns errors into replies.
+Builds the services once, runs jobs in threads, turns errors into replies.
 ``python handler.py`` starts the RunPod SDK, which runs test_input.json when no platform is there.
 """
 
@@ -45,15 +45,20 @@ OUR_FAULTS = (Internal, ModelUnavailable, OutOfMemory, StoreCorrupt, StoreUnavai
 
 log = logging.getLogger(__name__)
 
-# One thread, so that the event loop stays alive (heartbeat, cancelling) while a job runs and no two
-# jobs meet in the model. A cancelled job's thread runs on: the next job waits here until it ended.
-_job_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="job")
-
 
 @functools.cache
 def warm_settings() -> Settings:
     """Read at the first call. Raises SettingsError."""
     return Settings.from_env()
+
+
+@functools.cache
+def job_threads() -> ThreadPoolExecutor:
+    """As many as jobs at a time, so that the event loop stays alive (heartbeat, cancelling) while jobs run.
+
+    A cancelled job's thread runs on: a job that comes in its place waits here until it ended.
+    """
+    return ThreadPoolExecutor(max_workers=warm_settings().max_concurrency, thread_name_prefix="job")
 
 
 @functools.cache
@@ -67,6 +72,8 @@ def warm_services() -> Services:
         checkpoint_dir=settings.checkpoint_dir,
         device=settings.device,
         precision=settings.precision,
+        upstream_t3=settings.t3_decoder == "upstream",
+        max_concurrency=settings.max_concurrency,
         revision=settings.model_revision,
         hf_token=settings.hf_token,
         hub_caches=settings.hub_caches,
@@ -90,7 +97,7 @@ async def handler(event: object) -> dict[str, Any]:
     queued_s = time.perf_counter()
     try:
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(_job_thread, _run_job, event, job_id, queued_s)
+        return await loop.run_in_executor(job_threads(), _run_job, event, job_id, queued_s)
     except asyncio.CancelledError:
         with logs.job_lines(job_id):
             log.warning("cancelled after_s=%.3f", time.perf_counter() - queued_s)
@@ -178,10 +185,11 @@ def main() -> None:
     if settings.on_platform and not settings.voice_store_dir.is_relative_to(VOLUME):
         log.warning("no network volume is mounted: cloned voices end with this worker, and no other has them")
     try:
-        _job_thread.submit(warm_services).result()  # where the jobs will run: some warmth is a thread's own
+        job_threads().submit(warm_services).result()  # where the jobs will run: some warmth is a thread's own
     except WorkerError as error:
         sys.exit(f"cannot start: {error.reply()['error']}")
-    runpod.serverless.start({"handler": handler})
+    concurrency = settings.max_concurrency
+    runpod.serverless.start({"handler": handler, "concurrency_modifier": lambda _current: concurrency})
 
 
 if __name__ == "__main__":

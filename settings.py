@@ -13,6 +13,8 @@ LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 PRECISIONS = ("auto", "exact")
 MODELS = ("chatterbox",)
 LARGEST_MAX_TEXT_CHARS = 1_000_000
+LARGEST_MAX_CONCURRENCY = 64
+T3_DECODERS = ("batch", "upstream")
 
 
 class SettingsError(Exception):
@@ -26,7 +28,9 @@ class Settings:
     voice_store_dir: made when the first voice is stored. checkpoint_dir: a folder of weights that
     wins over every other place. model_revision: branch, tag or commit on the hub. hub_caches: laid
     out as Hugging Face does, looked into before the user's own. device: auto, cpu, cuda or cuda:N.
-    max_concurrency: jobs at a time. on_platform: replies go to the platform, with its limits.
+    t3_decoder: ours, which decodes texts together, or upstream's own loop. max_concurrency: jobs at a time,
+    for which a GPU's memory is set aside at the start. on_platform: replies go to the platform, with
+    its limits.
     """
 
     voice_store_dir: Path
@@ -36,6 +40,7 @@ class Settings:
     hub_caches: tuple[Path, ...]
     device: str
     precision: str
+    t3_decoder: str
     max_text_chars: int
     max_concurrency: int
     hf_token: str | None = field(repr=False)
@@ -54,10 +59,9 @@ class Settings:
             hub_caches=(volume / "huggingface-cache" / "hub",),
             device=reader.device("DEVICE"),
             precision=reader.choice("PRECISION", PRECISIONS, "auto"),
+            t3_decoder=reader.choice("T3_DECODER", T3_DECODERS, T3_DECODERS[0]),
             max_text_chars=reader.integer("MAX_TEXT_CHARS", 1, LARGEST_MAX_TEXT_CHARS, default=5000),
-            max_concurrency=reader.integer(
-                "MAX_CONCURRENCY", 1, 1, default=1, remark="this version runs one job at a time"
-            ),
+            max_concurrency=reader.integer("MAX_CONCURRENCY", 1, LARGEST_MAX_CONCURRENCY, default=1),
             hf_token=reader.text("HF_TOKEN"),
             log_level=reader.choice("LOG_LEVEL", LOG_LEVELS, "INFO", fold=str.upper),
             on_platform=reader.text("RUNPOD_WEBHOOK_GET_JOB") is not None,

@@ -50,7 +50,7 @@ class Delivery(Protocol):
 
 @dataclass(frozen=True)
 class Services:
-    """What is built once and kept warm. Operations run one at a time."""
+    """What is built once and kept warm. Operations run in several threads at once."""
 
     speaker: Speaker
     voices: VoiceStore

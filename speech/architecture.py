@@ -16,6 +16,8 @@ from typing import Any
 
 from torch import nn
 
+from speech.t3.plain import PlainDecoder
+
 with warnings.catch_warnings():
     # perth asks for pkg_resources, torch and diffusers for each other: nothing a user can act on.
     warnings.simplefilter("ignore")
@@ -44,7 +46,17 @@ with warnings.catch_warnings():
     from s3tokenizer.model_v2 import AudioEncoderV2, FSQVectorQuantization
     from transformers.utils import logging as transformers_logging
 
-__all__ = ["FULL", "TINY", "EnTokenizer", "Sizes", "T3Cond", "build_s3gen", "build_t3", "build_voice_encoder"]
+__all__ = [
+    "FULL",
+    "TINY",
+    "EnTokenizer",
+    "Sizes",
+    "T3Cond",
+    "build_s3gen",
+    "build_t3",
+    "build_voice_encoder",
+    "upstream_decoder",
+]
 
 
 @dataclass(frozen=True)
@@ -180,6 +192,11 @@ def build_t3(sizes: Sizes) -> Any:
             pre_attention_query_size=sizes.t3_width, embedding_dim=sizes.t3_width
         )
     return t3
+
+
+def upstream_decoder(t3: Any) -> PlainDecoder:
+    """Around a T3 that ``build_t3`` made."""
+    return PlainDecoder(t3, T3Cond)
 
 
 def build_s3gen(sizes: Sizes) -> Any:

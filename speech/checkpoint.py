@@ -12,6 +12,7 @@ import json
 import logging
 import pickle
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,12 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
 from errors import ModelUnavailable
 from speech.architecture import (
     FULL,
+    TINY,
     EnTokenizer,
     Sizes,
     build_s3gen,
@@ -34,6 +36,7 @@ from speech.architecture import (
 )
 from speech.conditionals import Conditionals
 from speech.locate import Checkpoint
+from speech.t3.weights import T3Weights, upstream_shapes
 from speech.variants import Variant
 
 log = logging.getLogger(__name__)
@@ -49,24 +52,34 @@ COMPUTED_BUFFERS = frozenset({"tokenizer._mel_filters", "tokenizer.window"})
 class Model:
     """A loaded checkpoint.
 
-    t3, s3gen, voice_encoder: upstream's modules, in eval mode, on ``device``. tokenizer: text to
-    ids. builtin_voice: None when the checkpoint has none. revision: see ``Checkpoint``.
+    t3: our weights, or upstream's module where its own loop is to decode. s3gen, voice_encoder:
+    upstream's modules, in eval mode. tokenizer: text to ids. builtin_voice: None when the
+    checkpoint has none. All on ``device``. revision: see ``Checkpoint``.
     """
 
     variant: Variant
     revision: str
     untrained: bool
+    is_tiny: bool
     device: torch.device
-    t3: Any
+    t3: T3Weights | Any
     s3gen: Any
     voice_encoder: Any
     tokenizer: Any
     builtin_voice: Conditionals | None
 
 
-def load_model(variant: Variant, checkpoint: Checkpoint, device: torch.device) -> Model:
+def load_model(
+    variant: Variant,
+    checkpoint: Checkpoint,
+    device: torch.device,
+    *,
+    t3_dtype: torch.dtype = torch.float32,
+    upstream_t3: bool = False,
+) -> Model:
     """Read a checkpoint straight to ``device``.
 
+    t3_dtype: of T3's weights; everything else is float32. upstream_t3: load T3 as upstream's module.
     Raises ModelUnavailable when a file is damaged, does not fit the model, or is untrained
     without having been asked for by name.
     """
@@ -80,14 +93,20 @@ def load_model(variant: Variant, checkpoint: Checkpoint, device: torch.device) -
     quiet_upstream()
     with parameters_on_meta(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecations inside upstream's constructors
-        t3, s3gen, voice_encoder = build_t3(sizes), build_s3gen(sizes), build_voice_encoder(sizes)
+        s3gen, voice_encoder = build_s3gen(sizes), build_voice_encoder(sizes)
     assign_weights(voice_encoder, folder / "ve.safetensors", device)
-    assign_weights(t3, folder / "t3_cfg.safetensors", device)
+    t3_file = folder / "t3_cfg.safetensors"
+    t3 = (
+        _load_upstream_t3(sizes, t3_file, device)
+        if upstream_t3
+        else _load_t3(sizes, t3_file, device, t3_dtype)
+    )
     assign_weights(s3gen, folder / "s3gen.safetensors", device, may_lack=COMPUTED_BUFFERS, may_exceed=True)
     return Model(
         variant=variant,
         revision=checkpoint.revision or fingerprint(folder, variant.files),
         untrained=untrained,
+        is_tiny=sizes == TINY,
         device=device,
         t3=t3,
         s3gen=s3gen,
@@ -95,6 +114,19 @@ def load_model(variant: Variant, checkpoint: Checkpoint, device: torch.device) -
         tokenizer=_read_tokenizer(folder / "tokenizer.json"),
         builtin_voice=_read_builtin_voice(folder / variant.builtin_voice, device),
     )
+
+
+def _load_t3(sizes: Sizes, file: Path, device: torch.device, dtype: torch.dtype) -> T3Weights:
+    weights = read_weights(file, device)
+    check_shapes(weights, upstream_shapes(sizes.t3_width, sizes.t3_layers, sizes.t3_feed_forward), file)
+    return T3Weights.from_upstream(weights, sizes.t3_heads, dtype)
+
+
+def _load_upstream_t3(sizes: Sizes, file: Path, device: torch.device) -> Any:
+    with parameters_on_meta():
+        t3 = build_t3(sizes)
+    assign_weights(t3, file, device)
+    return t3
 
 
 def assign_weights(
@@ -110,18 +142,38 @@ def assign_weights(
     may_lack: names that need not be in the file. may_exceed: ignore what the module does not
     have, as upstream's ``strict=False`` does for S3Gen.
     """
+    weights = read_weights(file, device)
+    expected = module.state_dict()
+    shapes = {name: tuple(tensor.shape) for name, tensor in expected.items()}
+    check_shapes(weights, shapes, file, may_lack=may_lack, may_exceed=may_exceed)
+    # Upstream copies into float32 parameters; an assigned tensor brings its own type along.
+    fitting = {name: weights[name].to(expected[name].dtype) for name in expected.keys() & weights.keys()}
+    module.load_state_dict(fitting, strict=False, assign=True)
+    module.to(device).eval().requires_grad_(False)
+
+
+def read_weights(file: Path, device: torch.device) -> dict[str, Tensor]:
+    """Raises ModelUnavailable."""
     try:
-        weights = load_file(file, device=str(device))
+        return load_file(file, device=str(device))
     except (SafetensorError, OSError) as error:
         raise ModelUnavailable(
             f"{file.name} cannot be read ({error.__class__.__name__}); download the weights again"
         ) from error
-    expected = module.state_dict()
+
+
+def check_shapes(
+    weights: Mapping[str, Tensor],
+    expected: Mapping[str, tuple[int, ...]],
+    file: Path,
+    *,
+    may_lack: frozenset[str] = frozenset(),
+    may_exceed: bool = False,
+) -> None:
+    """Raises ModelUnavailable unless these are the tensors that the model has."""
     lacking = expected.keys() - weights.keys() - may_lack
     excess = weights.keys() - expected.keys()
-    misshapen = {
-        name for name in expected.keys() & weights.keys() if expected[name].shape != weights[name].shape
-    }
+    misshapen = {name for name in expected.keys() & weights.keys() if expected[name] != weights[name].shape}
     if lacking or misshapen or (excess and not may_exceed):
         log.error(
             "%s: lacking %s, misshapen %s, excess %s",
@@ -134,10 +186,6 @@ def assign_weights(
             f"{file.name} does not fit this model: {len(lacking)} tensors are missing, {len(misshapen)} have "
             f"another shape, {len(excess)} are unknown; use the files of one published revision"
         )
-    # Upstream copies into float32 parameters; an assigned tensor brings its own type along.
-    fitting = {name: weights[name].to(expected[name].dtype) for name in expected.keys() & weights.keys()}
-    module.load_state_dict(fitting, strict=False, assign=True)
-    module.to(device).eval().requires_grad_(False)
 
 
 def fingerprint(folder: Path, files: tuple[str, ...]) -> str:

@@ -20,11 +20,11 @@ from torch import Tensor, nn
 
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform, resample
 from errors import ReferenceTooShort
-from speech.architecture import T3Cond
 from speech.contract import Reference
 
 ENCODER_SAMPLE_RATE_HZ = 16_000  # voice encoder, speech tokenizer and x-vector
 T3_PROMPT_S = 6  # ChatterboxTTS.ENC_COND_LEN
+T3_PROMPT_TOKENS = 150  # T3Config.speech_cond_prompt_len
 DECODER_PROMPT_S = 10  # ChatterboxTTS.DEC_COND_LEN
 MEL_FRAMES_PER_TOKEN = 4  # of the tokenizer's mel; 100 frames and 25 tokens a second
 # Below this the tokenizer's and the mel's window reflections fail; callers' limits are far above.
@@ -46,14 +46,6 @@ class Conditionals:
     t3_prompt_tokens: Tensor
     decoder_prompt: Mapping[str, Tensor | None]
 
-    def for_t3(self, exaggeration: float) -> Any:
-        """A fresh ``T3Cond``; T3 writes into it, so it must not be shared between calls."""
-        return T3Cond(
-            speaker_emb=self.speaker_embedding,
-            cond_prompt_speech_tokens=self.t3_prompt_tokens,
-            emotion_adv=exaggeration * torch.ones(1, 1, 1, device=self.speaker_embedding.device),
-        )
-
     def for_decoder(self) -> dict[str, Tensor | None]:
         """A fresh reference dict; S3Gen casts its entries in place."""
         return dict(self.decoder_prompt)
@@ -66,13 +58,11 @@ class ConditionalsEncoder:
         self,
         s3gen: Any,
         voice_encoder: Any,
-        t3_prompt_tokens: int,
         device: torch.device,
         cached_voices: int = CACHED_VOICES,
     ) -> None:
         self._s3gen = s3gen
         self._voice_encoder = voice_encoder
-        self._t3_prompt_tokens = t3_prompt_tokens
         self._device = device
         # Upstream resamples S3Gen's prompt with torchaudio and the rest with soxr; so do we.
         self._to_16k: nn.Module = torchaudio.transforms.Resample(
@@ -137,7 +127,7 @@ class ConditionalsEncoder:
         tokenizer = self._s3gen.tokenizer
         mels = [
             tokenizer.log_mel_spectrogram(decoder_prompt),
-            tokenizer.log_mel_spectrogram(t3_prompt)[:, : self._t3_prompt_tokens * MEL_FRAMES_PER_TOKEN],
+            tokenizer.log_mel_spectrogram(t3_prompt)[:, : T3_PROMPT_TOKENS * MEL_FRAMES_PER_TOKEN],
         ]
         padded, frames = pad_to_longest(mels)
         tokens, counts = tokenizer.quantize(padded, frames.to(self._device))

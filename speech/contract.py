@@ -82,7 +82,7 @@ class Speech:
 
 
 class Speaker(Protocol):
-    """A warm model. Calls must not overlap: the caller sees to that."""
+    """A warm model. Several threads may speak at once."""
 
     @property
     def info(self) -> ModelInfo: ...
@@ -91,6 +91,6 @@ class Speaker(Protocol):
         """Say ``text`` in the reference's voice, or in the built-in voice when it is None.
 
         text: not blank. Raises ReferenceInvalid, ReferenceTooShort, InvalidRequest, OutOfMemory.
-        The result depends on the arguments alone, never on an earlier call.
+        The result depends on the arguments alone, never on an earlier call or on one beside it.
         """
         ...

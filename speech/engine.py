@@ -1,16 +1,17 @@
 """Text and a reference to speech: the whole pipeline, in order.
 
-Knows no RunPod, no stored voices, no environment. Calls must not overlap.
+Knows no RunPod, no stored voices, no environment. Several threads may speak at once: their texts
+decode together, and the rest is done for one at a time.
 """
 
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,15 +20,16 @@ from numpy.typing import NDArray
 
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform
 from errors import Internal, InvalidRequest, ModelUnavailable, OutOfMemory
-from speech.architecture import TINY
 from speech.assemble import Spoken, cut_trailing_noise, join
 from speech.checkpoint import Model, load_model
 from speech.conditionals import Conditionals, ConditionalsEncoder
 from speech.contract import UNTRAINED_WARNING, ModelInfo, Reference, Segment, Speech, SpeechParams
+from speech.decoders import make_decoder, t3_dtype
 from speech.locate import find_checkpoint
 from speech.normalize import has_speakable, normalize_text
 from speech.pace import max_speech_tokens
-from speech.t3.decode import Decoded, Sampling, decode
+from speech.t3.request import Decoded, Decoder, DecodeRequest
+from speech.t3.sampling import Sampling
 from speech.text import split_text
 from speech.variants import VARIANTS
 from speech.vocoder import CODEBOOK_SIZE, SPEECH_TOKENS_PER_S, synthesize
@@ -39,14 +41,6 @@ SEED_LIMIT = 2**63
 # Chunk seeds lie far apart, so that one chunk's next seed is not another's first:
 # 2**64 divided by the golden ratio.
 SEED_STRIDE = 0x9E3779B97F4A7C15
-
-
-@dataclass(frozen=True, eq=False)
-class Take:
-    """One attempt at a chunk. samples: float32 [n], unmarked, as the vocoder gave them."""
-
-    decoded: Decoded
-    samples: NDArray[np.float32]
 
 
 class StageClock:
@@ -68,12 +62,13 @@ class StageClock:
 class SpeechEngine:
     """A loaded model and what it takes to speak with it. Implements ``speech.contract.Speaker``."""
 
-    def __init__(self, model: Model, watermarker: Watermarker) -> None:
+    def __init__(self, model: Model, watermarker: Watermarker, decoder: Decoder) -> None:
         self.model = model
         self._watermarker = watermarker
-        self._encoder = ConditionalsEncoder(
-            model.s3gen, model.voice_encoder, model.t3.hp.speech_cond_prompt_len, model.device
-        )
+        self._decoder = decoder
+        self._encoder = ConditionalsEncoder(model.s3gen, model.voice_encoder, model.device)
+        # S3Gen draws from torch's global generators, and caches are not made for several threads.
+        self._one_at_a_time = threading.Lock()
 
     @property
     def info(self) -> ModelInfo:
@@ -84,9 +79,8 @@ class SpeechEngine:
         """Pay for whatever the first job would: lazy imports, compiled filters, GPU kernels."""
         noise = np.random.default_rng(0).normal(0.0, 0.1, 3 * MODEL_SAMPLE_RATE_HZ).astype(np.float32)
         conditionals = self._encoder.compute(Waveform(noise, MODEL_SAMPLE_RATE_HZ))
-        clock = StageClock(self.model.device)
-        take = self.take("Ready.", conditionals, SpeechParams(seed=0), 0, clock)
-        self._watermarker.mark(take.samples, MODEL_SAMPLE_RATE_HZ)
+        (decoded,) = self._decoder.decode([self._request("Ready.", conditionals, SpeechParams(seed=0), 0)])
+        self._watermarker.mark(self._synthesize(decoded, conditionals), MODEL_SAMPLE_RATE_HZ)
 
     def speak(self, text: str, reference: Reference | None, params: SpeechParams) -> Speech:
         """See ``Speaker.speak``. Memory beyond the audio itself is that of one chunk."""
@@ -101,70 +95,82 @@ class SpeechEngine:
     def _speak(
         self, text: str, reference: Reference | None, params: SpeechParams, clock: StageClock
     ) -> Speech:
-        with clock.stage("conditionals"):
+        with self._one_at_a_time, clock.stage("conditionals"):
             conditionals = self._conditionals(reference)
-        warnings = [
-            f"{name} has no effect on the {self.model.variant.name} model"
-            for name in self.model.variant.ignored_parameters
-            if getattr(params, name) is not None
-        ]
         chunks = split_text(text)
-        spoken: list[Spoken] = []
+        with clock.stage("t3"):
+            decoded, faults = self._decode([chunk.text for chunk in chunks], conditionals, params)
+        spoken = []
         for index, chunk in enumerate(chunks):
-            seed = (params.seed + index * SEED_STRIDE) % SEED_LIMIT
-            take = self.take(chunk.text, conditionals, params, seed, clock)
-            if fault := _fault(take):
-                log.info("chunk %d of %d %s: again with the next seed", index + 1, len(chunks), fault)
-                take = self.take(chunk.text, conditionals, params, (seed + 1) % SEED_LIMIT, clock)
-                still = _fault(take)
-                outcome = f"{still} again; listen to it" if still else "was spoken well then"
-                warnings.append(
-                    f"segment {index + 1} of {len(chunks)} {fault}, so the next seed was tried, and {outcome}"
-                )
-            if not np.isfinite(take.samples).all():
-                raise Internal(f"the model gave no valid audio for segment {index + 1}; send the job again")
-            with clock.stage("watermark"):
-                samples = self._watermarker.mark(
-                    cut_trailing_noise(take.samples, MODEL_SAMPLE_RATE_HZ), MODEL_SAMPLE_RATE_HZ
-                )
+            with self._one_at_a_time:
+                with clock.stage("s3gen"):
+                    samples = self._synthesize(decoded[index], conditionals)
+                if not np.isfinite(samples).all():
+                    raise Internal(
+                        f"the model gave no valid audio for segment {index + 1}; send the job again"
+                    )
+                with clock.stage("watermark"):
+                    samples = self._watermarker.mark(
+                        cut_trailing_noise(samples, MODEL_SAMPLE_RATE_HZ), MODEL_SAMPLE_RATE_HZ
+                    )
             spoken.append(Spoken(samples, chunk.pause_after_s))
         samples, spans = join(spoken, MODEL_SAMPLE_RATE_HZ)
         return Speech(
             waveform=Waveform(samples, MODEL_SAMPLE_RATE_HZ),
             segments=tuple(Segment(chunk.text, *span) for chunk, span in zip(chunks, spans, strict=True)),
             parameters=self._resolved(params),
-            warnings=tuple(warnings),
+            warnings=(*self._ignored(params), *faults),
             stage_times_s=dict(clock.times_s),
         )
 
-    def take(
-        self, text: str, conditionals: Conditionals, params: SpeechParams, seed: int, clock: StageClock
-    ) -> Take:
-        """One chunk spoken once: the same draws as upstream's ``generate`` after
-        ``torch.manual_seed(seed)``, up to its watermark."""
+    def _decode(
+        self, texts: Sequence[str], conditionals: Conditionals, params: SpeechParams
+    ) -> tuple[list[Decoded], list[str]]:
+        """Speech tokens of each text, and what to warn of. What went wrong is tried once more."""
+
+        def request(index: int, attempt: int) -> DecodeRequest:
+            seed = (params.seed + index * SEED_STRIDE + attempt) % SEED_LIMIT
+            return self._request(texts[index], conditionals, params, seed)
+
+        decoded = self._decoder.decode([request(index, attempt=0) for index in range(len(texts))])
+        faults = {index: fault for index, first in enumerate(decoded) if (fault := _fault(first))}
+        again = self._decoder.decode([request(index, attempt=1) for index in faults])
+        warnings = []
+        for (index, fault), second in zip(faults.items(), again, strict=True):
+            segment = f"{index + 1} of {len(texts)}"
+            log.info("chunk %s %s: again with the next seed", segment, fault)
+            still = _fault(second)
+            outcome = f"{still} again; listen to it" if still else "was spoken well then"
+            warnings.append(f"segment {segment} {fault}, so the next seed was tried, and {outcome}")
+            decoded[index] = second
+        return decoded, warnings
+
+    def _request(
+        self, text: str, conditionals: Conditionals, params: SpeechParams, seed: int
+    ) -> DecodeRequest:
+        """The same draws as upstream's ``generate`` after ``torch.manual_seed(seed)``."""
         variant = self.model.variant
-        text_tokens = self.model.tokenizer.text_to_tokens(normalize_text(text)).to(self.model.device)
-        torch.manual_seed(seed)
-        with clock.stage("t3"):
-            decoded = decode(
-                self.model.t3,
-                conditionals.for_t3(params.exaggeration),
-                text_tokens,
-                Sampling(
-                    cfg_weight=params.cfg_weight,
-                    temperature=params.temperature,
-                    top_p=_or_default(params.top_p, variant.top_p),
-                    min_p=_or_default(params.min_p, variant.min_p),
-                    repetition_penalty=_or_default(params.repetition_penalty, variant.repetition_penalty),
-                ),
-                max_tokens=max_speech_tokens(text),
-            )
-        with clock.stage("s3gen"):
-            if bool((decoded.tokens < CODEBOOK_SIZE).any()):
-                samples = synthesize(self.model.s3gen, decoded.tokens, conditionals)
-            else:  # the model stopped at once: silence of one token
-                samples = np.zeros(MODEL_SAMPLE_RATE_HZ // SPEECH_TOKENS_PER_S, np.float32)
-        return Take(decoded, samples)
+        return DecodeRequest(
+            speaker_embedding=conditionals.speaker_embedding,
+            prompt_tokens=conditionals.t3_prompt_tokens,
+            exaggeration=params.exaggeration,
+            text_tokens=self.model.tokenizer.text_to_tokens(normalize_text(text))[0],
+            sampling=Sampling(
+                cfg_weight=params.cfg_weight,
+                temperature=params.temperature,
+                top_p=_or_default(params.top_p, variant.top_p),
+                min_p=_or_default(params.min_p, variant.min_p),
+                repetition_penalty=_or_default(params.repetition_penalty, variant.repetition_penalty),
+            ),
+            max_tokens=max_speech_tokens(text),
+            seed=seed,
+        )
+
+    def _synthesize(self, decoded: Decoded, conditionals: Conditionals) -> NDArray[np.float32]:
+        """Samples, float32 [n], unmarked, as the vocoder gives them."""
+        if not _has_speech(decoded):  # the model stopped at once: silence of one token
+            return np.zeros(MODEL_SAMPLE_RATE_HZ // SPEECH_TOKENS_PER_S, np.float32)
+        return synthesize(self.model.s3gen, decoded.tokens, conditionals, decoded.generator)
 
     def _conditionals(self, reference: Reference | None) -> Conditionals:
         if reference is not None:
@@ -174,6 +180,13 @@ class SpeechEngine:
                 "voice_name: these weights have no built-in voice; name a stored one or send reference_audio"
             )
         return self.model.builtin_voice
+
+    def _ignored(self, params: SpeechParams) -> list[str]:
+        return [
+            f"{name} has no effect on the {self.model.variant.name} model"
+            for name in self.model.variant.ignored_parameters
+            if getattr(params, name) is not None
+        ]
 
     def _resolved(self, params: SpeechParams) -> dict[str, float | int | None]:
         """Every parameter as it was used; None for one that this model does not have."""
@@ -190,15 +203,19 @@ class SpeechEngine:
         return used | dict.fromkeys(variant.ignored_parameters)
 
 
+def _has_speech(decoded: Decoded) -> bool:
+    return bool((decoded.tokens < CODEBOOK_SIZE).any())
+
+
 def _or_default(value: float | None, default: float) -> float:
     return default if value is None else value
 
 
-def _fault(take: Take) -> str | None:
-    """What is wrong with a take, as a part of a sentence; None when nothing is."""
-    if not bool((take.decoded.tokens < CODEBOOK_SIZE).any()):
+def _fault(decoded: Decoded) -> str | None:
+    """What is wrong with a chunk's tokens, as a part of a sentence; None when nothing is."""
+    if not _has_speech(decoded):
         return "came out empty"
-    return None if take.decoded.stopped else "ran on and was cut"
+    return None if decoded.stopped else "ran on and was cut"
 
 
 def load_engine(
@@ -207,6 +224,8 @@ def load_engine(
     checkpoint_dir: Path | None = None,
     device: str = "auto",
     precision: str = "auto",
+    upstream_t3: bool = False,
+    max_concurrency: int = 1,
     revision: str = "main",
     hf_token: str | None = None,
     hub_caches: tuple[Path, ...] = (),
@@ -214,8 +233,9 @@ def load_engine(
     """Find the weights, load them and make sure that everything speaking needs is there.
 
     model: a name in ``VARIANTS``. device: "auto", "cpu", "cuda" or "cuda:N". precision:
-    "exact" is float32 throughout; "auto" lets CUDA use TF32 where the hardware has it. The rest:
-    see ``find_checkpoint``. Raises ModelUnavailable.
+    "exact" is float32 throughout; "auto" keeps T3 in bfloat16 where the hardware computes in it,
+    and lets CUDA use TF32. upstream_t3: decode with upstream's loop. max_concurrency: how many threads will
+    speak at once. The rest: see ``find_checkpoint``. Raises ModelUnavailable.
     """
     watermarker = Watermarker()
     target = _device(device)
@@ -226,14 +246,16 @@ def load_engine(
         variant, checkpoint_dir=checkpoint_dir, hub_caches=hub_caches, revision=revision, token=hf_token
     )
     started = time.perf_counter()
-    loaded = load_model(variant, checkpoint, target)
+    loaded = load_model(
+        variant, checkpoint, target, t3_dtype=t3_dtype(target, precision), upstream_t3=upstream_t3
+    )
     log.info("model: %s %s on %s in %.1f s", model, loaded.revision, target, time.perf_counter() - started)
     if loaded.untrained:
         log.warning(UNTRAINED_WARNING)
-    if target.type == "cpu" and loaded.t3.dim <= TINY.t3_width:
+    if target.type == "cpu" and loaded.is_tiny:
         # So little work gains nothing from threads, and loses tenfold to them on a busy machine.
         torch.set_num_threads(1)
-    return SpeechEngine(loaded, watermarker)
+    return SpeechEngine(loaded, watermarker, make_decoder(loaded, max_concurrency))
 
 
 def _device(name: str) -> torch.device:

@@ -17,6 +17,7 @@ for name in list(os.environ):
         "CHECKPOINT_DIR",
         "DEVICE",
         "PRECISION",
+        "T3_DECODER",
         "LOG_LEVEL",
     ):
         del os.environ[name]

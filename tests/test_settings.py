@@ -32,7 +32,7 @@ def test_nothing_set_gives_the_documented_defaults(tmp_path):
 
 def test_empty_variables_count_as_unset():
     names = (
-        "VOICE_STORE_DIR MODEL CHECKPOINT_DIR MODEL_REVISION DEVICE PRECISION MAX_TEXT_CHARS "
+        "VOICE_STORE_DIR MODEL CHECKPOINT_DIR MODEL_REVISION DEVICE PRECISION T3_DECODER MAX_TEXT_CHARS "
         "MAX_CONCURRENCY HF_TOKEN LOG_LEVEL RUNPOD_WEBHOOK_GET_JOB"
     )
     assert Settings.from_env(dict.fromkeys(names.split(), " ")) == Settings.from_env({})
@@ -60,7 +60,8 @@ def test_every_variable_is_read(tmp_path):
         DEVICE="cuda:1",
         PRECISION="exact",
         MAX_TEXT_CHARS="120",
-        MAX_CONCURRENCY="1",
+        T3_DECODER="upstream",
+        MAX_CONCURRENCY="3",
         HF_TOKEN="hf_secret",
         LOG_LEVEL="debug",
         RUNPOD_WEBHOOK_GET_JOB="https://jobs.example/take",
@@ -71,7 +72,9 @@ def test_every_variable_is_read(tmp_path):
     assert settings.model_revision == "v2"
     assert settings.device == "cuda:1"
     assert settings.precision == "exact"
+    assert settings.t3_decoder == "upstream"
     assert settings.max_text_chars == 120
+    assert settings.max_concurrency == 3
     assert settings.hf_token == "hf_secret"
     assert settings.log_level == "DEBUG"
     assert settings.on_platform
@@ -94,8 +97,9 @@ def test_the_token_does_not_show():
         ("MAX_TEXT_CHARS", "1e3", "a whole number from 1 to"),
         ("MAX_TEXT_CHARS", "٥", "a whole number from 1 to"),
         ("MAX_TEXT_CHARS", "9" * 5000, "a whole number from 1 to"),
-        ("MAX_CONCURRENCY", "2", "one job at a time"),
-        ("MAX_CONCURRENCY", "0", "set it to 1"),
+        ("T3_DECODER", "fast", "one of batch, upstream"),
+        ("MAX_CONCURRENCY", "65", "a whole number from 1 to 64"),
+        ("MAX_CONCURRENCY", "0", "a whole number from 1 to 64"),
         ("LOG_LEVEL", "loud", "one of DEBUG, INFO, WARNING, ERROR"),
         ("CHECKPOINT_DIR", "/no/such/folder", "a folder that exists"),
         ("VOICE_STORE_DIR", __file__, "a folder, not a file"),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import builtins
+import threading
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from voice_store.metadata import copy_metadata, given_details, is_former_name, t
 from voice_store.names import MAX_VISIBLE_CHARACTERS, readable
 from voice_store.revisions import Revisions
 from voice_store.tombstones import Tombstones
+from voice_store.turns import in_turn
 from voice_store.writing import NewVoice, Writer
 
 CACHE_BYTES = 2**28  # of decoded audio: some ninety voices of 30 s
@@ -71,11 +74,12 @@ class VoiceStore:
     """The voices below ``root``. Nothing is created before the first ``put``.
 
     Every method raises StoreUnavailable when the volume does not let it do its work. Other programs may write
-    to the folder at any time: what they do is seen within ``timing.settle_s``. Voices that were read are kept
-    in memory, up to CACHE_BYTES, for as long as their files stay as they are.
+    to the folder at any time: what they do is seen within ``timing.settle_s``. Threads take turns. Voices
+    that were read are kept in memory, up to CACHE_BYTES, for as long as their files stay as they are.
     """
 
     def __init__(self, root: Path, timing: Timing = Timing()) -> None:  # noqa: B008
+        self.turn: AbstractContextManager[object] = threading.RLock()
         self._root = root
         self._timing = timing
         folder = Folder(root, may_be_link=True)
@@ -90,6 +94,7 @@ class VoiceStore:
         self._cache = VoiceCache(self._voices.embeddings, CACHE_BYTES)
         self._writer = Writer(folder, self._voices, indexes, self._library, self._cache)
 
+    @in_turn
     def put(
         self,
         waveform: Waveform,
@@ -129,6 +134,7 @@ class VoiceStore:
             kept = self._writer.put(new)
         return PutResult(_voice(kept.voice_id, kept.loaded, kept.metadata), kept.created, kept.has_name)
 
+    @in_turn
     def get(self, *, name: str | None = None, voice_id: str | None = None) -> Voice:
         """The voice of exactly that name, else of that name in another case or Unicode form; or of that id.
 
@@ -143,6 +149,7 @@ class VoiceStore:
         known = {"speaker_name": stored.name, "duration": stored.waveform.duration_s}
         return _voice(found, stored, library.voices.get(found) or tidy_metadata(found, known))
 
+    @in_turn
     def metadata(self, *, name: str | None = None, voice_id: str | None = None) -> dict[str, Any]:
         """What is known about a voice, without loading it.
 
@@ -157,14 +164,17 @@ class VoiceStore:
             raise _id_not_found(found)
         return copy_metadata(library.voices[found])
 
+    @in_turn
     def list(self) -> builtins.list[dict[str, Any]]:
         """The metadata of every voice, oldest first."""
         return [copy_metadata(metadata) for metadata in self._read().voices.values()]
 
+    @in_turn
     def stats(self) -> dict[str, Any]:
         """total_voices, gender_distribution (gender -> count), average_duration (s)."""
         return self._read().stats()
 
+    @in_turn
     def update(
         self,
         *,
@@ -198,6 +208,7 @@ class VoiceStore:
             raise _id_not_found(found)
         return copy_metadata(metadata)
 
+    @in_turn
     def delete(self, *, name: str | None = None, voice_id: str | None = None) -> DeleteResult:
         """Removes a voice, damaged or not. What was deleted in the last month may be deleted again.
 

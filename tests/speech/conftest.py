@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from speech.checkpoint import Model, load_model
+from speech.decoders import make_decoder
 from speech.engine import SpeechEngine
 from speech.locate import Checkpoint
+from speech.t3.request import Decoder
 from speech.variants import CHATTERBOX
 from speech.watermark import Watermarker
 
@@ -18,10 +20,27 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="session")
-def tiny_model(smoke_checkpoint: Path) -> Model:
-    return load_model(CHATTERBOX, Checkpoint(smoke_checkpoint, None, chosen_by_name=True), CPU)
+def checkpoint(smoke_checkpoint: Path) -> Checkpoint:
+    return Checkpoint(smoke_checkpoint, None, chosen_by_name=True)
 
 
 @pytest.fixture(scope="session")
-def engine(tiny_model: Model) -> SpeechEngine:
-    return SpeechEngine(tiny_model, Watermarker())
+def tiny_model(checkpoint: Checkpoint) -> Model:
+    """With upstream's T3."""
+    return load_model(CHATTERBOX, checkpoint, CPU, upstream_t3=True)
+
+
+@pytest.fixture(scope="session")
+def our_model(checkpoint: Checkpoint) -> Model:
+    """With our T3, in float32."""
+    return load_model(CHATTERBOX, checkpoint, CPU)
+
+
+@pytest.fixture(scope="session")
+def engine(our_model: Model) -> SpeechEngine:
+    return SpeechEngine(our_model, Watermarker(), make_decoder(our_model))
+
+
+@pytest.fixture(scope="session")
+def upstream_decoder(tiny_model: Model) -> Decoder:
+    return make_decoder(tiny_model)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -11,12 +14,13 @@ from chatterbox.tts import punc_norm
 
 from audio.waveform import Waveform
 from errors import InvalidRequest, ModelUnavailable
-from speech import engine as engine_module
 from speech.checkpoint import load_model
 from speech.contract import Reference, SpeechParams
+from speech.decoders import make_decoder
 from speech.engine import SpeechEngine, load_engine
 from speech.locate import Checkpoint
-from speech.t3.decode import Decoded
+from speech.t3.linear import pack
+from speech.t3.request import START_SPEECH, STOP_SPEECH, Decoded, Decoder, DecodeRequest
 from speech.text import split_text
 from speech.variants import CHATTERBOX
 from speech.watermark import Watermarker
@@ -127,22 +131,33 @@ def test_unusual_text_is_spoken(engine, text):
 class Flaky:
     """The real decoder, reporting that the first tries ran into the limit."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, failures: int) -> None:
+    def __init__(self, decoder: Decoder, failures: int) -> None:
         self.seeds: list[int] = []
-        self._failures = failures
-        self._decode = engine_module.decode
-        monkeypatch.setattr(engine_module, "decode", self)
+        self._decoder, self._failures = decoder, failures
 
-    def __call__(self, *args, **kwargs) -> Decoded:
-        self.seeds.append(torch.initial_seed())
-        decoded = self._decode(*args, **kwargs)
-        return Decoded(decoded.tokens, stopped=len(self.seeds) > self._failures)
+    def decode(self, requests: Sequence[DecodeRequest]) -> list[Decoded]:
+        return [self._decode(request) for request in requests]
+
+    def _decode(self, request: DecodeRequest) -> Decoded:
+        self.seeds.append(request.seed)
+        (decoded,) = self._decoder.decode([request])
+        return dataclasses.replace(decoded, stopped=len(self.seeds) > self._failures)
 
 
-def test_a_runaway_chunk_is_spoken_again_with_the_next_seed(engine, monkeypatch):
+class Constant:
+    """Says the same to every request."""
+
+    def __init__(self, tokens: list[int]) -> None:
+        self._tokens = torch.tensor(tokens).long()
+
+    def decode(self, requests: Sequence[DecodeRequest]) -> list[Decoded]:
+        return [Decoded(self._tokens, True, torch.Generator()) for _ in requests]
+
+
+def test_a_runaway_chunk_is_spoken_again_with_the_next_seed(engine, our_model):
     again = speak(engine, seed=8)
-    flaky = Flaky(monkeypatch, failures=1)
-    speech = engine.speak(SENTENCE, None, SpeechParams(seed=7))
+    flaky = Flaky(make_decoder(our_model), failures=1)
+    speech = SpeechEngine(our_model, Watermarker(), flaky).speak(SENTENCE, None, SpeechParams(seed=7))
     assert flaky.seeds == [7, 8]
     assert np.array_equal(speech.waveform.samples, again)
     (warning,) = speech.warnings
@@ -150,8 +165,9 @@ def test_a_runaway_chunk_is_spoken_again_with_the_next_seed(engine, monkeypatch)
     assert warning.endswith("was spoken well then")
 
 
-def test_a_chunk_that_runs_away_twice_is_cut_and_reported(engine, monkeypatch):
-    flaky = Flaky(monkeypatch, failures=2)
+def test_a_chunk_that_runs_away_twice_is_cut_and_reported(our_model):
+    flaky = Flaky(make_decoder(our_model), failures=2)
+    engine = SpeechEngine(our_model, Watermarker(), flaky)
     speech = engine.speak(SENTENCE, None, SpeechParams(seed=2**63 - 1))
     assert flaky.seeds == [2**63 - 1, 0]
     assert speech.warnings[0].endswith("ran on and was cut again; listen to it")
@@ -159,25 +175,39 @@ def test_a_chunk_that_runs_away_twice_is_cut_and_reported(engine, monkeypatch):
 
 
 @pytest.mark.parametrize("tokens", [[], [6561, 8000]], ids=["none", "outside the codebook"])
-def test_a_chunk_without_speech_is_tried_again_and_reported(engine, monkeypatch, tokens):
-    monkeypatch.setattr(engine_module, "decode", lambda *_, **__: Decoded(torch.tensor(tokens).long(), True))
+def test_a_chunk_without_speech_is_tried_again_and_reported(our_model, tokens):
+    engine = SpeechEngine(our_model, Watermarker(), Constant(tokens))
     speech = engine.speak(SENTENCE, None, SpeechParams(seed=1))
     assert speech.warnings[0].startswith("segment 1 of 1 came out empty")
     assert speech.warnings[0].endswith("came out empty again; listen to it")
 
 
-def test_a_model_that_never_stops_is_stopped_by_the_length_of_its_text(engine, tiny_model, monkeypatch):
-    monkeypatch.setitem(tiny_model.t3.speech_head._parameters, "weight", never_stopping(tiny_model))
-    speech = engine.speak("Hello there.", None, SpeechParams(seed=1))
+def test_a_model_that_never_stops_is_stopped_by_the_length_of_its_text(our_model):
+    head = our_model.t3.head.to_dense().clone()
+    head[STOP_SPEECH] = head[START_SPEECH]  # the start token is one that is never drawn
+    endless = dataclasses.replace(our_model, t3=dataclasses.replace(our_model.t3, head=pack(head)))
+    speech = SpeechEngine(endless, Watermarker(), make_decoder(endless)).speak(
+        "Hello there.", None, SpeechParams(seed=1)
+    )
     assert "ran on and was cut" in speech.warnings[0]
     assert speech.waveform.duration_s < 15
 
 
-def never_stopping(model) -> torch.nn.Parameter:
-    weight = model.t3.speech_head.weight.clone()
-    start, stop = model.t3.hp.start_speech_token, model.t3.hp.stop_speech_token
-    weight[stop] = weight[start]  # the start token is one that is never drawn
-    return torch.nn.Parameter(weight, requires_grad=False)
+@pytest.mark.parametrize("precision", ["exact", "auto"])
+def test_upstreams_loop_can_be_chosen_and_says_the_same(smoke_checkpoint, engine, precision):
+    plain = load_engine(
+        "chatterbox", checkpoint_dir=smoke_checkpoint, device="cpu", precision=precision, upstream_t3=True
+    )
+    assert np.array_equal(speak(plain), speak(engine))
+
+
+def test_texts_spoken_by_several_threads_come_out_as_alone(engine):
+    texts = [SENTENCE, PAGE[:700], "No.", PAGE[700:1000]]
+    alone = [speak(engine, text, seed=index) for index, text in enumerate(texts)]
+    with ThreadPoolExecutor(len(texts)) as pool:
+        together = list(pool.map(lambda job: speak(engine, job[1], seed=job[0]), enumerate(texts)))
+    for expected, found in zip(alone, together, strict=True):
+        assert np.array_equal(found, expected)
 
 
 def test_every_chunk_is_normalised_as_upstream_does(engine, monkeypatch):
@@ -198,7 +228,7 @@ def test_without_a_builtin_voice_a_job_must_name_one(smoke_checkpoint, tmp_path)
     shutil.copytree(smoke_checkpoint, folder)
     (folder / "conds.pt").unlink()
     model = load_model(CHATTERBOX, Checkpoint(folder, None, chosen_by_name=True), torch.device("cpu"))
-    voiceless = SpeechEngine(model, Watermarker())
+    voiceless = SpeechEngine(model, Watermarker(), make_decoder(model))
     with pytest.raises(InvalidRequest, match="no built-in voice"):
         speak(voiceless)
     assert len(speak(voiceless, voice=reference(1))) > 0

@@ -10,8 +10,10 @@ import pytest
 import torch
 
 from speech.contract import SpeechParams
+from speech.decoders import make_decoder
 from speech.smoke import CODEBOOK, SPEECH_PER_TEXT_TOKEN, main, write_smoke_checkpoint
-from speech.t3.decode import Sampling, decode
+from speech.t3.request import DecodeRequest
+from speech.t3.sampling import Sampling
 from speech.variants import CHATTERBOX
 
 
@@ -45,15 +47,16 @@ def test_the_command_line_says_that_it_is_noise(tmp_path, capsys):
 @pytest.mark.parametrize(
     "text", ["Yes.", "A sentence of some forty letters, or so.", "Word after word. " * 16]
 )
-def test_length_follows_the_text_and_ids_are_speech(tiny_model, text, cfg_weight):
-    text_tokens = tiny_model.tokenizer.text_to_tokens(text)
-    torch.manual_seed(0)
-    decoded = decode(
-        tiny_model.t3,
-        tiny_model.builtin_voice.for_t3(0.5),
-        text_tokens,
-        Sampling(cfg_weight, 0.8, 1.0, 0.05, 1.2),
-        max_tokens=1000,
+def test_length_follows_the_text_and_ids_are_speech(our_model, text, cfg_weight):
+    voice = our_model.builtin_voice
+    text_tokens = our_model.tokenizer.text_to_tokens(text)
+    sampling = Sampling(cfg_weight, 0.8, 1.0, 0.05, 1.2)
+    (decoded,) = make_decoder(our_model).decode(
+        [
+            DecodeRequest(
+                voice.speaker_embedding, voice.t3_prompt_tokens, 0.5, text_tokens[0], sampling, 1000, seed=0
+            )
+        ]
     )
     assert decoded.stopped
     assert len(decoded.tokens) == pytest.approx(SPEECH_PER_TEXT_TOKEN * text_tokens.shape[1], rel=0.15, abs=6)

@@ -1,0 +1,72 @@
+"""Requests to decode, short to write."""
+
+from __future__ import annotations
+
+import torch
+
+from speech.checkpoint import Model
+from speech.t3.request import DecodeRequest
+from speech.t3.sampling import Sampling
+
+USUAL = Sampling(cfg_weight=0.5, temperature=0.8, top_p=1.0, min_p=0.05, repetition_penalty=1.2)
+TEXT = "Some words to speak."
+
+
+def request(
+    model: Model,
+    text: str = TEXT,
+    *,
+    seed: int = 0,
+    max_tokens: int = 400,
+    exaggeration: float = 0.5,
+    sampling: Sampling = USUAL,
+    prompt_tokens: torch.Tensor | None = None,
+) -> DecodeRequest:
+    voice = model.builtin_voice
+    return DecodeRequest(
+        voice.speaker_embedding,
+        voice.t3_prompt_tokens if prompt_tokens is None else prompt_tokens,
+        exaggeration,
+        model.tokenizer.text_to_tokens(text)[0],
+        sampling,
+        max_tokens,
+        seed,
+    )
+
+
+def mixed_requests(model: Model, max_tokens: int = 400) -> list[DecodeRequest]:
+    """Five of different lengths, voices, parameters and seeds."""
+    other_voice = torch.randint(0, 6561, (1, 80), generator=torch.Generator().manual_seed(1))
+    return [
+        request(model, "Some words to speak.", seed=0, max_tokens=max_tokens),
+        request(
+            model,
+            "More words, many of them, are spoken here by us.",
+            seed=1,
+            max_tokens=max_tokens,
+            sampling=Sampling(0.0, 0.8, 1.0, 0.05, 1.2),
+        ),
+        request(
+            model,
+            "No.",
+            seed=2,
+            max_tokens=max_tokens,
+            prompt_tokens=other_voice,
+            sampling=Sampling(0.3, 1.3, 0.7, 0.0, 1.0),
+        ),
+        request(
+            model,
+            "Rows of different lengths and voices, one after the other.",
+            seed=2**63 - 1,
+            max_tokens=max_tokens,
+            exaggeration=1.7,
+            sampling=Sampling(1.0, 0.5, 1.0, 0.1, 2.0),
+        ),
+        request(
+            model,
+            "The last is greedy.",
+            seed=4,
+            max_tokens=max_tokens,
+            sampling=Sampling(0.5, 0.0, 0.9, 0.0, 1.2),
+        ),
+    ]

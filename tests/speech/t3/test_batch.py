@@ -1,0 +1,133 @@
+"""Rows that join and leave a running batch say what upstream says of each alone."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from speech.t3.batch import RunningBatch
+from speech.t3.request import Decoded, DecodeRequest
+from speech.t3.sampling import Sampling
+from tests.speech.t3.requests import USUAL, mixed_requests, request
+
+UNGUIDED = Sampling(0.0, 0.8, 1.0, 0.05, 1.2)
+
+
+def batch_of(model, rows: int = 10, **options) -> RunningBatch:
+    return RunningBatch(model.t3, rows, **{"poll_every": 1, "graphs": False} | options)
+
+
+def finish(batch: RunningBatch) -> dict[DecodeRequest, Decoded]:
+    found = {}
+    while batch.members:
+        found |= {member.request: decoded for member, decoded in batch.advance().items()}
+    return found
+
+
+@pytest.fixture(scope="module")
+def expected(our_model, upstream_decoder) -> list[Decoded]:
+    return upstream_decoder.decode(mixed_requests(our_model))
+
+
+def assert_equal(found: Decoded, expected: Decoded) -> None:
+    assert torch.equal(found.tokens, expected.tokens)
+    assert found.stopped == expected.stopped
+    assert torch.equal(found.generator.get_state(), expected.generator.get_state())
+
+
+@pytest.mark.parametrize("index", range(5))
+def test_alone(our_model, expected, index):
+    batch, one = batch_of(our_model), mixed_requests(our_model)[index]
+    batch.join(one)
+    assert_equal(finish(batch)[one], expected[index])
+
+
+def test_in_a_slot_that_others_used_before(our_model, expected):
+    batch, requests = batch_of(our_model, rows=2), mixed_requests(our_model)
+    for one, theirs in zip(requests, expected, strict=True):
+        batch.join(one)
+        assert_equal(finish(batch)[one], theirs)
+
+
+@given(steps=st.lists(st.integers(0, 30), min_size=5, max_size=5), order=st.permutations(range(5)))
+@settings(max_examples=12, deadline=None)
+def test_joining_and_leaving_at_any_time(our_model, expected, steps, order):
+    batch, requests = batch_of(our_model), mixed_requests(our_model)
+    found = {}
+    for index, pause in zip(order, steps, strict=True):
+        batch.join(requests[index])
+        for _ in range(pause):
+            if batch.members:
+                found |= {member.request: decoded for member, decoded in batch.advance().items()}
+    found |= finish(batch)
+    for one, theirs in zip(requests, expected, strict=True):
+        assert_equal(found[one], theirs)
+
+
+@pytest.mark.parametrize("gone", range(5))
+def test_a_request_that_is_taken_out_leaves_the_others_alone(our_model, expected, gone):
+    batch, requests = batch_of(our_model), mixed_requests(our_model)
+    members = [batch.join(one) for one in requests]
+    for _ in range(4):
+        batch.advance()
+    batch.leave([members[gone]])
+    found = finish(batch)
+    assert requests[gone] not in found
+    for index, one in enumerate(requests):
+        if index != gone:
+            assert_equal(found[one], expected[index])
+
+
+def test_looking_at_the_device_every_few_steps_changes_no_token(our_model, expected):
+    batch, requests = batch_of(our_model, poll_every=8), mixed_requests(our_model)
+    for one in requests:
+        batch.join(one)
+    found = finish(batch)
+    for one, theirs in zip(requests, expected, strict=True):
+        assert torch.equal(found[one].tokens, theirs.tokens)
+        assert found[one].stopped == theirs.stopped
+
+
+def test_without_guidance_a_request_takes_one_row(our_model):
+    batch = batch_of(our_model, rows=3)
+    batch.join(request(our_model))
+    assert not batch.has_room_for(request(our_model))
+    assert batch.has_room_for(request(our_model, sampling=UNGUIDED))
+    batch.join(request(our_model, sampling=UNGUIDED))
+    assert batch.used_rows == 3
+
+
+def test_without_guidance_the_second_row_has_no_say(our_model):
+    """What upstream computes of cond + 0 * (cond - uncond) with two rows, one row gives."""
+    two_rows = Sampling(1e-30, *(getattr(UNGUIDED, name) for name in list(vars(UNGUIDED))[1:]))
+    batch = batch_of(our_model)
+    first, second = request(our_model, sampling=UNGUIDED), request(our_model, sampling=two_rows)
+    batch.join(first), batch.join(second)
+    assert batch.used_rows == 3
+    found = finish(batch)
+    assert torch.equal(found[first].tokens, found[second].tokens)
+
+
+def test_a_text_that_leaves_little_room_is_cut_at_the_end_of_the_cache(our_model):
+    batch = batch_of(our_model, capacity=96)
+    one = request(our_model, "A text that takes its room. " * 2, max_tokens=400, sampling=USUAL)
+    batch.join(one)
+    decoded = finish(batch)[one]
+    assert not decoded.stopped
+    assert 0 < len(decoded.tokens) < 96
+
+
+def test_rows_that_are_not_in_use_cost_no_memory(our_model):
+    """The cache of 400 rows would take 1.3 GB; on a CPU pages come when they are written."""
+    before = resident_mb()
+    batch = batch_of(our_model, rows=400)
+    batch.join(request(our_model, max_tokens=5))
+    finish(batch)
+    assert resident_mb() - before < 300
+
+
+def resident_mb() -> float:
+    with open("/proc/self/statm") as file:  # noqa: PTH123
+        return int(file.read().split()[1]) * 4096 / 1e6
