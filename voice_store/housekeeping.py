@@ -27,6 +27,7 @@ class Housekeeping:
             voices.embeddings.folder,
             voices.revisions.folder,
             voices.tombstones.folder,
+            voices.shelves.folder,
         )
         self._swept_at_s = float("-inf")
 
@@ -43,7 +44,7 @@ class Housekeeping:
             self._indexes.metadata.forget(voice_id)
 
     def sweep(self, listing: Listing) -> list[str]:
-        """Removes temporary files, changes of voices that are gone and tombstones of long ago; says which."""
+        """Removes temporary files, what is left of voices that are gone, and old tombstones; says which."""
         swept = [
             f"{folder.path.name}/{name}"
             for folder in self._folders
@@ -52,4 +53,5 @@ class Housekeeping:
         swept += self._voices.tombstones.sweep(self._voices.embeddings.stamp, LEFTOVER_AFTER_S)
         if listing.voice_ids:  # an empty folder may be a volume that is not there
             swept += self._voices.revisions.sweep({*listing.voice_ids}, LEFTOVER_AFTER_S)
+            swept += self._voices.shelves.sweep({*listing.voice_ids}, LEFTOVER_AFTER_S)
         return swept

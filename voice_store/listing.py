@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import builtins
 from dataclasses import dataclass
+from pathlib import Path
 
 from voice_store.embeddings import Embeddings
-from voice_store.files import Stamp
+from voice_store.files import Folder, Stamp
 from voice_store.revisions import Revisions
+from voice_store.shelves import Shelves
 from voice_store.tombstones import Tombstone, Tombstones
 
 
@@ -25,12 +27,16 @@ class Listing:
 
 
 class Voices:
-    """The folders that say which voices there are and what was done to them. Methods may raise OSError."""
+    """The folders that say which voices there are and what was done to them, and what was made of them.
 
-    def __init__(self, embeddings: Embeddings, revisions: Revisions, tombstones: Tombstones) -> None:
-        self.embeddings = embeddings
-        self.revisions = revisions
-        self.tombstones = tombstones
+    Methods may raise OSError.
+    """
+
+    def __init__(self, root: Path, kind: type[Folder] = Folder) -> None:
+        self.embeddings = Embeddings(kind(root / "embeddings"))
+        self.revisions = Revisions(kind(root / "revisions"))
+        self.tombstones = Tombstones(kind(root / "deleted"))
+        self.shelves = Shelves(kind(root / "conditionals"), self.embeddings)
 
     def stamps(self) -> tuple[Stamp | None, ...]:
         """Differ once a voice came, changed or went, unless that was within a tick of the volume's clock."""
@@ -61,6 +67,7 @@ class Voices:
         if hiding:
             self.embeddings.remove(voice_id)
             self.revisions.drop(voice_id)
+            self.shelves.forget(voice_id)
         for tombstone in hiding:
             self.tombstones.settle(tombstone)
 

@@ -9,13 +9,10 @@ from typing import Any, NoReturn
 
 from errors import StoreUnavailable, VoiceNotFound
 from voice_store.codec import StoredVoice
-from voice_store.embeddings import Embeddings
 from voice_store.files import Folder, volume_faults
 from voice_store.indexes import Indexes
 from voice_store.listing import Voices
 from voice_store.metadata import tidy_metadata
-from voice_store.revisions import Revisions
-from voice_store.tombstones import Tombstones
 
 
 class ReadOnlyFolder(Folder):
@@ -50,11 +47,7 @@ class StoreReader:
     def __init__(self, root: Path) -> None:
         if not root.is_dir():
             raise StoreUnavailable("there is no such store; name its folder")
-        self.voices = Voices(
-            Embeddings(ReadOnlyFolder(root / "embeddings")),
-            Revisions(ReadOnlyFolder(root / "revisions")),
-            Tombstones(ReadOnlyFolder(root / "deleted")),
-        )
+        self.voices = Voices(root, ReadOnlyFolder)
         self.folder = ReadOnlyFolder(root, may_be_link=True)
         self.indexes = Indexes(self.folder, self.voices)
         with volume_faults("reading the voices"):

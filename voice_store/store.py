@@ -13,7 +13,7 @@ from typing import Any
 from audio.waveform import Waveform
 from errors import InvalidRequest, StoreUnavailable, VoiceNotFound
 from voice_store.cache import LoadedVoice, VoiceCache
-from voice_store.embeddings import Embeddings, is_voice_id
+from voice_store.embeddings import is_voice_id
 from voice_store.files import Folder, volume_faults
 from voice_store.housekeeping import Housekeeping
 from voice_store.indexes import Indexes
@@ -22,8 +22,7 @@ from voice_store.listing import Voices
 from voice_store.live import LiveLibrary, Timing
 from voice_store.metadata import copy_metadata, given_details, is_former_name, tidy_metadata
 from voice_store.names import MAX_VISIBLE_CHARACTERS, readable
-from voice_store.revisions import Revisions
-from voice_store.tombstones import Tombstones
+from voice_store.shelves import Shelf
 from voice_store.turns import in_turn
 from voice_store.writing import NewVoice, Writer
 
@@ -38,6 +37,7 @@ class Voice:
     voice_id: 8 hex digits, unless an old program made it otherwise.
     waveform: float32 [n] at 24 kHz, mono; read-only, since the store keeps it.
     digest: ``waveform.digest()``; voices of the same audio share it.
+    shelf: where a model may leave what it made of the voice; gone with the voice.
     metadata: JSON-safe; see ``VoiceStore.metadata``.
     """
 
@@ -46,6 +46,7 @@ class Voice:
     waveform: Waveform
     digest: str
     metadata: Mapping[str, Any]
+    shelf: Shelf
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,11 +84,7 @@ class VoiceStore:
         self._root = root
         self._timing = timing
         folder = Folder(root, may_be_link=True)
-        self._voices = Voices(
-            Embeddings(Folder(root / "embeddings")),
-            Revisions(Folder(root / "revisions")),
-            Tombstones(Folder(root / "deleted")),
-        )
+        self._voices = Voices(root)
         self._indexes = indexes = Indexes(folder, self._voices)
         housekeeping = Housekeeping(folder, self._voices, indexes)
         self._library = LiveLibrary(self._voices, indexes, housekeeping, timing)
@@ -132,7 +129,10 @@ class VoiceStore:
         self._check_mounted()
         with volume_faults("saving the voice"):
             kept = self._writer.put(new)
-        return PutResult(_voice(kept.voice_id, kept.loaded, kept.metadata), kept.created, kept.has_name)
+        shelf = self._voices.shelves.of(kept.voice_id)
+        return PutResult(
+            _voice(kept.voice_id, kept.loaded, kept.metadata, shelf), kept.created, kept.has_name
+        )
 
     @in_turn
     def get(self, *, name: str | None = None, voice_id: str | None = None) -> Voice:
@@ -147,7 +147,8 @@ class VoiceStore:
             except FileNotFoundError as fault:
                 raise _id_not_found(found) from fault
         known = {"speaker_name": stored.name, "duration": stored.waveform.duration_s}
-        return _voice(found, stored, library.voices.get(found) or tidy_metadata(found, known))
+        metadata = library.voices.get(found) or tidy_metadata(found, known)
+        return _voice(found, stored, metadata, self._voices.shelves.of(found))
 
     @in_turn
     def metadata(self, *, name: str | None = None, voice_id: str | None = None) -> dict[str, Any]:
@@ -275,8 +276,10 @@ class VoiceStore:
             return voice_id if self._voices.is_there(voice_id) else None
 
 
-def _voice(voice_id: str, loaded: LoadedVoice, metadata: Mapping[str, Any]) -> Voice:
-    return Voice(voice_id, metadata["speaker_name"], loaded.waveform, loaded.digest, copy_metadata(metadata))
+def _voice(voice_id: str, loaded: LoadedVoice, metadata: Mapping[str, Any], shelf: Shelf) -> Voice:
+    return Voice(
+        voice_id, metadata["speaker_name"], loaded.waveform, loaded.digest, copy_metadata(metadata), shelf
+    )
 
 
 def _name_not_found(library: Library, name: str) -> VoiceNotFound:

@@ -11,11 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from voice_store.embeddings import Embeddings
 from voice_store.files import Folder, volume_faults
 from voice_store.health.checking import is_fresh
 from voice_store.health.indexes import CATALOG, INDEXES, MAPPING
-from voice_store.health.problems import DELETED, EMBEDDINGS, FOLDERS, REVISIONS, VOICE_SUFFIX, Problem, Remedy
+from voice_store.health.problems import EMBEDDINGS, FOLDERS, VOICE_SUFFIX, Problem, Remedy
 from voice_store.housekeeping import Housekeeping
 from voice_store.indexes import MAX_INDEX_BYTES, Indexes
 from voice_store.json_files import JsonObject, read_object, to_json
@@ -23,8 +22,6 @@ from voice_store.listing import Voices
 from voice_store.live import LiveLibrary, Timing
 from voice_store.metadata import now
 from voice_store.reader import StoreReader
-from voice_store.revisions import Revisions
-from voice_store.tombstones import Tombstones
 
 QUARANTINE = "quarantine"
 
@@ -83,11 +80,7 @@ class _Store:
         self._root = Folder(root, may_be_link=True)
         self._quarantine = Folder(root / QUARANTINE)
         self._before = StoreReader(root)
-        self._voices = Voices(
-            Embeddings(Folder(root / EMBEDDINGS)),
-            Revisions(Folder(root / REVISIONS)),
-            Tombstones(Folder(root / DELETED)),
-        )
+        self._voices = Voices(root)
         self._indexes = Indexes(self._root, self._voices)
         housekeeping = Housekeeping(self._root, self._voices, self._indexes)
         self._library = LiveLibrary(self._voices, self._indexes, housekeeping, Timing(settle_s=0))
