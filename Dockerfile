@@ -32,19 +32,17 @@ RUN --mount=type=cache,target=/root/.cache \
     && UV_LINK_MODE=copy uv pip sync --system --compile-bytecode requirements.txt
 
 # Weights, when wanted: above the code, so that a change of the code does not fetch them again. They are
-# found by the worker's own look-up, and so put where it looks first. The token comes as a build secret
-# and stays in no layer.
+# found by the worker's own look-up, and so put where it looks first, and packed there into one smaller file
+# for a faster start. The token comes as a build secret and stays in no layer.
 ARG BAKE_WEIGHTS=0
 ARG MODEL_REVISION=main
 ENV MODEL_REVISION=$MODEL_REVISION
 COPY errors.py ./
-COPY speech/__init__.py speech/locate.py speech/variants.py speech/
+COPY scripts/__init__.py scripts/repack.py scripts/
+COPY speech/__init__.py speech/locate.py speech/packed.py speech/variants.py speech/weight_files.py speech/
 RUN --mount=type=secret,id=HF_TOKEN,required=false \
     if [ "$BAKE_WEIGHTS" = 1 ]; then \
-        HF_TOKEN="$(cat /run/secrets/HF_TOKEN 2>/dev/null || true)" python -c 'import os; \
-from speech.locate import find_checkpoint; \
-from speech.variants import CHATTERBOX; \
-print(find_checkpoint(CHATTERBOX, revision=os.environ["MODEL_REVISION"]).folder)' \
+        HF_TOKEN="$(cat /run/secrets/HF_TOKEN 2>/dev/null || true)" python -m scripts.repack \
         && rm -rf "$HF_HOME/xet"; \
     fi
 

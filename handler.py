@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import importlib
 import json
 import logging
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Mapping
@@ -72,7 +74,7 @@ def warm_services() -> Services:
         checkpoint_dir=settings.checkpoint_dir,
         device=settings.device,
         precision=settings.precision,
-        upstream_t3=settings.t3_decoder == "upstream",
+        upstream=settings.engine == "upstream",
         max_concurrency=settings.max_concurrency,
         revision=settings.model_revision,
         hf_token=settings.hf_token,
@@ -175,19 +177,30 @@ def main() -> None:
     except SettingsError as error:
         sys.exit(f"cannot start: {error}")
 
-    import runpod  # takes seconds too, and installs a log handler, which ours replaces
-
+    # The SDK takes seconds to import, most of them waiting for a process that asks about the CPU.
+    sdk = threading.Thread(target=importlib.import_module, args=("runpod",), name="sdk")
+    sdk.start()
     logs.configure(settings.log_level)
-    sdk_logger = runpod.RunPodLogger()
-    if sdk_logger.level in ("TRACE", "DEBUG"):  # its default, at which it prints every reply
-        sdk_logger.set_level("INFO")
     log.info("starting with %s", settings)
     if settings.on_platform and not settings.voice_store_dir.is_relative_to(VOLUME):
         log.warning("no network volume is mounted: cloned voices end with this worker, and no other has them")
     try:
-        job_threads().submit(warm_services).result()  # where the jobs will run: some warmth is a thread's own
+        services = (
+            job_threads().submit(warm_services).result()
+        )  # where jobs run: some warmth is a thread's own
     except WorkerError as error:
         sys.exit(f"cannot start: {error.reply()['error']}")
+    sdk.join()
+    import runpod
+
+    logs.configure(settings.log_level)  # the import has installed a log handler of its own
+    sdk_logger = runpod.RunPodLogger()
+    if sdk_logger.level in ("TRACE", "DEBUG"):  # its default, at which it prints every reply
+        sdk_logger.set_level("INFO")
+    if settings.on_platform:
+        # Jobs in known voices need not wait for this. A local run does its one job and ends.
+        prepare = services.speaker.prepare_for_new_voices
+        threading.Thread(target=prepare, name="prepare", daemon=True).start()
     concurrency = settings.max_concurrency
     runpod.serverless.start({"handler": handler, "concurrency_modifier": lambda _current: concurrency})
 

@@ -14,7 +14,7 @@ PRECISIONS = ("auto", "exact")
 MODELS = ("chatterbox",)
 LARGEST_MAX_TEXT_CHARS = 1_000_000
 LARGEST_MAX_CONCURRENCY = 64
-T3_DECODERS = ("batch", "upstream")
+ENGINES = ("fast", "upstream")
 
 
 class SettingsError(Exception):
@@ -28,8 +28,8 @@ class Settings:
     voice_store_dir: made when the first voice is stored. checkpoint_dir: a folder of weights that
     wins over every other place. model_revision: branch, tag or commit on the hub. hub_caches: laid
     out as Hugging Face does, looked into before the user's own. device: auto, cpu, cuda or cuda:N.
-    t3_decoder: ours, which decodes texts together, or upstream's own loop. max_concurrency: jobs at a time,
-    for which a GPU's memory is set aside at the start. on_platform: replies go to the platform, with
+    engine: our way to run the model, or upstream's own. max_concurrency: jobs at a time, for which a GPU's
+    memory is set aside at the start. on_platform: replies go to the platform, with
     its limits.
     """
 
@@ -40,7 +40,7 @@ class Settings:
     hub_caches: tuple[Path, ...]
     device: str
     precision: str
-    t3_decoder: str
+    engine: str
     max_text_chars: int
     max_concurrency: int
     hf_token: str | None = field(repr=False)
@@ -59,7 +59,7 @@ class Settings:
             hub_caches=(volume / "huggingface-cache" / "hub",),
             device=reader.device("DEVICE"),
             precision=reader.choice("PRECISION", PRECISIONS, "auto"),
-            t3_decoder=reader.choice("T3_DECODER", T3_DECODERS, T3_DECODERS[0]),
+            engine=reader.choice("ENGINE", ENGINES, ENGINES[0]),
             max_text_chars=reader.integer("MAX_TEXT_CHARS", 1, LARGEST_MAX_TEXT_CHARS, default=5000),
             max_concurrency=reader.integer("MAX_CONCURRENCY", 1, LARGEST_MAX_CONCURRENCY, default=1),
             hf_token=reader.text("HF_TOKEN"),

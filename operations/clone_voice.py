@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import logging
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Annotated, Any, NotRequired, TypedDict
 
 from pydantic import AfterValidator, Field
@@ -26,6 +27,7 @@ from operations.request import check_speakable
 from operations.stored_voice import name_lost
 from operations.voice_details import NewVoiceName, VoiceDetails
 from speech.contract import Reference, SpeechParams
+from voice_store import Voice
 from voice_store.metadata import given_details
 
 LONGEST_PREVIEW_CHARS = 300  # about 20 s: always small enough for a reply
@@ -92,19 +94,21 @@ def run(request: CloneVoiceRequest, services: Services, job: Job) -> CloneVoiceR
         quality={**quality.as_dict(), "warnings": list(quality_warnings)},
         warnings=list(quality_warnings),
     )
+    reference = Reference.of(recording)
     details: Mapping[str, Any] = request.as_stored()
     if request.save_to_library:
-        details = _save(reply, request, recording, services)
+        voice = _save(reply, request, recording, services)
+        reference, details = replace(reference, shelf=voice.shelf), voice.metadata
     if request.preview:
         defaults = details[DEFAULT_PARAMETERS] or {}
-        _add_preview(reply, Reference.of(recording), request.preview_text, defaults, services)
+        _add_preview(reply, reference, request.preview_text, defaults, services)
     return reply
 
 
 def _save(
     reply: CloneVoiceResponse, request: CloneVoiceRequest, recording: Waveform, services: Services
-) -> Mapping[str, Any]:
-    """The metadata of the voice, which the reply then tells of."""
+) -> Voice:
+    """The voice, of which the reply then tells."""
     details = request.as_stored()
     stored = services.voices.put(recording, request.voice_name, overwrite=request.overwrite, **details)
     voice = stored.voice
@@ -117,7 +121,7 @@ def _save(
         reply["warnings"].append(name_lost(voice.name, voice.voice_id))
     if not stored.created and not request.overwrite:
         reply["warnings"].extend(_unchanged_details(details, voice.metadata))
-    return voice.metadata
+    return voice
 
 
 def _unchanged_details(asked_for: Mapping[str, Any], stored: Mapping[str, Any]) -> list[str]:

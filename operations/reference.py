@@ -55,5 +55,6 @@ def find_stored_voice(
     # Voices stored by others may start with silence, which would use up the model's window.
     used = trim_silence(voice.waveform).first(max_duration_s)
     whole = len(used.samples) == len(voice.waveform.samples)
-    reference = Reference(used, voice.digest) if whole else Reference.of(used)
+    digest = voice.digest if whole else used.digest()
+    reference = Reference(used, digest, voice.shelf)
     return ChosenVoice(reference, voice.voice_id, voice.name, voice.metadata["default_parameters"])

@@ -1,35 +1,40 @@
-"""What the model needs to know of a voice, computed from samples and kept for the next job.
-
-The same values as upstream's ``ChatterboxTTS.prepare_conditionals`` and
-``S3Token2Mel.embed_ref`` (chatterbox-tts 0.1.7), with three departures: samples come in
-instead of a path, the speech tokenizer runs once over a batch of both prompts instead of
-twice, and nothing is left behind on the model.
-"""
+"""What the model knows of a voice, kept for the next job and, beside a stored voice, for the next worker."""
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
 import torch
-import torchaudio
-from s3tokenizer.utils import padding as pad_to_longest
-from torch import Tensor, nn
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
 
-from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform, resample
-from errors import ReferenceTooShort
+from audio.waveform import Waveform
 from speech.contract import Reference
 
-ENCODER_SAMPLE_RATE_HZ = 16_000  # voice encoder, speech tokenizer and x-vector
-T3_PROMPT_S = 6  # ChatterboxTTS.ENC_COND_LEN
-T3_PROMPT_TOKENS = 150  # T3Config.speech_cond_prompt_len
-DECODER_PROMPT_S = 10  # ChatterboxTTS.DEC_COND_LEN
-MEL_FRAMES_PER_TOKEN = 4  # of the tokenizer's mel; 100 frames and 25 tokens a second
-# Below this the tokenizer's and the mel's window reflections fail; callers' limits are far above.
-MIN_REFERENCE_S = 0.5
-CACHED_VOICES = 128  # about 0.2 MB each: the 10 s prompt's mel is most of it
+log = logging.getLogger(__name__)
+
+CONDITIONALS_VERSION = 1  # raised whenever they come out otherwise than before, or are kept otherwise
+# The tensors of the file beside a voice, and of S3Gen's reference.
+SPEAKER, T3_PROMPT, DIGEST = "speaker_embedding", "t3_prompt_tokens", "digest"
+PROMPT = ("prompt_token", "prompt_feat", "embedding")
+DTYPES = {
+    SPEAKER: torch.float32,
+    T3_PROMPT: torch.int64,
+    DIGEST: torch.uint8,
+    "prompt_token": torch.int64,
+    "prompt_feat": torch.float32,
+    "embedding": torch.float32,
+}
+SPEAKER_WIDTH, VOICE_WIDTH, MEL_CHANNELS = 256, 192, 80
+MAX_T3_PROMPT, MAX_PROMPT = 150, 250  # tokens: 6 s and 10 s
+CODEBOOK_SIZE = 6561  # ids from here on are T3's own marks, not speech
+
+CACHED_VOICES = 128  # about 0.4 MB each: the 10 s prompt's mel is most of it
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,90 +51,115 @@ class Conditionals:
     t3_prompt_tokens: Tensor
     decoder_prompt: Mapping[str, Tensor | None]
 
-    def for_decoder(self) -> dict[str, Tensor | None]:
-        """A fresh reference dict; S3Gen casts its entries in place."""
-        return dict(self.decoder_prompt)
+    def to_bytes(self, digest: str) -> bytes:
+        """As safetensors, with the digest of the samples that they were computed from."""
+        tensors = {
+            SPEAKER: self.speaker_embedding,
+            T3_PROMPT: self.t3_prompt_tokens,
+            DIGEST: torch.tensor(list(bytes.fromhex(digest)), dtype=torch.uint8),
+        }
+        tensors |= {name: tensor for name in PROMPT if (tensor := self.decoder_prompt[name]) is not None}
+        return save({name: tensor.contiguous() for name, tensor in tensors.items()})
+
+    @classmethod
+    def from_bytes(cls, content: bytes, digest: str, device: torch.device) -> Conditionals | None:
+        """What ``to_bytes`` gave for these samples; None for anything else, whoever wrote it."""
+        try:
+            tensors = load(content)
+        except (SafetensorError, ValueError, KeyError, RuntimeError):
+            return None
+        if {name: tensor.dtype for name, tensor in tensors.items()} != DTYPES:
+            return None
+        speaker, t3_prompt, prompt, mel, voice = (tensors[name] for name in (SPEAKER, T3_PROMPT, *PROMPT))
+        is_ours = (
+            tensors[DIGEST].tolist() == list(bytes.fromhex(digest))
+            and speaker.shape == (1, SPEAKER_WIDTH)
+            and voice.shape == (1, VOICE_WIDTH)
+            and _are_tokens(t3_prompt, MAX_T3_PROMPT)
+            and _are_tokens(prompt, MAX_PROMPT)
+            and mel.ndim == 3
+            and mel.shape[1] // 2 == prompt.shape[1]
+            and (mel.shape[0], mel.shape[2]) == (1, MEL_CHANNELS)
+            and all(bool(torch.isfinite(tensor).all()) for tensor in (speaker, voice, mel))
+        )
+        if not is_ours:
+            return None
+        prompt_length = torch.tensor([prompt.shape[1]], device=device)
+        moved = {name: tensors[name].to(device) for name in PROMPT}
+        return cls(
+            speaker.to(device),
+            t3_prompt.to(device),
+            {**moved, "prompt_token_len": prompt_length, "prompt_feat_len": None},
+        )
 
 
-class ConditionalsEncoder:
-    """Recordings to conditionals, with a bounded cache of the last voices."""
+def some_voice(device: torch.device) -> Conditionals:
+    """Of nobody, as long as voices get: to warm up with."""
+    return Conditionals(
+        torch.full((1, SPEAKER_WIDTH), SPEAKER_WIDTH**-0.5, device=device),
+        torch.zeros(1, MAX_T3_PROMPT, dtype=torch.int64, device=device),
+        {
+            "prompt_token": torch.zeros(1, MAX_PROMPT, dtype=torch.int64, device=device),
+            "prompt_token_len": torch.tensor([MAX_PROMPT], device=device),
+            "prompt_feat": torch.zeros(1, 2 * MAX_PROMPT, MEL_CHANNELS, device=device),
+            "prompt_feat_len": None,
+            "embedding": torch.ones(1, VOICE_WIDTH, device=device),
+        },
+    )
+
+
+def _are_tokens(tensor: Tensor, longest: int) -> bool:
+    """Whether they are ids of speech: others read beyond a table, on CUDA with the end of the process."""
+    return (
+        tensor.ndim == 2
+        and tensor.shape[0] == 1
+        and 0 < tensor.shape[1] <= longest
+        and bool(((tensor >= 0) & (tensor < CODEBOOK_SIZE)).all())
+    )
+
+
+class Encoder(Protocol):
+    def compute(self, waveform: Waveform) -> Conditionals: ...
+
+
+class VoiceConditionals:
+    """Conditionals of references: from memory, from the shelf beside a stored voice, or computed.
+
+    load_encoder: called only for a voice that nothing is known of. key: of the model and its weights.
+    """
 
     def __init__(
         self,
-        s3gen: Any,
-        voice_encoder: Any,
+        load_encoder: Callable[[], Encoder],
+        key: str,
         device: torch.device,
         cached_voices: int = CACHED_VOICES,
     ) -> None:
-        self._s3gen = s3gen
-        self._voice_encoder = voice_encoder
-        self._device = device
-        # Upstream resamples S3Gen's prompt with torchaudio and the rest with soxr; so do we.
-        self._to_16k: nn.Module = torchaudio.transforms.Resample(
-            MODEL_SAMPLE_RATE_HZ, ENCODER_SAMPLE_RATE_HZ
-        ).to(device)
+        self._load_encoder, self._key, self._device = load_encoder, key, device
         self._cached_voices = cached_voices
         self._cache: OrderedDict[str, Conditionals] = OrderedDict()
 
-    def encode(self, reference: Reference) -> Conditionals:
-        """The voice's conditionals, from the cache when the same samples came before.
-
-        Raises ReferenceTooShort under half a second.
-        """
-        cached = self._cache.get(reference.digest)
-        if cached is None:
-            cached = self.compute(reference.waveform)
-            self._cache[reference.digest] = cached
+    def get(self, reference: Reference) -> Conditionals:
+        """Raises ReferenceTooShort under half a second."""
+        known = self._cache.get(reference.digest)
+        if known is None:
+            known = self._take_down(reference) or self._compute(reference)
+            self._cache[reference.digest] = known
             if len(self._cache) > self._cached_voices:
                 self._cache.popitem(last=False)
         self._cache.move_to_end(reference.digest)
-        return cached
+        return known
 
-    @torch.inference_mode()
     def compute(self, waveform: Waveform) -> Conditionals:
-        """Conditionals of a 24 kHz recording, without the cache."""
-        assert waveform.sample_rate_hz == MODEL_SAMPLE_RATE_HZ
-        if waveform.duration_s < MIN_REFERENCE_S:
-            raise ReferenceTooShort(
-                f"the reference audio is {waveform.duration_s:.2f} s long; send at least 2 s of speech"
-            )
-        samples_16k = resample(waveform, ENCODER_SAMPLE_RATE_HZ).samples
+        """Of a 24 kHz recording, whatever is known of it."""
+        return self._load_encoder().compute(waveform)
 
-        # Copied: a stored voice's samples are the store's own, and read-only.
-        prompt_24k = torch.tensor(waveform.first(DECODER_PROMPT_S).samples, device=self._device)[None]
-        prompt_mel = self._s3gen.mel_extractor(prompt_24k).transpose(1, 2)
-        prompt_16k = self._to_16k(prompt_24k)
+    def _take_down(self, reference: Reference) -> Conditionals | None:
+        content = reference.shelf.read(self._key) if reference.shelf else None
+        return Conditionals.from_bytes(content, reference.digest, self._device) if content else None
 
-        t3_prompt_16k = torch.from_numpy(samples_16k[: T3_PROMPT_S * ENCODER_SAMPLE_RATE_HZ])
-        decoder_tokens, t3_tokens = self._tokenize(prompt_16k[0], t3_prompt_16k.to(self._device))
-        # Two mel frames a token; the mel rounds down where the tokenizer rounds up.
-        decoder_tokens = decoder_tokens[:, : prompt_mel.shape[1] // 2]
-
-        speaker = self._voice_encoder.embeds_from_wavs([samples_16k], sample_rate=ENCODER_SAMPLE_RATE_HZ)
-        return Conditionals(
-            speaker_embedding=torch.from_numpy(speaker).mean(dim=0, keepdim=True).to(self._device),
-            t3_prompt_tokens=t3_tokens,
-            decoder_prompt={
-                "prompt_token": decoder_tokens,
-                "prompt_token_len": torch.tensor([decoder_tokens.shape[1]], device=self._device),
-                "prompt_feat": prompt_mel,
-                "prompt_feat_len": None,
-                "embedding": self._s3gen.speaker_encoder.inference(prompt_16k),
-            },
-        )
-
-    def _tokenize(self, decoder_prompt: Tensor, t3_prompt: Tensor) -> tuple[Tensor, Tensor]:
-        """Speech tokens, int64 [1, T] each, of two 16 kHz recordings [n] in one batch of two.
-
-        The tokenizer masks what is padded, so that each row equals a run of its own
-        (``S3Tokenizer.forward`` with and without ``max_len``).
-        """
-        tokenizer = self._s3gen.tokenizer
-        mels = [
-            tokenizer.log_mel_spectrogram(decoder_prompt),
-            tokenizer.log_mel_spectrogram(t3_prompt)[:, : T3_PROMPT_TOKENS * MEL_FRAMES_PER_TOKEN],
-        ]
-        padded, frames = pad_to_longest(mels)
-        tokens, counts = tokenizer.quantize(padded, frames.to(self._device))
-        first, second = (tokens[row : row + 1, : int(counts[row])].long() for row in range(2))
-        return first, second
+    def _compute(self, reference: Reference) -> Conditionals:
+        computed = self.compute(reference.waveform)
+        if reference.shelf is not None:
+            reference.shelf.write(self._key, computed.to_bytes(reference.digest))
+        return computed

@@ -11,15 +11,24 @@ from audio.waveform import Waveform
 UNTRAINED_WARNING = "untrained smoke checkpoint: the audio is noise"
 
 
+class Shelf(Protocol):
+    """Beside a stored voice: what a model made of it. Whatever is there may be lost or changed by others."""
+
+    def read(self, key: str) -> bytes | None: ...
+
+    def write(self, key: str, content: bytes) -> None: ...
+
+
 @dataclass(frozen=True)
 class Reference:
     """A recording to speak like.
 
-    waveform: 24 kHz mono. digest: hex, the same for the same samples; a cache key.
+    waveform: 24 kHz mono. digest: hex, the same for the same samples; a cache key. shelf: of a stored voice.
     """
 
     waveform: Waveform
     digest: str
+    shelf: Shelf | None = None
 
     @classmethod
     def of(cls, waveform: Waveform) -> Reference:
@@ -86,6 +95,10 @@ class Speaker(Protocol):
 
     @property
     def info(self) -> ModelInfo: ...
+
+    def prepare_for_new_voices(self) -> None:
+        """Does in advance what the first reference that is new would wait for. Raises nothing."""
+        ...
 
     def speak(self, text: str, reference: Reference | None, params: SpeechParams) -> Speech:
         """Say ``text`` in the reference's voice, or in the built-in voice when it is None.

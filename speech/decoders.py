@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import torch
 
-from speech.architecture import upstream_decoder
 from speech.checkpoint import Model
-from speech.t3.batch import RunningBatch
+from speech.t3.batch import ROWS_OF_A_GUIDED_REQUEST, RunningBatch
 from speech.t3.decoder import BatchDecoder
 from speech.t3.request import Decoder
 from speech.t3.weights import T3Weights
 
 # Chunks of one text decode together; on a GPU each takes 0.4 GB in bfloat16, two rows of the cache.
-MIN_CHUNKS_AT_ONCE = 4
+CHUNKS_AT_ONCE = 4
 STEPS_A_POLL = 8  # a GPU must not wait for the question whether a row is done
 
 
 def make_decoder(model: Model, max_concurrency: int = 1) -> Decoder:
-    """The decoder for a model's kind of T3, with room for a chunk of each of several jobs."""
+    """The decoder for a model's kind of T3: for several chunks of one job, and one of each other."""
     if not isinstance(model.t3, T3Weights):
+        from speech.upstream import upstream_decoder
+
         return upstream_decoder(model.t3)
     is_cuda = model.device.type == "cuda"
-    rows = 2 * max(max_concurrency, MIN_CHUNKS_AT_ONCE)
-    return BatchDecoder(
-        RunningBatch(model.t3, rows, poll_every=STEPS_A_POLL if is_cuda else 1, graphs=is_cuda)
-    )
+    rows = ROWS_OF_A_GUIDED_REQUEST * (CHUNKS_AT_ONCE + max_concurrency - 1)
+    batch = RunningBatch(model.t3, rows, poll_every=STEPS_A_POLL if is_cuda else 1, graphs=is_cuda)
+    batch.capture()  # now, while no other thread uses the GPU
+    return BatchDecoder(batch, max_concurrency)
 
 
 def t3_dtype(device: torch.device, precision: str) -> torch.dtype:

@@ -22,7 +22,13 @@ from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform
 from errors import Internal, InvalidRequest, ModelUnavailable, OutOfMemory
 from speech.assemble import Spoken, cut_trailing_noise, join
 from speech.checkpoint import Model, load_model
-from speech.conditionals import Conditionals, ConditionalsEncoder
+from speech.conditionals import (
+    CODEBOOK_SIZE,
+    CONDITIONALS_VERSION,
+    Conditionals,
+    VoiceConditionals,
+    some_voice,
+)
 from speech.contract import UNTRAINED_WARNING, ModelInfo, Reference, Segment, Speech, SpeechParams
 from speech.decoders import make_decoder, t3_dtype
 from speech.locate import find_checkpoint
@@ -32,7 +38,7 @@ from speech.t3.request import Decoded, Decoder, DecodeRequest
 from speech.t3.sampling import Sampling
 from speech.text import split_text
 from speech.variants import VARIANTS
-from speech.vocoder import CODEBOOK_SIZE, SPEECH_TOKENS_PER_S, synthesize
+from speech.vocoder import SPEECH_TOKENS_PER_S, synthesize
 from speech.watermark import Watermarker
 
 log = logging.getLogger(__name__)
@@ -66,7 +72,7 @@ class SpeechEngine:
         self.model = model
         self._watermarker = watermarker
         self._decoder = decoder
-        self._encoder = ConditionalsEncoder(model.s3gen, model.voice_encoder, model.device)
+        self._voices = VoiceConditionals(model.reference_encoder, _shelf_key(model), model.device)
         # S3Gen draws from torch's global generators, and caches are not made for several threads.
         self._one_at_a_time = threading.Lock()
 
@@ -76,11 +82,18 @@ class SpeechEngine:
         return ModelInfo(model.variant.name, model.revision, model.variant.languages, model.untrained)
 
     def warm_up(self) -> None:
-        """Pay for whatever the first job would: lazy imports, compiled filters, GPU kernels."""
-        noise = np.random.default_rng(0).normal(0.0, 0.1, 3 * MODEL_SAMPLE_RATE_HZ).astype(np.float32)
-        conditionals = self._encoder.compute(Waveform(noise, MODEL_SAMPLE_RATE_HZ))
+        """Pay for whatever the first job in a known voice would: compiled filters, GPU kernels and graphs."""
+        conditionals = self.model.builtin_voice or some_voice(self.model.device)
         (decoded,) = self._decoder.decode([self._request("Ready.", conditionals, SpeechParams(seed=0), 0)])
         self._watermarker.mark(self._synthesize(decoded, conditionals), MODEL_SAMPLE_RATE_HZ)
+
+    def prepare_for_new_voices(self) -> None:
+        """See ``Speaker``: imports upstream's package and reads more weights."""
+        noise = np.random.default_rng(0).normal(0.0, 0.1, 3 * MODEL_SAMPLE_RATE_HZ).astype(np.float32)
+        try:
+            self._voices.compute(Waveform(noise, MODEL_SAMPLE_RATE_HZ))
+        except Exception:  # the job that needs it will say what is wrong
+            log.exception("new voices cannot be prepared for")
 
     def speak(self, text: str, reference: Reference | None, params: SpeechParams) -> Speech:
         """See ``Speaker.speak``. Memory beyond the audio itself is that of one chunk."""
@@ -96,7 +109,7 @@ class SpeechEngine:
         self, text: str, reference: Reference | None, params: SpeechParams, clock: StageClock
     ) -> Speech:
         with self._one_at_a_time, clock.stage("conditionals"):
-            conditionals = self._conditionals(reference)
+            conditionals = self.conditionals(reference)
         chunks = split_text(text)
         with clock.stage("t3"):
             decoded, faults = self._decode([chunk.text for chunk in chunks], conditionals, params)
@@ -154,7 +167,7 @@ class SpeechEngine:
             speaker_embedding=conditionals.speaker_embedding,
             prompt_tokens=conditionals.t3_prompt_tokens,
             exaggeration=params.exaggeration,
-            text_tokens=self.model.tokenizer.text_to_tokens(normalize_text(text))[0],
+            text_tokens=self.model.tokenizer.encode(normalize_text(text)),
             sampling=Sampling(
                 cfg_weight=params.cfg_weight,
                 temperature=params.temperature,
@@ -170,11 +183,12 @@ class SpeechEngine:
         """Samples, float32 [n], unmarked, as the vocoder gives them."""
         if not _has_speech(decoded):  # the model stopped at once: silence of one token
             return np.zeros(MODEL_SAMPLE_RATE_HZ // SPEECH_TOKENS_PER_S, np.float32)
-        return synthesize(self.model.s3gen, decoded.tokens, conditionals, decoded.generator)
+        return synthesize(self.model.token_to_wave, decoded, conditionals)
 
-    def _conditionals(self, reference: Reference | None) -> Conditionals:
+    def conditionals(self, reference: Reference | None) -> Conditionals:
+        """What the model knows of a voice; of the built-in one for None. Calls must not overlap."""
         if reference is not None:
-            return self._encoder.encode(reference)
+            return self._voices.get(reference)
         if self.model.builtin_voice is None:
             raise InvalidRequest(
                 "voice_name: these weights have no built-in voice; name a stored one or send reference_audio"
@@ -203,6 +217,13 @@ class SpeechEngine:
         return used | dict.fromkeys(variant.ignored_parameters)
 
 
+def _shelf_key(model: Model) -> str:
+    """What another model, revision or arithmetic made of a voice is not taken for ours."""
+    in_tf32 = model.device.type == "cuda" and torch.backends.cuda.matmul.allow_tf32
+    arithmetic = "tf32" if in_tf32 else "float32"
+    return f"{model.variant.name}-{model.revision[:16]}-{arithmetic}-{CONDITIONALS_VERSION}"
+
+
 def _has_speech(decoded: Decoded) -> bool:
     return bool((decoded.tokens < CODEBOOK_SIZE).any())
 
@@ -224,7 +245,7 @@ def load_engine(
     checkpoint_dir: Path | None = None,
     device: str = "auto",
     precision: str = "auto",
-    upstream_t3: bool = False,
+    upstream: bool = False,
     max_concurrency: int = 1,
     revision: str = "main",
     hf_token: str | None = None,
@@ -234,8 +255,8 @@ def load_engine(
 
     model: a name in ``VARIANTS``. device: "auto", "cpu", "cuda" or "cuda:N". precision:
     "exact" is float32 throughout; "auto" keeps T3 in bfloat16 where the hardware computes in it,
-    and lets CUDA use TF32. upstream_t3: decode with upstream's loop. max_concurrency: how many threads will
-    speak at once. The rest: see ``find_checkpoint``. Raises ModelUnavailable.
+    and lets CUDA use TF32. upstream: run T3 and S3Gen as upstream does. max_concurrency: how many
+    threads will speak at once. The rest: see ``find_checkpoint``. Raises ModelUnavailable.
     """
     watermarker = Watermarker()
     target = _device(device)
@@ -246,9 +267,7 @@ def load_engine(
         variant, checkpoint_dir=checkpoint_dir, hub_caches=hub_caches, revision=revision, token=hf_token
     )
     started = time.perf_counter()
-    loaded = load_model(
-        variant, checkpoint, target, t3_dtype=t3_dtype(target, precision), upstream_t3=upstream_t3
-    )
+    loaded = load_model(variant, checkpoint, target, t3_dtype=t3_dtype(target, precision), upstream=upstream)
     log.info("model: %s %s on %s in %.1f s", model, loaded.revision, target, time.perf_counter() - started)
     if loaded.untrained:
         log.warning(UNTRAINED_WARNING)

@@ -31,8 +31,9 @@ from tokenizers import AddedToken, Tokenizer
 from tokenizers.models import BPE
 from torch import nn
 
-from speech.architecture import FULL, TINY, build_s3gen, build_t3, build_voice_encoder
 from speech.checkpoint import CONFIG_FILE, CONFIG_FORMAT
+from speech.sizes import FULL, TINY
+from speech.upstream import build_s3gen, build_t3, build_voice_encoder
 from speech.variants import CHATTERBOX
 
 SIZES = {"tiny": TINY, "full": FULL}

@@ -1,35 +1,30 @@
-"""Speech tokens to samples: S3Gen's flow and vocoder."""
+"""Speech tokens to samples: S3Gen, ours or upstream's, with the draws of one request."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from speech.conditionals import Conditionals
+from speech.checkpoint import TokenToSamples
+from speech.conditionals import CODEBOOK_SIZE, Conditionals
+from speech.t3.request import Decoded
 
-CODEBOOK_SIZE = 6561  # ids from here on are T3's own marks, not speech
 SPEECH_TOKENS_PER_S = 25
 
 
-@torch.inference_mode()
 def synthesize(
-    s3gen: Any, tokens: Tensor, conditionals: Conditionals, generator: torch.Generator
+    token_to_wave: TokenToSamples, decoded: Decoded, conditionals: Conditionals
 ) -> NDArray[np.float32]:
     """Samples at 24 kHz, float32 [960 a token].
 
-    tokens: int64 [T], T at least 1. Ids outside the codebook are dropped, as upstream's
-    ``ChatterboxTTS.generate`` does. generator: on the tokens' device; drawing goes on where
-    it stands, through torch's global generators, which S3Gen uses: calls must not overlap.
+    Ids outside the codebook are dropped, as upstream's ``ChatterboxTTS.generate`` does; one at least must
+    lie in it. Drawing goes on where the decoder's ended, through torch's global generators, which S3Gen uses:
+    calls must not overlap.
     """
-    _set_global_generators(generator)
-    waveform, _ = s3gen.inference(
-        speech_tokens=tokens[tokens < CODEBOOK_SIZE], ref_dict=conditionals.for_decoder()
-    )
-    samples: NDArray[np.float32] = waveform.squeeze(0).cpu().numpy()
+    _set_global_generators(decoded.generator)
+    speech = decoded.tokens[decoded.tokens < CODEBOOK_SIZE]
+    samples: NDArray[np.float32] = token_to_wave(speech, conditionals.decoder_prompt).cpu().numpy()
     return samples
 
 

@@ -1,46 +1,81 @@
-"""Resemble's PerTh watermark, on everything that the worker says."""
+"""Resemble's PerTh watermark, on everything that the worker says.
+
+``PerthImplicitWatermarker.apply_watermark`` of resemble-perth 1.0 with the weights in that package,
+without its import, which takes seconds.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import io
-import warnings
-from typing import Any
+import importlib.util
+import pickle
+from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
+from torch import Tensor
 
+from audio.waveform import Waveform, resample
 from errors import ModelUnavailable
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # pkg_resources announces its end at every import
-    import perth
+WEIGHTS = Path("perth_net/pretrained/implicit/perth_net_250000.pth.tar")
+# Of hparams.yaml beside them.
+SAMPLE_RATE_HZ = 32_000
+FFT_SIZE, HOP = 2048, 320
+MARKED_BINS = 128  # up to 2 kHz
+SMALLEST_MAGNITUDE, HEADROOM_DB = 1e-9, 15.0
+
+# ``perth_net_implicit.utils.normalize`` and back.
+_FLOOR_DB = 20 * np.log10(SMALLEST_MAGNITUDE)
+_RANGE_DB = HEADROOM_DB - _FLOOR_DB
+_LOUDEST_EXPONENT = 10.0
+_QUIET = 0.05  # frames below this share of the loudest stay unmarked
+_LAYERS = 7
 
 
 class Watermarker:
-    """Marks samples. Raises ModelUnavailable at once when the mark cannot be made."""
+    """Marks samples, on the CPU. Raises ModelUnavailable at once when the weights are not there."""
 
     def __init__(self) -> None:
-        # perth imports pkg_resources, swallows its absence and leaves None behind; upstream then
-        # fails at the first job with "'NoneType' object is not callable".
-        if perth.PerthImplicitWatermarker is None:
+        package = importlib.util.find_spec("perth")
+        places = package.submodule_search_locations if package else None
+        try:
+            file = Path((places or [""])[0]) / WEIGHTS
+            weights = torch.load(file, map_location="cpu", weights_only=True)["model"]
+            self._layers = [
+                (weights[f"encoder.layers.{index}.conv.weight"], weights[f"encoder.layers.{index}.conv.bias"])
+                for index in range(_LAYERS)
+            ]
+        except (OSError, KeyError, RuntimeError, pickle.UnpicklingError) as error:
             raise ModelUnavailable(
-                "the watermarker cannot be imported because pkg_resources is missing; install "
-                "requirements.txt as it is, with setuptools below 81"
-            )
-        with contextlib.redirect_stdout(io.StringIO()):  # it prints which step it loaded
-            self._perth: Any = perth.PerthImplicitWatermarker()
+                "the watermark's weights cannot be read; install resemble-perth as requirements.txt has it"
+            ) from error
+        self._window = torch.hann_window(FFT_SIZE)
 
-    # Without inference_mode perth's network keeps the graph of every call, 6 MB for 4 s of audio.
     @torch.inference_mode()
     def mark(self, samples: NDArray[np.float32], sample_rate_hz: int) -> NDArray[np.float32]:
         """The samples with the mark, float32 [n], as long as they came."""
-        marked = self._perth.apply_watermark(samples, sample_rate=sample_rate_hz)[: len(samples)]
-        # perth works in whole frames and drops what is left over, a few milliseconds.
+        heard = torch.tensor(resample(Waveform(samples, sample_rate_hz), SAMPLE_RATE_HZ).samples)
+        # librosa's resampling, which PerTh uses, rounds the length up.
+        heard = F.pad(heard, (0, -(-len(samples) * SAMPLE_RATE_HZ // sample_rate_hz) - len(heard)))
+        spectrum = torch.stft(heard, FFT_SIZE, HOP, FFT_SIZE, self._window, return_complex=True)
+        levels = (20 * torch.log10(spectrum.abs().clamp(min=SMALLEST_MAGNITUDE)) - _FLOOR_DB) / _RANGE_DB
+        marked_levels = self._encode(levels) * _RANGE_DB + _FLOOR_DB
+        magnitudes = 10.0 ** (marked_levels / 20).clamp(max=_LOUDEST_EXPONENT)
+        turned = torch.polar(magnitudes, spectrum.angle())
+        signal = torch.istft(turned, FFT_SIZE, HOP, FFT_SIZE, self._window).numpy()
+        marked = resample(Waveform(signal, SAMPLE_RATE_HZ), sample_rate_hz).samples[: len(samples)]
+        # Whole frames only came back; a few milliseconds are left over.
         return np.concatenate([marked, samples[len(marked) :]], dtype=np.float32)
 
-    @torch.inference_mode()
-    def confidence(self, samples: NDArray[np.float32], sample_rate_hz: int) -> float:
-        """How sure the detector is that the mark is there, 0 to 1."""
-        return float(np.mean(self._perth.get_watermark(samples, sample_rate=sample_rate_hz, round=False)))
+    def _encode(self, levels: Tensor) -> Tensor:
+        """Levels with the mark in the lower bins of loud frames. levels: [bins, frames]."""
+        by_frame = levels.sum(dim=0)
+        loud = by_frame > by_frame.max() * _QUIET
+        hidden = levels[None, :MARKED_BINS]
+        for index, (weight, bias) in enumerate(self._layers):
+            hidden = F.conv1d(hidden, weight, bias, padding=weight.shape[2] // 2)
+            if index < _LAYERS - 1:
+                hidden = F.leaky_relu(hidden)
+        return torch.cat([levels[:MARKED_BINS] + hidden[0] * loud, levels[MARKED_BINS:]])

@@ -17,7 +17,7 @@ for name in list(os.environ):
         "CHECKPOINT_DIR",
         "DEVICE",
         "PRECISION",
-        "T3_DECODER",
+        "ENGINE",
         "LOG_LEVEL",
     ):
         del os.environ[name]

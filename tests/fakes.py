@@ -46,6 +46,9 @@ class FakeSpeaker:
     speaking: int = 0
     most_at_once: int = 0
 
+    def prepare_for_new_voices(self) -> None:
+        """There is nothing to prepare."""
+
     def speak(self, text: str, reference: Reference | None, params: SpeechParams) -> Speech:
         self.calls.append(Spoken(text, reference, params))
         self.speaking += 1

@@ -1,7 +1,7 @@
 """The platform as a worker sees it: a server on loopback that hands out jobs and takes results.
 
-Speaks what the RunPod SDK's worker loop asks for: job-take and job-stop (both held open until there
-is something to say), job-done and ping.
+Speaks what the RunPod SDK's worker loop asks for: job-take, for one job or several, and job-stop (held open
+until there is something to say), job-done and ping.
 """
 
 from __future__ import annotations
@@ -34,6 +34,9 @@ class JobServer:
         self._results[job_id] = asyncio.get_running_loop().create_future()
         self._queue.put_nowait({"id": job_id, "input": job_input})
 
+    def has_result(self, job_id: str) -> bool:
+        return self._results[job_id].done()
+
     async def result(self, job_id: str) -> dict[str, Any]:
         """What the worker posted: {"output": ...} or {"error": ..., "output": ...}."""
         async with asyncio.timeout(WAIT_S):
@@ -64,6 +67,7 @@ class JobServer:
         app.add_routes(
             [
                 web.get("/job-take/{worker}", server._take),
+                web.get("/job-take-batch/{worker}", server._take_several),
                 web.get("/job-stop/{worker}", server._stop),
                 web.post("/job-done/{worker}/{job}", server._finish),
                 web.get("/ping/{worker}", server._ping),
@@ -80,6 +84,16 @@ class JobServer:
         finally:
             server.release()
             await runner.cleanup()
+
+    async def _take_several(self, request: web.Request) -> web.Response:
+        """What there is of as many jobs as are asked for, and the next one at least."""
+        reply = await self._take(request)
+        if reply.status != 200:
+            return reply
+        jobs = [json.loads(reply.body)]
+        while len(jobs) < int(request.query["batch_size"]) and not self._queue.empty():
+            jobs.append(self._queue.get_nowait())
+        return web.json_response(jobs)
 
     async def _take(self, request: web.Request) -> web.Response:
         """The next job, once there is one; nothing once the server closes."""

@@ -14,11 +14,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from operations import OPERATIONS
 from operations.request import parse_request
 from settings import Settings
+from speech.packed import read_packed
 from speech.variants import CHATTERBOX
+from speech.weight_files import fingerprint
 from tests.hub_listing import HubListing, HubTests
 
 REPOSITORY = Path(__file__).parent.parent
@@ -144,7 +147,8 @@ def test_the_image_holds_the_job_that_a_start_without_the_platform_runs(image):
 
 def test_nothing_but_the_worker_is_in_the_image(image):
     top = {path.name for path in image.iterdir() if path.suffix not in (".py", ".txt", ".json")}
-    assert top == {"audio", "operations", "speech", "voice_store"}
+    assert top == {"audio", "operations", "scripts", "speech", "voice_store"}
+    assert {path.name for path in (image / "scripts").iterdir()} == {"__init__.py", "repack.py"}
     assert not list(image.rglob("test_*.py"))
 
 
@@ -173,14 +177,12 @@ def test_the_builder_gets_what_is_copied_and_nothing_else():
         assert not is_sent_to_the_builder(path), path
 
 
-def hub_cache_with_weights(home):
-    """A hub cache that holds a complete, if empty, snapshot of the published repository."""
+def hub_cache_with_weights(home, weights):
+    """A hub cache that holds a complete snapshot of the published repository, with these weights."""
     commit = "0123456789abcdef0123456789abcdef01234567"
     repository = home / "hub" / f"models--{CHATTERBOX.repository.replace('/', '--')}"
     snapshot = repository / "snapshots" / commit
-    snapshot.mkdir(parents=True)
-    for name in CHATTERBOX.files:
-        (snapshot / name).touch()
+    shutil.copytree(weights, snapshot)
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text(commit)
     return snapshot
@@ -209,12 +211,13 @@ def run_the_layer_that_bakes(folder, **arguments):
     )
 
 
-def test_weights_are_baked_where_the_worker_looks_for_them(tmp_path):
+def test_weights_are_baked_and_packed_where_the_worker_looks_for_them(tmp_path, smoke_checkpoint):
     """Weights that are in the image's hub cache already are found there, and nothing is fetched."""
-    snapshot = hub_cache_with_weights(tmp_path / "hub-home")
+    snapshot = hub_cache_with_weights(tmp_path / "hub-home", smoke_checkpoint)
     done = run_the_layer_that_bakes(tmp_path, BAKE_WEIGHTS="1")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == str(snapshot)
+    packed = read_packed(snapshot, fingerprint(snapshot, CHATTERBOX.files), torch.device("cpu"))
+    assert packed is not None
 
 
 def test_a_build_that_cannot_get_the_weights_it_is_to_bake_fails(tmp_path):

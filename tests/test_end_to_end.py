@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import torch
 
 import handler
 from operations.base import Services
+from speech import reference_encoder
 from speech.engine import load_engine
 from tests.fakes import build_services
 from tests.recordings import speech_like, wav_bytes
@@ -90,3 +92,20 @@ async def test_what_lies_behind_an_error_is_logged_and_not_told(run, services, c
     assert "Traceback" not in reply["error"]
     logged = [record for record in caplog.records if record.exc_info]
     assert logged, caplog.text
+
+
+async def test_a_worker_that_starts_speaks_in_a_stored_voice_without_computing_it_again(
+    run, voices, services, smoke_checkpoint, monkeypatch
+):
+    job = {"text": SENTENCE, "voice_name": voices[0], "seed": 5}
+    first = await run("tts", **job)
+    engine = load_engine("chatterbox", checkpoint_dir=smoke_checkpoint, device="cpu")
+
+    def must_not_load(folder, sizes, device):
+        raise AssertionError("the conditionals lie beside the voice")
+
+    monkeypatch.setattr(reference_encoder, "load_reference_encoder", must_not_load)
+    monkeypatch.setattr(handler, "warm_services", lambda: replace(services, speaker=engine))
+    assert (await run("tts", **job))["audio"] == first["audio"]
+    unknown = base64.b64encode(wav_bytes(speech_like(6.0, seed=9), 24_000)).decode()
+    assert "error" in await run("tts", text=SENTENCE, reference_audio=unknown)

@@ -132,3 +132,19 @@ def test_the_handler_is_imported_without_the_model():
 
 def test_the_contract_of_speech_needs_no_torch():
     assert "torch" not in run_fresh("import sys, speech.contract; print(*sys.modules)")
+
+
+def test_the_engine_is_imported_without_what_only_new_references_need():
+    loaded = run_fresh("import sys, speech.engine; print(*sys.modules)")
+    assert "speech.t3.batch" in loaded
+    heavy = {
+        "chatterbox",
+        "transformers",
+        "librosa",
+        "torchaudio",
+        "perth",
+        "diffusers",
+        "s3tokenizer",
+        "scipy",
+    }
+    assert not heavy & {name.partition(".")[0] for name in loaded}

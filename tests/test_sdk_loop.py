@@ -89,3 +89,21 @@ async def test_a_bug_posts_a_string_without_traceback_path_or_host(server, tmp_p
     assert leaks(failed) == []
     assert "RuntimeError: CUDA error" in worker.log()
     assert following["output"]["total_voices"] == 0
+
+
+async def test_a_short_job_overtakes_a_long_one_and_sounds_the_same(server, tmp_path, smoke_checkpoint):
+    short = {"operation": "tts", "text": TEXT, "seed": 1}
+    long = {"operation": "tts", "text": " ".join([TEXT] * 50), "seed": 2, "format": "mp3"}
+    settings = {"CHECKPOINT_DIR": str(smoke_checkpoint), "MAX_CONCURRENCY": "2"}
+    async with WorkerProcess.running(server, WORKER, tmp_path, settings) as worker:
+        server.submit("long", long)
+        server.submit("beside", short)
+        beside = await server.result("beside")
+        assert not server.has_result("long")
+        spoken = await server.result("long")
+        server.submit("alone", short)
+        alone = await server.result("alone")
+        exit_code = await worker.leave(server)
+    assert exit_code == 0, worker.log()
+    assert len(spoken["output"]["segments"]) > 4
+    assert beside["output"]["audio"] == alone["output"]["audio"]

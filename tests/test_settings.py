@@ -32,7 +32,7 @@ def test_nothing_set_gives_the_documented_defaults(tmp_path):
 
 def test_empty_variables_count_as_unset():
     names = (
-        "VOICE_STORE_DIR MODEL CHECKPOINT_DIR MODEL_REVISION DEVICE PRECISION T3_DECODER MAX_TEXT_CHARS "
+        "VOICE_STORE_DIR MODEL CHECKPOINT_DIR MODEL_REVISION DEVICE PRECISION ENGINE MAX_TEXT_CHARS "
         "MAX_CONCURRENCY HF_TOKEN LOG_LEVEL RUNPOD_WEBHOOK_GET_JOB"
     )
     assert Settings.from_env(dict.fromkeys(names.split(), " ")) == Settings.from_env({})
@@ -60,7 +60,7 @@ def test_every_variable_is_read(tmp_path):
         DEVICE="cuda:1",
         PRECISION="exact",
         MAX_TEXT_CHARS="120",
-        T3_DECODER="upstream",
+        ENGINE="upstream",
         MAX_CONCURRENCY="3",
         HF_TOKEN="hf_secret",
         LOG_LEVEL="debug",
@@ -72,7 +72,7 @@ def test_every_variable_is_read(tmp_path):
     assert settings.model_revision == "v2"
     assert settings.device == "cuda:1"
     assert settings.precision == "exact"
-    assert settings.t3_decoder == "upstream"
+    assert settings.engine == "upstream"
     assert settings.max_text_chars == 120
     assert settings.max_concurrency == 3
     assert settings.hf_token == "hf_secret"
@@ -97,7 +97,7 @@ def test_the_token_does_not_show():
         ("MAX_TEXT_CHARS", "1e3", "a whole number from 1 to"),
         ("MAX_TEXT_CHARS", "٥", "a whole number from 1 to"),
         ("MAX_TEXT_CHARS", "9" * 5000, "a whole number from 1 to"),
-        ("T3_DECODER", "fast", "one of batch, upstream"),
+        ("ENGINE", "slow", "one of fast, upstream"),
         ("MAX_CONCURRENCY", "65", "a whole number from 1 to 64"),
         ("MAX_CONCURRENCY", "0", "a whole number from 1 to 64"),
         ("LOG_LEVEL", "loud", "one of DEBUG, INFO, WARNING, ERROR"),

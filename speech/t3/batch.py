@@ -30,6 +30,7 @@ from speech.t3.weights import T3Weights
 
 # Attention reads so many positions at a time: each number of them is a graph of its own.
 EAGER_BUCKET, GRAPH_BUCKET = 32, 256
+ROWS_OF_A_GUIDED_REQUEST = 2
 # The longest chunk of text with upstream's 1000 speech tokens fits: 34 + 284 + 1 + 1000 positions.
 CAPACITY = 6 * GRAPH_BUCKET
 
@@ -92,8 +93,8 @@ class RunningBatch:
     def used_rows(self) -> int:
         return sum(len(member.rows) for member in self.members)
 
-    def has_room_for(self, request: DecodeRequest) -> bool:
-        return self.used_rows + _rows_of(request) <= self.rows
+    def has_room_for(self, request: DecodeRequest, spare_rows: int = 0) -> bool:
+        return self.used_rows + _rows_of(request) + spare_rows <= self.rows
 
     @torch.inference_mode()
     def join(self, request: DecodeRequest) -> Member:
@@ -161,6 +162,21 @@ class RunningBatch:
         start = weights.speech_embedding[START_SPEECH] + weights.speech_positions[0]
         return torch.cat([prefix, start.expand(len(prefix), 1, -1)], dim=1)
 
+    @torch.inference_mode()
+    def capture(self) -> None:
+        """The graphs of guided requests with the usual sampling, the smallest first, while nobody is there.
+
+        The others are captured by the step that first needs them.
+        """
+        assert not self.members
+        if self._graphs is None:
+            return
+        counts = range(1, self.rows // ROWS_OF_A_GUIDED_REQUEST + 1)
+        sizes = sorted({self._graph_size(ROWS_OF_A_GUIDED_REQUEST * count, count) for count in counts})
+        for rows, seats in sizes:
+            for length in range(GRAPH_BUCKET, self.capacity + 1, GRAPH_BUCKET):
+                self._replay(self._graphs, (rows, seats, length, False))
+
     def _step(self) -> None:
         with_top_p = any(member.request.sampling.top_p < 1.0 for member in self.members)
         bucket = EAGER_BUCKET if self._graphs is None else GRAPH_BUCKET
@@ -168,10 +184,16 @@ class RunningBatch:
         rows, seats = self.used_rows, len(self.members)
         if self._graphs is None:
             self._step_first(rows, seats, length, with_top_p)
-            return
+        else:
+            self._replay(self._graphs, (*self._graph_size(rows, seats), length, with_top_p))
+
+    def _replay(self, graphs: StepGraphs, shape: tuple[int, int, int, bool]) -> None:
+        graphs.run(shape, lambda: self._step_first(*shape))
+
+    def _graph_size(self, rows: int, seats: int) -> tuple[int, int]:
+        """Sizes are powers of two, so that there are few graphs."""
         rows, seats = (min(self.rows, 1 << (count - 1).bit_length()) for count in (rows, seats))
-        shape = (rows, seats, length, with_top_p)
-        self._graphs.run(shape, lambda: self._step_first(*shape))
+        return rows, seats
 
     def _step_first(self, rows: int, seats: int, length: int, with_top_p: bool) -> None:
         """One token more for the first seats. All of it on the device, and nothing waits."""
@@ -232,7 +254,7 @@ def _close_gaps(places: Collection[int]) -> dict[int, int]:
 
 
 def _rows_of(request: DecodeRequest) -> int:
-    return 2 if request.sampling.cfg_weight > 0 else 1
+    return ROWS_OF_A_GUIDED_REQUEST if request.sampling.cfg_weight > 0 else 1
 
 
 def _zeros_taken_when_used(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:

@@ -6,20 +6,34 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 
-from speech.t3.batch import Member, RunningBatch
+from speech.t3.batch import ROWS_OF_A_GUIDED_REQUEST, Member, RunningBatch
 from speech.t3.request import Decoded, DecodeRequest
 
 
+@dataclass(eq=False)
+class _Call:
+    """What one thread waits for. inside: how many of its requests are in the batch."""
+
+    waiting: deque[tuple[DecodeRequest, Future[Decoded]]]
+    inside: int = 0
+
+
 class BatchDecoder:
-    """Requests of all threads decode together, in the order in which they came as far as there is room.
+    """Requests of all threads decode together.
+
+    Threads take turns at what room there is, and who has no request in the batch comes first. ``threads``
+    may call at once: a thread gets room for a second request only when the others would still find some
+    for their first, so that a short text never waits for a long one.
 
     The batch runs in a thread of its own, which starts with the first request and ends with the process.
     """
 
-    def __init__(self, batch: RunningBatch) -> None:
+    def __init__(self, batch: RunningBatch, threads: int = 1) -> None:
         self._batch = batch
-        self._waiting: deque[tuple[DecodeRequest, Future[Decoded]]] = deque()
+        self._threads = threads
+        self._calls: list[_Call] = []
         self._work_came = threading.Condition()
         self._thread: threading.Thread | None = None
 
@@ -30,33 +44,50 @@ class BatchDecoder:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="decoder", daemon=True)
                 self._thread.start()
-            self._waiting.extend(zip(requests, futures, strict=True))
+            self._calls.append(_Call(deque(zip(requests, futures, strict=True))))
             self._work_came.notify()
         return [future.result() for future in futures]
 
     def _run(self) -> None:
-        inside: dict[Member, Future[Decoded]] = {}
+        inside: dict[Member, tuple[_Call, Future[Decoded]]] = {}
         while True:
             try:
                 self._admit(inside)
                 for member, decoded in self._batch.advance().items():
-                    inside.pop(member).set_result(decoded)
+                    call, future = inside.pop(member)
+                    call.inside -= 1
+                    future.set_result(decoded)
             except Exception as error:  # whoever waits must hear of it
                 self._batch.leave(tuple(inside))
-                for future in inside.values():
+                for call, future in inside.values():
+                    call.inside -= 1
                     future.set_exception(error)
                 inside.clear()
 
-    def _admit(self, inside: dict[Member, Future[Decoded]]) -> None:
+    def _admit(self, inside: dict[Member, tuple[_Call, Future[Decoded]]]) -> None:
         """Lets in what there is room for; with nothing to do, waits."""
         while True:
             with self._work_came:
-                while not (inside or self._waiting):
+                call = self._next_call()
+                while call is None and not inside:
                     self._work_came.wait()
-                if not self._waiting or not self._batch.has_room_for(self._waiting[0][0]):
+                    call = self._next_call()
+                if call is None:
                     return
-                request, future = self._waiting.popleft()
+                request, future = call.waiting.popleft()
             try:
-                inside[self._batch.join(request)] = future
+                inside[self._batch.join(request)] = call, future
+                call.inside += 1
             except Exception as error:  # the others go on
                 future.set_exception(error)
+
+    def _next_call(self) -> _Call | None:
+        """Whose request to let in next; None when there is none, or no room."""
+        self._calls = [call for call in self._calls if call.waiting or call.inside]
+        waiting = [call for call in self._calls if call.waiting]
+        if not waiting:
+            return None
+        call = min(waiting, key=lambda call: call.inside)  # of equals, who came first
+        to_come = self._threads - sum(other.inside > 0 for other in self._calls) if call.inside else 0
+        spare_rows = ROWS_OF_A_GUIDED_REQUEST * max(to_come, 0)
+        return call if self._batch.has_room_for(call.waiting[0][0], spare_rows) else None

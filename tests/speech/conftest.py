@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -27,7 +28,7 @@ def checkpoint(smoke_checkpoint: Path) -> Checkpoint:
 @pytest.fixture(scope="session")
 def tiny_model(checkpoint: Checkpoint) -> Model:
     """With upstream's T3."""
-    return load_model(CHATTERBOX, checkpoint, CPU, upstream_t3=True)
+    return load_model(CHATTERBOX, checkpoint, CPU, upstream=True)
 
 
 @pytest.fixture(scope="session")
@@ -44,3 +45,11 @@ def engine(our_model: Model) -> SpeechEngine:
 @pytest.fixture(scope="session")
 def upstream_decoder(tiny_model: Model) -> Decoder:
     return make_decoder(tiny_model)
+
+
+@pytest.fixture(scope="session")
+def perth() -> Any:
+    """Resemble's own watermarker."""
+    import perth
+
+    return perth.PerthImplicitWatermarker()

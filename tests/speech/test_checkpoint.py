@@ -12,10 +12,13 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from errors import ModelUnavailable
-from speech.architecture import TINY, build_s3gen, build_t3, build_voice_encoder
-from speech.checkpoint import COMPUTED_BUFFERS, Model, assign_weights, fingerprint, load_model
+from speech.checkpoint import Model, load_model
 from speech.locate import Checkpoint
+from speech.sizes import TINY
+from speech.upstream import build_s3gen, build_t3, build_voice_encoder
+from speech.upstream_checkpoint import COMPUTED_BUFFERS, assign_weights, load_upstream
 from speech.variants import CHATTERBOX
+from speech.weight_files import fingerprint
 
 CPU = torch.device("cpu")
 
@@ -39,20 +42,17 @@ def assert_same_tensors(ours: nn.Module, upstreams: nn.Module) -> None:
 
 @pytest.mark.parametrize(
     ("part", "build", "file"),
-    [
-        ("t3", build_t3, "t3_cfg.safetensors"),
-        ("s3gen", build_s3gen, "s3gen.safetensors"),
-        ("voice_encoder", build_voice_encoder, "ve.safetensors"),
-    ],
+    [("t3", build_t3, "t3_cfg.safetensors"), ("s3gen", build_s3gen, "s3gen.safetensors")],
 )
-def test_each_tensor_equals_initialising_and_copying(tiny_model, smoke_checkpoint, part, build, file):
+def test_each_tensor_equals_initialising_and_copying(smoke_checkpoint, part, build, file):
+    t3, s3gen = load_upstream(smoke_checkpoint, TINY, CPU)
     upstreams = build(TINY)
     upstreams.load_state_dict(load_file(smoke_checkpoint / file), strict=False)
-    assert_same_tensors(getattr(tiny_model, part), upstreams)
+    assert_same_tensors({"t3": t3, "s3gen": s3gen}[part], upstreams)
 
 
-def test_modules_are_ready_for_inference(tiny_model: Model):
-    for module in (tiny_model.t3, tiny_model.s3gen, tiny_model.voice_encoder):
+def test_modules_are_ready_for_inference(smoke_checkpoint):
+    for module in load_upstream(smoke_checkpoint, TINY, CPU):
         assert not module.training
         assert not any(parameter.requires_grad for parameter in module.parameters())
 
@@ -93,6 +93,17 @@ def test_a_torn_weights_file_is_named(damaged, name):
     content = (damaged / name).read_bytes()
     (damaged / name).write_bytes(content[: len(content) // 2])
     with pytest.raises(ModelUnavailable, match=f"{name} cannot be read"):
+        load(damaged).reference_encoder()
+
+
+@pytest.mark.parametrize(
+    "tensor", ["flow.encoder_proj.weight", "mel2wav.conv_pre.bias", "mel2wav.ups.2.bias"]
+)
+def test_a_tensor_that_s3gen_lacks_is_named(damaged, tensor):
+    weights = load_file(damaged / "s3gen.safetensors")
+    del weights[tensor]
+    save_file(weights, damaged / "s3gen.safetensors")
+    with pytest.raises(ModelUnavailable, match=r"s3gen.safetensors does not fit this model: 1 tensors"):
         load(damaged)
 
 

@@ -11,7 +11,6 @@ import torch
 
 from audio.waveform import Waveform
 from speech.checkpoint import Model, load_model
-from speech.conditionals import ConditionalsEncoder
 from speech.contract import SpeechParams
 from speech.decoders import make_decoder
 from speech.engine import SpeechEngine, load_engine
@@ -46,8 +45,7 @@ def test_every_weight_and_buffer_is_on_the_gpu(smoke_checkpoint):
     model: Model = load_model(CHATTERBOX, Checkpoint(smoke_checkpoint, None, chosen_by_name=True), CUDA)
     t3 = dataclasses.asdict(model.t3, dict_factory=lambda items: [value for _, value in items])
     assert {tensor.device.type for tensor in tensors_in(t3)} == {"cuda"}
-    for module in (model.s3gen, model.voice_encoder):
-        assert {tensor.device.type for tensor in (*module.parameters(), *module.buffers())} == {"cuda"}
+    assert {tensor.device.type for tensor in model.token_to_wave._flow.tensors.values()} == {"cuda"}
 
 
 def tensors_in(value) -> Iterator[torch.Tensor]:
@@ -60,8 +58,8 @@ def tensors_in(value) -> Iterator[torch.Tensor]:
 
 def test_conditionals_equal_the_cpus(tiny_model, cuda_engine):
     waveform = Waveform(speech_like(7.0, 24_000, seed=1), 24_000)
-    on_cpu = ConditionalsEncoder(tiny_model.s3gen, tiny_model.voice_encoder, tiny_model.device)
-    expected, found = on_cpu.compute(waveform), cuda_engine._encoder.compute(waveform)
+    expected = tiny_model.reference_encoder().compute(waveform)
+    found = cuda_engine.model.reference_encoder().compute(waveform)
     assert torch.equal(found.t3_prompt_tokens.cpu(), expected.t3_prompt_tokens)
     assert torch.equal(found.decoder_prompt["prompt_token"].cpu(), expected.decoder_prompt["prompt_token"])
     for name in ("prompt_feat", "embedding"):

@@ -5,6 +5,8 @@ Takes some 12 GB of memory and 3.2 GB of disk; `make test-slow`.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,17 +15,18 @@ import torch
 from chatterbox import ChatterboxTTS
 
 from audio.waveform import Waveform
-from speech.architecture import upstream_decoder
 from speech.checkpoint import Model, load_model
-from speech.conditionals import ConditionalsEncoder
 from speech.contract import Reference, SpeechParams
 from speech.decoders import make_decoder
 from speech.engine import SpeechEngine
 from speech.locate import Checkpoint
+from speech.sizes import FULL
 from speech.smoke import write_smoke_checkpoint
 from speech.t3.batch import RunningBatch
 from speech.t3.request import START_SPEECH, STOP_SPEECH, Decoded, DecodeRequest
 from speech.t3.weights import T3Weights
+from speech.upstream import upstream_decoder
+from speech.upstream_checkpoint import load_upstream
 from speech.variants import CHATTERBOX
 from speech.watermark import Watermarker
 from tests.recordings import speech_like
@@ -37,6 +40,15 @@ pytestmark = pytest.mark.slow
 CPU = torch.device("cpu")
 SENTENCE = "Good morning, all."
 STEPS = 200
+
+
+@pytest.fixture(scope="module", autouse=True)
+def all_threads() -> Iterator[None]:
+    """The other tests' modules are better off with one."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(os.cpu_count() or 1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -68,17 +80,17 @@ def voice() -> Reference:
     return Reference.of(Waveform(speech_like(12.0, 24_000, seed=4), 24_000))
 
 
-def test_each_tensor_equals_from_local(model, checkpoint, upstream):
-    assert_same_tensors(model.s3gen, upstream.s3gen)
-    assert_same_tensors(model.voice_encoder, upstream.ve)
-    assert_same_tensors(load_model(CHATTERBOX, checkpoint, CPU, upstream_t3=True).t3, upstream.t3)
+def test_each_tensor_equals_from_local(checkpoint, upstream):
+    t3, s3gen = load_upstream(checkpoint.folder, FULL, CPU)
+    assert_same_tensors(s3gen, upstream.s3gen)
+    assert_same_tensors(t3, upstream.t3)
 
 
 def test_conditionals_equal_upstreams(model, upstream, voice, tmp_path):
     builtin = upstream.conds
     theirs = upstream_conditionals(upstream, voice.waveform.samples, tmp_path)
     upstream.conds = builtin
-    ours = ConditionalsEncoder(model.s3gen, model.voice_encoder, CPU).compute(voice.waveform)
+    ours = model.reference_encoder().compute(voice.waveform)
     assert torch.equal(ours.t3_prompt_tokens, theirs.t3.cond_prompt_speech_tokens)
     assert torch.equal(ours.decoder_prompt["prompt_token"], theirs.gen["prompt_token"])
     for name in ("prompt_feat", "embedding"):
@@ -139,9 +151,13 @@ def test_tokens_of_a_ragged_batch_equal_upstreams(model, endless, expected, paus
         assert torch.equal(ours.generator.get_state(), theirs.generator.get_state())
 
 
-def test_bfloat16_stays_near_float32(model, endless, upstream):
+@pytest.fixture(scope="module")
+def rounded(model, endless, upstream) -> T3Weights:
+    return T3Weights.from_upstream(upstream.t3.state_dict(), model.t3.heads, torch.bfloat16)
+
+
+def test_bfloat16_stays_near_float32(model, endless, rounded):
     """The logits of 100 steps with the tokens forced: within 2 % of their range."""
-    rounded = T3Weights.from_upstream(upstream.t3.state_dict(), model.t3.heads, torch.bfloat16)
     tokens = torch.randint(0, 6561, (100,), generator=torch.Generator().manual_seed(0))
     one = request(model)
     exact = forced_logits(endless, one, tokens)
@@ -149,3 +165,10 @@ def test_bfloat16_stays_near_float32(model, endless, upstream):
     reach = float(exact.max() - exact.min())
     print(f"largest {float(error.max()):.4f}, mean {float(error.mean()):.5f}, of {reach:.2f}")
     assert error.max() < 0.02 * reach
+
+
+def test_in_bfloat16_too_company_changes_no_token(model, rounded):
+    requests = mixed_requests(model, STEPS)
+    alone = [run(rounded, 2, [one])[0] for one in requests]
+    for together, single in zip(run(rounded, 10, requests, pause=30), alone, strict=True):
+        assert torch.equal(together.tokens, single.tokens)

@@ -49,17 +49,17 @@ def test_the_command_line_says_that_it_is_noise(tmp_path, capsys):
 )
 def test_length_follows_the_text_and_ids_are_speech(our_model, text, cfg_weight):
     voice = our_model.builtin_voice
-    text_tokens = our_model.tokenizer.text_to_tokens(text)
+    text_tokens = our_model.tokenizer.encode(text)
     sampling = Sampling(cfg_weight, 0.8, 1.0, 0.05, 1.2)
     (decoded,) = make_decoder(our_model).decode(
         [
             DecodeRequest(
-                voice.speaker_embedding, voice.t3_prompt_tokens, 0.5, text_tokens[0], sampling, 1000, seed=0
+                voice.speaker_embedding, voice.t3_prompt_tokens, 0.5, text_tokens, sampling, 1000, seed=0
             )
         ]
     )
     assert decoded.stopped
-    assert len(decoded.tokens) == pytest.approx(SPEECH_PER_TEXT_TOKEN * text_tokens.shape[1], rel=0.15, abs=6)
+    assert len(decoded.tokens) == pytest.approx(SPEECH_PER_TEXT_TOKEN * len(text_tokens), rel=0.15, abs=6)
     assert int(decoded.tokens.max()) < CODEBOOK
 
 

@@ -14,6 +14,7 @@ import torch
 
 from speech.watermark import Watermarker
 from tests.recordings import speech_like
+from tests.speech.detector import confidence
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 RATE_HZ = 24_000
@@ -24,11 +25,18 @@ def watermarker() -> Watermarker:
     return Watermarker()
 
 
-def test_marked_speech_is_told_from_unmarked(watermarker):
+def test_marked_speech_is_told_from_unmarked(watermarker, perth):
     clean = speech_like(5.0, RATE_HZ, seed=2)
     marked = watermarker.mark(clean, RATE_HZ)
-    assert watermarker.confidence(marked, RATE_HZ) > 0.9
-    assert watermarker.confidence(clean, RATE_HZ) < 0.6
+    assert confidence(perth, marked) > 0.9
+    assert confidence(perth, clean) < 0.6
+
+
+@pytest.mark.parametrize("count", [960, 961, 1000, 24_000, 24_001, 100_003])
+def test_the_mark_is_perths(watermarker, perth, count):
+    samples = speech_like(5.0, RATE_HZ, seed=3)[:count]
+    theirs = perth.apply_watermark(samples, sample_rate=RATE_HZ)[:count]
+    np.testing.assert_allclose(watermarker.mark(samples, RATE_HZ)[: len(theirs)], theirs, atol=1e-6)
 
 
 def test_marking_keeps_length_and_sound(watermarker):
@@ -44,9 +52,14 @@ def test_short_and_odd_lengths_are_marked(watermarker, count):
     assert len(watermarker.mark(speech_like(2.0, RATE_HZ, seed=1)[:count], RATE_HZ)) == count
 
 
-def test_without_pkg_resources_the_worker_does_not_start(smoke_checkpoint, tmp_path):
-    """What a setuptools from 81 on, or none, does to perth: the start says so and exits 1."""
-    (tmp_path / "pkg_resources.py").write_text("raise ImportError('removed in setuptools 81')\n")
+def test_silence_is_marked_without_a_nan(watermarker):
+    assert np.isfinite(watermarker.mark(np.zeros(24_000, np.float32), RATE_HZ)).all()
+
+
+def test_without_the_watermark_the_worker_does_not_start(smoke_checkpoint, tmp_path):
+    """A package of that name without the weights: the start says so and exits 1."""
+    (tmp_path / "perth").mkdir()
+    (tmp_path / "perth" / "__init__.py").touch()
     started = subprocess.run(
         [sys.executable, "handler.py"],
         cwd=ROOT,
@@ -57,8 +70,7 @@ def test_without_pkg_resources_the_worker_does_not_start(smoke_checkpoint, tmp_p
         check=False,
     )
     assert started.returncode == 1
-    assert "cannot start: model_unavailable: the watermarker cannot be imported" in started.stderr
-    assert "setuptools below 81" in started.stderr
+    assert "cannot start: model_unavailable: the watermark's weights cannot be read" in started.stderr
     assert "Traceback" not in started.stderr
 
 

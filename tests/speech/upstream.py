@@ -10,14 +10,6 @@ import soundfile
 from chatterbox import ChatterboxTTS
 from chatterbox.tts import Conditionals as UpstreamConditionals
 
-from speech.checkpoint import Model
-
-
-def upstream_around(model: Model, checkpoint: Path) -> ChatterboxTTS:
-    """``ChatterboxTTS`` over our loaded modules, with the checkpoint's built-in voice."""
-    conds = UpstreamConditionals.load(checkpoint / "conds.pt").to("cpu")
-    return ChatterboxTTS(model.t3, model.s3gen, model.voice_encoder, model.tokenizer, "cpu", conds)
-
 
 def upstream_conditionals(upstream: ChatterboxTTS, samples: np.ndarray, folder: Path) -> UpstreamConditionals:
     """What upstream makes of a 24 kHz recording, handed over in the only way that it takes: a file."""

@@ -27,7 +27,7 @@ def request(
         voice.speaker_embedding,
         voice.t3_prompt_tokens if prompt_tokens is None else prompt_tokens,
         exaggeration,
-        model.tokenizer.text_to_tokens(text)[0],
+        model.tokenizer.encode(text),
         sampling,
         max_tokens,
         seed,

@@ -7,9 +7,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from speech.t3 import batch as batch_module
 from speech.t3.batch import RunningBatch
 from speech.t3.request import Decoded, DecodeRequest
 from speech.t3.sampling import Sampling
+from speech.t3.weights import T3Weights
 from tests.speech.t3.requests import USUAL, mixed_requests, request
 
 UNGUIDED = Sampling(0.0, 0.8, 1.0, 0.05, 1.2)
@@ -66,6 +68,20 @@ def test_joining_and_leaving_at_any_time(our_model, expected, steps, order):
         assert_equal(found[one], theirs)
 
 
+def test_in_bfloat16_too_company_changes_no_token(our_model, tiny_model):
+    weights = T3Weights.from_upstream(tiny_model.t3.state_dict(), our_model.t3.heads, torch.bfloat16)
+    requests, alone = mixed_requests(our_model), {}
+    for one in requests:
+        batch = RunningBatch(weights, 2, poll_every=1, graphs=False)
+        batch.join(one)
+        alone |= finish(batch)
+    batch = RunningBatch(weights, 10, poll_every=1, graphs=False)
+    for one in requests:
+        batch.join(one)
+    for one, together in finish(batch).items():
+        assert_equal(together, alone[one])
+
+
 @pytest.mark.parametrize("gone", range(5))
 def test_a_request_that_is_taken_out_leaves_the_others_alone(our_model, expected, gone):
     batch, requests = batch_of(our_model), mixed_requests(our_model)
@@ -88,6 +104,39 @@ def test_looking_at_the_device_every_few_steps_changes_no_token(our_model, expec
     for one, theirs in zip(requests, expected, strict=True):
         assert torch.equal(found[one].tokens, theirs.tokens)
         assert found[one].stopped == theirs.stopped
+
+
+class GraphsOnPaper:
+    """Runs every step as it comes, and says which shapes there were."""
+
+    def __init__(self) -> None:
+        self.shapes: list[tuple[int, int, int, bool]] = []
+
+    def run(self, shape, work) -> None:
+        self.shapes.append(shape)
+        work()
+
+
+def test_what_is_captured_at_the_start_is_what_usual_requests_need(our_model, expected, monkeypatch):
+    paper = GraphsOnPaper()
+    monkeypatch.setattr(batch_module, "StepGraphs", lambda: paper)
+    batch = batch_of(our_model, graphs=True)
+    batch.capture()
+    captured = set(paper.shapes)
+    assert len(captured) == len(paper.shapes)
+    assert paper.shapes[0] == (2, 1, 256, False)
+    paper.shapes.clear()
+    for count in (1, 2, 3, 5):
+        for seed in range(count):
+            batch.join(request(our_model, seed=seed, max_tokens=1000))
+        finish(batch)
+    assert len(set(paper.shapes)) > 3
+    assert set(paper.shapes) <= captured
+    for one, theirs in zip(
+        mixed_requests(our_model), expected, strict=True
+    ):  # capturing leaves nothing behind
+        batch.join(one)
+        assert_equal(finish(batch)[one], theirs)
 
 
 def test_without_guidance_a_request_takes_one_row(our_model):

@@ -28,6 +28,31 @@ def test_more_requests_than_rows_from_several_threads(batch, our_model, upstream
     assert not batch.members
 
 
+def test_a_short_text_does_not_wait_for_the_many_chunks_of_a_long_one(batch, our_model):
+    decoder = BatchDecoder(batch, threads=2)
+    with ThreadPoolExecutor(2) as pool:
+        long = pool.submit(decoder.decode, [request(our_model, seed=seed) for seed in range(20)])
+        short = pool.submit(decoder.decode, [request(our_model, "No.")])
+        assert short.result()[0].stopped
+        assert not long.done()
+        assert all(decoded.stopped for decoded in long.result())
+
+
+def test_chunks_of_one_text_take_all_the_room_but_what_the_others_need(our_model, monkeypatch):
+    batch = RunningBatch(our_model.t3, 10, poll_every=1, graphs=False)
+    most, join = [0], batch.join
+
+    def watched(one):
+        most[0] = max(most[0], len(batch.members) + 1)
+        return join(one)
+
+    monkeypatch.setattr(batch, "join", watched)
+    BatchDecoder(batch, threads=3).decode([request(our_model, seed=seed) for seed in range(8)])
+    assert most == [3]  # of five, two are kept for two other threads
+    BatchDecoder(batch, threads=1).decode([request(our_model, seed=seed) for seed in range(8)])
+    assert most == [5]
+
+
 def test_a_request_that_cannot_be_read_fails_alone(batch, our_model):
     decoder = BatchDecoder(batch)
     unknown = request(our_model, prompt_tokens=torch.full((1, 5), 9_999))

@@ -8,6 +8,7 @@ import torch
 from speech.decoders import make_decoder
 from speech.t3.request import Decoded, Decoder
 from speech.t3.sampling import Sampling
+from speech.upstream import T3Cond
 from tests.speech.t3.requests import TEXT, USUAL, mixed_requests, request
 
 
@@ -89,10 +90,8 @@ def test_answers_come_in_the_order_of_the_requests(decoder, our_model):
 def test_equal_to_upstreams_inference_called_as_generate_calls_it(run, our_model, tiny_model):
     t3 = tiny_model.t3
     text_tokens = torch.nn.functional.pad(
-        torch.nn.functional.pad(tiny_model.tokenizer.text_to_tokens(TEXT), (1, 0), value=255), (0, 1), value=0
+        torch.nn.functional.pad(tiny_model.tokenizer.encode(TEXT)[None], (1, 0), value=255), (0, 1), value=0
     )
-    from speech.architecture import T3Cond
-
     voice = tiny_model.builtin_voice
     torch.manual_seed(0)
     theirs = t3.inference(

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from speech.architecture import FULL, TINY, T3Cond, build_t3, parameters_on_meta
+from speech.sizes import FULL, TINY
 from speech.t3.network import embed_voice
 from speech.t3.request import START_SPEECH
 from speech.t3.weights import T3Weights, rotary_frequencies, upstream_shapes
+from speech.upstream import T3Cond, build_t3, parameters_on_meta
 from tests.speech.t3.forced import forced_logits
 from tests.speech.t3.requests import request
 

@@ -1,6 +1,7 @@
-"""Chatterbox's modules at a stated size, with shapes but no weights.
+"""Chatterbox's own modules at a stated size, with shapes but no weights, and upstream's way to run them.
 
-The only place that imports chatterbox. Upstream fixes most sizes inside constructors; the
+The only place that imports chatterbox, which takes seconds: for a reference that is new, and where
+upstream's loops are asked for. Upstream fixes most sizes inside constructors; the
 published size comes out of those untouched, and a small one by putting smaller parts into
 the same classes, so that tests run upstream's own forward code.
 """
@@ -9,13 +10,14 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
+from speech.sizes import FULL, Sizes
 from speech.t3.plain import PlainDecoder
 
 with warnings.catch_warnings():
@@ -41,97 +43,18 @@ with warnings.catch_warnings():
     from chatterbox.models.t3.modules.cond_enc import T3Cond
     from chatterbox.models.t3.modules.perceiver import Perceiver
     from chatterbox.models.t3.modules.t3_config import T3Config
-    from chatterbox.models.tokenizers import EnTokenizer
     from chatterbox.models.voice_encoder import VoiceEncConfig, VoiceEncoder
     from s3tokenizer.model_v2 import AudioEncoderV2, FSQVectorQuantization
     from transformers.utils import logging as transformers_logging
 
 __all__ = [
-    "FULL",
-    "TINY",
-    "EnTokenizer",
-    "Sizes",
     "T3Cond",
+    "UpstreamTokenToWave",
     "build_s3gen",
     "build_t3",
     "build_voice_encoder",
     "upstream_decoder",
 ]
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """The dimensions in which a checkpoint may differ from the published one.
-
-    t3_*: the Llama backbone; the width must be a multiple of 4 (the perceiver's heads).
-    flow_*: S3Gen's encoder and decoder. xvector_growth: CAMPPlus. tokenizer_*: the speech
-    tokenizer, whose width is 64 times its heads. encoder_hidden: the voice encoder's LSTM.
-    """
-
-    t3_width: int
-    t3_layers: int
-    t3_heads: int
-    t3_feed_forward: int
-    flow_width: int
-    flow_heads: int
-    flow_feed_forward: int
-    flow_encoder_layers: int
-    flow_decoder_width: int
-    flow_decoder_heads: int
-    flow_blocks: int
-    flow_mid_blocks: int
-    vocoder_width: int
-    f0_width: int
-    xvector_growth: int
-    xvector_channels: int
-    tokenizer_heads: int
-    tokenizer_layers: int
-    encoder_hidden: int
-
-
-FULL = Sizes(
-    t3_width=1024,
-    t3_layers=30,
-    t3_heads=16,
-    t3_feed_forward=4096,
-    flow_width=512,
-    flow_heads=8,
-    flow_feed_forward=2048,
-    flow_encoder_layers=6,
-    flow_decoder_width=256,
-    flow_decoder_heads=8,
-    flow_blocks=4,
-    flow_mid_blocks=12,
-    vocoder_width=512,
-    f0_width=512,
-    xvector_growth=32,
-    xvector_channels=128,
-    tokenizer_heads=20,
-    tokenizer_layers=6,
-    encoder_hidden=256,
-)
-
-TINY = Sizes(
-    t3_width=64,
-    t3_layers=2,
-    t3_heads=2,
-    t3_feed_forward=96,
-    flow_width=32,
-    flow_heads=2,
-    flow_feed_forward=48,
-    flow_encoder_layers=1,
-    flow_decoder_width=32,
-    flow_decoder_heads=1,
-    flow_blocks=1,
-    flow_mid_blocks=1,
-    vocoder_width=32,
-    f0_width=16,
-    xvector_growth=4,
-    xvector_channels=16,
-    tokenizer_heads=1,
-    tokenizer_layers=1,
-    encoder_hidden=32,
-)
 
 
 def quiet_upstream() -> None:
@@ -192,6 +115,19 @@ def build_t3(sizes: Sizes) -> Any:
             pre_attention_query_size=sizes.t3_width, embedding_dim=sizes.t3_width
         )
     return t3
+
+
+class UpstreamTokenToWave:
+    """``S3Gen.inference``: the plain twin of ``TokenToWave``."""
+
+    def __init__(self, s3gen: Any) -> None:
+        self._s3gen = s3gen
+
+    @torch.inference_mode()
+    def __call__(self, tokens: Tensor, prompt: Mapping[str, Tensor | None]) -> Tensor:
+        # S3Gen casts the entries of what it is given in place.
+        samples, _ = self._s3gen.inference(speech_tokens=tokens, ref_dict=dict(prompt))
+        return samples[0]  # type: ignore[no-any-return]
 
 
 def upstream_decoder(t3: Any) -> PlainDecoder:

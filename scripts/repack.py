@@ -1,0 +1,46 @@
+"""Writes what speaking reads of the weights into one file beside them: a worker then starts sooner.
+
+    python -m scripts.repack [FOLDER]
+
+FOLDER holds the files of the published repository; without it the weights are looked for, and downloaded,
+as a worker does that has no CHECKPOINT_DIR. The file is used by itself wherever PRECISION=auto computes in
+bfloat16; remove it, and nothing is lost.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from errors import WorkerError
+from speech.locate import find_checkpoint
+from speech.packed import write_packed
+from speech.variants import CHATTERBOX
+from speech.weight_files import fingerprint
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m scripts.repack", description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, nargs="?")
+    options = parser.parse_args(arguments)
+    revision = os.environ.get("MODEL_REVISION") or "main"
+    try:
+        folder = find_checkpoint(
+            CHATTERBOX,
+            checkpoint_dir=options.folder,
+            revision=revision,
+            token=os.environ.get("HF_TOKEN"),
+        ).folder
+        file = write_packed(folder, fingerprint(folder, CHATTERBOX.files))
+    except WorkerError as error:
+        sys.exit(str(error.reply()["error"]))
+    except OSError as error:
+        sys.exit(f"the file cannot be written beside the weights: {error}")
+    print(f"{file}: {file.stat().st_size / 1e9:.2f} GB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""Speech tokens to what the flow is guided by: ``UpsampleConformerEncoder``, for one text and no mask."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from speech.s3gen.weights import Part, conv, layer_norm, linear
+
+LOOK_AHEAD = 3  # tokens
+UPSAMPLING = 2  # mel frames a token
+CONFORMER_EPSILON = 1e-12
+
+
+def encode(encoder: Part, embedded: Tensor) -> Tensor:
+    """embedded: float32 [1, T, D], one for each token. Returns [1, 2T, D]."""
+    hidden, positions = _embed(encoder / "embed", embedded)
+    hidden = _look_ahead(encoder / "pre_lookahead_layer", hidden)
+    for layer in (encoder / "encoders").numbered():
+        hidden = _conformer(layer, hidden, positions)
+    hidden, positions = _embed(encoder / "up_embed", _upsample(encoder / "up_layer" / "conv", hidden))
+    for layer in (encoder / "up_encoders").numbered():
+        hidden = _conformer(layer, hidden, positions)
+    return layer_norm(hidden, encoder / "after_norm")
+
+
+def _embed(part: Part, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows at the layers' scale, and the embedding of each distance between two: [1, T, D], [2T - 1, D]."""
+    out = part / "out"
+    hidden = layer_norm(linear(rows, out / 0), out / 1) * math.sqrt(rows.shape[-1])
+    return hidden, _distances(hidden.shape[1], hidden.shape[2], hidden.device)
+
+
+def _distances(length: int, width: int, device: torch.device) -> Tensor:
+    """``EspnetRelPositionalEncoding``: of length - 1 down to 1 - length."""
+    distances = torch.arange(length - 1, -length, -1, dtype=torch.float32, device=device)
+    steps = torch.arange(0, width, 2, dtype=torch.float32, device=device)
+    angles = distances[:, None] * torch.exp(steps * -(math.log(10_000.0) / width))
+    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)
+
+
+def _look_ahead(part: Part, hidden: Tensor) -> Tensor:
+    channels = F.pad(hidden.transpose(1, 2), (0, LOOK_AHEAD))
+    channels = F.leaky_relu(conv(channels, part / "conv1"))
+    return conv(F.pad(channels, (2, 0)), part / "conv2").transpose(1, 2) + hidden
+
+
+def _upsample(part: Part, hidden: Tensor) -> Tensor:
+    repeated = hidden.transpose(1, 2).repeat_interleave(UPSAMPLING, dim=2)
+    return conv(F.pad(repeated, (2 * UPSAMPLING, 0)), part).transpose(1, 2)
+
+
+def _conformer(layer: Part, hidden: Tensor, positions: Tensor) -> Tensor:
+    normed = layer_norm(hidden, layer / "norm_mha", CONFORMER_EPSILON)
+    hidden = hidden + _attend(layer / "self_attn", normed, positions)
+    normed = layer_norm(hidden, layer / "norm_ff", CONFORMER_EPSILON)
+    forward = layer / "feed_forward"
+    return hidden + linear(F.silu(linear(normed, forward / "w_1")), forward / "w_2")
+
+
+def _attend(part: Part, normed: Tensor, positions: Tensor) -> Tensor:
+    """``RelPositionMultiHeadedAttention``: by content and by distance."""
+    content_bias, distance_bias = part["pos_bias_u"], part["pos_bias_v"]  # [heads, head width]
+    heads, width = content_bias.shape
+
+    def split(rows: Tensor) -> Tensor:
+        return rows.view(*rows.shape[:-1], heads, width).transpose(-3, -2)
+
+    queries, keys, values = (split(linear(normed, part / f"linear_{name}")) for name in "qkv")
+    distances = split(linear(positions, part / "linear_pos"))
+    by_distance = _line_up((queries + distance_bias[:, None]) @ distances.transpose(-2, -1))
+    attended = F.scaled_dot_product_attention(
+        queries + content_bias[:, None], keys, values, attn_mask=by_distance / math.sqrt(width)
+    )
+    return linear(attended.transpose(1, 2).flatten(2), part / "linear_out")
+
+
+def _line_up(scores: Tensor) -> Tensor:
+    """Scores of each query with all 2T - 1 distances, as scores with the T keys (``rel_shift``)."""
+    batch, heads, length, _ = scores.shape
+    shifted = F.pad(scores, (1, 0)).view(batch, heads, -1, length)[:, :, 1:]
+    return shifted.reshape(batch, heads, length, -1)[..., :length]
