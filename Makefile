@@ -4,6 +4,7 @@
 #   make test       all tests but the slow ones, under 10 minutes on two cores
 #   make test-slow  full-size parity with upstream, some 12 GB of memory
 #   make test-cuda  the tests that need a GPU
+#   make bench      every benchmark that this machine can run; an hour on two cores, 35 GB of disk
 #   make faults     what is lost when the voice store is killed, refused or crowded, in full, as a table
 #   make fuzz       five minutes of made-up bytes for the reader of voice files
 #   make lint       ruff and mypy
@@ -17,7 +18,7 @@ RUN_LOCK := requirements.txt
 DEV_LOCK := requirements-dev.txt
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --custom-compile-command "make lock"
 
-.PHONY: demo test test-slow test-cuda faults fuzz lint lock clean
+.PHONY: demo test test-slow test-cuda bench faults fuzz lint lock clean
 
 export CHECKPOINT_DIR
 
@@ -32,6 +33,9 @@ test-slow: .venv/installed-dev
 
 test-cuda: .venv/installed-dev
 	$(PY) -m pytest -m requires_cuda
+
+bench: .venv/installed-dev
+	$(PY) -m benchmarks
 
 faults: .venv/installed-dev
 	$(PY) -m tests.voice_store.fault_table

@@ -11,8 +11,8 @@ import zlib
 from functools import partial
 
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform
-from benchmarks.end_to_end import commit
-from benchmarks.store import machine, median_ms, recordings
+from benchmarks.machine import describe
+from benchmarks.store import median_ms, recordings
 from voice_store.codec import decode_voice, encode_voice
 from voice_store.pickled_voice import pickle_voice
 
@@ -39,7 +39,7 @@ def compress(payload: bytes, level: int, strategy: str) -> bytes:
 
 
 def main() -> None:
-    print(f"{machine()}; commit {commit()}")
+    print(describe())
     for kind, samples in recordings().items():
         waveform = Waveform(samples, MODEL_SAMPLE_RATE_HZ)
         payload = pickle_voice(waveform, "Amy", "2026-01-01T00:00:00")

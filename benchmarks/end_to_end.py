@@ -1,133 +1,151 @@
-"""What a user waits for: loading, the first voice, ten seconds of speech.
+"""What a user waits and pays for: text to marked audio in a known voice, beside upstream's ``generate``.
 
-    python -m benchmarks.end_to_end [--checkpoint DIR] [--device cpu|cuda] [--runs 5] [--json FILE]
+    python -m benchmarks.end_to_end [--checkpoint DIR] [--device cpu|cuda] [--runs N] [--jobs 1,4] [--json F]
 
-Without --checkpoint a tiny untrained one is written first. Prints a table: median, smallest and
-largest of the runs after one that is not counted.
+Each way runs in a process of its own: its peak memory is its own. Ours is the engine, as a tts job drives it,
+with a known voice; upstream gets a WAV file with every text, as its documentation has it, one job after the
+other. The untrained checkpoint's length follows the text, so that both speak equally long; what was spoken is
+printed. Times are medians after a run that is not counted. The real-time factor is seconds of work for a
+second of audio.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import platform
+import os
 import resource
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
-import numpy as np
+import soundfile
 import torch
 
-from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform
-from speech.contract import Reference, SpeechParams
-from speech.engine import SpeechEngine, load_engine
-from speech.smoke import write_smoke_checkpoint
+from audio.decode import decode_audio
+from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform, resample
+from benchmarks.machine import describe, keep
+from benchmarks.weights import some_weights
 
-TEN_SECONDS = (
+SAMPLE = Path("samples/reference.flac")
+WORD = "Yes."
+SENTENCE = (
     "The harbour was quiet, and the boats lay still on the water while the town behind them "
     "woke up, one window after the other, to a clear morning."
 )
+PARAGRAPH = " ".join([SENTENCE] * 4)
+
+Speak = Callable[[str], float]  # a text; seconds of audio
 
 
-def time_s(work: Callable[[], object]) -> float:
+def ours(checkpoint: Path, device: str, jobs: int, sample: Waveform) -> Speak:
+    from speech.contract import Reference, SpeechParams
+    from speech.engine import load_engine
+
+    engine = load_engine("chatterbox", checkpoint_dir=checkpoint, device=device, max_concurrency=jobs)
+    engine.warm_up()
+    reference = Reference.of(sample)
+    return lambda text: engine.speak(text, reference, SpeechParams(seed=0)).waveform.duration_s
+
+
+def upstreams(checkpoint: Path, device: str, sample: Waveform) -> Speak:
+    from benchmarks.upstream import load
+
+    warnings.simplefilter("ignore")
+    model = load(checkpoint, device)
+    handle, name = tempfile.mkstemp(suffix=".wav")
+    os.close(handle)
+    soundfile.write(name, sample.samples, sample.sample_rate_hz)
+
+    def speak(text: str) -> float:
+        torch.manual_seed(0)
+        return float(model.generate(text, audio_prompt_path=name).shape[-1] / model.sr)
+
+    return speak
+
+
+def timed(speak: Speak, texts: list[str], at_once: int) -> tuple[float, float]:
+    """Seconds of work and of audio."""
     started = time.perf_counter()
-    work()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter() - started
+    if at_once == 1:
+        audio_s = sum(speak(text) for text in texts)
+    else:
+        with ThreadPoolExecutor(at_once) as threads:
+            audio_s = sum(threads.map(speak, texts))
+    return time.perf_counter() - started, audio_s
 
 
-def machine(device: str) -> str:
-    if device.startswith("cuda"):
-        return torch.cuda.get_device_name()
-    return f"{platform.machine()} CPU, {torch.get_num_threads()} torch threads"
-
-
-def commit() -> str:
-    result = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],  # noqa: S607
-        capture_output=True,
-        text=True,
-        check=False,
+def measure(side: str, checkpoint: Path, device: str, runs: int, jobs: list[int]) -> dict[str, Any]:
+    sample = resample(decode_audio(SAMPLE.read_bytes(), str(SAMPLE)), MODEL_SAMPLE_RATE_HZ)
+    if side == "ours":
+        speak = ours(checkpoint, device, max(jobs), sample)
+    else:
+        speak, jobs = upstreams(checkpoint, device, sample), [1]
+    speak(WORD)
+    work: dict[str, tuple[list[str], int]] = {"one word": ([WORD], 1), "a sentence": ([SENTENCE], 1)}
+    if side == "ours":  # upstream speaks the sentences of a paragraph one by one: no faster than one
+        work["a paragraph of four sentences"] = ([PARAGRAPH], 1)
+    work |= {f"{count} sentences at once": ([SENTENCE] * count, count) for count in jobs if count > 1}
+    rows = {}
+    for what, (texts, at_once) in work.items():
+        every = [timed(speak, texts, at_once) for _ in range(runs)]
+        took_s, audio_s = statistics.median(took for took, _ in every), every[0][1]
+        rows[what] = {"seconds": took_s, "audio_s": audio_s, "real_time_factor": took_s / audio_s}
+    on_gpu = device.startswith("cuda")
+    peak_bytes = (
+        torch.cuda.max_memory_allocated()
+        if on_gpu
+        else 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     )
-    return result.stdout.strip() or "unknown"
+    return {"rows": rows, "peak_gb": peak_bytes / 1e9}
 
 
-def measure(checkpoint: Path, device: str, runs: int) -> dict[str, list[float]]:
-    """Seconds of each run, by what was measured."""
-    loads: list[float] = []
-    engines: list[SpeechEngine] = []
-    for _ in range(2):  # the first reads the disk, the second the page cache
-        engines.clear()
-        loads.append(
-            time_s(
-                lambda: engines.append(load_engine("chatterbox", checkpoint_dir=checkpoint, device=device))
-            )
-        )
-    (engine,) = engines
-    warm_up = time_s(engine.warm_up)
-
-    generator = np.random.default_rng(0)
-    voices = [
-        Reference.of(
-            Waveform(
-                generator.normal(0, 0.1, 10 * MODEL_SAMPLE_RATE_HZ).astype(np.float32), MODEL_SAMPLE_RATE_HZ
-            )
-        )
-        for _ in range(runs + 1)
-    ]
-
-    def say_yes(voice: Reference) -> float:
-        return time_s(lambda: engine.speak("Yes.", voice, SpeechParams(seed=0)))
-
-    new_voice = [say_yes(voice) for voice in voices]
-    known_voice = [say_yes(voices[-1]) for _ in voices]
-
-    speech, factors = [], []
-    for _ in range(runs + 1):
-        started = time.perf_counter()
-        spoken = engine.speak(TEN_SECONDS, voices[-1], SpeechParams(seed=0))
-        speech.append(time.perf_counter() - started)
-        factors.append(speech[-1] / spoken.waveform.duration_s)
-    print(f"the passage is {spoken.waveform.duration_s:.1f} s long")
-    return {
-        "load, files in the page cache, s": loads[1:],
-        "warm-up, s": [warm_up],
-        "one word in a new voice, s": new_voice[1:],
-        "one word in a known voice, s": known_voice[1:],
-        "the passage, s": speech[1:],
-        "the passage, seconds per second of audio": factors[1:],
-    }
+def apart(side: str, checkpoint: Path, options: argparse.Namespace) -> dict[str, Any]:
+    command = [sys.executable, "-m", "benchmarks.end_to_end", "--side", side, "--checkpoint", str(checkpoint)]
+    command += ["--device", options.device, "--runs", str(options.runs), "--jobs", options.jobs]
+    finished = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    if finished.returncode:
+        sys.exit(finished.stderr)
+    result: dict[str, Any] = json.loads(finished.stdout.splitlines()[-1])
+    return result
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.end_to_end")
     parser.add_argument("--checkpoint", type=Path)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--jobs", help="how many at once, such as 1,8,32")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--side", choices=("ours", "upstream"), help="only this one, as JSON")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as temporary:
-        checkpoint = options.checkpoint or Path(temporary)
-        if options.checkpoint is None:
-            write_smoke_checkpoint(checkpoint)
-        results = measure(checkpoint, options.device, options.runs)
-    where, what = machine(options.device), options.checkpoint or "tiny untrained checkpoint"
-    print(f"{where}; {what}; commit {commit()}; {options.runs} runs")
-    for name, values in results.items():
-        print(f"{name:45} {statistics.median(values):8.3f}  ({min(values):.3f} to {max(values):.3f})")
-    peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    print(f"{'peak memory of the process, GB':45} {peak_gb:8.2f}")
-    if options.json:
-        options.json.write_text(
-            json.dumps(
-                {"machine": where, "commit": commit(), "seconds": results, "peak_gb": peak_gb}, indent=2
-            )
-        )
+    options.jobs = options.jobs or ("1,8,32" if options.device.startswith("cuda") else "1,4")
+    jobs = [int(count) for count in options.jobs.split(",")]
+    if options.side:
+        result = measure(options.side, options.checkpoint, options.device, options.runs, jobs)
+        print(json.dumps(result))
+        return
+    with some_weights(options.checkpoint) as checkpoint:
+        sides = {side: apart(side, checkpoint, options) for side in ("ours", "upstream")}
+    print(f"{describe(options.device)}; medians of {options.runs} runs")
+    print(f"{'':32} {'ours, s':>8} {'audio, s':>9} {'RTF':>6} {'upstream, s':>12} {'audio, s':>9} {'RTF':>6}")
+    for what, mine in sides["ours"]["rows"].items():
+        line = f"{what:32} {mine['seconds']:8.2f} {mine['audio_s']:9.2f} {mine['real_time_factor']:6.3f}"
+        if theirs := sides["upstream"]["rows"].get(what):
+            line += f" {theirs['seconds']:12.2f} {theirs['audio_s']:9.2f} {theirs['real_time_factor']:6.3f}"
+        print(line)
+    memory = "GPU memory" if options.device.startswith("cuda") else "memory of the process"
+    print(
+        f"peak {memory}, GB: ours {sides['ours']['peak_gb']:.2f}, upstream {sides['upstream']['peak_gb']:.2f}"
+    )
+    keep(options.json, options.device, sides=sides)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """How much memory a long text takes beyond its audio, and whether jobs leave any behind.
 
-    python -m benchmarks.memory [--checkpoint DIR] [--jobs 200]
+    python -m benchmarks.memory [--checkpoint DIR] [--device cpu|cuda] [--jobs 500] [--json FILE]
 
-Prints the process's peak after texts of growing length, then its resident size over many jobs.
+Prints the process's peak after texts of growing length, then what it holds over many jobs, each in a voice of
+its own, two at a time. Without --checkpoint a tiny untrained one is written first.
 """
 
 from __future__ import annotations
@@ -10,15 +11,23 @@ from __future__ import annotations
 import argparse
 import gc
 import resource
-import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from speech.contract import SpeechParams
+import numpy as np
+import torch
+
+from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform
+from benchmarks.machine import describe, keep
+from benchmarks.weights import some_weights
+from speech.contract import Reference, SpeechParams
 from speech.engine import load_engine
-from speech.smoke import write_smoke_checkpoint
 
 SENTENCE = "The harbour was quiet, and the boats lay still on the water. "
 TEXT_LENGTHS = (300, 1_000, 2_500, 5_000)
+JOBS_AT_ONCE = 2
+VOICES = 160  # more than are kept, so that the first are forgotten
+VOICE_S = 3
 
 
 def peak_mb() -> float:
@@ -30,31 +39,53 @@ def resident_mb() -> float:
     return pages * resource.getpagesize() / 1e6
 
 
+def voice(number: int) -> Reference:
+    noise = np.random.default_rng(number % VOICES).normal(0.0, 0.1, VOICE_S * MODEL_SAMPLE_RATE_HZ)
+    return Reference.of(Waveform(noise.astype(np.float32), MODEL_SAMPLE_RATE_HZ))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.memory")
     parser.add_argument("--checkpoint", type=Path)
-    parser.add_argument("--jobs", type=int, default=200)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--jobs", type=int, default=500)
+    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as temporary:
-        checkpoint = options.checkpoint or Path(temporary)
-        if options.checkpoint is None:
-            write_smoke_checkpoint(checkpoint)
-        engine = load_engine("chatterbox", checkpoint_dir=checkpoint, device="cpu")
-    engine.warm_up()
+    with some_weights(options.checkpoint, "tiny") as checkpoint:
+        engine = load_engine(
+            "chatterbox", checkpoint_dir=checkpoint, device=options.device, max_concurrency=JOBS_AT_ONCE
+        )
+        engine.warm_up()
+        engine.prepare_for_new_voices()
+    print(describe(options.device))
+    peaks, held = {}, {}
     print("characters   audio, s   audio, MB   peak, MB")
     for length in TEXT_LENGTHS:
         text = (SENTENCE * (length // len(SENTENCE) + 1))[:length]
         speech = engine.speak(text, None, SpeechParams(seed=1))
         audio_mb = speech.waveform.samples.nbytes / 1e6
+        peaks[length] = peak_mb()
         print(
-            f"{length:10} {speech.waveform.duration_s:10.1f} {audio_mb:11.1f} {peak_mb():10.0f}", flush=True
+            f"{length:10} {speech.waveform.duration_s:10.1f} {audio_mb:11.1f} {peaks[length]:10.0f}",
+            flush=True,
         )
         del speech
-    for job in range(options.jobs + 1):
-        if job % (options.jobs // 4) == 0:
+
+    def job(number: int) -> None:
+        engine.speak(SENTENCE, voice(number), SpeechParams(seed=number))
+
+    on_gpu = options.device.startswith("cuda")
+    print(f"jobs    resident, MB{'    on the GPU, MB' * on_gpu}")
+    with ThreadPoolExecutor(JOBS_AT_ONCE) as threads:
+        for done in range(0, options.jobs + 1, max(1, options.jobs // 10)):
+            if done:
+                list(threads.map(job, range(done - options.jobs // 10, done)))
             gc.collect()
-            print(f"resident after {job:4} jobs: {resident_mb():.0f} MB", flush=True)
-        engine.speak(SENTENCE, None, SpeechParams(seed=job))
+            held[done] = {"resident_mb": resident_mb()}
+            if on_gpu:
+                held[done]["gpu_mb"] = torch.cuda.memory_reserved() / 1e6
+            print(f"{done:4} " + " ".join(f"{value:15.0f}" for value in held[done].values()), flush=True)
+    keep(options.json, options.device, peak_mb_by_characters=peaks, after_jobs=held)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The voice store beside the plain ways: loading, saving, looking up, listing, rebuilding.
 
-    python -m benchmarks.store [--folder DIR] [--voices 10000] [--recording FILE] [--json FILE]
+    python -m benchmarks.store [--folder DIR] [--voices 10000] [--json FILE]
 
 Two recordings of 30 s: one that was resampled from 44.1 kHz, as nearly all that people send are, and one of
 16 bits at 24 kHz. The plain ways: ``gzip.open`` and ``pickle``, with a catalog that is read and written as a
@@ -16,9 +16,7 @@ import argparse
 import gzip
 import itertools
 import json
-import os
 import pickle
-import platform
 import shutil
 import statistics
 import subprocess
@@ -35,7 +33,7 @@ import soxr
 from numpy.typing import NDArray
 
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform
-from benchmarks.end_to_end import commit
+from benchmarks.machine import describe, keep
 from voice_store import VoiceStore
 from voice_store.codec import encode_voice
 
@@ -249,12 +247,6 @@ def _fresh(way: str, work: str, root: Path) -> Iterator[tuple[str, float]]:
     yield f"memory of that process, {way}, MB", statistics.median(run[1] for run in runs)
 
 
-def machine() -> str:
-    cpu_info = Path("/proc/cpuinfo").read_text()
-    models = [line.split(":")[1].strip() for line in cpu_info.splitlines() if "model name" in line]
-    return f"{os.cpu_count()} cores of {models[0] if models else platform.machine()}"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.store")
     parser.add_argument(
@@ -264,7 +256,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     results: dict[str, float] = {}
-    print(f"{machine()}; commit {commit()}")
+    print(describe())
 
     def note(what: str, value: float) -> None:
         results[what] = value
@@ -277,10 +269,7 @@ def main() -> None:
         make_library(Path(folder) / "library", options.voices)
         for what, value in many_voices(Path(folder) / "library", options.voices):
             note(f"{options.voices} voices: {what}", value)
-    if options.json:
-        options.json.write_text(
-            json.dumps({"machine": machine(), "commit": commit(), "results": results}, indent=2)
-        )
+    keep(options.json, "cpu", results=results)
 
 
 if __name__ == "__main__":

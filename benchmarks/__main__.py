@@ -1,0 +1,75 @@
+"""All benchmarks that this machine can run, one after the other, each in a process of its own.
+
+    python -m benchmarks [--device cpu|cuda] [--only NAME,...] [--checkpoint DIR] [--size full] [--to FOLDER]
+
+Each leaves what it printed and its figures as JSON in the folder. The exit status is 1 when one failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from benchmarks.machine import machine
+from benchmarks.weights import some_weights
+
+OF_THE_MODEL = ("decode", "profile", "cold_start", "conditionals", "end_to_end")
+NAMES = (*OF_THE_MODEL, "memory", "store")
+RESULTS = Path(__file__).parent / "results"
+
+
+def run(name: str, arguments: list[str], output: Path) -> bool:
+    """Prints as the benchmark prints, and keeps it."""
+    started = time.monotonic()
+    print(f"\n== {name}", flush=True)
+    command = [sys.executable, "-m", f"benchmarks.{name}", *arguments]
+    with (
+        output.open("w") as file,
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process,  # noqa: S603
+    ):
+        assert process.stdout is not None
+        for line in process.stdout:
+            file.write(line)
+            print(line, end="", flush=True)
+    print(f"== {name}: exit {process.returncode} after {time.monotonic() - started:.0f} s", flush=True)
+    return process.returncode == 0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--only", default=",".join(NAMES))
+    parser.add_argument(
+        "--checkpoint", type=Path, help="weights; without it untrained ones are written first"
+    )
+    parser.add_argument("--size", choices=("tiny", "full"), default="full", help="of the untrained weights")
+    parser.add_argument("--to", type=Path, default=RESULTS)
+    options = parser.parse_args()
+    names = options.only.split(",")
+    if unknown := set(names) - set(NAMES):
+        parser.error(f"no benchmark is named {', '.join(sorted(unknown))}")
+    place = re.sub(r"[^a-z0-9]+", "-", machine(options.device).lower()).strip("-")
+    options.to.mkdir(parents=True, exist_ok=True)
+    failed = []
+    with some_weights(options.checkpoint, options.size) as checkpoint:
+        for name in names:
+            file = options.to / f"{name}-{place}"
+            arguments = ["--json", str(file.with_suffix(".json"))]
+            if name in OF_THE_MODEL:
+                arguments += ["--checkpoint", str(checkpoint)]
+            if name != "store":
+                arguments += ["--device", options.device]
+            if not run(name, arguments, file.with_suffix(".txt")):
+                failed.append(name)
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
+
+
+if __name__ == "__main__":
+    main()

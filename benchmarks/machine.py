@@ -1,0 +1,47 @@
+"""On what a figure was measured, and where figures are kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+
+def describe(device: str = "cpu") -> str:
+    """Processor or GPU, and the commit, in one line."""
+    return f"{machine(device)}; commit {commit()}"
+
+
+def machine(device: str = "cpu") -> str:
+    return _gpu() if device.startswith("cuda") else _cpu()
+
+
+def keep(file: Path | None, device: str, **figures: object) -> None:
+    """Writes figures as JSON, with what they were measured on; nothing without a file."""
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        content = {"machine": machine(device), "commit": commit(), **figures}
+        file.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def _gpu() -> str:
+    import torch
+
+    return torch.cuda.get_device_name()
+
+
+def _cpu() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "CPU")
+    return f"{os.cpu_count()} cores of {model}"
+
+
+def commit() -> str:
+    result = subprocess.run(
+        ["git", "describe", "--always", "--dirty"],  # noqa: S607
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return result.stdout.strip() or "unknown"
