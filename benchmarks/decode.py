@@ -10,12 +10,14 @@ untrained one is written first, 3.2 GB.
 from __future__ import annotations
 
 import argparse
-import gc
+import statistics
 import time
 import warnings
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -37,7 +39,6 @@ from speech.variants import CHATTERBOX
 TEXT = "The harbour was quiet, and the boats lay still on the water while the town behind them woke up."
 SAMPLING = Sampling(cfg_weight=0.5, temperature=0.8, top_p=1.0, min_p=0.05, repetition_penalty=1.2)
 WARM_UP_STEPS = 5
-ROUNDS = 3
 
 
 def request(model: Model, seed: int, steps: int) -> DecodeRequest:
@@ -67,43 +68,52 @@ def upstream_without_stop(checkpoint: Checkpoint, device: torch.device) -> tuple
     return model, upstream_decoder(model.t3)
 
 
-def upstreams(checkpoint: Checkpoint, device: torch.device, steps: int) -> tuple[float, list[int]]:
-    """Seconds a token, the prefix's reading taken off, and the tokens of seed 0."""
-    model, decoder = upstream_without_stop(checkpoint, device)
+@dataclass(frozen=True)
+class Round:
+    """step_s: a step of the whole batch, without reading the text. reading_s: until the first text is read.
+    tokens: of seed 0."""
 
+    step_s: float
+    reading_s: float
+    tokens: list[int]
+
+
+def upstreams(model: Model, decoder: Decoder, steps: int) -> Round:
     def run(count: int) -> tuple[float, list[int]]:
-        started = wait(device)
+        started = wait(model.device)
         (decoded,) = decoder.decode([request(model, 0, count)])
-        return wait(device) - started, decoded.tokens.tolist()
+        return wait(model.device) - started, decoded.tokens.tolist()
 
-    run(WARM_UP_STEPS)
-    rounds = [(run(1)[0], *run(steps)) for _ in range(ROUNDS)]
-    return min((long_s - short_s) / (steps - 1) for short_s, long_s, _ in rounds), rounds[0][2]
+    reading_s, _ = run(1)
+    long_s, tokens = run(steps)
+    return Round((long_s - reading_s) / (steps - 1), reading_s, tokens)
 
 
-def ours(weights: T3Weights, model: Model, batch_size: int, steps: int) -> tuple[float, float, list[int]]:
-    """Seconds a step, seconds until the first text is read, and the tokens of seed 0."""
-    device = model.device
-    on_gpu = device.type == "cuda"
-    poll_every = STEPS_A_POLL if on_gpu else 1
-    batch = RunningBatch(weights, 2 * batch_size, poll_every=poll_every, graphs=on_gpu)
-    fastest, reading, tokens = float("inf"), float("inf"), []
-    for _ in range(ROUNDS):
-        started = wait(device)
-        batch.join(request(model, 0, steps))
-        reading = min(reading, wait(device) - started)
-        for seed in range(1, batch_size):
-            batch.join(request(model, seed, steps))
-        found: dict[Member, Decoded] = {}
-        for _ in range(-(-WARM_UP_STEPS // poll_every)):
-            found |= batch.advance()
-        polls, started = 0, wait(device)
-        while batch.members:
-            found |= batch.advance()
-            polls += 1
-        fastest = min(fastest, (wait(device) - started) / (polls * poll_every))
-        tokens = next(done.tokens.tolist() for member, done in found.items() if member.request.seed == 0)
-    return fastest, reading, tokens
+def ours(batch: RunningBatch, model: Model, size: int, poll_every: int, steps: int) -> Round:
+    started = wait(model.device)
+    batch.join(request(model, 0, steps))
+    reading_s = wait(model.device) - started
+    for seed in range(1, size):
+        batch.join(request(model, seed, steps))
+    found: dict[Member, Decoded] = {}
+    for _ in range(-(-WARM_UP_STEPS // poll_every)):
+        found |= batch.advance()
+    polls, started = 0, wait(model.device)
+    while batch.members:
+        found |= batch.advance()
+        polls += 1
+    step_s = (wait(model.device) - started) / (polls * poll_every)
+    tokens = next(done.tokens.tolist() for member, done in found.items() if member.request.seed == 0)
+    return Round(step_s, reading_s, tokens)
+
+
+def memory_speed(device: torch.device) -> float:
+    """GB/s at which something larger than any cache is read."""
+    block = torch.zeros(2**28, device=device)
+    block.sum()
+    started = wait(device)
+    block.sum()
+    return block.nbytes / (wait(device) - started) / 1e9
 
 
 def weights_of(
@@ -122,61 +132,96 @@ def weights_of(
     return model, weights, values * weights.dtype.itemsize / 1e9
 
 
-def rows(
-    checkpoint: Checkpoint, device: torch.device, steps: int, batches: list[int]
-) -> Iterator[dict[str, object]]:
-    step_s, expected = upstreams(checkpoint, device, steps)
-    gc.collect()
-    yield {"way": "upstream", "dtype": "float32", "batch": 1, "ms_a_step": 1e3 * step_s, "ratio": 1.0}
+@dataclass(frozen=True)
+class Way:
+    """gigabytes: of weights that a step reads. run: decodes so many steps once."""
+
+    name: str
+    dtype: str
+    batch: int
+    gigabytes: float
+    run: Callable[[int], Round]
+
+
+def measure(
+    checkpoint: Checkpoint, device: torch.device, steps: int, batches: list[int], rounds: int
+) -> tuple[float, list[dict[str, Any]]]:
+    """How fast the memory is, and a row for each way. They take turns, so that all meet the same machine."""
+    poll_every = STEPS_A_POLL if device.type == "cuda" else 1
+    model, decoder = upstream_without_stop(checkpoint, device)
+    ways = [Way("upstream", "float32", 1, 0.0, partial(upstreams, model, decoder))]
     for precision in ("exact", "auto"):
-        model, weights, gigabytes = weights_of(checkpoint, device, precision)
+        own, weights, gigabytes = weights_of(checkpoint, device, precision)
         for size in batches:
-            ours_s, reading_s, tokens = ours(weights, model, size, steps)
-            equal = next(
-                (at for at, pair in enumerate(zip(tokens, expected, strict=True)) if pair[0] != pair[1]),
-                steps,
-            )
-            yield {
-                "way": f"ours, {precision}",
-                "dtype": str(weights.dtype).removeprefix("torch."),
-                "batch": size,
-                "ms_a_step": 1e3 * ours_s,
-                "ratio": size * step_s / ours_s,
-                "gb_per_s": gigabytes / ours_s,
-                "text_read_ms": 1e3 * reading_s,
-                "tokens_as_upstreams": equal,
-            }
-        del model, weights
-        gc.collect()
+            batch = RunningBatch(weights, 2 * size, poll_every=poll_every, graphs=device.type == "cuda")
+            dtype = str(weights.dtype).removeprefix("torch.")
+            run = partial(ours, batch, own, size, poll_every)
+            ways.append(Way(f"ours, {precision}", dtype, size, gigabytes, run))
+    for way in ways:
+        way.run(WARM_UP_STEPS + 2 * poll_every)
+    taken: list[list[Round]] = [[] for _ in ways]
+    speeds = []
+    for _ in range(rounds):
+        speeds.append(memory_speed(device))
+        for way, done in zip(ways, taken, strict=True):
+            done.append(way.run(steps))
+    rows = [row(way, done, taken[0]) for way, done in zip(ways, taken, strict=True)]
+    return statistics.median(speeds), rows
+
+
+def row(way: Way, rounds: list[Round], upstreams_rounds: list[Round]) -> dict[str, Any]:
+    step_s, upstreams_s = (
+        statistics.median(one.step_s for one in each) for each in (rounds, upstreams_rounds)
+    )
+    return {
+        "way": way.name,
+        "dtype": way.dtype,
+        "batch": way.batch,
+        "ms_a_step": 1e3 * step_s,
+        "fastest_ms": 1e3 * min(one.step_s for one in rounds),
+        "slowest_ms": 1e3 * max(one.step_s for one in rounds),
+        "ratio": way.batch * upstreams_s / step_s,
+        "gb_per_s": way.gigabytes / step_s,
+        "text_read_ms": 1e3 * statistics.median(one.reading_s for one in rounds),
+        "tokens_as_upstreams": count_equal(rounds[0].tokens, upstreams_rounds[0].tokens),
+    }
+
+
+def count_equal(tokens: list[int], expected: list[int]) -> int:
+    """How many are equal before the first that is not."""
+    pairs = zip(tokens, expected, strict=True)
+    return next((at for at, (one, other) in enumerate(pairs) if one != other), len(expected))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.decode")
     parser.add_argument("--checkpoint", type=Path)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--steps", type=int, default=200, help="8 s of speech")
     parser.add_argument("--batches", type=lambda text: [int(size) for size in text.split(",")])
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     warnings.simplefilter("ignore")  # upstream's
     batches = options.batches or ([1, 8, 32] if options.device.startswith("cuda") else [1, 8])
-    found = []
+    device = torch.device(options.device)
     with some_weights(options.checkpoint) as folder:
         checkpoint = Checkpoint(folder, None, chosen_by_name=True)
-        print(f"{describe(options.device)}; {options.steps} tokens, the fastest of {ROUNDS} rounds")
+        speed, rows = measure(checkpoint, device, options.steps, batches, options.rounds)
+    print(f"{describe(options.device)}; {options.steps} tokens; medians of {options.rounds} rounds in turn")
+    print(f"memory that is just read: {speed:.0f} GB/s")
+    print(
+        "way            dtype    batch   ms/step (from - to)  tokens/s to upstream's  GB/s  "
+        "text read, ms  as upstream's"
+    )
+    for row in rows:
+        reach = f"({row['fastest_ms']:.1f} - {row['slowest_ms']:.1f})"
         print(
-            "way            dtype    batch  ms/step  tokens/s to upstream's  GB/s  "
-            "text read, ms  tokens as upstream's"
+            f"{row['way']:14} {row['dtype']:8} {row['batch']:5} {row['ms_a_step']:7.1f} {reach:>13} "
+            f"{row['ratio']:22.1f} {row['gb_per_s']:5.1f} {row['text_read_ms']:14.0f} "
+            f"{row['tokens_as_upstreams']:5} tokens"
         )
-        for row in rows(checkpoint, torch.device(options.device), options.steps, batches):
-            found.append(row)
-            print(
-                f"{row['way']:14} {row['dtype']:8} {row['batch']:5} {row['ms_a_step']:8.1f} "
-                f"{row['ratio']:23.1f} {row.get('gb_per_s', 0.0):5.1f} {row.get('text_read_ms', 0.0):14.0f} "
-                f"{row.get('tokens_as_upstreams', options.steps):21}",
-                flush=True,
-            )
-    keep(options.json, options.device, steps=options.steps, rows=found)
+    keep(options.json, options.device, steps=options.steps, memory_gb_per_s=speed, rows=rows)
 
 
 if __name__ == "__main__":

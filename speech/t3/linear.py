@@ -24,11 +24,20 @@ def pack(weight: Tensor) -> Tensor:
     return packed
 
 
+def enough_rows(rows: Tensor, weight: Tensor) -> Tensor:
+    """rows [R, in], with rows of zeros below them where ``linear`` is faster with more."""
+    missing = LEAST_ROWS - len(rows) if weight.is_mkldnn else 0
+    return F.pad(rows, (0, 0, 0, missing)) if missing > 0 else rows
+
+
 def linear(rows: Tensor, weight: Tensor) -> Tensor:
     """rows [..., in] times the transpose of a packed or plain weight [out, in]: [..., out]."""
     if not weight.is_mkldnn:
         return F.linear(rows, weight)
-    flat = rows.flatten(0, -2)
-    padded = F.pad(flat, (0, 0, 0, LEAST_ROWS - len(flat))) if len(flat) < LEAST_ROWS else flat
-    product: Tensor = torch.ops.mkldnn._linear_pointwise(padded, weight, None, "none", [], "")
+    flat = rows if rows.ndim == 2 else rows.flatten(0, -2)
+    product: Tensor = torch.ops.mkldnn._linear_pointwise(
+        enough_rows(flat, weight), weight, None, "none", [], ""
+    )
+    if flat is rows and len(product) == len(rows):
+        return product
     return product[: len(flat)].view(*rows.shape[:-1], -1)

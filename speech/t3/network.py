@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from speech.t3.linear import linear
+from speech.t3.linear import enough_rows, linear
 from speech.t3.weights import RMS_EPSILON, Layer, Perceiver, T3Weights
 
 PERCEIVER_HEADS = 4
@@ -41,10 +41,11 @@ def embed_prefix(weights: T3Weights, voice: Tensor, text_tokens: Tensor, *, guid
 
 
 def rotary_table(weights: T3Weights, positions: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Cosines and sines, [positions, head width] each."""
+    """Cosines, and sines that are negative in the first half of a head: [positions, head width] each."""
     steps = torch.arange(positions, dtype=torch.float32, device=weights.device)
-    angles = torch.outer(steps, weights.rotary_frequencies).repeat(1, 2)
-    return angles.cos().to(dtype), angles.sin().to(dtype)
+    angles = torch.outer(steps, weights.rotary_frequencies)
+    cosines, sines = angles.cos(), angles.sin()
+    return torch.cat([cosines, cosines], dim=1).to(dtype), torch.cat([-sines, sines], dim=1).to(dtype)
 
 
 def read_prefix(weights: T3Weights, prefix: Tensor, cosines: Tensor, sines: Tensor, cache: Tensor) -> None:
@@ -57,12 +58,17 @@ def read_prefix(weights: T3Weights, prefix: Tensor, cosines: Tensor, sines: Tens
     cosines, sines = cosines[:length], sines[:length]
     hidden = prefix
     for index, layer in enumerate(weights.layers):
-        queries, keys, values = _heads(weights, layer, hidden, cosines, sines)
+        projected = linear(_normalize(hidden, layer.attention_norm), layer.qkv).to(cosines.dtype)
+        split = projected.view(*hidden.shape[:2], 3, weights.heads, weights.head_width)
+        queries, keys, values = split.permute(2, 0, 3, 1, 4)
+        _rotate(queries, cosines, sines)
+        _rotate(keys, cosines, sines)
         cache[index, 0, :, :, :length] = keys
         cache[index, 1, :, :, :length] = values
         if index < len(weights.layers) - 1:  # nothing reads what the last layer would say
             attended = F.scaled_dot_product_attention(queries, keys, values, is_causal=True)
-            hidden = _after_attention(layer, hidden, attended)
+            attended = attended.transpose(1, 2).flatten(2).to(hidden.dtype)
+            hidden = _feed_forward(layer, hidden + linear(attended, layer.out))
 
 
 def step(
@@ -81,51 +87,46 @@ def step(
     their learned position. positions: int64 [rows], where they go in the cache, which is their rotary
     position. cache: [layers, 2, rows, heads, length, head width]. row_ids: int64 [rows], 0 to rows - 1.
     """
-    hidden = (weights.speech_embedding[tokens] + weights.speech_positions[counts])[:, None]
+    rows, length = len(tokens), cache.shape[4]
+    spoken = weights.speech_embedding[tokens] + weights.speech_positions[counts]
+    hidden = enough_rows(spoken, weights.head)
     cosines, sines = cosines[positions][:, None, None], sines[positions][:, None, None]
-    length = cache.shape[4]
-    heard = torch.arange(length, device=tokens.device) <= positions[:, None]
-    mask = heard[:, None, None]
-    for index, layer in enumerate(weights.layers):
-        queries, keys, values = _heads(weights, layer, hidden, cosines, sines)
-        cache[index, 0][row_ids, :, positions] = keys[:, :, 0]
-        cache[index, 1][row_ids, :, positions] = values[:, :, 0]
-        attended = F.scaled_dot_product_attention(queries, cache[index, 0], cache[index, 1], attn_mask=mask)
-        hidden = _after_attention(layer, hidden, attended)
-    return linear(_normalize(hidden[:, 0], weights.norm), weights.head).float()
+    # As numbers to add: of truth values every layer would make them again.
+    unheard = torch.arange(length, device=tokens.device) > positions[:, None]
+    mask = torch.zeros_like(unheard, dtype=cosines.dtype).masked_fill_(unheard, -torch.inf)[:, None, None]
+    attended = torch.zeros_like(hidden)
+    attended_heads = attended[:rows].view(rows, weights.heads, 1, weights.head_width)
+    for layer, kept in zip(weights.layers, cache.unbind(), strict=True):
+        projected = linear(_normalize(hidden, layer.attention_norm), layer.qkv)[:rows].to(cosines.dtype)
+        heads = projected.view(rows, 3, weights.heads, weights.head_width)
+        _rotate(heads[:, :2], cosines, sines)
+        kept[:, row_ids, :, positions] = heads[:, 1:]
+        attended_heads.copy_(
+            F.scaled_dot_product_attention(heads[:, 0, :, None], kept[0], kept[1], attn_mask=mask)
+        )
+        hidden = _feed_forward(layer, hidden + linear(attended, layer.out))
+    return linear(_normalize(hidden, weights.norm), weights.head)[:rows].float()
 
 
-def _rotate(heads: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
-    """Rotary positions in Llama's half-and-half layout. heads: [rows, heads, N, head width]."""
-    first, second = heads.chunk(2, dim=-1)
-    return heads * cosines + torch.cat([-second, first], dim=-1) * sines
+def _rotate(heads: Tensor, cosines: Tensor, sines: Tensor) -> None:
+    """Rotary positions in Llama's half-and-half layout, in place. heads: [..., head width]."""
+    swapped = heads.roll(heads.shape[-1] // 2, -1)
+    heads.mul_(cosines).add_(swapped.mul_(sines))
 
 
-def _heads(
-    weights: T3Weights, layer: Layer, hidden: Tensor, cosines: Tensor, sines: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries and keys at their positions, and values, [rows, heads, N, head width] each, in the
-    dtype of the rotary table, which is the cache's."""
-    projected = linear(_normalize(hidden, layer.attention_norm), layer.qkv).to(cosines.dtype)
-    split = projected.view(*hidden.shape[:2], 3, weights.heads, weights.head_width).permute(2, 0, 3, 1, 4)
-    queries, keys = _rotate(split[0], cosines, sines), _rotate(split[1], cosines, sines)
-    return queries, keys, split[2]
-
-
-def _after_attention(layer: Layer, hidden: Tensor, attended: Tensor) -> Tensor:
-    hidden = hidden + linear(attended.transpose(1, 2).flatten(2).to(hidden.dtype), layer.out)
+def _feed_forward(layer: Layer, hidden: Tensor) -> Tensor:
     gate, up = linear(_normalize(hidden, layer.feed_forward_norm), layer.gate_up).chunk(2, dim=-1)
-    return hidden + linear(F.silu(gate) * up, layer.down)
+    return hidden + linear(F.silu(gate).mul_(up), layer.down)
 
 
 def _normalize(hidden: Tensor, weight: Tensor) -> Tensor:
     """``LlamaRMSNorm``."""
     if hidden.is_cuda:
         return F.rms_norm(hidden, weight.shape, weight, RMS_EPSILON)
-    # PyTorch has no kernel of its own for CPUs, and what it does instead takes three times as long.
-    wide = hidden.float()
-    scale = torch.rsqrt(wide.square().mean(-1, keepdim=True) + RMS_EPSILON)
-    return weight * (wide * scale).to(hidden.dtype)
+    # PyTorch has no such kernel for CPUs. It has one for the layer norm, which of a vector beside its
+    # negative, whose mean is zero, is this norm.
+    both = torch.cat([hidden, -hidden], dim=-1)
+    return weight * F.layer_norm(both, both.shape[-1:], eps=RMS_EPSILON)[..., : hidden.shape[-1]]
 
 
 def _perceive(perceiver: Perceiver, prompt: Tensor) -> Tensor:
