@@ -15,8 +15,9 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import logs
@@ -42,10 +43,43 @@ RUN_REPLY_LIMIT_BYTES = 10_000_000
 RUNSYNC_REPLY_LIMIT_BYTES = 20_000_000
 RUNSYNC_ID_PREFIX = "sync-"
 
+QUIET_S = 2.0  # a worker is mostly started for a job that waits: that one comes sooner
+
 # What an operator has to look into, with a traceback; what callers send wrong gets a line.
 OUR_FAULTS = (Internal, ModelUnavailable, OutOfMemory, StoreCorrupt, StoreUnavailable)
 
 log = logging.getLogger(__name__)
+
+
+class Activity:
+    """Whether jobs run."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._jobs = 0
+
+    @contextmanager
+    def of_a_job(self) -> Iterator[None]:
+        with self._changed:
+            self._jobs += 1
+            self._changed.notify_all()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._jobs -= 1
+                self._changed.notify_all()
+
+    def wait_for_quiet(self, quiet_s: float) -> None:
+        """Returns once no job has run for so long."""
+        with self._changed:
+            while self._jobs or self._changed.wait_for(lambda: self._jobs > 0, timeout=quiet_s):
+                self._changed.wait_for(lambda: self._jobs == 0)
+
+
+@functools.cache
+def activity() -> Activity:
+    return Activity()
 
 
 @functools.cache
@@ -108,7 +142,7 @@ async def handler(event: object) -> dict[str, Any]:
 
 def _run_job(event: object, job_id: str, queued_s: float) -> dict[str, Any]:
     start_s = time.perf_counter()
-    with logs.job_lines(job_id):
+    with logs.job_lines(job_id), activity().of_a_job():
         try:
             reply = _reply(event, job_id)
             _check_sendable(reply)
@@ -170,6 +204,12 @@ def _log_outcome(event: object, reply: Mapping[str, Any], *, waited_s: float, to
     )
 
 
+def _prepare(services: Services) -> None:
+    """Jobs in known voices wait neither for what new voices take, nor beside its loading."""
+    activity().wait_for_quiet(QUIET_S)
+    services.speaker.prepare_for_new_voices()
+
+
 def main() -> None:
     """Warms up, then hands over to the SDK. A start that fails says why in one line and exits 1."""
     try:
@@ -198,9 +238,8 @@ def main() -> None:
     if sdk_logger.level in ("TRACE", "DEBUG"):  # its default, at which it prints every reply
         sdk_logger.set_level("INFO")
     if settings.on_platform:
-        # Jobs in known voices need not wait for this. A local run does its one job and ends.
-        prepare = services.speaker.prepare_for_new_voices
-        threading.Thread(target=prepare, name="prepare", daemon=True).start()
+        # A local run does its one job and ends.
+        threading.Thread(target=_prepare, args=(services,), name="prepare", daemon=True).start()
     concurrency = settings.max_concurrency
     runpod.serverless.start({"handler": handler, "concurrency_modifier": lambda _current: concurrency})
 

@@ -1,6 +1,6 @@
 """All benchmarks that this machine can run, one after the other, each in a process of its own.
 
-    python -m benchmarks [--device cpu|cuda] [--only NAME,...] [--checkpoint DIR] [--size full] [--to FOLDER]
+    python -m benchmarks [--device cpu|cuda] [--only NAME,...] [--checkpoint DIR] [--runs N] [--to FOLDER]
 
 Each leaves what it printed and its figures as JSON in the folder. The exit status is 1 when one failed.
 """
@@ -20,6 +20,7 @@ from benchmarks.machine import machine
 from benchmarks.weights import some_weights
 
 OF_THE_MODEL = ("decode", "profile", "cold_start", "conditionals", "end_to_end")
+WITH_RUNS = ("cold_start", "conditionals", "end_to_end")
 NAMES = (*OF_THE_MODEL, "memory", "store")
 RESULTS = Path(__file__).parent / "results"
 
@@ -49,6 +50,7 @@ def main() -> None:
         "--checkpoint", type=Path, help="weights; without it untrained ones are written first"
     )
     parser.add_argument("--size", choices=("tiny", "full"), default="full", help="of the untrained weights")
+    parser.add_argument("--runs", help="of those that take this option")
     parser.add_argument("--to", type=Path, default=RESULTS)
     options = parser.parse_args()
     names = options.only.split(",")
@@ -65,6 +67,8 @@ def main() -> None:
                 arguments += ["--checkpoint", str(checkpoint)]
             if name != "store":
                 arguments += ["--device", options.device]
+            if options.runs and name in WITH_RUNS:
+                arguments += ["--runs", options.runs]
             if not run(name, arguments, file.with_suffix(".txt")):
                 failed.append(name)
     if failed:

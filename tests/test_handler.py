@@ -112,6 +112,17 @@ async def test_the_event_loop_stays_alive_while_a_job_runs(worker, speaker):
     assert "audio" in await job
 
 
+async def test_it_is_quiet_only_when_no_job_runs(worker, speaker):
+    speaker.gate = threading.Event()
+    job = asyncio.create_task(worker(tts()))
+    await asyncio.to_thread(speaker.entered.acquire)
+    quiet = asyncio.create_task(asyncio.to_thread(handler.activity().wait_for_quiet, 0.0))
+    assert not (await asyncio.wait({quiet, job}, timeout=0.05))[0]
+    speaker.gate.set()
+    assert "audio" in await job
+    await quiet
+
+
 async def test_jobs_never_meet_in_the_model(worker, speaker):
     replies = await asyncio.gather(*(worker(tts(seed=seed)) for seed in range(8)))
     assert speaker.most_at_once == 1
