@@ -1,6 +1,6 @@
 """What a user waits and pays for: text to marked audio in a known voice, beside upstream's ``generate``.
 
-    python -m benchmarks.end_to_end [--checkpoint DIR] [--device cpu|cuda] [--runs N] [--jobs 1,4] [--json F]
+    python -m benchmarks.end_to_end [--checkpoint DIR] [--device cpu|cuda] [--runs N] [--jobs 1,2] [--json F]
 
 Each way runs in a process of its own: its peak memory is its own. Ours is the engine, as a tts job drives it,
 with a known voice; upstream gets a WAV file with every text, as its documentation has it, one job after the
@@ -40,7 +40,7 @@ SENTENCE = (
     "The harbour was quiet, and the boats lay still on the water while the town behind them "
     "woke up, one window after the other, to a clear morning."
 )
-PARAGRAPH = " ".join([SENTENCE] * 4)
+PARAGRAPH = " ".join([SENTENCE] * 2)
 
 Speak = Callable[[str], float]  # a text; seconds of audio
 
@@ -90,8 +90,8 @@ def measure(side: str, checkpoint: Path, device: str, runs: int, jobs: list[int]
         speak, jobs = upstreams(checkpoint, device, sample), [1]
     speak(WORD)
     work: dict[str, tuple[list[str], int]] = {"one word": ([WORD], 1), "a sentence": ([SENTENCE], 1)}
-    if side == "ours":  # upstream speaks the sentences of a paragraph one by one: no faster than one
-        work["a paragraph of four sentences"] = ([PARAGRAPH], 1)
+    if side == "ours":  # upstream speaks sentences one by one: no faster than one
+        work["two sentences, one text"] = ([PARAGRAPH], 1)
     work |= {f"{count} sentences at once": ([SENTENCE] * count, count) for count in jobs if count > 1}
     rows = {}
     for what, (texts, at_once) in work.items():
@@ -126,7 +126,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--side", choices=("ours", "upstream"), help="only this one, as JSON")
     options = parser.parse_args()
-    options.jobs = options.jobs or ("1,8,32" if options.device.startswith("cuda") else "1,4")
+    options.jobs = options.jobs or ("1,8,32" if options.device.startswith("cuda") else "1,2")
     jobs = [int(count) for count in options.jobs.split(",")]
     if options.side:
         result = measure(options.side, options.checkpoint, options.device, options.runs, jobs)
