@@ -11,7 +11,6 @@ from speech.t3 import batch as batch_module
 from speech.t3.batch import RunningBatch
 from speech.t3.request import Decoded, DecodeRequest
 from speech.t3.sampling import Sampling
-from speech.t3.weights import T3Weights
 from tests.speech.t3.requests import USUAL, mixed_requests, request
 
 UNGUIDED = Sampling(0.0, 0.8, 1.0, 0.05, 1.2)
@@ -66,20 +65,6 @@ def test_joining_and_leaving_at_any_time(our_model, expected, steps, order):
     found |= finish(batch)
     for one, theirs in zip(requests, expected, strict=True):
         assert_equal(found[one], theirs)
-
-
-def test_in_bfloat16_too_company_changes_no_token(our_model, tiny_model):
-    weights = T3Weights.from_upstream(tiny_model.t3.state_dict(), our_model.t3.heads, torch.bfloat16)
-    requests, alone = mixed_requests(our_model), {}
-    for one in requests:
-        batch = RunningBatch(weights, 2, poll_every=1, graphs=False)
-        batch.join(one)
-        alone |= finish(batch)
-    batch = RunningBatch(weights, 10, poll_every=1, graphs=False)
-    for one in requests:
-        batch.join(one)
-    for one, together in finish(batch).items():
-        assert_equal(together, alone[one])
 
 
 @pytest.mark.parametrize("gone", range(5))

@@ -72,3 +72,10 @@ def test_bfloat16_stays_near_float32(our_model, tiny_model):
     exact = forced_logits(our_model.t3, request(our_model), TOKENS)
     error = (exact - forced_logits(rounded, request(our_model), TOKENS)).abs().max()
     assert 0 < error < 0.02 * (exact.max() - exact.min())
+
+
+def test_company_changes_bfloat16_by_rounding_alone(our_model, tiny_model):
+    rounded = T3Weights.from_upstream(tiny_model.t3.state_dict(), our_model.t3.heads, torch.bfloat16)
+    alone = forced_logits(rounded, request(our_model), TOKENS)
+    beside = forced_logits(rounded, request(our_model), TOKENS, room=200)
+    assert (beside - alone).abs().max() < 0.01 * (alone.max() - alone.min())
