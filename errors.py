@@ -80,7 +80,33 @@ class OutOfMemory(WorkerError):
     code = "out_of_memory"
 
 
+class FetchRefused(WorkerError):
+    code = "fetch_refused"
+
+
+class FetchFailed(WorkerError):
+    code = "fetch_failed"
+
+
+class DeliveryFailed(WorkerError):
+    code = "delivery_failed"
+
+
+class Cancelled(WorkerError):
+    """Somebody else than the job's own work ended it: its caller, its time, the platform."""
+
+    code = "cancelled"
+
+
 class Internal(WorkerError):
     """What a caller sees of a bug: nothing but that it happened, and which job it was."""
 
     code = "internal"
+
+
+class DeviceSuspect(Internal):
+    """The GPU failed in one call; whether the next one works has to be tried."""
+
+
+class DeviceLost(Internal):
+    """The GPU computes nothing more in this process: only another one can help."""

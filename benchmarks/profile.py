@@ -86,7 +86,7 @@ def ours(checkpoint: Checkpoint, device: torch.device) -> dict[str, Any]:
 
 def upstreams(checkpoint: Checkpoint, device: torch.device) -> dict[str, Any]:
     model, decoder = upstream_without_stop(checkpoint, device)
-    return a_step(lambda steps: decoder.decode([request(model, 0, steps)]), device.type == "cuda")
+    return a_step(lambda steps: list(decoder.decode([request(model, 0, steps)])), device.type == "cuda")
 
 
 def main() -> None:

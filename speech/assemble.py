@@ -70,26 +70,26 @@ def fade_in(samples: Samples, sample_rate_hz: int) -> Samples:
     return fade_out(samples[::-1], sample_rate_hz)[::-1]
 
 
-def join(chunks: Sequence[Spoken], sample_rate_hz: int) -> tuple[Samples, list[tuple[float, float]]]:
-    """The chunks in a row and where each lies, as (start, end) in seconds.
+def finish(chunk: Spoken, index: int, count: int, sample_rate_hz: int) -> tuple[Samples, Samples]:
+    """The chunk as it sounds among its neighbours, and the pause behind it.
 
-    Ends that meet a pause are faded; a single chunk comes back as it is.
+    Ends that meet a pause are faded.
     """
-    pieces: list[Samples] = []
+    samples = fade_in(chunk.samples, sample_rate_hz) if index > 0 else chunk.samples
+    if index == count - 1:
+        return samples, np.zeros(0, np.float32)
+    pause = np.zeros(round(chunk.pause_after_s * sample_rate_hz), np.float32)
+    return fade_out(samples, sample_rate_hz), pause
+
+
+def join(
+    chunks: Sequence[tuple[Samples, Samples]], sample_rate_hz: int
+) -> tuple[Samples, list[tuple[float, float]]]:
+    """Finished chunks and their pauses in a row, and where each lies without its pause, in seconds."""
     spans: list[tuple[float, float]] = []
     position = 0
-    for index, chunk in enumerate(chunks):
-        samples = chunk.samples
-        is_last = index == len(chunks) - 1
-        if index > 0:
-            samples = fade_in(samples, sample_rate_hz)
-        if not is_last:
-            samples = fade_out(samples, sample_rate_hz)
+    for samples, pause in chunks:
         spans.append((position / sample_rate_hz, (position + len(samples)) / sample_rate_hz))
-        pieces.append(samples)
-        position += len(samples)
-        if not is_last:
-            pause = np.zeros(round(chunk.pause_after_s * sample_rate_hz), np.float32)
-            pieces.append(pause)
-            position += len(pause)
-    return np.ascontiguousarray(np.concatenate(pieces)), spans
+        position += len(samples) + len(pause)
+    parts = [part for chunk in chunks for part in chunk]
+    return np.concatenate(parts), spans

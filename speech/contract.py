@@ -90,6 +90,37 @@ class Speech:
     stage_times_s: Mapping[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Piece:
+    """A chunk of the text as soon as it is spoken. What the pieces hold, one after the other, is the speech.
+
+    index: from 0. count: of all. waveform: 24 kHz, watermarked, the pause behind it included.
+    """
+
+    index: int
+    count: int
+    text: str
+    waveform: Waveform
+
+
+class Listener:
+    """Who waits for a speech. This one waits in patience and looks at nothing before it is whole."""
+
+    def is_gone(self) -> bool:
+        """Whether nobody waits any more. Asked every few steps, from whatever thread."""
+        return False
+
+    def hear(self, piece: Piece) -> None:
+        """Called for each piece in order, by the thread that called ``speak``."""
+
+
+PATIENT = Listener()
+
+
+class SpeechStopped(Exception):
+    """The listener is gone."""
+
+
 class Speaker(Protocol):
     """A warm model. Several threads may speak at once."""
 
@@ -100,10 +131,17 @@ class Speaker(Protocol):
         """Does in advance what the first reference that is new would wait for. Raises nothing."""
         ...
 
-    def speak(self, text: str, reference: Reference | None, params: SpeechParams) -> Speech:
+    def check(self) -> None:
+        """Says a word and raises ModelUnavailable, or DeviceLost, when what comes is not sound."""
+        ...
+
+    def speak(
+        self, text: str, reference: Reference | None, params: SpeechParams, listener: Listener = PATIENT
+    ) -> Speech:
         """Say ``text`` in the reference's voice, or in the built-in voice when it is None.
 
-        text: not blank. Raises ReferenceInvalid, ReferenceTooShort, InvalidRequest, OutOfMemory.
+        text: not blank. Raises ReferenceInvalid, ReferenceTooShort, InvalidRequest, OutOfMemory, DeviceLost;
+        SpeechStopped within a few steps once the listener is gone.
         The result depends on the arguments alone, never on an earlier call or on one beside it.
         """
         ...

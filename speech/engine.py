@@ -9,9 +9,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -19,50 +18,44 @@ import torch
 from numpy.typing import NDArray
 
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform
-from errors import Internal, InvalidRequest, ModelUnavailable, OutOfMemory
-from speech.assemble import Spoken, cut_trailing_noise, join
+from errors import DeviceLost, DeviceSuspect, Internal, InvalidRequest, ModelUnavailable, OutOfMemory
+from speech.assemble import Spoken, cut_trailing_noise, finish, join
 from speech.checkpoint import Model, load_model
-from speech.conditionals import (
-    CODEBOOK_SIZE,
-    CONDITIONALS_VERSION,
-    Conditionals,
-    VoiceConditionals,
-    some_voice,
+from speech.conditionals import CONDITIONALS_VERSION, Conditionals, VoiceConditionals, some_voice
+from speech.contract import (
+    PATIENT,
+    UNTRAINED_WARNING,
+    Listener,
+    ModelInfo,
+    Piece,
+    Reference,
+    Segment,
+    Speech,
+    SpeechParams,
+    SpeechStopped,
 )
-from speech.contract import UNTRAINED_WARNING, ModelInfo, Reference, Segment, Speech, SpeechParams
 from speech.decoders import make_decoder, t3_dtype
+from speech.gpu_faults import GpuFault, gpu_fault
 from speech.locate import find_checkpoint
-from speech.normalize import has_speakable, normalize_text
-from speech.pace import max_speech_tokens
-from speech.t3.request import Decoded, Decoder, DecodeRequest
-from speech.t3.sampling import Sampling
-from speech.text import split_text
+from speech.normalize import has_speakable
+from speech.stage_clock import StageClock
+from speech.t3.request import Decoded, Decoder, DecodingStopped
+from speech.takes import Takes, decode_request, has_speech, or_default
+from speech.text import Chunk, split_text
 from speech.variants import VARIANTS
 from speech.vocoder import SPEECH_TOKENS_PER_S, synthesize
 from speech.watermark import Watermarker
 
 log = logging.getLogger(__name__)
 
-SEED_LIMIT = 2**63
-# Chunk seeds lie far apart, so that one chunk's next seed is not another's first:
-# 2**64 divided by the golden ratio.
-SEED_STRIDE = 0x9E3779B97F4A7C15
 
+@dataclass
+class _Recital:
+    """A text on its way: its chunks, and those that are spoken, with their pauses."""
 
-class StageClock:
-    """Adds up wall time by stage; a stage on a GPU is counted when its result is there."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self.times_s: dict[str, float] = defaultdict(float)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        started = time.perf_counter()
-        yield
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
-        self.times_s[name] += time.perf_counter() - started
+    chunks: Sequence[Chunk]
+    clock: StageClock
+    spoken: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = field(default_factory=list)
 
 
 class SpeechEngine:
@@ -83,9 +76,23 @@ class SpeechEngine:
 
     def warm_up(self) -> None:
         """Pay for whatever the first job in a known voice would: compiled filters, GPU kernels and graphs."""
+        self._say_a_word()
+
+    def check(self) -> None:
+        """See ``Speaker``: the canary. Its caller sees to it that nobody speaks meanwhile."""
+        try:
+            samples = self._say_a_word()
+        except Exception as error:
+            raise DeviceLost("the model no longer speaks; send the job again") from error
+        if not np.isfinite(samples).all() or not samples.any():
+            raise ModelUnavailable("the model says a word and no sound comes; the worker cannot serve")
+
+    def _say_a_word(self) -> NDArray[np.float32]:
         conditionals = self.model.builtin_voice or some_voice(self.model.device)
-        (decoded,) = self._decoder.decode([self._request("Ready.", conditionals, SpeechParams(seed=0), 0)])
-        self._watermarker.mark(self._synthesize(decoded, conditionals), MODEL_SAMPLE_RATE_HZ)
+        request = decode_request(self.model, "Ready.", conditionals, SpeechParams(seed=0), seed=0)
+        (decoded,) = self._decoder.decode([request])
+        with self._one_at_a_time:
+            return self._watermarker.mark(self._synthesize(decoded, conditionals), MODEL_SAMPLE_RATE_HZ)
 
     def prepare_for_new_voices(self) -> None:
         """See ``Speaker``: imports upstream's package and reads more weights."""
@@ -95,93 +102,97 @@ class SpeechEngine:
         except Exception:  # the job that needs it will say what is wrong
             log.exception("new voices cannot be prepared for")
 
-    def speak(self, text: str, reference: Reference | None, params: SpeechParams) -> Speech:
+    def speak(
+        self, text: str, reference: Reference | None, params: SpeechParams, listener: Listener = PATIENT
+    ) -> Speech:
         """See ``Speaker.speak``. Memory beyond the audio itself is that of one chunk."""
         if not has_speakable(text):
             raise InvalidRequest("text: there is nothing in it to say; send words")
-        clock = StageClock(self.model.device)
+        recital = _Recital(split_text(text), StageClock(self.model.device))
+        over = threading.Event()
+
+        def is_stopped() -> bool:
+            return over.is_set() or listener.is_gone()
+
         try:
-            return self._speak(text, reference, params, clock)
-        except torch.cuda.OutOfMemoryError as error:
-            raise OutOfMemory("the GPU's memory ran out; send the job again, or a shorter text") from error
+            return self._speak(recital, reference, params, listener, is_stopped)
+        except DecodingStopped as error:
+            raise SpeechStopped from error
+        except Exception as error:
+            match gpu_fault(error):
+                case GpuFault.MEMORY:
+                    raise OutOfMemory(
+                        "the GPU's memory ran out; send the job again, or a shorter text"
+                    ) from error
+                case GpuFault.STICKY:
+                    raise DeviceLost(
+                        "the GPU failed, and the worker is being replaced; send the job again"
+                    ) from error
+                case GpuFault.SUSPECT:
+                    raise DeviceSuspect("the GPU failed; send the job again") from error
+            raise
+        finally:
+            over.set()  # whatever ended it, nothing of it is decoded any more
 
     def _speak(
-        self, text: str, reference: Reference | None, params: SpeechParams, clock: StageClock
+        self,
+        recital: _Recital,
+        reference: Reference | None,
+        params: SpeechParams,
+        listener: Listener,
+        is_stopped: Callable[[], bool],
     ) -> Speech:
-        with self._one_at_a_time, clock.stage("conditionals"):
+        with self._one_at_a_time, recital.clock.stage("conditionals"):
             conditionals = self.conditionals(reference)
-        chunks = split_text(text)
-        with clock.stage("t3"):
-            decoded, faults = self._decode([chunk.text for chunk in chunks], conditionals, params)
-        spoken = []
-        for index, chunk in enumerate(chunks):
+        texts = [chunk.text for chunk in recital.chunks]
+        takes = Takes(self.model, self._decoder, texts, conditionals, params, is_stopped)
+        try:
+            self._recite(recital, takes.take(0, together=True), conditionals, listener)
+        except Exception as error:
+            if gpu_fault(error) is not GpuFault.MEMORY:
+                raise
+            log.warning("the GPU's memory ran out: once more, one chunk after the other")
+            torch.cuda.empty_cache()
+            self._recite(recital, takes.take(len(recital.spoken), together=False), conditionals, listener)
+        samples, spans = join(recital.spoken, MODEL_SAMPLE_RATE_HZ)
+        return Speech(
+            waveform=Waveform(samples, MODEL_SAMPLE_RATE_HZ),
+            segments=tuple(Segment(text, *span) for text, span in zip(texts, spans, strict=True)),
+            parameters=self._resolved(params),
+            warnings=(*self._ignored(params), *takes.warnings),
+            stage_times_s=dict(recital.clock.times_s),
+        )
+
+    def _recite(
+        self, recital: _Recital, takes: Iterator[Decoded], conditionals: Conditionals, listener: Listener
+    ) -> None:
+        """Speaks what is not spoken yet; ``takes`` are its tokens."""
+        count = len(recital.chunks)
+        while (index := len(recital.spoken)) < count:
+            with recital.clock.stage("t3"):  # what is left of it: the next ones decode while this one sounds
+                decoded = next(takes)
             with self._one_at_a_time:
-                with clock.stage("s3gen"):
-                    samples = self._synthesize(decoded[index], conditionals)
+                with recital.clock.stage("s3gen"):
+                    samples = self._synthesize(decoded, conditionals)
                 if not np.isfinite(samples).all():
                     raise Internal(
                         f"the model gave no valid audio for segment {index + 1}; send the job again"
                     )
-                with clock.stage("watermark"):
+                with recital.clock.stage("watermark"):
                     samples = self._watermarker.mark(
                         cut_trailing_noise(samples, MODEL_SAMPLE_RATE_HZ), MODEL_SAMPLE_RATE_HZ
                     )
-            spoken.append(Spoken(samples, chunk.pause_after_s))
-        samples, spans = join(spoken, MODEL_SAMPLE_RATE_HZ)
-        return Speech(
-            waveform=Waveform(samples, MODEL_SAMPLE_RATE_HZ),
-            segments=tuple(Segment(chunk.text, *span) for chunk, span in zip(chunks, spans, strict=True)),
-            parameters=self._resolved(params),
-            warnings=(*self._ignored(params), *faults),
-            stage_times_s=dict(clock.times_s),
-        )
-
-    def _decode(
-        self, texts: Sequence[str], conditionals: Conditionals, params: SpeechParams
-    ) -> tuple[list[Decoded], list[str]]:
-        """Speech tokens of each text, and what to warn of. What went wrong is tried once more."""
-
-        def request(index: int, attempt: int) -> DecodeRequest:
-            seed = (params.seed + index * SEED_STRIDE + attempt) % SEED_LIMIT
-            return self._request(texts[index], conditionals, params, seed)
-
-        decoded = self._decoder.decode([request(index, attempt=0) for index in range(len(texts))])
-        faults = {index: fault for index, first in enumerate(decoded) if (fault := _fault(first))}
-        again = self._decoder.decode([request(index, attempt=1) for index in faults])
-        warnings = []
-        for (index, fault), second in zip(faults.items(), again, strict=True):
-            segment = f"{index + 1} of {len(texts)}"
-            log.info("chunk %s %s: again with the next seed", segment, fault)
-            still = _fault(second)
-            outcome = f"{still} again; listen to it" if still else "was spoken well then"
-            warnings.append(f"segment {segment} {fault}, so the next seed was tried, and {outcome}")
-            decoded[index] = second
-        return decoded, warnings
-
-    def _request(
-        self, text: str, conditionals: Conditionals, params: SpeechParams, seed: int
-    ) -> DecodeRequest:
-        """The same draws as upstream's ``generate`` after ``torch.manual_seed(seed)``."""
-        variant = self.model.variant
-        return DecodeRequest(
-            speaker_embedding=conditionals.speaker_embedding,
-            prompt_tokens=conditionals.t3_prompt_tokens,
-            exaggeration=params.exaggeration,
-            text_tokens=self.model.tokenizer.encode(normalize_text(text)),
-            sampling=Sampling(
-                cfg_weight=params.cfg_weight,
-                temperature=params.temperature,
-                top_p=_or_default(params.top_p, variant.top_p),
-                min_p=_or_default(params.min_p, variant.min_p),
-                repetition_penalty=_or_default(params.repetition_penalty, variant.repetition_penalty),
-            ),
-            max_tokens=max_speech_tokens(text),
-            seed=seed,
-        )
+            chunk = recital.chunks[index]
+            finished = finish(Spoken(samples, chunk.pause_after_s), index, count, MODEL_SAMPLE_RATE_HZ)
+            recital.spoken.append(finished)
+            if listener.is_gone():
+                raise SpeechStopped
+            heard = Waveform(np.concatenate(finished), MODEL_SAMPLE_RATE_HZ)
+            listener.hear(Piece(index, count, chunk.text, heard))
 
     def _synthesize(self, decoded: Decoded, conditionals: Conditionals) -> NDArray[np.float32]:
         """Samples, float32 [n], unmarked, as the vocoder gives them."""
-        if not _has_speech(decoded):  # the model stopped at once: silence of one token
+        if not has_speech(decoded):  # the model stopped at once: silence of one token
             return np.zeros(MODEL_SAMPLE_RATE_HZ // SPEECH_TOKENS_PER_S, np.float32)
         return synthesize(self.model.token_to_wave, decoded, conditionals)
 
@@ -209,9 +220,9 @@ class SpeechEngine:
             "exaggeration": params.exaggeration,
             "cfg_weight": params.cfg_weight,
             "temperature": params.temperature,
-            "top_p": _or_default(params.top_p, variant.top_p),
-            "min_p": _or_default(params.min_p, variant.min_p),
-            "repetition_penalty": _or_default(params.repetition_penalty, variant.repetition_penalty),
+            "top_p": or_default(params.top_p, variant.top_p),
+            "min_p": or_default(params.min_p, variant.min_p),
+            "repetition_penalty": or_default(params.repetition_penalty, variant.repetition_penalty),
             "top_k": params.top_k,
         }
         return used | dict.fromkeys(variant.ignored_parameters)
@@ -222,21 +233,6 @@ def _shelf_key(model: Model) -> str:
     in_tf32 = model.device.type == "cuda" and torch.backends.cuda.matmul.allow_tf32
     arithmetic = "tf32" if in_tf32 else "float32"
     return f"{model.variant.name}-{model.revision[:16]}-{arithmetic}-{CONDITIONALS_VERSION}"
-
-
-def _has_speech(decoded: Decoded) -> bool:
-    return bool((decoded.tokens < CODEBOOK_SIZE).any())
-
-
-def _or_default(value: float | None, default: float) -> float:
-    return default if value is None else value
-
-
-def _fault(decoded: Decoded) -> str | None:
-    """What is wrong with a chunk's tokens, as a part of a sentence; None when nothing is."""
-    if not _has_speech(decoded):
-        return "came out empty"
-    return None if decoded.stopped else "ran on and was cut"
 
 
 def load_engine(

@@ -12,7 +12,17 @@ import numpy as np
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform
 from delivery import SPILL_FOLDER, InlineOrFile
 from operations.base import Services
-from speech.contract import ModelInfo, Reference, Segment, Speech, SpeechParams
+from speech.contract import (
+    PATIENT,
+    Listener,
+    ModelInfo,
+    Piece,
+    Reference,
+    Segment,
+    Speech,
+    SpeechParams,
+    SpeechStopped,
+)
 from voice_store import VoiceStore
 from voice_store.live import Timing
 
@@ -35,6 +45,7 @@ class FakeSpeaker:
 
     warnings: what each speech comes back with. failure: raised by each ``speak`` while set.
     gate: when given, each ``speak`` announces itself in ``entered`` and waits for the gate.
+    is_stuck: waits even when nobody listens any more. check_failure: raised by ``check`` while set.
     """
 
     info: ModelInfo = field(default_factory=lambda: ModelInfo("chatterbox", FAKE_REVISION))
@@ -42,6 +53,9 @@ class FakeSpeaker:
     failure: Exception | None = None
     gate: threading.Event | None = None
     entered: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    is_stuck: bool = False
+    check_failure: Exception | None = None
+    checks: int = 0
     calls: list[Spoken] = field(default_factory=list)
     speaking: int = 0
     most_at_once: int = 0
@@ -49,28 +63,50 @@ class FakeSpeaker:
     def prepare_for_new_voices(self) -> None:
         """There is nothing to prepare."""
 
-    def speak(self, text: str, reference: Reference | None, params: SpeechParams) -> Speech:
+    def check(self) -> None:
+        self.checks += 1
+        if self.check_failure is not None:
+            raise self.check_failure
+
+    def speak(
+        self, text: str, reference: Reference | None, params: SpeechParams, listener: Listener = PATIENT
+    ) -> Speech:
         self.calls.append(Spoken(text, reference, params))
         self.speaking += 1
         self.most_at_once = max(self.most_at_once, self.speaking)
         try:
             if self.gate is not None:
                 self.entered.release()
-                assert self.gate.wait(timeout=60)
+                self._wait_for(self.gate, listener)
             if self.failure is not None:
                 raise self.failure
-            return self._speech(text, reference, params)
+            return self._speech(text, reference, params, listener)
         finally:
             self.speaking -= 1
 
-    def _speech(self, text: str, reference: Reference | None, params: SpeechParams) -> Speech:
+    def _wait_for(self, gate: threading.Event, listener: Listener) -> None:
+        for _ in range(6_000):
+            if gate.wait(timeout=0.01):
+                return
+            if listener.is_gone() and not self.is_stuck:
+                raise SpeechStopped
+        raise AssertionError("nobody opened the gate")
+
+    def _speech(
+        self, text: str, reference: Reference | None, params: SpeechParams, listener: Listener
+    ) -> Speech:
         samples, segments = [], []
-        for sentence in [part.strip() for part in text.replace("!", ".").split(".") if part.strip()]:
+        sentences = [part.strip() for part in text.replace("!", ".").split(".") if part.strip()]
+        for index, sentence in enumerate(sentences):
+            if listener.is_gone():
+                raise SpeechStopped
             key = repr((sentence, reference.digest if reference else None, astuple(params)))
             rng = np.random.default_rng(int.from_bytes(hashlib.sha256(key.encode()).digest()))
             start = sum(map(len, samples))
             count = max(1, round(len(sentence) * SECONDS_PER_CHARACTER * MODEL_SAMPLE_RATE_HZ))
             samples.append((0.1 * rng.standard_normal(count)).clip(-1, 1).astype(np.float32))
+            piece = Waveform(samples[-1], MODEL_SAMPLE_RATE_HZ)
+            listener.hear(Piece(index, len(sentences), sentence, piece))
             segments.append(
                 Segment(sentence, start / MODEL_SAMPLE_RATE_HZ, (start + count) / MODEL_SAMPLE_RATE_HZ)
             )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform
-from speech.contract import Reference, Speaker, Speech, SpeechParams
+from speech.contract import Listener, Reference, Speaker, Speech, SpeechParams, SpeechStopped
 from tests.recordings import speech_like
 
 TEXT = "Nobody knew. The ship left at dawn!"
@@ -72,6 +72,29 @@ class SpeakerContract:
         assert speech.parameters["exaggeration"] == 0.7
         assert speech.parameters["cfg_weight"] == 0.0
         assert {"temperature", "top_p", "min_p", "repetition_penalty", "top_k"} <= speech.parameters.keys()
+
+    def test_the_pieces_are_the_speech(self, speaker, low_voice):
+        pieces = []
+
+        class Recorder(Listener):
+            def hear(self, piece):
+                pieces.append(piece)
+
+        speech = speaker.speak(TEXT, low_voice, SpeechParams(seed=1), Recorder())
+        heard = np.concatenate([piece.waveform.samples for piece in pieces])
+        assert np.array_equal(heard, speech.waveform.samples)
+        assert [piece.index for piece in pieces] == list(range(pieces[0].count))
+
+    def test_nothing_is_said_to_nobody(self, speaker):
+        class Gone(Listener):
+            def is_gone(self):
+                return True
+
+        with pytest.raises(SpeechStopped):
+            speaker.speak(TEXT, None, SpeechParams(seed=1), Gone())
+
+    def test_a_sound_speaker_checks_well(self, speaker):
+        speaker.check()
 
     def test_model_says_what_it_is(self, speaker):
         assert speaker.info.variant

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
-from speech.t3.request import START_TEXT, STOP_SPEECH, STOP_TEXT, Decoded, DecodeRequest
+from speech.t3.request import (
+    START_TEXT,
+    STOP_SPEECH,
+    STOP_TEXT,
+    Decoded,
+    DecodeRequest,
+    DecodingStopped,
+    never,
+)
 
 
 class PlainDecoder:
@@ -19,15 +27,21 @@ class PlainDecoder:
         self._t3, self._conditioning = t3, conditioning
         self._lock = threading.Lock()  # upstream draws from torch's global generator
 
-    def decode(self, requests: Sequence[DecodeRequest]) -> list[Decoded]:
-        return [self._decode(request) for request in requests]
+    def decode(
+        self, requests: Sequence[DecodeRequest], is_stopped: Callable[[], bool] = never
+    ) -> Iterator[Decoded]:
+        return (self._decode(request, is_stopped) for request in requests)
 
     @torch.inference_mode()
-    def _decode(self, request: DecodeRequest) -> Decoded:
+    def _decode(self, request: DecodeRequest, is_stopped: Callable[[], bool]) -> Decoded:
+        def ask(*_: object) -> None:
+            if is_stopped():
+                raise DecodingStopped
+
         t3, sampling = self._t3, request.sampling.without_extremes()
         text = F.pad(request.text_tokens[None].to(t3.device), (1, 0), value=START_TEXT)
         text = F.pad(text, (0, 1), value=STOP_TEXT)
-        with self._lock:
+        with self._lock, t3.speech_emb.register_forward_pre_hook(ask):  # upstream embeds a token a step
             torch.manual_seed(request.seed)
             tokens = t3.inference(
                 t3_cond=self._conditioning(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -43,9 +43,24 @@ class Decoded:
     generator: torch.Generator
 
 
+class DecodingStopped(Exception):
+    """Nobody waits for the tokens any more."""
+
+
+def never() -> bool:
+    return False
+
+
 class Decoder(Protocol):
     """Text tokens to speech tokens. May be called by several threads at once."""
 
-    def decode(self, requests: Sequence[DecodeRequest]) -> list[Decoded]:
-        """The answers in the order of the requests. What one draws depends on no other."""
+    def decode(
+        self, requests: Sequence[DecodeRequest], is_stopped: Callable[[], bool] = never
+    ) -> Iterator[Decoded]:
+        """The answers in the order of the requests, each as soon as it is there. What one draws depends on
+        no other.
+
+        is_stopped: asked every few steps, from whatever thread; once it says so, the next answer raises
+        DecodingStopped.
+        """
         ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from speech.assemble import KEPT_TAIL_S, Spoken, cut_trailing_noise, fade_in, fade_out, join
+from speech.assemble import KEPT_TAIL_S, Spoken, cut_trailing_noise, fade_in, fade_out, finish, join
 from tests.recordings import speech_like
 
 RATE = 24_000
@@ -20,23 +20,27 @@ def speech(duration_s: float = 2.0) -> np.ndarray:
     return seconds(duration_s, 0.1)
 
 
+def assemble(chunks: list[Spoken]) -> tuple[np.ndarray, list[tuple[float, float]]]:
+    return join([finish(chunk, index, len(chunks), RATE) for index, chunk in enumerate(chunks)], RATE)
+
+
 def test_one_chunk_comes_back_as_it_is():
     samples = speech()
-    joined, spans = join([Spoken(samples, 0.5)], RATE)
+    joined, spans = assemble([Spoken(samples, 0.5)])
     assert np.array_equal(joined, samples)
     assert spans == [(0.0, 2.0)]
 
 
 def test_chunks_lie_where_the_spans_say_with_the_pauses_between():
     chunks = [Spoken(speech(1.0), 0.25), Spoken(speech(0.5), 0.6), Spoken(speech(2.0), 9.0)]
-    joined, spans = join(chunks, RATE)
+    joined, spans = assemble(chunks)
     assert spans == [(0.0, 1.0), (1.25, 1.75), (2.35, 4.35)]
     assert len(joined) == round(4.35 * RATE)
     assert not joined[RATE : round(1.25 * RATE)].any()
 
 
 def test_ends_at_a_pause_fall_to_zero_within_20_ms():
-    joined, _ = join([Spoken(np.ones(RATE, np.float32), 0.1), Spoken(np.ones(RATE, np.float32), 0.0)], RATE)
+    joined, _ = assemble([Spoken(np.ones(RATE, np.float32), 0.1), Spoken(np.ones(RATE, np.float32), 0.0)])
     assert abs(joined[RATE - 1]) < 1e-3
     assert joined[RATE - 481] == 1.0
     assert abs(joined[round(1.1 * RATE)]) < 1e-3

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -21,7 +21,7 @@ from speech.decoders import make_decoder
 from speech.engine import SpeechEngine, load_engine
 from speech.locate import Checkpoint
 from speech.t3.linear import pack
-from speech.t3.request import START_SPEECH, STOP_SPEECH, Decoded, Decoder, DecodeRequest
+from speech.t3.request import START_SPEECH, STOP_SPEECH, Decoded, Decoder, DecodeRequest, never
 from speech.text import split_text
 from speech.variants import CHATTERBOX
 from speech.watermark import Watermarker
@@ -133,8 +133,10 @@ class Flaky:
         self.seeds: list[int] = []
         self._decoder, self._failures = decoder, failures
 
-    def decode(self, requests: Sequence[DecodeRequest]) -> list[Decoded]:
-        return [self._decode(request) for request in requests]
+    def decode(
+        self, requests: Sequence[DecodeRequest], is_stopped: Callable[[], bool] = never
+    ) -> Iterator[Decoded]:
+        return (self._decode(request) for request in requests)
 
     def _decode(self, request: DecodeRequest) -> Decoded:
         self.seeds.append(request.seed)
@@ -148,8 +150,10 @@ class Constant:
     def __init__(self, tokens: list[int]) -> None:
         self._tokens = torch.tensor(tokens).long()
 
-    def decode(self, requests: Sequence[DecodeRequest]) -> list[Decoded]:
-        return [Decoded(self._tokens, True, torch.Generator()) for _ in requests]
+    def decode(
+        self, requests: Sequence[DecodeRequest], is_stopped: Callable[[], bool] = never
+    ) -> Iterator[Decoded]:
+        return (Decoded(self._tokens, True, torch.Generator()) for _ in requests)
 
 
 def test_a_runaway_chunk_is_spoken_again_with_the_next_seed(engine, our_model):

@@ -118,7 +118,7 @@ def endless(model, upstream) -> T3Weights:
 
 @pytest.fixture(scope="module")
 def expected(model, endless, upstream) -> list[Decoded]:
-    return upstream_decoder(upstream.t3).decode(mixed_requests(model, STEPS))
+    return list(upstream_decoder(upstream.t3).decode(mixed_requests(model, STEPS)))
 
 
 def run(weights: T3Weights, rows: int, requests: list[DecodeRequest], pause: int = 0) -> list[Decoded]:

@@ -29,7 +29,7 @@ def finish(batch: RunningBatch) -> dict[DecodeRequest, Decoded]:
 
 @pytest.fixture(scope="module")
 def expected(our_model, upstream_decoder) -> list[Decoded]:
-    return upstream_decoder.decode(mixed_requests(our_model))
+    return list(upstream_decoder.decode(mixed_requests(our_model)))
 
 
 def assert_equal(found: Decoded, expected: Decoded) -> None:

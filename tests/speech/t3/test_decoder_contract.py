@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from speech.decoders import make_decoder
-from speech.t3.request import Decoded, Decoder
+from speech.t3.request import Decoded, Decoder, DecodingStopped
 from speech.t3.sampling import Sampling
 from speech.upstream import T3Cond
 from tests.speech.t3.requests import TEXT, USUAL, mixed_requests, request
@@ -71,20 +71,35 @@ def test_the_callers_random_numbers_are_not_drawn(decoder, our_model, upstream_d
     torch.manual_seed(3)
     expected = torch.rand(2)
     torch.manual_seed(3)
-    decoder.decode([request(our_model, max_tokens=5)])
+    list(decoder.decode([request(our_model, max_tokens=5)]))
     assert torch.equal(torch.rand(2), expected)
 
 
 def test_nothing_asked_nothing_answered(decoder):
-    assert decoder.decode([]) == []
+    assert list(decoder.decode([])) == []
 
 
 def test_answers_come_in_the_order_of_the_requests(decoder, our_model):
     requests = mixed_requests(our_model)
-    together = decoder.decode(requests)
+    together = list(decoder.decode(requests))
     for one, decoded in zip(requests, together, strict=True):
         (alone,) = decoder.decode([one])
         assert torch.equal(decoded.tokens, alone.tokens)
+
+
+@pytest.mark.parametrize("asked", [0, 3])
+def test_it_ends_within_a_few_steps_once_nobody_waits(decoder, our_model, asked):
+    questions = []
+
+    def is_stopped() -> bool:
+        questions.append(None)
+        return len(questions) > asked
+
+    with pytest.raises(DecodingStopped):
+        next(decoder.decode([request(our_model, max_tokens=400)], is_stopped))
+    assert len(questions) < asked + 5
+    (after,) = decoder.decode([request(our_model)])
+    assert after.stopped
 
 
 def test_equal_to_upstreams_inference_called_as_generate_calls_it(run, our_model, tiny_model):
