@@ -49,6 +49,7 @@ RUN --mount=type=secret,id=HF_TOKEN,required=false \
 COPY delivery.py handler.py logs.py settings.py ./
 COPY audio/ audio/
 COPY operations/ operations/
+COPY serving/ serving/
 COPY speech/ speech/
 COPY voice_store/ voice_store/
 COPY test_input.json ./

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextvars import ContextVar
 
-OUR_LOGGERS = ("__main__", "handler", "delivery", "operations", "voice_store", "audio", "speech")
+OUR_LOGGERS = ("__main__", "handler", "serving", "delivery", "operations", "voice_store", "audio", "speech")
 NO_JOB = "-"
 
 _job_id: ContextVar[str] = ContextVar("job_id", default=NO_JOB)

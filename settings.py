@@ -14,6 +14,8 @@ PRECISIONS = ("auto", "exact")
 MODELS = ("chatterbox",)
 LARGEST_MAX_TEXT_CHARS = 1_000_000
 LARGEST_MAX_CONCURRENCY = 64
+LONGEST_JOB_TIMEOUT_S = 86_400
+LONGEST_SHUTDOWN_GRACE_S = 3_600
 ENGINES = ("fast", "upstream")
 
 
@@ -29,8 +31,9 @@ class Settings:
     wins over every other place. model_revision: branch, tag or commit on the hub. hub_caches: laid
     out as Hugging Face does, looked into before the user's own. device: auto, cpu, cuda or cuda:N.
     engine: our way to run the model, or upstream's own. max_concurrency: jobs at a time, for which a GPU's
-    memory is set aside at the start. on_platform: replies go to the platform, with
-    its limits.
+    memory is set aside at the start. job_timeout_s: a job is ended then, before the platform would (600 s
+    unless the endpoint says otherwise). shutdown_grace_s: what running jobs get after a SIGTERM.
+    on_platform: replies go to the platform, with its limits.
     """
 
     voice_store_dir: Path
@@ -43,6 +46,8 @@ class Settings:
     engine: str
     max_text_chars: int
     max_concurrency: int
+    job_timeout_s: int
+    shutdown_grace_s: int
     hf_token: str | None = field(repr=False)
     log_level: str
     on_platform: bool
@@ -62,6 +67,8 @@ class Settings:
             engine=reader.choice("ENGINE", ENGINES, ENGINES[0]),
             max_text_chars=reader.integer("MAX_TEXT_CHARS", 1, LARGEST_MAX_TEXT_CHARS, default=5000),
             max_concurrency=reader.integer("MAX_CONCURRENCY", 1, LARGEST_MAX_CONCURRENCY, default=1),
+            job_timeout_s=reader.integer("JOB_TIMEOUT_S", 1, LONGEST_JOB_TIMEOUT_S, default=570),
+            shutdown_grace_s=reader.integer("SHUTDOWN_GRACE_S", 0, LONGEST_SHUTDOWN_GRACE_S, default=20),
             hf_token=reader.text("HF_TOKEN"),
             log_level=reader.choice("LOG_LEVEL", LOG_LEVELS, "INFO", fold=str.upper),
             on_platform=reader.text("RUNPOD_WEBHOOK_GET_JOB") is not None,

@@ -50,7 +50,7 @@ def ours(checkpoint: Path, device: str, jobs: int, sample: Waveform) -> Speak:
     from speech.engine import load_engine
 
     engine = load_engine("chatterbox", checkpoint_dir=checkpoint, device=device, max_concurrency=jobs)
-    engine.warm_up()
+    engine.check()
     reference = Reference.of(sample)
     return lambda text: engine.speak(text, reference, SpeechParams(seed=0)).waveform.duration_s
 

@@ -55,7 +55,7 @@ def main() -> None:
         engine = load_engine(
             "chatterbox", checkpoint_dir=checkpoint, device=options.device, max_concurrency=JOBS_AT_ONCE
         )
-        engine.warm_up()
+        engine.check()
         engine.prepare_for_new_voices()
     print(describe(options.device))
     peaks, held = {}, {}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, Protocol
 
 from operations.request import AnyRequest
-from speech.contract import Speaker
+from speech.contract import PATIENT, Listener, Speaker
 from voice_store import VoiceStore
 
 ENVELOPE_BYTES = 4096  # what the SDK and the platform put around a reply, rounded up generously
@@ -15,10 +15,14 @@ ENVELOPE_BYTES = 4096  # what the SDK and the platform put around a reply, round
 
 @dataclass(frozen=True)
 class Job:
-    """id: the platform's. reply_limit_bytes: the largest reply that arrives; None: any size does."""
+    """id: the platform's. reply_limit_bytes: the largest reply that arrives; None: any size does.
+
+    listener: who waits for speech.
+    """
 
     id: str
     reply_limit_bytes: int | None
+    listener: Listener = PATIENT
 
 
 @dataclass(frozen=True)

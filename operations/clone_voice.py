@@ -26,7 +26,7 @@ from operations.reference import (
 from operations.request import check_speakable
 from operations.stored_voice import name_lost
 from operations.voice_details import NewVoiceName, VoiceDetails
-from speech.contract import Reference, SpeechParams
+from speech.contract import Listener, Reference, SpeechParams, SpeechStopped
 from voice_store import Voice
 from voice_store.metadata import given_details
 
@@ -101,7 +101,7 @@ def run(request: CloneVoiceRequest, services: Services, job: Job) -> CloneVoiceR
         reference, details = replace(reference, shelf=voice.shelf), voice.metadata
     if request.preview:
         defaults = details[DEFAULT_PARAMETERS] or {}
-        _add_preview(reply, reference, request.preview_text, defaults, services)
+        _add_preview(reply, reference, request.preview_text, defaults, services, job.listener)
     return reply
 
 
@@ -143,18 +143,26 @@ def _add_preview(
     text: str,
     default_parameters: Mapping[str, float],
     services: Services,
+    listener: Listener,
 ) -> None:
     """Spoken as ``tts`` would. Whatever goes wrong here, a voice that was saved is reported as saved."""
     defaults, default_warnings = usable_defaults(default_parameters)
     reply["warnings"].extend(default_warnings)
     try:
-        speech = services.speaker.speak(text, reference, SpeechParams(seed=PREVIEW_SEED, **defaults))
+        params = SpeechParams(seed=PREVIEW_SEED, **defaults)
+        speech = services.speaker.speak(text, reference, params, listener)
         sample = encode(speech.waveform, "wav", MODEL_SAMPLE_RATE_HZ)
     except Exception as error:
         if not reply["saved_to_library"]:
             raise
         log.exception("the voice is saved, its preview failed")
-        reason = str(error) if isinstance(error, WorkerError) else "an internal error"
+        match error:
+            case WorkerError():
+                reason = error.message
+            case SpeechStopped():
+                reason = "the job was ended before it was done"
+            case _:
+                reason = "an internal error"
         reply["warnings"].append(f"the voice is saved, but its preview failed: {reason}")
     else:
         reply["sample_audio"] = base64.b64encode(sample).decode("ascii")

@@ -118,7 +118,8 @@ def run(request: TtsRequest, services: Services, job: Job) -> TtsResponse:
 
     seed = secrets.randbits(RANDOM_SEED_BITS) if request.seed is None else request.seed
     params = SpeechParams(seed=seed, **{**defaults, **request.sent_parameters()})
-    speech = services.speaker.speak(request.text, chosen.reference if chosen else None, params)
+    reference = chosen.reference if chosen else None
+    speech = services.speaker.speak(request.text, reference, params, job.listener)
 
     encode_start_s = time.perf_counter()
     audio = encode(

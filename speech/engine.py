@@ -74,12 +74,9 @@ class SpeechEngine:
         model = self.model
         return ModelInfo(model.variant.name, model.revision, model.variant.languages, model.untrained)
 
-    def warm_up(self) -> None:
-        """Pay for whatever the first job in a known voice would: compiled filters, GPU kernels and graphs."""
-        self._say_a_word()
-
     def check(self) -> None:
-        """See ``Speaker``: the canary. Its caller sees to it that nobody speaks meanwhile."""
+        """See ``Speaker``. The first time it pays for what the first job in a known voice would: compiled
+        filters, GPU kernels and graphs."""
         try:
             samples = self._say_a_word()
         except Exception as error:

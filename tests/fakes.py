@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections.abc import Mapping
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import numpy as np
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform
 from delivery import SPILL_FOLDER, InlineOrFile
 from operations.base import Services
+from serving.worker import Worker
+from settings import Settings
 from speech.contract import (
     PATIENT,
     Listener,
@@ -135,3 +138,10 @@ def build_services(root: Path, speaker: FakeSpeaker | None = None, *, max_text_c
         delivery=InlineOrFile(root / SPILL_FOLDER),
         max_text_chars=max_text_chars,
     )
+
+
+def build_worker(
+    services: Services, env: Mapping[str, str] | None = None, *, stop_grace_s: float = 30.0
+) -> Worker:
+    """On no platform unless the environment says so."""
+    return Worker(Settings.from_env(env or {}), lambda: services, stop_grace_s=stop_grace_s)

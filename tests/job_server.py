@@ -1,7 +1,7 @@
 """The platform as a worker sees it: a server on loopback that hands out jobs and takes results.
 
 Speaks what the RunPod SDK's worker loop asks for: job-take, for one job or several, and job-stop (held open
-until there is something to say), job-done and ping.
+until there is something to say), job-done, job-stream and ping.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import os
 import signal
 import sys
+from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,17 @@ WAIT_S = 120  # what any answer may take on a busy machine before a test gives u
 
 
 class JobServer:
+    """progress, pieces: what was told of a job before its result. pings: the queries of all.
+    out_of_order: each request for a job fails while it is set. asked: how often a job was asked for.
+    """
+
     def __init__(self) -> None:
+        self.progress: dict[str, list[Any]] = defaultdict(list)
+        self.pieces: dict[str, list[Any]] = defaultdict(list)
+        self.pings: list[Mapping[str, str]] = []
+        self.out_of_order = False
+        self.asked = 0
+        self._stops: asyncio.Queue[str] = asyncio.Queue()
         self._queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._results: dict[str, asyncio.Future[dict[str, Any]]] = {}
         self._closing = asyncio.Event()
@@ -33,6 +44,13 @@ class JobServer:
     def submit(self, job_id: str, job_input: object) -> None:
         self._results[job_id] = asyncio.get_running_loop().create_future()
         self._queue.put_nowait({"id": job_id, "input": job_input})
+
+    def cancel(self, job_id: str) -> None:
+        self._stops.put_nowait(job_id)
+
+    @property
+    def waiting_jobs(self) -> int:
+        return self._queue.qsize()
 
     def has_result(self, job_id: str) -> bool:
         return self._results[job_id].done()
@@ -51,6 +69,7 @@ class JobServer:
         return {
             "RUNPOD_WEBHOOK_GET_JOB": f"{self._base_url}/job-take/$ID?gpu=none",
             "RUNPOD_WEBHOOK_POST_OUTPUT": f"{self._base_url}/job-done/$RUNPOD_POD_ID/$ID?gpu=none",
+            "RUNPOD_WEBHOOK_POST_STREAM": f"{self._base_url}/job-stream/$RUNPOD_POD_ID/$ID?gpu=none",
             "RUNPOD_WEBHOOK_PING": f"{self._base_url}/ping/$RUNPOD_POD_ID",
             "RUNPOD_AI_API_KEY": "a-key-of-the-tests",
             "RUNPOD_POD_ID": "pod-of-the-tests",
@@ -70,6 +89,7 @@ class JobServer:
                 web.get("/job-take-batch/{worker}", server._take_several),
                 web.get("/job-stop/{worker}", server._stop),
                 web.post("/job-done/{worker}/{job}", server._finish),
+                web.post("/job-stream/{worker}/{job}", server._stream),
                 web.get("/ping/{worker}", server._ping),
             ]
         )
@@ -97,6 +117,9 @@ class JobServer:
 
     async def _take(self, request: web.Request) -> web.Response:
         """The next job, once there is one; nothing once the server closes."""
+        self.asked += 1
+        if self.out_of_order:
+            return web.Response(status=500)
         job = asyncio.ensure_future(self._queue.get())
         closing = asyncio.ensure_future(self._closing.wait())
         try:
@@ -107,17 +130,34 @@ class JobServer:
             closing.cancel()
 
     async def _stop(self, request: web.Request) -> web.Response:
-        await self._closing.wait()
-        return web.Response(status=204)
+        stop = asyncio.ensure_future(self._stops.get())
+        closing = asyncio.ensure_future(self._closing.wait())
+        try:
+            await asyncio.wait({stop, closing}, return_when=asyncio.FIRST_COMPLETED)
+            if stop.done():
+                return web.json_response({"jobsToStop": [stop.result()]})
+            return web.Response(status=204)
+        finally:
+            stop.cancel()
+            closing.cancel()
 
     async def _finish(self, request: web.Request) -> web.Response:
         result = json.loads(await request.read())
-        waiting = self._results[request.match_info["job"]]
+        job_id = request.match_info["job"]
+        if result.get("status") == "IN_PROGRESS":
+            self.progress[job_id].append(result["output"])
+            return web.Response()
+        waiting = self._results[job_id]
         if not waiting.done():  # the SDK repeats a post whose answer got lost
             waiting.set_result(result)
         return web.Response()
 
+    async def _stream(self, request: web.Request) -> web.Response:
+        self.pieces[request.match_info["job"]].append(json.loads(await request.read()))
+        return web.Response()
+
     async def _ping(self, request: web.Request) -> web.Response:
+        self.pings.append(dict(request.query))
         return web.Response()
 
 
@@ -153,12 +193,23 @@ class WorkerProcess:
                 os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
 
+    def is_alive(self) -> bool:
+        """Whether it, or a process that it started, is."""
+        try:
+            os.killpg(self.process.pid, 0)
+        except ProcessLookupError:
+            return False
+        return True
+
     def log(self) -> str:
         return self.log_path.read_text()
 
-    async def leave(self, server: JobServer) -> int:
+    async def leave(self) -> int:
         """Have it end as the platform does, with SIGTERM; its exit code."""
         self.process.send_signal(signal.SIGTERM)
-        server.release()
+        return await self.exit_code()
+
+    async def exit_code(self) -> int:
+        """Of a worker that ends by itself."""
         async with asyncio.timeout(WAIT_S):
             return await self.process.wait()

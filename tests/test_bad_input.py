@@ -5,10 +5,10 @@ import base64
 import numpy as np
 import pytest
 
-import handler
 from errors import ModelUnavailable, OutOfMemory
+from serving.worker import Worker
 from settings import Settings
-from tests.fakes import build_services
+from tests.fakes import build_services, build_worker
 from tests.recordings import clipped, silence, speech_like, tone, wav_bytes
 
 
@@ -21,12 +21,13 @@ OTHER = encoded(speech_like(8.0, 24_000, 2))
 
 
 @pytest.fixture
-def run(monkeypatch, services):
-    monkeypatch.setattr(handler, "warm_services", lambda: services)
-    monkeypatch.setattr(handler, "warm_settings", lambda: Settings.from_env({}))
+def run(services):
+    return runner(build_worker(services))
 
+
+def runner(worker):
     async def run_input(job_input):
-        return await handler.handler({"id": "job-1", "input": job_input})
+        return await worker.handle({"id": "job-1", "input": job_input})
 
     return run_input
 
@@ -174,9 +175,8 @@ async def test_a_damaged_voice(run, tmp_path):
     assert_refused(reply, "store_corrupt")
 
 
-async def test_a_volume_that_is_gone(run, monkeypatch, tmp_path):
-    services = build_services(tmp_path / "unmounted")
-    monkeypatch.setattr(handler, "warm_services", lambda: services)
+async def test_a_volume_that_is_gone(tmp_path):
+    run = runner(build_worker(build_services(tmp_path / "unmounted")))
     assert_refused(await run({"operation": "list_voices"}), "store_unavailable", "mount")
     assert "audio" in await run({"operation": "tts", "text": "The built-in voice goes on."})
 
@@ -190,16 +190,15 @@ async def test_failures_of_the_model(run, speaker, failure, code):
     assert_refused(await run({"operation": "tts", "text": "Hello."}), code)
 
 
-async def test_a_model_that_cannot_be_had(run, monkeypatch):
+async def test_a_model_that_cannot_be_had():
     def refuse():
         raise ModelUnavailable("set CHECKPOINT_DIR")
 
-    monkeypatch.setattr(handler, "warm_services", refuse)
+    run = runner(Worker(Settings.from_env({}), refuse))
     assert_refused(await run({"operation": "list_voices"}), "model_unavailable", "CHECKPOINT_DIR")
 
 
-async def test_a_reply_that_is_too_large_for_the_caller_who_wants_it_inline(run, monkeypatch):
-    platform = {"RUNPOD_WEBHOOK_GET_JOB": "https://jobs.example"}
-    monkeypatch.setattr(handler, "warm_settings", lambda: Settings.from_env(platform))
+async def test_a_reply_that_is_too_large_for_the_caller_who_wants_it_inline(services):
+    run = runner(build_worker(services, {"RUNPOD_WEBHOOK_GET_JOB": "https://jobs.example"}))
     reply = await run({"operation": "tts", "text": "x" * 3000, "delivery": "inline"})
     assert_refused(reply, "output_too_large", "mp3 or opus", "audio_out/job-1.wav")

@@ -12,11 +12,10 @@ import pytest
 import soundfile
 import torch
 
-import handler
 from operations.base import Services
 from speech import reference_encoder
 from speech.engine import load_engine
-from tests.fakes import build_services
+from tests.fakes import build_services, build_worker
 from tests.recordings import speech_like, wav_bytes
 
 SENTENCE = "The harbour was quiet, and the boats lay still."
@@ -31,11 +30,15 @@ def services(smoke_checkpoint, tmp_path_factory) -> Services:
 
 
 @pytest.fixture
-def run(services, monkeypatch):
-    monkeypatch.setattr(handler, "warm_services", lambda: services)
+def run(services):
+    return runner(services)
+
+
+def runner(services: Services):
+    worker = build_worker(services)
 
     async def run(operation: str, **fields) -> dict:
-        return await handler.handler({"id": "job", "input": {"operation": operation, **fields}})
+        return await worker.handle({"id": "job", "input": {"operation": operation, **fields}})
 
     return run
 
@@ -86,7 +89,9 @@ async def test_what_is_delivered_is_audio_of_the_length_that_is_said(run, voices
 
 async def test_what_lies_behind_an_error_is_logged_and_not_told(run, services, caplog):
     caplog.set_level(logging.WARNING)
-    (services.voices._root / "embeddings" / "0badf11e.pkl.gz").write_bytes(b"not gzip")
+    (services.delivery.spill_dir.parent / "voice_embeddings" / "embeddings" / "0badf11e.pkl.gz").write_bytes(
+        b"not gzip"
+    )
     reply = await run("tts", text=SENTENCE, voice_id="0badf11e")
     assert reply["error_code"] == "store_corrupt"
     assert "Traceback" not in reply["error"]
@@ -105,7 +110,7 @@ async def test_a_worker_that_starts_speaks_in_a_stored_voice_without_computing_i
         raise AssertionError("the conditionals lie beside the voice")
 
     monkeypatch.setattr(reference_encoder, "load_reference_encoder", must_not_load)
-    monkeypatch.setattr(handler, "warm_services", lambda: replace(services, speaker=engine))
+    run = runner(replace(services, speaker=engine))
     assert (await run("tts", **job))["audio"] == first["audio"]
     unknown = base64.b64encode(wav_bytes(speech_like(6.0, seed=9), 24_000)).decode()
     assert "error" in await run("tts", text=SENTENCE, reference_audio=unknown)

@@ -12,7 +12,7 @@ from tests.job_server import REPOSITORY, JobServer, WorkerProcess
 from tests.recordings import speech_like, wav_bytes
 
 WORKER = REPOSITORY / "handler.py"
-FAILING_WORKER = REPOSITORY / "tests" / "failing_worker.py"
+FAULTY_WORKER = REPOSITORY / "tests" / "faulty_worker.py"
 TEXT = "The ferry was late again."
 
 
@@ -53,7 +53,7 @@ async def test_clone_speak_and_list_each_post_a_good_result(server, tmp_path, sm
         listed = await server.result("list-3")
         server.submit("bad-4", {"operation": "tts", "text": TEXT, "voice_name": "Bob"})
         refused = await server.result("bad-4")
-        exit_code = await worker.leave(server)
+        exit_code = await worker.leave()
 
     assert exit_code == 0, worker.log()
     for result in (cloned, spoken, listed):
@@ -76,18 +76,18 @@ async def test_clone_speak_and_list_each_post_a_good_result(server, tmp_path, sm
 
 
 async def test_a_bug_posts_a_string_without_traceback_path_or_host(server, tmp_path):
-    async with WorkerProcess.running(server, FAILING_WORKER, tmp_path, {}) as worker:
-        server.submit("job-1", {"operation": "tts", "text": TEXT})
+    async with WorkerProcess.running(server, FAULTY_WORKER, tmp_path, {}) as worker:
+        server.submit("job-1", {"operation": "tts", "text": "It will break."})
         failed = await server.result("job-1")
         server.submit("job-2", {"operation": "list_voices"})
         following = await server.result("job-2")
-        exit_code = await worker.leave(server)
+        exit_code = await worker.leave()
     assert exit_code == 0, worker.log()
     assert isinstance(failed["error"], str)
     assert failed["error"].startswith("internal: ")
     assert "job-1" in failed["error"]
     assert leaks(failed) == []
-    assert "RuntimeError: CUDA error" in worker.log()
+    assert "RuntimeError: error in " in worker.log()
     assert following["output"]["total_voices"] == 0
 
 
@@ -103,7 +103,7 @@ async def test_a_short_job_overtakes_a_long_one_and_sounds_the_same(server, tmp_
         spoken = await server.result("long")
         server.submit("alone", short)
         alone = await server.result("alone")
-        exit_code = await worker.leave(server)
+        exit_code = await worker.leave()
     assert exit_code == 0, worker.log()
     assert len(spoken["output"]["segments"]) > 4
     assert beside["output"]["audio"] == alone["output"]["audio"]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from audio.waveform import Waveform
-from errors import InvalidRequest, StoreUnavailable, VoiceNotFound
+from errors import InvalidRequest, VoiceNotFound
 from voice_store.cache import LoadedVoice, VoiceCache
 from voice_store.embeddings import is_voice_id
 from voice_store.files import Folder, volume_faults
@@ -21,6 +21,7 @@ from voice_store.library import Library
 from voice_store.listing import Voices
 from voice_store.live import LiveLibrary, Timing
 from voice_store.metadata import copy_metadata, given_details, is_former_name, tidy_metadata
+from voice_store.mount import AnyFolder, Mount
 from voice_store.names import MAX_VISIBLE_CHARACTERS, readable
 from voice_store.shelves import Shelf
 from voice_store.turns import in_turn
@@ -79,9 +80,9 @@ class VoiceStore:
     that were read are kept in memory, up to CACHE_BYTES, for as long as their files stay as they are.
     """
 
-    def __init__(self, root: Path, timing: Timing = Timing()) -> None:  # noqa: B008
+    def __init__(self, root: Path, timing: Timing = Timing(), mount: Mount | None = None) -> None:  # noqa: B008
         self.turn: AbstractContextManager[object] = threading.RLock()
-        self._root = root
+        self._mount = mount or AnyFolder(root)
         self._timing = timing
         folder = Folder(root, may_be_link=True)
         self._voices = Voices(root)
@@ -126,7 +127,7 @@ class VoiceStore:
             default_parameters=default_parameters,
         )
         new = NewVoice(waveform, name, details, original_file, voice_id, created_at, overwrite)
-        self._check_mounted()
+        self._mount.check()
         with volume_faults("saving the voice"):
             kept = self._writer.put(new)
         shelf = self._voices.shelves.of(kept.voice_id)
@@ -226,13 +227,8 @@ class VoiceStore:
             found_name = library.voices[found]["speaker_name"] if found in library.voices else found
             return DeleteResult(found, found_name, self._writer.delete(found, found_name))
 
-    def _check_mounted(self) -> None:
-        """No folder may take the place of a missing volume."""
-        if not self._root.is_dir() and not self._root.parent.is_dir():
-            raise StoreUnavailable("the volume with the voices is not mounted; attach it to the worker")
-
     def _read(self, *, anew: bool = False) -> Library:
-        self._check_mounted()
+        self._mount.check()
         with volume_faults("reading the voices"):
             return self._library.read(anew=anew)
 

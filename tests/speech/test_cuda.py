@@ -31,7 +31,7 @@ CUDA = torch.device("cuda")
 @pytest.fixture(scope="module")
 def cuda_engine(smoke_checkpoint: Path) -> SpeechEngine:
     engine = load_engine("chatterbox", checkpoint_dir=smoke_checkpoint, device="cuda", precision="exact")
-    engine.warm_up()
+    engine.check()
     return engine
 
 

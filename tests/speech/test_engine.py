@@ -237,7 +237,7 @@ def test_without_a_builtin_voice_a_job_must_name_one(smoke_checkpoint, tmp_path)
 def test_loading_by_folder_says_what_was_loaded(smoke_checkpoint, caplog):
     caplog.set_level("INFO")
     loaded = load_engine("chatterbox", checkpoint_dir=smoke_checkpoint, device="cpu")
-    loaded.warm_up()
+    loaded.check()
     assert loaded.info.untrained
     assert len(loaded.info.revision) == 16
     assert "untrained smoke checkpoint: the audio is noise" in caplog.text

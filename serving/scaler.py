@@ -1,0 +1,114 @@
+"""The SDK's worker loop, with the ways out that it lacks.
+
+Version 1.12.0 of the SDK polls for jobs after a SIGTERM and never runs what comes; it polls without a
+pause while its server is gone; and a full worker looks for room once a second. Taking jobs is ours here,
+running and answering them stays the SDK's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from typing import Any
+
+from runpod.http_client import ClientSession, TooManyRequests
+from runpod.serverless.modules import rp_scale
+
+from errors import Cancelled
+from serving.worker import Worker
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
+TOO_MANY_REQUESTS_S = 5.0
+
+log = logging.getLogger(__name__)
+
+
+class Scaler(rp_scale.JobScaler):  # type: ignore[misc]
+    """worker: answers the jobs. grace_s: what jobs get to end by themselves once the worker has to leave."""
+
+    def __init__(self, worker: Worker, grace_s: float, config: dict[str, Any]) -> None:
+        super().__init__(config)
+        self._worker, self._grace_s = worker, grace_s
+        self._room_came = asyncio.Event()
+        self._taking_ended = asyncio.Event()
+        self._running_ended = asyncio.Event()
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.kill_worker)
+        self._worker.condition.when_condemned(lambda: loop.call_soon_threadsafe(self.kill_worker))
+        ending = asyncio.create_task(self._end_what_outlasts_the_grace())
+        try:
+            await super().run()
+        finally:
+            ending.cancel()
+
+    async def get_jobs(self, session: ClientSession) -> None:
+        pause_s = FIRST_PAUSE_S
+        while self.is_alive():
+            await self.set_scale()
+            self._room_came.clear()
+            needed = self.current_concurrency - self.current_occupancy()
+            if needed <= 0:
+                await self._unless_leaving(self._room_came.wait())
+                continue
+            try:
+                fetching = asyncio.wait_for(self.jobs_fetcher(session, needed), self.jobs_fetcher_timeout)
+                jobs = await self._unless_leaving(fetching)
+                pause_s = FIRST_PAUSE_S
+            except TimeoutError:
+                continue
+            except TooManyRequests:
+                await self._unless_leaving(asyncio.sleep(TOO_MANY_REQUESTS_S))
+                continue
+            except Exception as error:  # whatever the network and the server do: try again, later and later
+                log.warning("no job could be fetched, next try in %.1f s: %r", pause_s, error)
+                await self._unless_leaving(asyncio.sleep(pause_s))
+                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+                continue
+            for job in jobs or ():
+                await self.jobs_queue.put(job)
+                self.job_progress.add(job)
+        self._taking_ended.set()
+
+    async def run_jobs(self, session: ClientSession) -> None:
+        await super().run_jobs(session)
+        # It ends when the worker has to leave and nothing is queued; a job may just be coming in then.
+        await self._taking_ended.wait()
+        await super().run_jobs(session)
+        self._running_ended.set()
+
+    async def handle_job(self, session: ClientSession, job: dict[str, Any]) -> None:
+        self._room_came.set()  # in the queue it was counted twice
+        try:
+            await super().handle_job(session, job)
+        finally:
+            self._room_came.set()
+
+    async def monitor_stop_signals(self, session: ClientSession) -> None:
+        """As long as jobs run: those that are being finished can still be cancelled."""
+        monitoring = asyncio.create_task(super().monitor_stop_signals(session))
+        await self._running_ended.wait()
+        monitoring.cancel()
+
+    async def _unless_leaving(self, awaitable: Any) -> Any:
+        """What it gives; None when the worker has to leave first. What came in that moment is not lost."""
+        work = asyncio.ensure_future(awaitable)
+        leaving = asyncio.ensure_future(self._shutdown_event.wait())
+        try:
+            await asyncio.wait({work, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                work.cancel()
+                await asyncio.wait({work})
+            return None if work.cancelled() else work.result()
+        finally:
+            work.cancel()
+            leaving.cancel()
+
+    async def _end_what_outlasts_the_grace(self) -> None:
+        await self._shutdown_event.wait()
+        log.info("leaving: no further job is taken, those that run have %.0f s", self._grace_s)
+        await asyncio.sleep(self._grace_s)
+        self._worker.end_all(Cancelled("the worker had to leave before the job was done; send the job again"))

@@ -1,0 +1,167 @@
+"""Jobs in, replies out."""
+
+import asyncio
+import base64
+import json
+import logging
+import os
+import threading
+
+import pytest
+
+from speech.contract import Speech
+from tests.fakes import FakeSpeaker, build_services, build_worker
+from tests.recordings import speech_like, wav_bytes
+from tests.serving.jobs import tts
+
+ON_PLATFORM = {"RUNPOD_WEBHOOK_GET_JOB": "https://jobs.example/take"}
+
+
+@pytest.fixture
+def speaker():
+    return FakeSpeaker()
+
+
+@pytest.fixture
+def recording():
+    return base64.b64encode(wav_bytes(speech_like(6.0, 24_000, 1), 24_000)).decode()
+
+
+@pytest.fixture
+def a_worker(tmp_path, speaker):
+    """Around a fake speaker, on no platform."""
+    return build_worker(build_services(tmp_path, speaker))
+
+
+@pytest.fixture
+def worker(a_worker):
+    return a_worker.handle
+
+
+async def test_a_job_is_answered_with_what_json_can_carry(worker):
+    reply = await worker(tts())
+    assert base64.b64decode(reply["audio"])[:4] == b"RIFF"
+    json.dumps(reply, allow_nan=False)
+
+
+async def test_the_three_operations_work_together(worker, recording):
+    cloned = await worker(
+        {"id": "a", "input": {"operation": "clone_voice", "voice_name": "Ada", "reference_audio": recording}}
+    )
+    spoken = await worker(tts(voice_name="Ada"))
+    listed = await worker({"id": "c", "input": {"operation": "list_voices"}})
+    assert spoken["voice"]["voice_id"] == cloned["voice_id"] == listed["voices"][0]["voice_id"]
+
+
+async def test_an_error_is_a_string_with_its_code_in_front(worker):
+    assert await worker(tts(text=" ")) == {
+        "error": "invalid_request: text is blank: send at least one visible character",
+        "error_code": "invalid_request",
+    }
+
+
+@pytest.mark.parametrize(
+    "event",
+    [None, [], "text", 7, {}, {"id": "x"}, {"input": None}, {"input": []}, {"input": "tts"}, {"input": {}}],
+)
+async def test_an_event_that_is_no_job_is_an_error_and_no_exception(worker, event):
+    reply = await worker(event)
+    assert reply["error_code"] == "invalid_request"
+    assert "input" in reply["error"] or "operation" in reply["error"]
+
+
+async def test_a_bug_shows_the_caller_the_job_id_alone_and_the_log_everything(worker, speaker, caplog):
+    speaker.failure = RuntimeError(f"{os.sep}secret{os.sep}path on host-17")
+    reply = await worker(tts(job_id="job-9"))
+    assert reply["error_code"] == "internal"
+    assert "job-9" in reply["error"]
+    assert "secret" not in json.dumps(reply)
+    assert "Traceback" not in json.dumps(reply)
+    assert "host-17" in caplog.text
+
+
+@pytest.mark.parametrize("spoiled", [float("nan"), float("inf"), b"bytes", "\ud800", {1, 2}])
+async def test_a_reply_that_the_sdk_would_drop_becomes_an_error(worker, speaker, monkeypatch, spoiled):
+    honest = FakeSpeaker._speech
+
+    def spoil(self, *arguments):
+        speech = honest(self, *arguments)
+        return Speech(speech.waveform, speech.segments, {"temperature": spoiled}, (), {})
+
+    monkeypatch.setattr(FakeSpeaker, "_speech", spoil)
+    assert (await worker(tts()))["error_code"] == "internal"
+
+
+@pytest.mark.parametrize("job_id", [None, 7, "", "\ud800", "a\nb"])
+async def test_odd_job_ids_do_not_break_the_reply(worker, speaker, job_id):
+    speaker.failure = RuntimeError("broken")
+    json.dumps(await worker(tts(job_id=job_id)), ensure_ascii=False).encode()
+
+
+async def test_the_event_loop_stays_alive_while_a_job_runs(worker, speaker):
+    speaker.gate = threading.Event()
+    job = asyncio.create_task(worker(tts()))
+    await asyncio.to_thread(speaker.entered.acquire)  # would never return on a blocked loop
+    assert not job.done()
+    speaker.gate.set()
+    assert "audio" in await job
+
+
+async def test_it_is_quiet_only_when_no_job_runs(a_worker, worker, speaker):
+    speaker.gate = threading.Event()
+    job = asyncio.create_task(worker(tts()))
+    await asyncio.to_thread(speaker.entered.acquire)
+    quiet = asyncio.create_task(asyncio.to_thread(a_worker.activity.wait_for_quiet, 0.0))
+    assert not (await asyncio.wait({quiet, job}, timeout=0.05))[0]
+    speaker.gate.set()
+    assert "audio" in await job
+    await quiet
+
+
+async def test_jobs_never_meet_in_the_model(worker, speaker):
+    replies = await asyncio.gather(*(worker(tts(seed=seed)) for seed in range(8)))
+    assert speaker.most_at_once == 1
+    assert [reply["seed"] for reply in replies] == list(range(8))
+
+
+async def test_a_job_that_is_cancelled_while_it_waits_never_runs(worker, speaker):
+    speaker.gate = threading.Event()
+    running = asyncio.create_task(worker(tts(text="First.")))
+    await asyncio.to_thread(speaker.entered.acquire)
+    waiting = asyncio.create_task(worker(tts(text="Second.")))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    speaker.gate.set()
+    await running
+    await worker(tts(text="Third."))
+    assert [call.text for call in speaker.calls] == ["First.", "Third."]
+
+
+@pytest.mark.parametrize(("job_id", "inline"), [("sync-1", True), ("abc-1", False)])
+async def test_a_reply_between_the_two_limits_is_inline_after_runsync_alone(tmp_path, job_id, inline):
+    worker = build_worker(build_services(tmp_path), ON_PLATFORM)
+    reply = await worker.handle(tts(text="x" * 3500, job_id=job_id))  # 210 s: 13.4 MB in base64
+    assert ("audio" in reply) is inline
+    assert ("audio_path" in reply) is not inline
+
+
+async def test_each_job_has_one_line_without_its_text_or_audio(worker, caplog):
+    caplog.set_level(logging.INFO)
+    reply = await worker(tts(text="A very private sentence."))
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "serving.worker"]
+    assert "operation=tts characters=24" in line
+    assert f"audio_s={reply['duration']:.3f}" in line
+    assert "outcome=ok" in line
+    assert "t3_s=0.250" in line
+    assert "private" not in line
+    assert reply["audio"][:50] not in caplog.text
+
+
+async def test_the_line_of_a_failed_job_has_its_code(worker, caplog):
+    caplog.set_level(logging.INFO)
+    await worker({"id": "x", "input": {"operation": "sing\nforged"}})
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "serving.worker"]
+    assert "outcome=unknown_operation" in line
+    assert "\n" not in line
