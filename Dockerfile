@@ -46,8 +46,9 @@ RUN --mount=type=secret,id=HF_TOKEN,required=false \
         && rm -rf "$HF_HOME/xet"; \
     fi
 
-COPY delivery.py handler.py logs.py settings.py ./
+COPY handler.py logs.py settings.py ./
 COPY audio/ audio/
+COPY delivery/ delivery/
 COPY operations/ operations/
 COPY serving/ serving/
 COPY speech/ speech/

@@ -15,7 +15,8 @@ from concurrent.futures import Future
 from typing import Any
 
 import logs
-from delivery import SPILL_FOLDER, InlineOrFile
+from audio.fetch import Fetcher
+from delivery import DEFAULT_REGION, SPILL_FOLDER, Bucket, BucketConfig, Deliverer, Spill
 from errors import WorkerError
 from operations import warm_up as warm_up_operations
 from operations.base import Services
@@ -57,12 +58,30 @@ def warm_services() -> Services:
     store_dir = settings.voice_store_dir
     is_on_volume = store_dir.is_relative_to(VOLUME) and VOLUME.is_mount()
     mount = Mount(VOLUME) if is_on_volume else None
+    fetcher = Fetcher(allow_private=settings.allow_private_urls)
     return Services(
         speaker=engine,
         voices=VoiceStore(store_dir, mount=mount),
-        delivery=InlineOrFile(store_dir.parent / SPILL_FOLDER),
+        delivery=_delivery(settings, Spill(store_dir.parent / SPILL_FOLDER, mount), fetcher),
         max_text_chars=settings.max_text_chars,
+        fetch=fetcher.fetch,
     )
+
+
+def _delivery(settings: Settings, spill: Spill, fetcher: Fetcher) -> Deliverer:
+    bucket = None
+    if (chosen := settings.bucket) is not None:
+        bucket = Bucket(
+            BucketConfig(
+                chosen.endpoint_url,
+                chosen.access_key_id,
+                chosen.secret_access_key,
+                chosen.name,
+                chosen.region or DEFAULT_REGION,
+                chosen.url_expiry_s,
+            )
+        )
+    return Deliverer(spill, bucket, fetcher.check_endpoint)
 
 
 @functools.cache

@@ -14,6 +14,8 @@ PRECISIONS = ("auto", "exact")
 MODELS = ("chatterbox",)
 LARGEST_MAX_TEXT_CHARS = 1_000_000
 LARGEST_MAX_CONCURRENCY = 64
+DEFAULT_URL_EXPIRY_S = 24 * 3600
+LONGEST_URL_EXPIRY_S = 7 * 24 * 3600  # of an S3 signature, version 4
 LONGEST_JOB_TIMEOUT_S = 86_400
 LONGEST_SHUTDOWN_GRACE_S = 3_600
 ENGINES = ("fast", "upstream")
@@ -21,6 +23,21 @@ ENGINES = ("fast", "upstream")
 
 class SettingsError(Exception):
     """Names every variable that has a bad value, and says what to set it to."""
+
+
+@dataclass(frozen=True)
+class BucketSettings:
+    """An S3 bucket for finished audio. region: None where the store does not care.
+
+    url_expiry_s: how long the links to audio work.
+    """
+
+    endpoint_url: str
+    access_key_id: str
+    secret_access_key: str = field(repr=False)
+    name: str
+    region: str | None
+    url_expiry_s: int
 
 
 @dataclass(frozen=True)
@@ -33,7 +50,8 @@ class Settings:
     engine: our way to run the model, or upstream's own. max_concurrency: jobs at a time, for which a GPU's
     memory is set aside at the start. job_timeout_s: a job is ended then, before the platform would (600 s
     unless the endpoint says otherwise). shutdown_grace_s: what running jobs get after a SIGTERM.
-    on_platform: replies go to the platform, with its limits.
+    allow_private_urls: fetch recordings from a network of one's own, too. on_platform: replies go to the
+    platform, with its limits.
     """
 
     voice_store_dir: Path
@@ -48,6 +66,8 @@ class Settings:
     max_concurrency: int
     job_timeout_s: int
     shutdown_grace_s: int
+    bucket: BucketSettings | None
+    allow_private_urls: bool
     hf_token: str | None = field(repr=False)
     log_level: str
     on_platform: bool
@@ -67,8 +87,10 @@ class Settings:
             engine=reader.choice("ENGINE", ENGINES, ENGINES[0]),
             max_text_chars=reader.integer("MAX_TEXT_CHARS", 1, LARGEST_MAX_TEXT_CHARS, default=5000),
             max_concurrency=reader.integer("MAX_CONCURRENCY", 1, LARGEST_MAX_CONCURRENCY, default=1),
-            job_timeout_s=reader.integer("JOB_TIMEOUT_S", 1, LONGEST_JOB_TIMEOUT_S, default=570),
+            job_timeout_s=reader.integer("JOB_TIMEOUT_S", 1, LONGEST_JOB_TIMEOUT_S, default=540),
             shutdown_grace_s=reader.integer("SHUTDOWN_GRACE_S", 0, LONGEST_SHUTDOWN_GRACE_S, default=20),
+            bucket=reader.bucket(),
+            allow_private_urls=reader.choice("ALLOW_PRIVATE_URLS", ("false", "true"), "false") == "true",
             hf_token=reader.text("HF_TOKEN"),
             log_level=reader.choice("LOG_LEVEL", LOG_LEVELS, "INFO", fold=str.upper),
             on_platform=reader.text("RUNPOD_WEBHOOK_GET_JOB") is not None,
@@ -123,6 +145,23 @@ class _Reader:
             self._refuse(name, wanted, remark)
             return default
         return int(value)
+
+    def bucket(self) -> BucketSettings | None:
+        """All four that are needed, or none of them."""
+        names = ("ENDPOINT_URL", "ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "NAME")
+        values = [self.text(f"BUCKET_{name}") for name in names]
+        expiry_s = self.integer("BUCKET_URL_EXPIRY_S", 60, LONGEST_URL_EXPIRY_S, default=DEFAULT_URL_EXPIRY_S)
+        url, key, secret, bucket = values
+        if url and key and secret and bucket:
+            if not re.fullmatch(r"https?://[^/\s@]+/?", url):
+                self._refuse(
+                    "BUCKET_ENDPOINT_URL", "the store's address, like https://s3.eu-central-1.example"
+                )
+            return BucketSettings(url, key, secret, bucket, self.text("BUCKET_REGION"), expiry_s)
+        if any(values):
+            missing = [f"BUCKET_{name}" for name, value in zip(names, values, strict=True) if not value]
+            self.problems.append(f"{', '.join(missing)} missing: set all of a bucket's settings, or none")
+        return None
 
     def folder(self, name: str) -> Path | None:
         value = self.text(name)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from typing import NotRequired, TypedDict
 
-from operations.base import Job, Services
+from operations.base import DeliveryMode, Job, Services
 
 
 class AudioReply(TypedDict):
-    """Exactly one of audio (base64) and audio_path, once audio was added."""
+    """Exactly one of audio (base64), audio_url and audio_path, once audio was added."""
 
     audio: NotRequired[str]
+    audio_url: NotRequired[str]
     audio_path: NotRequired[str]
     warnings: list[str]
 
@@ -21,16 +22,18 @@ def add_audio(
     audio: bytes,
     *,
     extension: str,
-    inline_only: bool,
+    mode: DeliveryMode,
     advice: str,
     services: Services,
     job: Job,
 ) -> None:
-    """Deliver ``audio`` with a reply that is complete but for it; see ``Delivery``. Raises OutputTooLarge."""
+    """Deliver ``audio`` with a reply that is complete but for it; see ``Delivery``. Raises what that
+    raises."""
     delivered = services.delivery.deliver(
         audio,
         extension=extension,
-        inline_only=inline_only,
+        mode=mode,
+        reply=reply,
         reply_bytes=len(json.dumps(reply, ensure_ascii=False).encode()),
         advice=advice,
         job=job,
@@ -38,5 +41,7 @@ def add_audio(
     reply["warnings"].extend(delivered.warnings)
     if delivered.audio is not None:
         reply["audio"] = delivered.audio
+    if delivered.audio_url is not None:
+        reply["audio_url"] = delivered.audio_url
     if delivered.audio_path is not None:
         reply["audio_path"] = delivered.audio_path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol
+from typing import Any, Generic, Literal, Protocol
 
 from operations.request import AnyRequest
 from speech.contract import PATIENT, Listener, Speaker
@@ -13,43 +13,72 @@ from voice_store import VoiceStore
 ENVELOPE_BYTES = 4096  # what the SDK and the platform put around a reply, rounded up generously
 
 
+DeliveryMode = Literal["auto", "inline", "s3", "volume"]
+
+
 @dataclass(frozen=True)
 class Job:
     """id: the platform's. reply_limit_bytes: the largest reply that arrives; None: any size does.
 
-    listener: who waits for speech.
+    listener: who waits for speech. input, s3_config: as they came; None when there is none. part: of a job
+    whose audio is delivered in parts, which one this is.
     """
 
     id: str
     reply_limit_bytes: int | None
     listener: Listener = PATIENT
+    input: Mapping[str, Any] | None = None
+    s3_config: Mapping[str, Any] | None = None
+    part: str = ""
 
 
 @dataclass(frozen=True)
 class Delivered:
-    """Where the audio went: exactly one of the two.
+    """Where the audio went: exactly one of the three.
 
-    audio: base64, to be put into the reply. audio_path: a file on the volume.
+    audio: base64, to be put into the reply. audio_path: a file on the volume. audio_url: of a bucket, signed.
     """
 
     audio: str | None = None
     audio_path: str | None = None
+    audio_url: str | None = None
     warnings: tuple[str, ...] = ()
 
 
 class Delivery(Protocol):
     """Brings encoded audio to the caller."""
 
+    def prepare(self, mode: DeliveryMode, job: Job) -> None:
+        """Before any work is done: raises InvalidRequest, FetchRefused when the job asks for a way that
+        does not exist."""
+        ...
+
     def deliver(
-        self, audio: bytes, *, extension: str, inline_only: bool, reply_bytes: int, advice: str, job: Job
+        self,
+        audio: bytes,
+        *,
+        extension: str,
+        mode: DeliveryMode,
+        reply: Mapping[str, Any],
+        reply_bytes: int,
+        advice: str,
+        job: Job,
     ) -> Delivered:
         """Put ``audio`` where the caller can get it; finished audio is never thrown away.
 
-        extension: the file's, without the dot. inline_only: the caller takes it in the reply or not
-        at all. reply_bytes: what the reply weighs without the audio. advice: what to do for less of it.
-        Raises OutputTooLarge.
+        extension: the file's, without the dot. mode: where the caller wants it. reply: all but the audio;
+        it is kept with audio that goes elsewhere. reply_bytes: what it weighs. advice: what to do for less
+        of it. Raises OutputTooLarge, DeliveryFailed.
         """
         ...
+
+    def repeat(self, job: Job) -> dict[str, Any] | None:
+        """The reply that this job, handed out once more, had when its audio was delivered elsewhere."""
+        ...
+
+
+Fetch = Callable[[str, str], bytes]
+"""What is at a URL, and the name of the field that holds it: the bytes. Raises FetchRefused, FetchFailed."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +89,7 @@ class Services:
     voices: VoiceStore
     delivery: Delivery
     max_text_chars: int
+    fetch: Fetch
 
 
 @dataclass(frozen=True)

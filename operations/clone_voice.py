@@ -18,10 +18,11 @@ from operations.base import Job, Services
 from operations.parameters import DEFAULT_PARAMETERS, usable_defaults
 from operations.reference import (
     REFERENCE_AUDIO,
+    REFERENCE_AUDIO_URL,
     MaxReferenceDuration,
     ReferenceAudio,
     ReferenceAudioUrl,
-    decode_reference,
+    sent_recording,
 )
 from operations.request import check_speakable
 from operations.stored_voice import name_lost
@@ -56,10 +57,10 @@ class CloneVoiceRequest(VoiceDetails):
 
     @classmethod
     def conflicts(cls, sent: Collection[str]) -> list[str]:
-        if REFERENCE_AUDIO in sent and "reference_audio_url" in sent:
+        if REFERENCE_AUDIO in sent and REFERENCE_AUDIO_URL in sent:
             return ["reference_audio and reference_audio_url exclude each other: send one of them"]
-        if REFERENCE_AUDIO not in sent and "reference_audio_url" not in sent:
-            return ["reference_audio is required: send a recording in base64"]
+        if REFERENCE_AUDIO not in sent and REFERENCE_AUDIO_URL not in sent:
+            return ["reference_audio is required: send a recording in base64, or reference_audio_url"]
         return []
 
 
@@ -82,9 +83,10 @@ class CloneVoiceResponse(TypedDict):
 
 def run(request: CloneVoiceRequest, services: Services, job: Job) -> CloneVoiceResponse:
     """Raises WorkerError; once the voice is saved, nothing."""
-    assert request.reference_audio is not None  # conflicts() saw to that
-    recording = decode_reference(request.reference_audio, request.max_reference_duration_sec)
-    quality, quality_warnings = check_reference(recording, REFERENCE_AUDIO)
+    sent = sent_recording(request, services.fetch)
+    assert sent is not None  # conflicts() saw to that
+    recording, field = sent
+    quality, quality_warnings = check_reference(recording, field)
     reply = CloneVoiceResponse(
         voice_id=None,
         voice_name=request.voice_name,

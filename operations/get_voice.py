@@ -50,7 +50,7 @@ def run(request: GetVoiceRequest, services: Services, job: Job) -> GetVoiceRespo
         reply,
         encode_lossless(recording),
         extension="flac",
-        inline_only=False,
+        mode="auto",
         advice=OTHER_WAY_OUT,
         services=services,
         job=job,

@@ -4,27 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Protocol
 
 from pydantic import Field
 
 from audio.decode import decode_audio, decode_base64
 from audio.quality import trim_silence
 from audio.waveform import Waveform
-from operations.request import between, later
+from operations.base import Fetch
+from operations.request import between
 from speech.contract import Reference
 from voice_store import VoiceStore
 
-REFERENCE_AUDIO = "reference_audio"  # the field that a bad recording's error names
+REFERENCE_AUDIO, REFERENCE_AUDIO_URL = "reference_audio", "reference_audio_url"
 
 ReferenceAudio = Annotated[
     str | None, Field(description="a recording in base64, with or without a data: prefix")
 ]
-ReferenceAudioUrl = Annotated[
-    str | None,
-    Field(description="an https URL"),
-    later(lambda url: url is None, "send the recording itself in reference_audio, in base64"),
-]
+ReferenceAudioUrl = Annotated[str | None, Field(description="an https URL of a recording")]
 MaxReferenceDuration = Annotated[float, between(5, 60, "a number of seconds")]
 
 
@@ -41,10 +38,31 @@ class ChosenVoice:
     default_parameters: Mapping[str, float] = field(default_factory=dict)
 
 
-def decode_reference(recording_base64: str, max_duration_s: float) -> Waveform:
-    """The recording at 24 kHz, without the silence before it, cut. Raises ReferenceInvalid."""
-    recording = decode_audio(decode_base64(recording_base64, REFERENCE_AUDIO), REFERENCE_AUDIO)
-    return trim_silence(recording).first(max_duration_s)
+class SentRecording(Protocol):
+    """A request that may bring a recording, in one of two ways."""
+
+    @property
+    def reference_audio(self) -> str | None: ...
+
+    @property
+    def reference_audio_url(self) -> str | None: ...
+
+    @property
+    def max_reference_duration_sec(self) -> float: ...
+
+
+def sent_recording(request: SentRecording, fetch: Fetch) -> tuple[Waveform, str] | None:
+    """The recording at 24 kHz, without the silence before it, cut, and the field that it came in.
+
+    None when there is none. Raises ReferenceInvalid, FetchRefused, FetchFailed.
+    """
+    if request.reference_audio is not None:
+        field, data = REFERENCE_AUDIO, decode_base64(request.reference_audio, REFERENCE_AUDIO)
+    elif request.reference_audio_url is not None:
+        field, data = REFERENCE_AUDIO_URL, fetch(request.reference_audio_url, REFERENCE_AUDIO_URL)
+    else:
+        return None
+    return trim_silence(decode_audio(data, field)).first(request.max_reference_duration_sec), field
 
 
 def find_stored_voice(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Collection
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Any, Literal, TypedDict, cast
 
 from pydantic import AfterValidator, Field
 
@@ -14,16 +14,15 @@ from audio.loudness import normalize
 from audio.quality import check_reference
 from errors import TextTooLong, UnsupportedLanguage
 from operations.audio_reply import AudioReply, add_audio
-from operations.base import Job, Services
+from operations.base import DeliveryMode, Job, Services
 from operations.parameters import SpeechParameters, usable_defaults
 from operations.reference import (
-    REFERENCE_AUDIO,
     ChosenVoice,
     MaxReferenceDuration,
     ReferenceAudio,
     ReferenceAudioUrl,
-    decode_reference,
     find_stored_voice,
+    sent_recording,
 )
 from operations.request import between, check_speakable, later, one_of, shown
 from operations.stored_voice import VoiceId, VoiceName
@@ -66,11 +65,7 @@ class TtsRequest(SpeechParameters):
         between(0.25, 4),
         later(lambda speed: speed == 1, "send 1 or leave it out"),
     ] = 1.0
-    delivery: Annotated[
-        Literal["auto", "inline", "s3", "volume"],
-        Field(description="'auto' or 'inline'"),
-        later(lambda delivery: delivery in ("auto", "inline"), "send 'auto' or 'inline'"),
-    ] = "auto"
+    delivery: Annotated[DeliveryMode, Field(description="one of auto, inline, s3, volume")] = "auto"
 
     @classmethod
     def conflicts(cls, sent: Collection[str]) -> list[str]:
@@ -110,6 +105,9 @@ class TtsResponse(AudioReply):
 def run(request: TtsRequest, services: Services, job: Job) -> TtsResponse:
     """Raises WorkerError."""
     start_s = time.perf_counter()
+    services.delivery.prepare(request.delivery, job)
+    if (known := services.delivery.repeat(job)) is not None:
+        return cast(TtsResponse, known)
     _check_text(request.text, services.max_text_chars)
     _check_language(request.language, services.speaker.info.languages)
     chosen, voice_warnings = _choose_voice(request, services)
@@ -157,7 +155,7 @@ def run(request: TtsRequest, services: Services, job: Job) -> TtsResponse:
         reply,
         audio,
         extension=request.format,
-        inline_only=request.delivery == "inline",
+        mode=request.delivery,
         advice=SMALLER_AUDIO,
         services=services,
         job=job,
@@ -183,9 +181,9 @@ def _check_language(language: str, supported: Collection[str]) -> None:
 def _choose_voice(request: TtsRequest, services: Services) -> tuple[ChosenVoice | None, list[str]]:
     """The voice, None for the built-in one, and what is to be said about its recording."""
     max_duration_s = request.max_reference_duration_sec
-    if request.reference_audio is not None:
-        recording = decode_reference(request.reference_audio, max_duration_s)
-        _, warnings = check_reference(recording, REFERENCE_AUDIO)
+    if (sent := sent_recording(request, services.fetch)) is not None:
+        recording, field = sent
+        _, warnings = check_reference(recording, field)
         return ChosenVoice(Reference.of(recording)), list(warnings)
     if request.voice_name is not None or request.voice_id is not None:
         voice = find_stored_voice(

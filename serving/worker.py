@@ -19,6 +19,7 @@ from errors import (
     InvalidRequest,
     ModelUnavailable,
     OutOfMemory,
+    OutputTooLarge,
     StoreCorrupt,
     StoreUnavailable,
     WorkerError,
@@ -39,7 +40,7 @@ RUNSYNC_REPLY_LIMIT_BYTES = 20_000_000
 RUNSYNC_ID_PREFIX = "sync-"
 
 # A job that was told to end looks every few steps of the model. One that has not ended by then hangs.
-STOP_GRACE_S = 30.0
+STOP_GRACE_S = 50.0
 
 # What an operator has to look into, with a traceback; what callers send wrong gets a line.
 OUR_FAULTS = (Internal, ModelUnavailable, OutOfMemory, StoreCorrupt, StoreUnavailable)
@@ -153,13 +154,34 @@ class Worker:
         with logs.job_lines(job.id), self.activity.of_a_job():
             try:
                 reply = self._reply(event, job)
-                _check_sendable(reply)
+                _check_sendable(reply, self._limit_bytes(job))
+            except OutputTooLarge as error:
+                reply = {**error.reply()}
             except Exception:
                 log.exception("the job failed by a fault of the worker")
                 reply = {**Internal(f"the worker failed on job {job.id}; its log says more").reply()}
             end_s = time.perf_counter()
             _log_outcome(event, reply, waited_s=start_s - taken_s, took_s=end_s - start_s)
         return reply
+
+    def _limit_bytes(self, job: RunningJob) -> int | None:
+        if not self._settings.on_platform:
+            return None
+        is_waited_for = job.id.startswith(RUNSYNC_ID_PREFIX)
+        return RUNSYNC_REPLY_LIMIT_BYTES if is_waited_for else RUN_REPLY_LIMIT_BYTES
+
+    def _job(self, event: Mapping[str, Any], job: RunningJob) -> Job:
+        """Raises InvalidRequest."""
+        s3_config = event.get("s3Config")
+        if s3_config is not None and not isinstance(s3_config, Mapping):
+            raise InvalidRequest("s3Config must be an object, beside input")
+        job_input = event["input"] if isinstance(event["input"], Mapping) else None
+        # Local jobs share one id: they are never repetitions.
+        known = None
+        if job_input is not None and self._settings.on_platform:
+            target = {key: (s3_config or {}).get(key) for key in ("endpointUrl", "bucketName")}
+            known = {**job_input, "s3Config": target}
+        return Job(job.id, self._limit_bytes(job), job, known, s3_config)
 
     def _reply(self, event: object, job: RunningJob) -> dict[str, Any]:
         try:
@@ -169,8 +191,7 @@ class Worker:
                 raise Internal(SEND_AGAIN)
             if not isinstance(event, Mapping) or "input" not in event:
                 raise InvalidRequest('input is required: send {"input": {"operation": ...}}')
-            limit_bytes = _reply_limit_bytes(job.id) if self._settings.on_platform else None
-            return dispatch(event["input"], self.services(), Job(job.id, limit_bytes, job))
+            return dispatch(event["input"], self.services(), self._job(event, job))
         except SpeechStopped:
             return {**job.reason.reply()}
         except WorkerError as error:
@@ -182,13 +203,14 @@ class Worker:
             return {**error.reply()}
 
 
-def _check_sendable(reply: dict[str, Any]) -> None:
-    """Raises TypeError or ValueError for what the SDK fails to post, without an error."""
-    json.dumps(reply, allow_nan=False, ensure_ascii=False).encode()
-
-
-def _reply_limit_bytes(job_id: str) -> int:
-    return RUNSYNC_REPLY_LIMIT_BYTES if job_id.startswith(RUNSYNC_ID_PREFIX) else RUN_REPLY_LIMIT_BYTES
+def _check_sendable(reply: dict[str, Any], limit_bytes: int | None) -> None:
+    """Raises TypeError, ValueError or OutputTooLarge for what the SDK or the platform drops, without an
+    error."""
+    size_bytes = len(json.dumps(reply, allow_nan=False, ensure_ascii=False).encode())
+    if limit_bytes is not None and size_bytes > limit_bytes:
+        raise OutputTooLarge(
+            f"the reply would have {size_bytes} bytes and {limit_bytes} is the platform's limit; ask for less"
+        )
 
 
 def _log_outcome(event: object, reply: Mapping[str, Any], *, waited_s: float, took_s: float) -> None:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from audio.fetch import Fetcher
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform
-from delivery import SPILL_FOLDER, InlineOrFile
+from delivery import SPILL_FOLDER, Deliverer, Spill
 from operations.base import Services
 from serving.worker import Worker
 from settings import Settings
@@ -135,8 +136,9 @@ def build_services(root: Path, speaker: FakeSpeaker | None = None, *, max_text_c
     return Services(
         speaker=speaker or FakeSpeaker(),
         voices=VoiceStore(root / "voice_embeddings", Timing(settle_s=0)),
-        delivery=InlineOrFile(root / SPILL_FOLDER),
+        delivery=Deliverer(Spill(root / SPILL_FOLDER)),
         max_text_chars=max_text_chars,
+        fetch=Fetcher().fetch,
     )
 
 

@@ -22,10 +22,15 @@ SENTENCE = "The harbour was quiet, and the boats lay still."
 
 
 @pytest.fixture(scope="module")
-def services(smoke_checkpoint, tmp_path_factory) -> Services:
+def volume(tmp_path_factory):
+    return tmp_path_factory.mktemp("volume")
+
+
+@pytest.fixture(scope="module")
+def services(smoke_checkpoint, volume) -> Services:
     threads = torch.get_num_threads()
     engine = load_engine("chatterbox", checkpoint_dir=smoke_checkpoint, device="cpu")
-    yield build_services(tmp_path_factory.mktemp("volume"), engine)
+    yield build_services(volume, engine)
     torch.set_num_threads(threads)
 
 
@@ -87,11 +92,9 @@ async def test_what_is_delivered_is_audio_of_the_length_that_is_said(run, voices
     assert "untrained smoke checkpoint: the audio is noise" in reply["warnings"]
 
 
-async def test_what_lies_behind_an_error_is_logged_and_not_told(run, services, caplog):
+async def test_what_lies_behind_an_error_is_logged_and_not_told(run, volume, caplog):
     caplog.set_level(logging.WARNING)
-    (services.delivery.spill_dir.parent / "voice_embeddings" / "embeddings" / "0badf11e.pkl.gz").write_bytes(
-        b"not gzip"
-    )
+    (volume / "voice_embeddings" / "embeddings" / "0badf11e.pkl.gz").write_bytes(b"not gzip")
     reply = await run("tts", text=SENTENCE, voice_id="0badf11e")
     assert reply["error_code"] == "store_corrupt"
     assert "Traceback" not in reply["error"]

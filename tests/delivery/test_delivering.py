@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delivery import InlineOrFile, base64_length
-from errors import OutputTooLarge
+from delivery import Deliverer, Spill
+from delivery.delivering import base64_length
+from errors import DeliveryFailed, OutputTooLarge
 from operations.base import ENVELOPE_BYTES, Job
 
 AUDIO = bytes(range(256)) * 40
@@ -19,11 +20,12 @@ def spill_dir(tmp_path):
     return tmp_path / "audio_out"
 
 
-def deliver(spill_dir, *, limit_bytes, job_id="job-1", inline_only=False, audio=AUDIO):
-    return InlineOrFile(spill_dir).deliver(
+def deliver(spill_dir, *, limit_bytes, job_id="job-1", mode="auto", audio=AUDIO):
+    return Deliverer(Spill(spill_dir)).deliver(
         audio,
         extension="wav",
-        inline_only=inline_only,
+        mode=mode,
+        reply={"warnings": []},
         reply_bytes=REPLY_BYTES,
         advice="ask for mp3",
         job=Job(job_id, limit_bytes),
@@ -38,7 +40,7 @@ def test_audio_that_fits_exactly_goes_into_the_reply(spill_dir):
 
 
 def test_without_a_limit_everything_goes_into_the_reply(spill_dir):
-    assert deliver(spill_dir, limit_bytes=None, inline_only=True).audio is not None
+    assert deliver(spill_dir, limit_bytes=None, mode="inline").audio is not None
 
 
 def test_one_byte_too_many_goes_to_a_file(spill_dir):
@@ -61,7 +63,7 @@ def test_a_repeated_job_overwrites_its_own_file_and_leaves_nothing_else(spill_di
 
 def test_inline_only_keeps_the_audio_and_says_where_without_an_absolute_path(spill_dir):
     with pytest.raises(OutputTooLarge) as caught:
-        deliver(spill_dir, limit_bytes=1, inline_only=True)
+        deliver(spill_dir, limit_bytes=1, mode="inline")
     assert (spill_dir / "job-1.wav").read_bytes() == AUDIO
     assert "audio_out/job-1.wav" in caught.value.message
     assert "'auto'" in caught.value.message
@@ -105,3 +107,64 @@ def test_ids_that_look_alike_as_file_names_get_their_own_files(spill_dir):
 @given(st.binary(max_size=200))
 def test_base64_length_is_that_of_the_encoder(data):
     assert base64_length(len(data)) == len(base64.b64encode(data))
+
+
+def test_the_volume_can_be_asked_for(spill_dir):
+    delivered = deliver(spill_dir, limit_bytes=FITS, mode="volume")
+    assert delivered.audio_path == str((spill_dir / "job-1.wav").resolve())
+    assert delivered.warnings == ()
+
+
+def test_a_volume_that_does_not_take_it_is_said(tmp_path):
+    with pytest.raises(DeliveryFailed, match="mounted and not full"):
+        deliver(tmp_path / "no-mount" / "audio_out", limit_bytes=FITS, mode="volume")
+
+
+def job(job_id="job-1", **job_input):
+    return Job(job_id, 1, input=job_input)
+
+
+def spoken(deliverer, of_job):
+    reply = {"seed": 7, "warnings": ["loud"]}
+    return deliverer.deliver(
+        AUDIO, extension="wav", mode="auto", reply=reply, reply_bytes=1, advice="ask for mp3", job=of_job
+    )
+
+
+def test_a_job_that_comes_again_gets_the_same_reply_on_any_worker(spill_dir):
+    path = spoken(Deliverer(Spill(spill_dir)), job(text="a", seed=None)).audio_path
+    again = Deliverer(Spill(spill_dir)).repeat(job(seed=None, text="a"))
+    assert again["audio_path"] == path
+    assert again["seed"] == 7
+    assert again["warnings"][0] == "loud"
+    assert "audio_path" in again["warnings"][1]
+
+
+@pytest.mark.parametrize(
+    "spoil", ["other input", "other job", "no audio", "damaged", "no file name", "a list"]
+)
+def test_what_is_not_the_same_job_whole_is_done_again(spill_dir, spoil):
+    deliverer = Deliverer(Spill(spill_dir))
+    spoken(deliverer, job(text="a"))
+    record = spill_dir / "job-1.json"
+    asked = job(text="a")
+    if spoil == "other input":
+        asked = job(text="b")
+    elif spoil == "other job":
+        asked = job("job-2", text="a")
+    elif spoil == "no audio":
+        (spill_dir / "job-1.wav").unlink()
+    elif spoil == "damaged":
+        record.write_bytes(record.read_bytes()[:-20])
+    elif spoil == "no file name":
+        record.write_text(record.read_text().replace('"job-1.wav"', '"../secret"'))
+    else:
+        record.write_text("[]")
+    assert deliverer.repeat(asked) is None
+
+
+def test_local_jobs_are_never_repetitions(spill_dir):
+    deliverer = Deliverer(Spill(spill_dir))
+    spoken(deliverer, Job("local_test", 1))
+    assert deliverer.repeat(Job("local_test", 1)) is None
+    assert [path.name for path in spill_dir.iterdir()] == ["local_test.wav"]

@@ -1,0 +1,202 @@
+"""Recordings from addresses that strangers give.
+
+The caller decides the address, so the answer must not depend on where the worker stands: only public
+addresses are dialled, each is resolved once and that very address is dialled, redirects included; no proxy,
+no credentials, no cookies; and time and size have an end whatever the server does. ``safe_get`` of the RunPod
+SDK has the same aim; its limits of time are per read, and it takes some addresses for public that are not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import socket
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urljoin, urlsplit
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from audio.decode import MAX_ENCODED_BYTES
+from errors import FetchFailed, FetchRefused
+
+TOTAL_S = 20.0
+MAX_REDIRECTS = 3
+MAX_URL_CHARS = 4096
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_HEADERS = {"Accept-Encoding": "identity", "User-Agent": "chatterbox-voice-worker"}
+
+# Global by Python's table, and yet not: the first four hold an IPv4 address that a gateway may go to, the
+# last ones are where clouds keep what belongs to a machine alone.
+_NOT_PUBLIC = tuple(
+    map(
+        ipaddress.ip_network,
+        (
+            "2002::/16",  # 6to4
+            "2001::/32",  # Teredo
+            "64:ff9b::/96",  # NAT64
+            "64:ff9b:1::/48",
+            "::/96",  # IPv4-compatible
+            "fec0::/10",  # site-local
+            "100.64.0.0/10",  # shared address space
+            "192.0.0.0/24",  # one of Oracle's metadata addresses among them
+            "168.63.129.16/32",  # Azure's
+        ),
+    )
+)
+
+Resolve = Callable[[str, int], Awaitable[list[str]]]
+
+log = logging.getLogger(__name__)
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP address is anybody's to reach; False for what is none."""
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:
+        parsed = parsed.ipv4_mapped
+    if any(parsed.version == network.version and parsed in network for network in _NOT_PUBLIC):
+        return False
+    return parsed.is_global and not parsed.is_multicast and not parsed.is_reserved
+
+
+async def resolve_by_system(host: str, port: int) -> list[str]:
+    """All addresses of a host. Raises OSError."""
+    pool = ThreadPoolExecutor(1)  # of its own: a lookup that hangs must not hold up the end of the loop
+    try:
+        found = await asyncio.get_running_loop().run_in_executor(
+            pool, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        )
+    finally:
+        pool.shutdown(wait=False)
+    return list(dict.fromkeys(str(info[4][0]) for info in found))
+
+
+class Fetcher:
+    """allow_private: any address, and http, for those who keep recordings in a network of their own."""
+
+    def __init__(
+        self,
+        *,
+        allow_private: bool = False,
+        total_s: float = TOTAL_S,
+        max_bytes: int = MAX_ENCODED_BYTES,
+        resolve: Resolve = resolve_by_system,
+    ) -> None:
+        self._allow_private, self._total_s, self._max_bytes = allow_private, total_s, max_bytes
+        self._resolve = resolve
+
+    def fetch(self, url: str, field: str) -> bytes:
+        """What is at ``url``. Raises FetchRefused, FetchFailed, naming ``field``. Not on an event loop."""
+        return asyncio.run(self._fetch_in_time(url, field))
+
+    def check_endpoint(self, url: str, field: str) -> None:
+        """For what another library will talk to. Raises FetchRefused, FetchFailed.
+
+        The library resolves anew: https, whose certificate a private machine cannot have for a public
+        name, is what keeps it from elsewhere then.
+        """
+        host, port = self._address(url, field)
+        asyncio.run(self._look_up(host, port, field))
+
+    async def _fetch_in_time(self, url: str, field: str) -> bytes:
+        try:
+            async with asyncio.timeout(self._total_s):
+                return await self._fetch(url, field)
+        except TimeoutError as error:
+            raise FetchFailed(
+                f"{field} was not there within {self._total_s:g} s; send another URL"
+            ) from error
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            log.warning("fetching failed: %s", type(error).__name__)  # its text may hold the URL
+            raise FetchFailed(f"{field} could not be fetched; check that the URL can be reached") from error
+
+    async def _fetch(self, url: str, field: str) -> bytes:
+        for _ in range(MAX_REDIRECTS + 1):
+            host, port = self._address(url, field)
+            addresses = await self._look_up(host, port, field)
+            connector = aiohttp.TCPConnector(resolver=_Pinned(addresses), force_close=True)
+            async with (
+                aiohttp.ClientSession(
+                    connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
+                ) as session,
+                session.get(
+                    url, allow_redirects=False, headers=_HEADERS, max_line_size=MAX_URL_CHARS
+                ) as response,
+            ):
+                if response.status in _REDIRECTS:
+                    url = urljoin(url, response.headers.get("Location", ""))
+                    continue
+                return await self._read(response, field)
+        raise FetchFailed(f"{field} redirects more than {MAX_REDIRECTS} times; send the URL it ends at")
+
+    async def _read(self, response: aiohttp.ClientResponse, field: str) -> bytes:
+        if response.status != 200:
+            raise FetchFailed(f"{field}: the server answered {response.status}; check the URL")
+        if response.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
+            raise FetchRefused(f"{field} comes compressed for the way; send a URL of the file as it is")
+        too_large = FetchRefused(
+            f"{field} is larger than {self._max_bytes // 2**20} MiB: send a shorter or compressed recording"
+        )
+        if (response.content_length or 0) > self._max_bytes:
+            raise too_large
+        data = bytearray()
+        async for part in response.content.iter_any():
+            data += part
+            if len(data) > self._max_bytes:
+                raise too_large
+        return bytes(data)
+
+    def _address(self, url: str, field: str) -> tuple[str, int]:
+        """Host and port. Raises FetchRefused for what must not be asked for at all."""
+        try:
+            parts = urlsplit(url)
+            host, port = parts.hostname, parts.port
+        except ValueError:
+            host, port = None, None
+            parts = urlsplit("")
+        schemes = ("https", "http") if self._allow_private else ("https",)
+        if not host or parts.scheme not in schemes or len(url) > MAX_URL_CHARS:
+            raise FetchRefused(f"{field} must be an {schemes[0]} URL of at most {MAX_URL_CHARS} characters")
+        if parts.username is not None or parts.password is not None:
+            raise FetchRefused(f"{field} holds a user name; send a signed URL instead")
+        return host, port or (443 if parts.scheme == "https" else 80)
+
+    async def _look_up(self, host: str, port: int, field: str) -> list[str]:
+        try:
+            addresses = await self._resolve(host, port)
+        except OSError as error:
+            raise FetchFailed(f"{field}: its host is not known; check the URL") from error
+        if not self._allow_private and not (addresses and all(map(is_public, addresses))):
+            raise FetchRefused(f"{field} leads to an address that is not public; send one that is")
+        return addresses
+
+
+class _Pinned(AbstractResolver):
+    """Whatever the host is called: these addresses, which were looked at, and no others."""
+
+    def __init__(self, addresses: list[str]) -> None:
+        self._addresses = addresses
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        return [
+            ResolveResult(
+                hostname=host,
+                host=address,
+                port=port,
+                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
+                proto=0,
+                flags=socket.AI_NUMERICHOST,
+            )
+            for address in self._addresses
+        ]
+
+    async def close(self) -> None:
+        """There is nothing to close."""

@@ -1,0 +1,167 @@
+"""Which way finished audio takes.
+
+The platform drops a reply that is too large. Audio that does not fit goes to a bucket or to a folder on the
+volume, and audio that a bucket does not take stays on the volume: it is never thrown away.
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from delivery.finished import Finished, FinishedJobs
+from delivery.s3 import Bucket, BucketConfig, BucketError
+from delivery.spill import Spill
+from errors import DeliveryFailed, InvalidRequest, OutputTooLarge, WorkerError
+from operations.base import ENVELOPE_BYTES, Delivered, DeliveryMode, Job
+
+SPILL_FOLDER = "audio_out"
+
+log = logging.getLogger(__name__)
+
+
+class Deliverer:
+    """The ``Delivery``. spill: the folder on the volume. bucket: the operator's; a job may bring its own.
+
+    check_endpoint: raises for the endpoint of a job's bucket that must not be talked to.
+    """
+
+    def __init__(
+        self,
+        spill: Spill,
+        bucket: Bucket | None = None,
+        check_endpoint: Callable[[str, str], None] = lambda _url, _field: None,
+    ) -> None:
+        self._spill, self._bucket, self._check_endpoint = spill, bucket, check_endpoint
+        self._finished = FinishedJobs(spill)
+
+    def prepare(self, mode: DeliveryMode, job: Job) -> None:
+        """See ``operations.base.Delivery``."""
+        bucket = self._bucket_of(job)
+        if mode == "s3" and bucket is None:
+            raise InvalidRequest(
+                "delivery: no bucket is set up here for 's3'; send s3Config beside input, or another delivery"
+            )
+
+    def deliver(
+        self,
+        audio: bytes,
+        *,
+        extension: str,
+        mode: DeliveryMode,
+        reply: Mapping[str, Any],
+        reply_bytes: int,
+        advice: str,
+        job: Job,
+    ) -> Delivered:
+        """See ``operations.base.Delivery``."""
+        needed_bytes = base64_length(len(audio)) + reply_bytes + ENVELOPE_BYTES
+        limit_bytes = job.reply_limit_bytes
+        fits = limit_bytes is None or needed_bytes <= limit_bytes
+        if mode in ("auto", "inline") and fits:
+            return Delivered(audio=base64.b64encode(audio).decode("ascii"))
+
+        name = f"{self._spill.stem(job.id)}{job.part}.{extension}"
+        too_large = f"the reply would have {needed_bytes} bytes and {limit_bytes} is the platform's limit"
+        bucket = self._bucket_of(job)
+        if mode == "s3" or (mode == "auto" and bucket is not None):
+            assert bucket is not None  # prepare() saw to that
+            delivered = self._to_bucket(bucket, name, audio, is_only_way=mode == "s3")
+        elif mode == "inline":
+            self._keep(name, audio, OutputTooLarge(f"{too_large}; {advice}"))
+            raise OutputTooLarge(
+                f"{too_large}; the audio is kept on the volume as {self._spill.path.name}/{name}; "
+                f"send delivery 'auto' to get its path, or {advice}"
+            )
+        else:
+            failure: WorkerError = (
+                DeliveryFailed("the volume did not take the audio; check that it is mounted and not full")
+                if mode == "volume"
+                else OutputTooLarge(f"{too_large}; {advice}")
+            )
+            delivered = Delivered(audio_path=self._keep(name, audio, failure))
+        if mode == "auto":
+            where = "audio_path on the volume" if delivered.audio_path else "audio_url"
+            note = f"{too_large}: the audio is in {where}; else {advice}"
+            delivered = replace(delivered, warnings=(*delivered.warnings, note))
+        self._remember(job, reply, delivered, name)
+        return delivered
+
+    def repeat(self, job: Job) -> dict[str, Any] | None:
+        """See ``operations.base.Delivery``."""
+        if job.input is None or (found := self._finished.find(job.id, job.input)) is None:
+            return None
+        if found.file is not None:
+            return {**found.reply, "audio_path": str(self._spill.path.resolve() / found.file)}
+        bucket = self._bucket_of(job)
+        assert found.key is not None
+        try:
+            return None if bucket is None else {**found.reply, "audio_url": bucket.url(found.key)}
+        except BucketError:
+            return None
+
+    def _to_bucket(self, bucket: Bucket, name: str, audio: bytes, *, is_only_way: bool) -> Delivered:
+        try:
+            bucket.upload(name, audio)
+            return Delivered(audio_url=bucket.url(name))
+        except BucketError as error:
+            failed = f"the upload to the bucket failed: {error}"
+            path = self._keep(name, audio, DeliveryFailed(f"{failed}, and the volume did not take the audio"))
+            if is_only_way:
+                raise DeliveryFailed(
+                    f"{failed}; the audio is kept on the volume as {self._spill.path.name}/{name}"
+                ) from error
+            log.warning("%s", failed, exc_info=error)
+            return Delivered(audio_path=path, warnings=(failed,))
+
+    def _keep(self, name: str, audio: bytes, failure: WorkerError) -> str:
+        """The path of the file on the volume. Raises ``failure``."""
+        try:
+            return str(self._spill.write(name, audio))
+        except (OSError, WorkerError) as error:
+            log.exception("could not keep audio on the volume")
+            raise failure from error
+
+    def _remember(self, job: Job, reply: Mapping[str, Any], delivered: Delivered, name: str) -> None:
+        if job.input is None or job.part:
+            return
+        file, key = (name, None) if delivered.audio_path else (None, name)
+        told = {**reply, "warnings": [*reply.get("warnings", []), *delivered.warnings]}
+        self._finished.remember(job.id, job.input, Finished(told, file, key))
+
+    def _bucket_of(self, job: Job) -> Bucket | None:
+        """Raises InvalidRequest."""
+        if job.s3_config is None:
+            return self._bucket
+        config = job_bucket(job.s3_config, self._bucket.config if self._bucket else None)
+        self._check_endpoint(config.endpoint_url, "s3Config.endpointUrl")
+        return Bucket(config)
+
+
+def job_bucket(fields: Mapping[str, Any], operators: BucketConfig | None) -> BucketConfig:
+    """The bucket that a job brings, as the platform's ``s3Config``. Raises InvalidRequest.
+
+    operators: whose region and expiry count, where there is one.
+    """
+    names = ("endpointUrl", "accessId", "accessSecret", "bucketName")
+    problems = [
+        f"s3Config.{name} is required: send a string"
+        for name in names
+        if not isinstance(fields.get(name), str) or not fields[name].strip()
+    ]
+    region = fields.get("region")
+    if region is not None and not isinstance(region, str):
+        problems.append("s3Config.region must be a string")
+    if problems:
+        raise InvalidRequest("; ".join(problems))
+    url, key, secret, bucket = (fields[name].strip() for name in names)
+    defaults = operators or BucketConfig(url, key, secret, bucket)
+    return BucketConfig(url, key, secret, bucket, region or defaults.region, defaults.url_expiry_s)
+
+
+def base64_length(byte_count: int) -> int:
+    """Characters that base64 makes of so many bytes, padding included."""
+    return 4 * ((byte_count + 2) // 3)
