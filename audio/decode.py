@@ -1,8 +1,9 @@
-"""Audio that strangers send, to samples: five containers, from memory, within limits.
+"""Audio that strangers send, to samples: from memory, within limits.
 
 Everything is decided from the bytes themselves. Only what the first bytes show to be WAV, FLAC,
-OGG or MP3 reaches libsndfile, which would otherwise try two dozen formats; a header's claims
-are never trusted with memory; and no other program and no temporary file takes part.
+OGG or MP3 reaches libsndfile, which would otherwise try two dozen formats; what phones and
+browsers make goes to FFmpeg, in a process of its own; a header's claims are never trusted with
+memory; and no temporary file takes part.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from audio.foreign import FORMATS, decode_foreign
 from audio.ogg import OggError, read_packets
 from audio.vorbis import VorbisError, check_headers
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform, resample
@@ -30,7 +32,7 @@ _MAX_BASE64_CHARS = MAX_ENCODED_BYTES * 4 // 3 * 33 // 32 + 1024
 _MAX_DATA_PREFIX_CHARS = 256
 _ASCII_WHITESPACE = b" \t\r\n\v\f"
 
-_ADVICE = "send WAV, FLAC, OGG, Opus or MP3"
+_ADVICE = "send WAV, FLAC, OGG, Opus, MP3, M4A, WebM, AAC or AMR"
 # What soundfile may report for each container that we let through. Whatever else libsndfile makes
 # of the bytes (GSM, ADPCM or MPEG layer II inside, say) is more parser than a voice needs.
 _LINEAR_SUBTYPES = frozenset({"PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"})
@@ -71,7 +73,8 @@ def decode_base64(text: str, field: str) -> bytes:
 
 
 def decode_audio(data: bytes, field: str = "reference_audio") -> Waveform:
-    """The audio in a WAV, FLAC, OGG Vorbis, Ogg Opus or MP3 file as mono at 24 kHz.
+    """The audio in a WAV, FLAC, OGG Vorbis, Ogg Opus, MP3, M4A, MP4, 3GP, WebM, AAC or AMR file as
+    mono at 24 kHz.
 
     At most 25 MiB, 2 channels, 8 to 192 kHz and 120 s, all checked before resampling; memory stays
     under about 400 MB whatever the file claims or unpacks to. Channels are averaged. Audio beyond
@@ -96,6 +99,8 @@ def decode_audio(data: bytes, field: str = "reference_audio") -> Waveform:
 def _read_frames(data: bytes, field: str) -> tuple[NDArray[np.float32], int]:
     """Decode to float32 [n, channels] and the sample rate, n at least 1 and at most 120 s."""
     container = _sniff(data)
+    if container in FORMATS:
+        return _checked(*decode_foreign(data, container, field), field)
     if container not in ("WAV", "FLAC", "OGG", "MP3"):
         found = f"is {container}, which is not supported" if container else "is not audio that can be read"
         raise ReferenceInvalid(f"{field} {found}: {_ADVICE}")
@@ -111,6 +116,10 @@ def _read_frames(data: bytes, field: str) -> tuple[NDArray[np.float32], int]:
             f"{field} looks like {container} but cannot be decoded, it is damaged or incomplete: "
             f"export it again, or {_ADVICE}"
         ) from error
+    return _checked(frames, sample_rate_hz, field)
+
+
+def _checked(frames: NDArray[np.float32], sample_rate_hz: int, field: str) -> tuple[NDArray[np.float32], int]:
     if len(frames) == 0:
         raise ReferenceInvalid(f"{field} holds no audio: {_ADVICE} with 5 to 30 s of speech")
     if len(frames) > MAX_DURATION_S * sample_rate_hz:
