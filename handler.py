@@ -11,6 +11,7 @@ import logging
 import signal
 import sys
 import threading
+from collections.abc import AsyncIterator
 from concurrent.futures import Future
 from typing import Any
 
@@ -95,6 +96,12 @@ async def handler(event: object) -> dict[str, Any]:
     return await warm_worker().handle(event)
 
 
+async def streaming_handler(event: object) -> AsyncIterator[dict[str, Any]]:
+    """The pieces of the reply to one job. See ``Worker.stream``."""
+    async for piece in warm_worker().stream(event):
+        yield piece
+
+
 def main() -> None:
     """Warms up, then hands over to the SDK. A start that fails says why in one line and exits 1."""
     signal.signal(
@@ -142,7 +149,11 @@ def _serve(settings: Settings, worker: Worker, loading: Future[Services]) -> Non
     for check in fitness_checks(settings, worker, loading, VOLUME):
         runpod.serverless.register_fitness_check(check)
     concurrency = settings.max_concurrency
-    config: dict[str, Any] = {"handler": handler, "concurrency_modifier": lambda _current: concurrency}
+    config: dict[str, Any] = {
+        "handler": streaming_handler if settings.endpoint_mode == "streaming" else handler,
+        "return_aggregate_stream": True,  # who waits for a streaming endpoint's result gets all pieces
+        "concurrency_modifier": lambda _current: concurrency,
+    }
     # The SDK tells the platform to replace the worker when it answers the job that is running.
     worker.condition.when_condemned(lambda: config.update(refresh_worker=True))
     worker.report = runpod.serverless.progress_update

@@ -19,6 +19,7 @@ LONGEST_URL_EXPIRY_S = 7 * 24 * 3600  # of an S3 signature, version 4
 LONGEST_JOB_TIMEOUT_S = 86_400
 LONGEST_SHUTDOWN_GRACE_S = 3_600
 ENGINES = ("fast", "upstream")
+ENDPOINT_MODES = ("basic", "streaming")
 
 
 class SettingsError(Exception):
@@ -48,10 +49,10 @@ class Settings:
     wins over every other place. model_revision: branch, tag or commit on the hub. hub_caches: laid
     out as Hugging Face does, looked into before the user's own. device: auto, cpu, cuda or cuda:N.
     engine: our way to run the model, or upstream's own. max_concurrency: jobs at a time, for which a GPU's
-    memory is set aside at the start. job_timeout_s: a job is ended then, before the platform would (600 s
-    unless the endpoint says otherwise). shutdown_grace_s: what running jobs get after a SIGTERM.
-    allow_private_urls: fetch recordings from a network of one's own, too. on_platform: replies go to the
-    platform, with its limits.
+    memory is set aside at the start. endpoint_mode: streaming ones answer every job in pieces.
+    job_timeout_s: a job is ended then, before the platform would (600 s unless the endpoint says
+    otherwise). shutdown_grace_s: what running jobs get after a SIGTERM. allow_private_urls: fetch
+    recordings from a network of one's own, too. on_platform: replies go to the platform, with its limits.
     """
 
     voice_store_dir: Path
@@ -64,6 +65,7 @@ class Settings:
     engine: str
     max_text_chars: int
     max_concurrency: int
+    endpoint_mode: str
     job_timeout_s: int
     shutdown_grace_s: int
     bucket: BucketSettings | None
@@ -87,6 +89,7 @@ class Settings:
             engine=reader.choice("ENGINE", ENGINES, ENGINES[0]),
             max_text_chars=reader.integer("MAX_TEXT_CHARS", 1, LARGEST_MAX_TEXT_CHARS, default=5000),
             max_concurrency=reader.integer("MAX_CONCURRENCY", 1, LARGEST_MAX_CONCURRENCY, default=1),
+            endpoint_mode=reader.choice("ENDPOINT_MODE", ENDPOINT_MODES, ENDPOINT_MODES[0]),
             job_timeout_s=reader.integer("JOB_TIMEOUT_S", 1, LONGEST_JOB_TIMEOUT_S, default=540),
             shutdown_grace_s=reader.integer("SHUTDOWN_GRACE_S", 0, LONGEST_SHUTDOWN_GRACE_S, default=20),
             bucket=reader.bucket(),

@@ -5,14 +5,14 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Collection
-from typing import Annotated, Any, Literal, TypedDict, cast
+from typing import Annotated, Any, Literal, NotRequired, TypedDict, cast
 
 from pydantic import AfterValidator, Field
 
 from audio.encode import FORMATS, SAMPLE_RATES_HZ, encode
 from audio.loudness import normalize
 from audio.quality import check_reference
-from errors import TextTooLong, UnsupportedLanguage
+from errors import InvalidRequest, TextTooLong, UnsupportedLanguage
 from operations.audio_reply import AudioReply, add_audio
 from operations.base import DeliveryMode, Job, Services
 from operations.parameters import SpeechParameters, usable_defaults
@@ -26,6 +26,7 @@ from operations.reference import (
 )
 from operations.request import between, check_speakable, later, one_of, shown
 from operations.stored_voice import VoiceId, VoiceName
+from operations.streaming import PieceSender
 from speech.contract import Reference, Speech, SpeechParams
 
 VOICE_FIELDS = ("voice_name", "voice_id", "reference_audio", "reference_audio_url")
@@ -43,11 +44,7 @@ RANDOM_SEED_BITS = 32  # a drawn seed is a number that every JSON reader keeps e
 
 class TtsRequest(SpeechParameters):
     text: Annotated[str, Field(description="a string, the text to speak"), AfterValidator(check_speakable)]
-    mode: Annotated[
-        Literal["basic", "streaming"],
-        Field(description="'basic'"),
-        later(lambda mode: mode == "basic", "send 'basic' or leave it out"),
-    ] = "basic"
+    mode: Annotated[Literal["basic", "streaming"], Field(description="'basic' or 'streaming'")] = "basic"
     voice_name: VoiceName = None
     voice_id: VoiceId = None
     reference_audio: ReferenceAudio = None
@@ -87,7 +84,7 @@ class SegmentReply(TypedDict):
 
 
 class TtsResponse(AudioReply):
-    """Times in seconds."""
+    """Times in seconds. pieces: how many were sent ahead; then there is no audio here."""
 
     format: str
     sample_rate: int
@@ -100,11 +97,13 @@ class TtsResponse(AudioReply):
     parameters: dict[str, Any]
     segments: list[SegmentReply]
     metrics: dict[str, Any]
+    pieces: NotRequired[int]
 
 
 def run(request: TtsRequest, services: Services, job: Job) -> TtsResponse:
     """Raises WorkerError."""
     start_s = time.perf_counter()
+    sender = _sender(request, services, job)
     services.delivery.prepare(request.delivery, job)
     if (known := services.delivery.repeat(job)) is not None:
         return cast(TtsResponse, known)
@@ -117,11 +116,13 @@ def run(request: TtsRequest, services: Services, job: Job) -> TtsResponse:
     seed = secrets.randbits(RANDOM_SEED_BITS) if request.seed is None else request.seed
     params = SpeechParams(seed=seed, **{**defaults, **request.sent_parameters()})
     reference = chosen.reference if chosen else None
-    speech = services.speaker.speak(request.text, reference, params, job.listener)
+    speech = services.speaker.speak(request.text, reference, params, sender or job.listener)
 
     encode_start_s = time.perf_counter()
-    audio = encode(
-        normalize(speech.waveform, request.audio_normalization), request.format, request.sample_rate
+    audio = (
+        encode(normalize(speech.waveform, request.audio_normalization), request.format, request.sample_rate)
+        if sender is None
+        else b""  # sent already
     )
     end_s = time.perf_counter()
 
@@ -151,6 +152,10 @@ def run(request: TtsRequest, services: Services, job: Job) -> TtsResponse:
         ),
         warnings=[*voice_warnings, *default_warnings, *speech.warnings],
     )
+    if sender is not None:
+        reply["pieces"] = sender.count
+        reply["warnings"].extend(sender.warnings)
+        return reply
     add_audio(
         reply,
         audio,
@@ -161,6 +166,24 @@ def run(request: TtsRequest, services: Services, job: Job) -> TtsResponse:
         job=job,
     )
     return reply
+
+
+def _sender(request: TtsRequest, services: Services, job: Job) -> PieceSender | None:
+    """None in basic mode. Raises InvalidRequest."""
+    if request.mode == "basic":
+        return None
+    if job.emit is None:
+        raise InvalidRequest(
+            "mode: this endpoint does not stream; send 'basic', or use one that has ENDPOINT_MODE=streaming"
+        )
+    problems = []
+    if request.audio_normalization is not None:
+        problems.append("audio_normalization needs the whole audio: leave it out with mode 'streaming'")
+    if request.delivery not in ("auto", "inline"):
+        problems.append(f"delivery '{request.delivery}' and mode 'streaming' exclude each other")
+    if problems:
+        raise InvalidRequest("; ".join(problems))
+    return PieceSender(request.format, request.sample_rate, SMALLER_AUDIO, services, job)
 
 
 def _check_text(text: str, max_chars: int) -> None:

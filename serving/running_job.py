@@ -12,6 +12,7 @@ from errors import WorkerError
 from speech.contract import Listener, Piece
 
 Report = Callable[[Mapping[str, Any]], None]
+Emit = Callable[[Mapping[str, Any]], None]
 
 # The SDK sends each report from a thread of its own: what is sent last may arrive after the result.
 PIECES_WITHOUT_REPORT = 2
@@ -21,11 +22,12 @@ SECONDS_BETWEEN_REPORTS = 2.0
 class RunningJob(Listener):
     """Can be told to end, by its caller, its time or the platform; the first reason counts.
 
-    report: told how far a long text is.
+    report: told how far a long text is. emit: takes pieces of the reply ahead.
     """
 
-    def __init__(self, job_id: str, report: Report | None = None) -> None:
+    def __init__(self, job_id: str, report: Report | None = None, emit: Emit | None = None) -> None:
         self.id = job_id
+        self.emit = emit
         self.ended = asyncio.Event()
         self._reason: WorkerError | None = None
         self._report = report

@@ -7,7 +7,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -27,9 +27,10 @@ from errors import (
 from operations import dispatch
 from operations.base import Job, Services
 from operations.request import shown
+from operations.streaming import PIECE_LIMIT_BYTES
 from serving.activity import Activity
 from serving.condition import Condition
-from serving.running_job import Report, RunningJob, job_id_of
+from serving.running_job import Emit, Report, RunningJob, job_id_of
 from serving.watched_speaker import WatchedSpeaker
 from settings import Settings
 from speech.contract import SpeechStopped
@@ -91,12 +92,31 @@ class Worker:
         for job in tuple(self._running):
             job.end(reason)
 
-    async def handle(self, event: object) -> dict[str, Any]:
+    async def stream(self, event: object) -> AsyncIterator[dict[str, Any]]:
+        """The pieces of one job's reply, as they come, and what ``handle`` would return as the last one."""
+        pieces: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
+        loop = asyncio.get_running_loop()
+
+        def emit(piece: Mapping[str, Any]) -> None:
+            loop.call_soon_threadsafe(pieces.put_nowait, dict(piece))
+
+        reply = asyncio.ensure_future(self.handle(event, emit))
+        reply.add_done_callback(lambda _: pieces.put_nowait(None))
+        try:
+            while (piece := await pieces.get()) is not None:
+                yield piece
+            yield reply.result()
+        finally:
+            reply.cancel()
+            await asyncio.wait({reply})
+
+    async def handle(self, event: object, emit: Emit | None = None) -> dict[str, Any]:
         """The reply to one job; ``{"error": ..., "error_code": ...}`` when it failed.
 
+        emit: takes the pieces of a reply that can be sent ahead; called by the job's thread.
         Raises nothing but CancelledError, and that only when the job's thread has ended, or hangs.
         """
-        job = RunningJob(job_id_of(event), self._reporter(event))
+        job = RunningJob(job_id_of(event), self._reporter(event), emit)
         self._running.add(job)
         thread = self._threads.submit(self._run, event, job, time.perf_counter())
         try:
@@ -165,6 +185,10 @@ class Worker:
         return reply
 
     def _limit_bytes(self, job: RunningJob) -> int | None:
+        """For the reply itself."""
+        return PIECE_LIMIT_BYTES if job.emit is not None else self._result_limit_bytes(job)
+
+    def _result_limit_bytes(self, job: RunningJob) -> int | None:
         if not self._settings.on_platform:
             return None
         is_waited_for = job.id.startswith(RUNSYNC_ID_PREFIX)
@@ -181,7 +205,15 @@ class Worker:
         if job_input is not None and self._settings.on_platform:
             target = {key: (s3_config or {}).get(key) for key in ("endpointUrl", "bucketName")}
             known = {**job_input, "s3Config": target}
-        return Job(job.id, self._limit_bytes(job), job, known, s3_config)
+        return Job(
+            job.id,
+            self._limit_bytes(job),
+            job,
+            known,
+            s3_config,
+            emit=job.emit,
+            stream_limit_bytes=self._result_limit_bytes(job),
+        )
 
     def _reply(self, event: object, job: RunningJob) -> dict[str, Any]:
         try:
