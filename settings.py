@@ -154,13 +154,14 @@ class _Reader:
         names = ("ENDPOINT_URL", "ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "NAME")
         values = [self.text(f"BUCKET_{name}") for name in names]
         expiry_s = self.integer("BUCKET_URL_EXPIRY_S", 60, LONGEST_URL_EXPIRY_S, default=DEFAULT_URL_EXPIRY_S)
+        region = self.text("BUCKET_REGION")
         url, key, secret, bucket = values
         if url and key and secret and bucket:
             if not re.fullmatch(r"https?://[^/\s@]+/?", url):
                 self._refuse(
                     "BUCKET_ENDPOINT_URL", "the store's address, like https://s3.eu-central-1.example"
                 )
-            return BucketSettings(url, key, secret, bucket, self.text("BUCKET_REGION"), expiry_s)
+            return BucketSettings(url, key, secret, bucket, region, expiry_s)
         if any(values):
             missing = [f"BUCKET_{name}" for name, value in zip(names, values, strict=True) if not value]
             self.problems.append(f"{', '.join(missing)} missing: set all of a bucket's settings, or none")

@@ -147,7 +147,7 @@ def test_the_image_holds_the_job_that_a_start_without_the_platform_runs(image):
 
 def test_nothing_but_the_worker_is_in_the_image(image):
     top = {path.name for path in image.iterdir() if path.suffix not in (".py", ".txt", ".json")}
-    assert top == {"audio", "operations", "scripts", "speech", "voice_store"}
+    assert top == {"audio", "delivery", "operations", "scripts", "serving", "speech", "voice_store"}
     assert {path.name for path in (image / "scripts").iterdir()} == {"__init__.py", "repack.py"}
     assert not list(image.rglob("test_*.py"))
 

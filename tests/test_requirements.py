@@ -18,6 +18,7 @@ OUR_PACKAGES = (
     "settings",
     "errors",
     "delivery",
+    "serving",
     "logs",
     "operations",
     "voice_store",

@@ -127,3 +127,27 @@ def test_settings_do_not_change_after_they_were_read():
 def test_a_folder_that_cannot_be_is_named(name, value):
     with pytest.raises(SettingsError, match=name):
         Settings.from_env({name: value})
+
+
+BUCKET = {
+    "BUCKET_ENDPOINT_URL": "https://s3.example.com",
+    "BUCKET_ACCESS_KEY_ID": "an id",
+    "BUCKET_SECRET_ACCESS_KEY": "very private",
+    "BUCKET_NAME": "audio",
+}
+
+
+def test_a_bucket_is_whole_or_not_there():
+    assert Settings.from_env({}).bucket is None
+    bucket = Settings.from_env(BUCKET | {"BUCKET_REGION": "eu-1"}).bucket
+    assert (bucket.name, bucket.region, bucket.url_expiry_s) == ("audio", "eu-1", 86_400)
+    assert "very private" not in repr(Settings.from_env(BUCKET))
+    for name in BUCKET:
+        with pytest.raises(SettingsError, match=f"{name} missing"):
+            Settings.from_env({key: value for key, value in BUCKET.items() if key != name})
+
+
+@pytest.mark.parametrize("url", ["s3.example.com", "ftp://s3.example.com", "https://user@s3.example.com"])
+def test_a_bucket_needs_an_address(url):
+    with pytest.raises(SettingsError, match="BUCKET_ENDPOINT_URL"):
+        Settings.from_env(BUCKET | {"BUCKET_ENDPOINT_URL": url})

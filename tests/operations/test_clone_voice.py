@@ -156,7 +156,7 @@ def test_a_failing_preview_of_an_unsaved_voice_is_an_error(services, speaker, re
         ({"voice_name": 7}, "voice_name"),
         ({"voice_name": None}, "voice_name"),
         ({"reference_audio": None}, "reference_audio"),
-        ({"reference_audio": None, "reference_audio_url": "https://x.example/a.wav"}, "reference_audio_url"),
+        ({"reference_audio": None, "reference_audio_url": 5}, "reference_audio_url"),
         ({"reference_audio_url": "https://x.example/a.wav"}, "reference_audio_url"),
         ({"voice_description": "x" * 1001}, "voice_description"),
         ({"gender": " "}, "gender"),

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -165,3 +166,49 @@ async def test_the_line_of_a_failed_job_has_its_code(worker, caplog):
     (line,) = [record.getMessage() for record in caplog.records if record.name == "serving.worker"]
     assert "outcome=unknown_operation" in line
     assert "\n" not in line
+
+
+async def test_a_recording_can_be_fetched(a_worker, tmp_path):
+    asked = []
+
+    def fetch(url, field):
+        asked.append((url, field))
+        return wav_bytes(speech_like(6.0, 24_000, 1), 24_000)
+
+    worker = build_worker(replace(build_services(tmp_path), fetch=fetch))
+    voice = {"reference_audio_url": "https://example.com/ada.wav"}
+    cloned = await worker.handle(
+        {"id": "a", "input": {"operation": "clone_voice", "voice_name": "Ada", "preview": False, **voice}}
+    )
+    assert cloned["saved_to_library"]
+    assert "audio" in await worker.handle(tts(**voice))
+    assert asked == [("https://example.com/ada.wav", "reference_audio_url")] * 2
+
+
+async def test_a_fetched_recording_that_is_none_names_its_field(tmp_path):
+    worker = build_worker(replace(build_services(tmp_path), fetch=lambda url, field: b"<html>"))
+    reply = await worker.handle(tts(reference_audio_url="https://example.com/ada.wav"))
+    assert reply["error"].startswith("reference_invalid: reference_audio_url is not audio")
+
+
+async def test_a_job_handed_out_again_is_not_spoken_again(tmp_path, speaker):
+    worker = build_worker(build_services(tmp_path, speaker), ON_PLATFORM)
+    first = await worker.handle(tts(delivery="volume"))
+    again = await build_worker(build_services(tmp_path, speaker), ON_PLATFORM).handle(tts(delivery="volume"))
+    assert again == first
+    assert len(speaker.calls) == 1
+    await worker.handle(tts("Something else.", delivery="volume"))
+    assert len(speaker.calls) == 2
+
+
+async def test_a_reply_that_is_too_large_for_the_platform_becomes_an_error(tmp_path, speaker):
+    worker = build_worker(build_services(tmp_path, speaker), ON_PLATFORM)
+    speaker.warnings = ("a" * 11_000_000,)
+    assert (await worker.handle(tts()))["error_code"] == "output_too_large"
+
+
+@pytest.mark.parametrize("s3_config", ["https://s3.example", [], 7, {"endpointUrl": 1}])
+async def test_a_bucket_that_is_none_is_named(worker, s3_config):
+    reply = await worker({**tts(delivery="s3"), "s3Config": s3_config})
+    assert reply["error_code"] == "invalid_request"
+    assert "s3Config" in reply["error"]
