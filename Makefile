@@ -6,7 +6,8 @@
 #   make test-cuda  the tests that need a GPU
 #   make bench      every benchmark that this machine can run; an hour on two cores, 35 GB of disk
 #   make faults     what is lost when the voice store is killed, refused or crowded, in full, as a table
-#   make fuzz       five minutes of made-up bytes for the reader of voice files
+#   make fuzz       made-up bytes: five minutes for the reader of voice files, five for those of recordings
+#   make soak       two workers, 2,000 jobs, 20 kills: what is lost, what grows; half an hour on two cores
 #   make lint       ruff and mypy
 #   make lock       compile requirements.in into requirements.txt
 
@@ -18,7 +19,7 @@ RUN_LOCK := requirements.txt
 DEV_LOCK := requirements-dev.txt
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --custom-compile-command "make lock"
 
-.PHONY: demo test test-slow test-cuda bench faults fuzz lint lock clean
+.PHONY: demo test test-slow test-cuda bench faults fuzz soak lint lock clean
 
 export CHECKPOINT_DIR
 
@@ -40,9 +41,13 @@ bench: .venv/installed-dev
 faults: .venv/installed-dev
 	$(PY) -m tests.voice_store.fault_table
 
+soak: .venv/installed-dev
+	$(PY) -m benchmarks.soak
+
 fuzz: .venv/fuzz/installed
 	@mkdir -p out
 	.venv/fuzz/bin/python -m tests.voice_store.fuzz_voice_file out/fuzz-corpus -max_total_time=300 -rss_limit_mb=1024 -max_len=131072 -artifact_prefix=out/
+	.venv/fuzz/bin/python -m tests.audio.fuzz_recording out/fuzz-recordings -max_total_time=300 -rss_limit_mb=1024 -max_len=65536 -artifact_prefix=out/
 
 lint: .venv/installed-dev
 	$(PY) -m ruff check .

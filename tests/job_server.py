@@ -27,6 +27,7 @@ WAIT_S = 120  # what any answer may take on a busy machine before a test gives u
 class JobServer:
     """progress, pieces: what was told of a job before its result. pings: the queries of all.
     out_of_order: each request for a job fails while it is set. asked: how often a job was asked for.
+    taken_by: the worker that a job was last handed out to.
     """
 
     def __init__(self) -> None:
@@ -35,7 +36,10 @@ class JobServer:
         self.pings: list[Mapping[str, str]] = []
         self.out_of_order = False
         self.asked = 0
-        self._stops: asyncio.Queue[str] = asyncio.Queue()
+        self.taken_by: dict[str, str] = {}
+        self._jobs: dict[str, dict[str, Any]] = {}
+        self._cancelled: set[str] = set()
+        self._stops: dict[str, asyncio.Queue[str]] = defaultdict(asyncio.Queue)
         self._queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._results: dict[str, asyncio.Future[dict[str, Any]]] = {}
         self._closing = asyncio.Event()
@@ -43,10 +47,27 @@ class JobServer:
 
     def submit(self, job_id: str, job_input: object) -> None:
         self._results[job_id] = asyncio.get_running_loop().create_future()
-        self._queue.put_nowait({"id": job_id, "input": job_input})
+        self._jobs[job_id] = {"id": job_id, "input": job_input}
+        self._queue.put_nowait(self._jobs[job_id])
 
     def cancel(self, job_id: str) -> None:
-        self._stops.put_nowait(job_id)
+        """Of a job that a worker has: it is told to stop. Of another: nobody gets it."""
+        self._cancelled.add(job_id)
+        if job_id in self.taken_by:
+            self._stops[self.taken_by[job_id]].put_nowait(job_id)
+
+    def hand_out_again(self, worker: str) -> list[str]:
+        """What a worker that died had and nobody cancelled."""
+        lost = [
+            job_id
+            for job_id, holder in self.taken_by.items()
+            if holder == worker and not self.has_result(job_id) and job_id not in self._cancelled
+        ]
+        for job_id in lost:
+            del self.taken_by[job_id]
+            self._queue.put_nowait(self._jobs[job_id])
+        self._stops.pop(worker, None)
+        return lost
 
     @property
     def waiting_jobs(self) -> int:
@@ -110,9 +131,11 @@ class JobServer:
         reply = await self._take(request)
         if reply.status != 200:
             return reply
+        assert isinstance(reply.body, bytes)
         jobs = [json.loads(reply.body)]
         while len(jobs) < int(request.query["batch_size"]) and not self._queue.empty():
-            jobs.append(self._queue.get_nowait())
+            jobs.append(await self._next())
+            self.taken_by[jobs[-1]["id"]] = request.match_info["worker"]
         return web.json_response(jobs)
 
     async def _take(self, request: web.Request) -> web.Response:
@@ -120,17 +143,25 @@ class JobServer:
         self.asked += 1
         if self.out_of_order:
             return web.Response(status=500)
-        job = asyncio.ensure_future(self._queue.get())
+        job = asyncio.ensure_future(self._next())
         closing = asyncio.ensure_future(self._closing.wait())
         try:
             await asyncio.wait({job, closing}, return_when=asyncio.FIRST_COMPLETED)
-            return web.json_response(job.result()) if job.done() else web.Response(status=204)
+            if not job.done():
+                return web.Response(status=204)
+            self.taken_by[job.result()["id"]] = request.match_info["worker"]
+            return web.json_response(job.result())
         finally:
             job.cancel()
             closing.cancel()
 
+    async def _next(self) -> dict[str, Any]:
+        while (job := await self._queue.get())["id"] in self._cancelled:
+            pass
+        return job
+
     async def _stop(self, request: web.Request) -> web.Response:
-        stop = asyncio.ensure_future(self._stops.get())
+        stop = asyncio.ensure_future(self._stops[request.match_info["worker"]].get())
         closing = asyncio.ensure_future(self._closing.wait())
         try:
             await asyncio.wait({stop, closing}, return_when=asyncio.FIRST_COMPLETED)

@@ -30,10 +30,14 @@ class AnyFolder:
 
 
 class Mount:
-    """folder: where the volume is mounted. Made at the start, while it surely is."""
+    """folder: where the volume is mounted. Made at the start, while it surely is.
+
+    A sentinel file tells one volume from another. Device numbers do not: the next file system that is mounted
+    may get the number of the last, and a network volume that comes back gets a new one.
+    """
 
     def __init__(self, folder: Path) -> None:
-        """Leaves a sentinel file there, where it may write. Raises OSError when the folder is not there."""
+        """Leaves the sentinel there, where it may write. Raises OSError when the folder is not there."""
         self._folder = Folder(folder, may_be_link=True)
         with suppress(OSError):  # a volume that can only be read: its device number has to do
             self._folder.create(SENTINEL, uuid.uuid4().hex.encode())
@@ -42,16 +46,19 @@ class Mount:
 
     def check(self) -> None:
         """Raises StoreUnavailable when the volume is not there, or another one is in its place."""
+        found = self._read_sentinel()
+        if found is not None and found == self._sentinel:
+            return
         try:
-            device = self._folder.path.stat().st_dev
+            if found is not None or self._folder.path.stat().st_dev != self._device:
+                raise _gone()
+            if self._sentinel is not None:
+                # Somebody has tidied up? An empty folder is no volume with voices.
+                if not self._folder.names(of_all=True):
+                    raise _gone()
+                self._folder.create(SENTINEL, self._sentinel)
         except OSError as error:
             raise _gone() from error
-        if device == self._device:
-            return
-        # A network file system that was mounted again has another number.
-        if self._sentinel is None or self._read_sentinel() != self._sentinel:
-            raise _gone()
-        self._device = device
 
     def _read_sentinel(self) -> bytes | None:
         try:

@@ -1,0 +1,110 @@
+"""A volume that goes away under a running worker, with real mounts where they can be made."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from delivery import Deliverer, Spill
+from errors import OutputTooLarge, StoreUnavailable
+from operations.base import Job
+from tests.voice_store.conftest import make_waveform, names
+from voice_store import Mount, VoiceStore
+from voice_store.live import Timing
+from voice_store.mount import SENTINEL
+
+AT_ONCE = Timing(settle_s=0)
+
+
+def run(*command: str | Path) -> int:
+    return subprocess.run([str(part) for part in command], capture_output=True, check=False).returncode
+
+
+@pytest.fixture
+def volume(tmp_path):
+    """Where a file system of its own is mounted; unmounted at the end, if it still is there."""
+    folder = tmp_path / "runpod-volume"
+    folder.mkdir()
+    if os.geteuid() != 0 or not mount(folder):
+        pytest.skip("no file system can be mounted here: needs root and the right to mount")
+    yield folder
+    while folder.is_mount():
+        run("umount", folder)
+
+
+def mount(folder: Path) -> bool:
+    return run("mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", folder) == 0
+
+
+@pytest.fixture
+def store(volume):
+    store = VoiceStore(volume / "voice_embeddings", AT_ONCE, Mount(volume))
+    store.put(make_waveform(1), "Amy")
+    return store
+
+
+def test_nothing_is_written_where_the_volume_was(volume, store):
+    run("umount", volume)
+    for use in (
+        store.list,
+        lambda: store.get(name="Amy"),
+        lambda: store.put(make_waveform(2), "Ben"),
+        lambda: store.delete(name="Amy"),
+    ):
+        with pytest.raises(StoreUnavailable, match="not mounted any more"):
+            use()
+    assert list(volume.iterdir()) == []
+
+
+def test_audio_is_not_kept_where_the_volume_was(volume, store):
+    deliverer = Deliverer(Spill(volume / "audio_out", Mount(volume)))
+    run("umount", volume)
+    with pytest.raises(OutputTooLarge):
+        deliverer.deliver(
+            b"audio", extension="wav", mode="auto", reply={}, reply_bytes=0, advice="", job=Job("a", 1)
+        )
+    assert list(volume.iterdir()) == []
+
+
+def test_another_volume_in_its_place_is_not_taken_for_it(volume, store):
+    run("umount", volume)
+    mount(volume)
+    with pytest.raises(StoreUnavailable):
+        store.put(make_waveform(2), "Ben")
+    Mount(volume)  # of a worker that starts on the other one, and leaves its sentinel there
+    with pytest.raises(StoreUnavailable):
+        store.list()
+
+
+def test_the_same_volume_mounted_again_is_known(volume, store, tmp_path):
+    run("cp", "-a", f"{volume}/.", tmp_path / "kept")
+    run("umount", volume)
+    mount(volume)  # with another device number, as a network volume has then
+    run("cp", "-a", f"{tmp_path}/kept/.", volume)
+    assert names(store) == {"Amy"}
+    store.put(make_waveform(2), "Ben")
+    assert names(VoiceStore(volume / "voice_embeddings", AT_ONCE, Mount(volume))) == {"Amy", "Ben"}
+
+
+def test_a_sentinel_that_somebody_tidied_away_comes_back(volume, store):
+    first = (volume / SENTINEL).read_bytes()
+    (volume / SENTINEL).unlink()
+    assert names(store) == {"Amy"}
+    assert (volume / SENTINEL).read_bytes() == first
+
+
+def test_workers_share_a_sentinel(volume):
+    Mount(volume)
+    first = (volume / SENTINEL).read_bytes()
+    Mount(volume)
+    assert (volume / SENTINEL).read_bytes() == first
+
+
+def test_a_volume_that_can_only_be_read_is_watched_too(volume, store):
+    run("mount", "-o", "remount,ro", volume)
+    store = VoiceStore(volume / "voice_embeddings", AT_ONCE, Mount(volume))
+    assert store.get(name="Amy")
+    run("umount", volume)
+    with pytest.raises(StoreUnavailable):
+        store.get(name="Amy")
