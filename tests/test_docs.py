@@ -217,3 +217,12 @@ def test_make_targets_that_are_named_exist():
     for document, text in DOCUMENTS.items():
         named = set(re.findall(r"`make ([a-z-]+)", text)) | set(re.findall(r"^make ([a-z-]+)", text, re.M))
         assert named <= targets, document
+
+
+def test_every_test_that_the_failure_table_names_is_there():
+    text = (REPOSITORY / "docs" / "reliability.md").read_text()
+    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", text)
+    assert len(named) > 40
+    for file, test in named:
+        content = (REPOSITORY / file).read_text()
+        assert not test or re.search(rf"^(?:async )?def {test}\(", content, re.M), f"{file}::{test}"
