@@ -52,7 +52,9 @@ def parse_request(model: type[AnyRequest], operation: str, fields: Mapping[str, 
     except ValidationError as error:
         for detail in error.errors(include_url=False):
             if detail["loc"][0] not in unusable:
-                problems[detail["loc"]] = _problem(model, operation, detail)
+                # What is not listed is only counted: looking for the nearest field takes a while.
+                is_listed = len(problems) < MOST_PROBLEMS_LISTED
+                problems[detail["loc"]] = _problem(model, operation, detail) if is_listed else ""
     sentences = [*model.conflicts(sent.keys()), *problems.values()]
     if sentences:
         unlisted = len(sentences) - MOST_PROBLEMS_LISTED

@@ -106,7 +106,7 @@ class FakeSpeaker:
                 raise SpeechStopped
             key = repr((sentence, reference.digest if reference else None, astuple(params)))
             rng = np.random.default_rng(int.from_bytes(hashlib.sha256(key.encode()).digest()))
-            start = sum(map(len, samples))
+            start = sum(len(part) for part in samples)
             count = max(1, round(len(sentence) * SECONDS_PER_CHARACTER * MODEL_SAMPLE_RATE_HZ))
             samples.append((0.1 * rng.standard_normal(count)).clip(-1, 1).astype(np.float32))
             piece = Waveform(samples[-1], MODEL_SAMPLE_RATE_HZ)
