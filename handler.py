@@ -104,13 +104,13 @@ async def streaming_handler(event: object) -> AsyncIterator[dict[str, Any]]:
 
 def main() -> None:
     """Warms up, then hands over to the SDK. A start that fails says why in one line and exits 1."""
-    signal.signal(
-        signal.SIGTERM, lambda *_: leave(0)
-    )  # nothing is taken yet; the first process has no default
     try:
         settings = warm_settings()
     except SettingsError as error:
         sys.exit(f"cannot start: {error}")
+    # The first process of a container has no default for it. On the platform nothing is taken yet.
+    exit_code = 0 if settings.on_platform else 128 + signal.SIGTERM
+    signal.signal(signal.SIGTERM, lambda *_: leave(exit_code))
     logs.configure(settings.log_level)
     log.info("starting with %s", settings)
     worker = warm_worker()

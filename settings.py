@@ -17,6 +17,7 @@ LARGEST_MAX_CONCURRENCY = 64
 DEFAULT_URL_EXPIRY_S = 24 * 3600
 LONGEST_URL_EXPIRY_S = 7 * 24 * 3600  # of an S3 signature, version 4
 LONGEST_JOB_TIMEOUT_S = 86_400
+PLATFORM_JOB_TIMEOUT_S = 540  # a minute less than endpoints have unless they are told otherwise
 LONGEST_SHUTDOWN_GRACE_S = 3_600
 ENGINES = ("fast", "upstream")
 ENDPOINT_MODES = ("basic", "streaming")
@@ -78,6 +79,8 @@ class Settings:
     def from_env(cls, env: Mapping[str, str] = os.environ, volume: Path = VOLUME) -> Settings:
         """Unset and empty variables mean the default. Raises SettingsError."""
         reader = _Reader(env)
+        on_platform = reader.text("RUNPOD_WEBHOOK_GET_JOB") is not None
+        timeout_s = PLATFORM_JOB_TIMEOUT_S if on_platform else LONGEST_JOB_TIMEOUT_S
         settings = cls(
             voice_store_dir=reader.folder_to_make("VOICE_STORE_DIR", _default_voice_store_dir(volume)),
             model=reader.choice("MODEL", MODELS, MODELS[0], remark="this version runs no other model"),
@@ -90,13 +93,13 @@ class Settings:
             max_text_chars=reader.integer("MAX_TEXT_CHARS", 1, LARGEST_MAX_TEXT_CHARS, default=5000),
             max_concurrency=reader.integer("MAX_CONCURRENCY", 1, LARGEST_MAX_CONCURRENCY, default=1),
             endpoint_mode=reader.choice("ENDPOINT_MODE", ENDPOINT_MODES, ENDPOINT_MODES[0]),
-            job_timeout_s=reader.integer("JOB_TIMEOUT_S", 1, LONGEST_JOB_TIMEOUT_S, default=540),
+            job_timeout_s=reader.integer("JOB_TIMEOUT_S", 1, LONGEST_JOB_TIMEOUT_S, default=timeout_s),
             shutdown_grace_s=reader.integer("SHUTDOWN_GRACE_S", 0, LONGEST_SHUTDOWN_GRACE_S, default=20),
             bucket=reader.bucket(),
             allow_private_urls=reader.choice("ALLOW_PRIVATE_URLS", ("false", "true"), "false") == "true",
             hf_token=reader.text("HF_TOKEN"),
             log_level=reader.choice("LOG_LEVEL", LOG_LEVELS, "INFO", fold=str.upper),
-            on_platform=reader.text("RUNPOD_WEBHOOK_GET_JOB") is not None,
+            on_platform=on_platform,
         )
         if reader.problems:
             raise SettingsError("; ".join(reader.problems))

@@ -113,8 +113,9 @@ class Fetcher:
                 f"{field} was not there within {self._total_s:g} s; send another URL"
             ) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            log.warning("fetching failed: %s", type(error).__name__)  # its text may hold the URL
-            raise FetchFailed(f"{field} could not be fetched; check that the URL can be reached") from error
+            # Without the error itself: its text may hold the URL, and a URL may hold a signature.
+            log.warning("fetching failed: %s", type(error).__name__)
+            raise FetchFailed(f"{field} could not be fetched; check that the URL can be reached") from None
 
     async def _fetch(self, url: str, field: str) -> bytes:
         for _ in range(MAX_REDIRECTS + 1):

@@ -116,7 +116,7 @@ class Worker:
         emit: takes the pieces of a reply that can be sent ahead; called by the job's thread.
         Raises nothing but CancelledError, and that only when the job's thread has ended, or hangs.
         """
-        job = RunningJob(job_id_of(event), self._reporter(event), emit)
+        job = RunningJob(job_id_of(event), self._reporter(event, emit), emit)
         self._running.add(job)
         thread = self._threads.submit(self._run, event, job, time.perf_counter())
         try:
@@ -130,9 +130,9 @@ class Worker:
         finally:
             self._running.discard(job)
 
-    def _reporter(self, event: object) -> Report | None:
+    def _reporter(self, event: object, emit: Emit | None) -> Report | None:
         send = self.report
-        if send is None or not isinstance(event, Mapping):
+        if send is None or emit is not None or not isinstance(event, Mapping):  # pieces tell by themselves
             return None
         return lambda progress: send(event, progress)
 

@@ -9,6 +9,7 @@ from dataclasses import astuple, dataclass, field
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from audio.fetch import Fetcher
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform
@@ -99,7 +100,8 @@ class FakeSpeaker:
     def _speech(
         self, text: str, reference: Reference | None, params: SpeechParams, listener: Listener
     ) -> Speech:
-        samples, segments = [], []
+        samples: list[NDArray[np.float32]] = []
+        segments: list[Segment] = []
         sentences = [part.strip() for part in text.replace("!", ".").split(".") if part.strip()]
         for index, sentence in enumerate(sentences):
             if listener.is_gone():
