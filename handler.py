@@ -115,9 +115,7 @@ def main() -> None:
     log.info("starting with %s", settings)
     worker = warm_worker()
     loading = worker.submit(worker.services)
-    importlib.import_module(
-        "runpod"
-    )  # takes seconds, most of them waiting for a process that asks about the CPU
+    importlib.import_module("runpod")  # beside the loading: it waits for a process that asks about the CPU
     logs.configure(settings.log_level)  # the import has installed a log handler of its own
     if settings.on_platform:
         _serve(settings, worker, loading)
