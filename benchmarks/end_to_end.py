@@ -6,7 +6,7 @@ Each way runs in a process of its own: its peak memory is its own. Ours is the e
 with a known voice; upstream gets a WAV file with every text, as its documentation has it, one job after the
 other. The untrained checkpoint's length follows the text, so that both speak equally long; what was spoken is
 printed. Times are medians after a run that is not counted. The real-time factor is seconds of work for a
-second of audio.
+second of audio. The first audio is what a streaming endpoint can send then.
 """
 
 from __future__ import annotations
@@ -42,17 +42,32 @@ SENTENCE = (
 )
 PARAGRAPH = " ".join([SENTENCE] * 2)
 
-Speak = Callable[[str], float]  # a text; seconds of audio
+Speak = Callable[[str], tuple[float, float]]  # a text; seconds of audio, and until the first of it was there
 
 
 def ours(checkpoint: Path, device: str, jobs: int, sample: Waveform) -> Speak:
-    from speech.contract import Reference, SpeechParams
+    from speech.contract import Listener, Piece, Reference, SpeechParams
     from speech.engine import load_engine
+
+    class FirstPiece(Listener):
+        def __init__(self) -> None:
+            self.started = time.perf_counter()
+            self.waited_s: float | None = None
+
+        def hear(self, piece: Piece) -> None:
+            self.waited_s = self.waited_s or time.perf_counter() - self.started
 
     engine = load_engine("chatterbox", checkpoint_dir=checkpoint, device=device, max_concurrency=jobs)
     engine.check()
     reference = Reference.of(sample)
-    return lambda text: engine.speak(text, reference, SpeechParams(seed=0)).waveform.duration_s
+
+    def speak(text: str) -> tuple[float, float]:
+        listener = FirstPiece()
+        speech = engine.speak(text, reference, SpeechParams(seed=0), listener)
+        assert listener.waited_s is not None
+        return speech.waveform.duration_s, listener.waited_s
+
+    return speak
 
 
 def upstreams(checkpoint: Path, device: str, sample: Waveform) -> Speak:
@@ -64,22 +79,22 @@ def upstreams(checkpoint: Path, device: str, sample: Waveform) -> Speak:
     os.close(handle)
     soundfile.write(name, sample.samples, sample.sample_rate_hz)
 
-    def speak(text: str) -> float:
+    def speak(text: str) -> tuple[float, float]:
+        started = time.perf_counter()
         torch.manual_seed(0)
-        return float(model.generate(text, audio_prompt_path=name).shape[-1] / model.sr)
+        audio_s = float(model.generate(text, audio_prompt_path=name).shape[-1] / model.sr)
+        return audio_s, time.perf_counter() - started
 
     return speak
 
 
-def timed(speak: Speak, texts: list[str], at_once: int) -> tuple[float, float]:
-    """Seconds of work and of audio."""
+def timed(speak: Speak, texts: list[str], at_once: int) -> tuple[float, float, float]:
+    """Seconds of work, of audio, and until the first audio of a text, its median."""
     started = time.perf_counter()
-    if at_once == 1:
-        audio_s = sum(speak(text) for text in texts)
-    else:
-        with ThreadPoolExecutor(at_once) as threads:
-            audio_s = sum(threads.map(speak, texts))
-    return time.perf_counter() - started, audio_s
+    with ThreadPoolExecutor(at_once) as threads:
+        spoken = list(threads.map(speak, texts))
+    took_s = time.perf_counter() - started
+    return took_s, sum(audio_s for audio_s, _ in spoken), statistics.median(first_s for _, first_s in spoken)
 
 
 def measure(side: str, checkpoint: Path, device: str, runs: int, jobs: list[int]) -> dict[str, Any]:
@@ -96,8 +111,14 @@ def measure(side: str, checkpoint: Path, device: str, runs: int, jobs: list[int]
     rows = {}
     for what, (texts, at_once) in work.items():
         every = [timed(speak, texts, at_once) for _ in range(runs)]
-        took_s, audio_s = statistics.median(took for took, _ in every), every[0][1]
-        rows[what] = {"seconds": took_s, "audio_s": audio_s, "real_time_factor": took_s / audio_s}
+        took_s, first_s = (statistics.median(one[index] for one in every) for index in (0, 2))
+        audio_s = every[0][1]
+        rows[what] = {
+            "seconds": took_s,
+            "audio_s": audio_s,
+            "real_time_factor": took_s / audio_s,
+            "first_audio_s": first_s,
+        }
     on_gpu = device.startswith("cuda")
     peak_bytes = (
         torch.cuda.max_memory_allocated()
@@ -135,9 +156,15 @@ def main() -> None:
     with some_weights(options.checkpoint) as checkpoint:
         sides = {side: apart(side, checkpoint, options) for side in ("ours", "upstream")}
     print(f"{describe(options.device)}; medians of {options.runs} runs")
-    print(f"{'':32} {'ours, s':>8} {'audio, s':>9} {'RTF':>6} {'upstream, s':>12} {'audio, s':>9} {'RTF':>6}")
+    print(
+        f"{'':32} {'ours, s':>8} {'first, s':>9} {'audio, s':>9} {'RTF':>6} "
+        f"{'upstream, s':>12} {'audio, s':>9} {'RTF':>6}"
+    )
     for what, mine in sides["ours"]["rows"].items():
-        line = f"{what:32} {mine['seconds']:8.2f} {mine['audio_s']:9.2f} {mine['real_time_factor']:6.3f}"
+        line = (
+            f"{what:32} {mine['seconds']:8.2f} {mine['first_audio_s']:9.2f} {mine['audio_s']:9.2f} "
+            f"{mine['real_time_factor']:6.3f}"
+        )
         if theirs := sides["upstream"]["rows"].get(what):
             line += f" {theirs['seconds']:12.2f} {theirs['audio_s']:9.2f} {theirs['real_time_factor']:6.3f}"
         print(line)
