@@ -77,7 +77,8 @@ def _vowel(
             loudness += 1.0 / (1.0 + ((frequency_hz - centre_hz) / _FORMANT_WIDTHS_HZ[formant]) ** 2)
         samples += loudness / harmonic**0.7 * np.sin(harmonic * phase)
     samples *= np.sin(np.pi * course) ** 0.5
-    return (samples / np.abs(samples).max() * rng.uniform(0.6, 1.0)).astype(np.float32)
+    loudest = float(np.abs(samples).max())
+    return np.asarray(samples / loudest * rng.uniform(0.6, 1.0), np.float32)
 
 
 def _hiss(duration_s: float, sample_rate_hz: int, rng: np.random.Generator) -> Samples:
@@ -115,7 +116,7 @@ def click(duration_s: float, sample_rate_hz: int = 24_000, click_s: float = 0.2)
 
 def clipped(duration_s: float, sample_rate_hz: int = 24_000, seed: int = 0, gain: float = 4.0) -> Samples:
     """``speech_like`` driven ``gain`` times into full scale."""
-    return np.clip(gain * speech_like(duration_s, sample_rate_hz, seed), -1.0, 1.0)
+    return np.asarray(np.clip(gain * speech_like(duration_s, sample_rate_hz, seed), -1.0, 1.0), np.float32)
 
 
 def wav_bytes(
