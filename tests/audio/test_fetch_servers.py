@@ -1,0 +1,145 @@
+"""Fetching from servers that strangers run: what comes back, and when it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import gzip
+
+import pytest
+
+from audio.fetch import Fetcher
+from errors import FetchFailed, FetchRefused
+from tests.audio.web import answer, fetch, resolving_to, server
+from tests.fakes import build_services, build_worker
+from tests.serving.jobs import tts
+
+
+def test_what_is_there_comes_back():
+    with server(answer(b"RIFF" * 1000)) as (url, heads):
+        assert fetch(f"{url}/voice.wav?token=1") == b"RIFF" * 1000
+    (head,) = heads
+    assert b"Accept-Encoding: identity" in head
+    assert b"Cookie" not in head
+    assert b"Authorization" not in head
+
+
+def test_a_redirect_is_followed_and_each_hop_is_looked_at():
+    with (
+        server(answer(b"audio")) as (target, _),
+        server(answer(b"", "302 Found", Location=f"{target}/there")) as (url, _),
+    ):
+        resolve, asked = resolving_to(["127.0.0.1"])
+        assert fetch(url, resolve=resolve) == b"audio"
+        assert len(asked) == 2
+
+
+def test_redirects_have_an_end():
+    with server(answer(b"", "302 Found", Location="/again")) as (url, heads):
+        with pytest.raises(FetchFailed, match="redirects more than 3 times"):
+            fetch(url)
+        assert len(heads) == 4
+
+
+@pytest.mark.parametrize(
+    "status", ["404 Not Found", "403 Forbidden", "500 Internal Server Error", "204 No Content"]
+)
+def test_another_status_is_named(status):
+    with server(answer(b"", status)) as (url, _), pytest.raises(FetchFailed, match=status[:3]):
+        fetch(url)
+
+
+async def drip(_reader, writer):
+    """A byte at a time, for ever."""
+    writer.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+    while True:
+        writer.write(b"a")
+        await writer.drain()
+        await asyncio.sleep(0.05)
+
+
+async def drip_body(_reader, writer):
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+    while True:
+        writer.write(b"a")
+        await writer.drain()
+        await asyncio.sleep(0.05)
+
+
+async def silent(_reader, _writer):
+    await asyncio.sleep(3600)
+
+
+@pytest.mark.parametrize("respond", [drip, drip_body, silent])
+def test_a_server_that_drips_is_left_when_its_time_is_up(respond):
+    with server(respond) as (url, _), pytest.raises(FetchFailed, match=r"within 0.5 s"):
+        fetch(url, total_s=0.5)
+
+
+async def endless(_reader, writer):
+    writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    while True:
+        writer.write(b"10000\r\n" + bytes(65536) + b"\r\n")
+        await writer.drain()
+
+
+async def lying(_reader, writer):
+    writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
+    while True:
+        writer.write(bytes(65536))
+        await writer.drain()
+
+
+@pytest.mark.parametrize("respond", [endless, lying, answer(b"", Content_Length=str(10**12))])
+def test_a_body_without_end_is_cut(respond):
+    with server(respond) as (url, _), pytest.raises(FetchRefused, match="larger than 1 MiB"):
+        fetch(url, max_bytes=2**20)
+
+
+def test_less_than_was_announced_is_no_recording():
+    with server(answer(b"short", Content_Length="500")) as (url, _), pytest.raises(FetchFailed):
+        fetch(url)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "deflate", "zstd", "identity, gzip"])
+def test_what_comes_compressed_is_not_unpacked(encoding):
+    bomb = gzip.compress(bytes(50 * 2**20))
+    with (
+        server(answer(bomb, Content_Encoding=encoding)) as (url, _),
+        pytest.raises(FetchRefused, match="compressed"),
+    ):
+        fetch(url)
+
+
+async def garbage(_reader, writer):
+    writer.write(bytes(range(256)) * 10)
+    await writer.drain()
+
+
+def test_garbage_and_nobody_are_failures():
+    with server(garbage) as (url, _), pytest.raises(FetchFailed):
+        fetch(url)
+    with pytest.raises(FetchFailed):
+        fetch(url)
+
+
+def test_proxies_and_passwords_of_the_machine_are_not_used(monkeypatch, tmp_path):
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login me password secret\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    with server(answer(b"audio")) as (url, heads):
+        assert fetch(url) == b"audio"
+    assert b"Authorization" not in heads[0]
+
+
+@pytest.mark.parametrize("length", ["nonsense", "9"])
+async def test_the_log_has_no_url(tmp_path, caplog, length):
+    services = dataclasses.replace(build_services(tmp_path), fetch=Fetcher(allow_private=True).fetch)
+    with server(answer(b"short", Content_Length=length)) as (url, _):
+        reply = await build_worker(services).handle(
+            tts(reference_audio_url=f"{url}/private?signature=secret")
+        )
+    assert reply["error_code"] == "fetch_failed"
+    assert "signature" not in caplog.text
+    assert "signature" not in str(reply)
