@@ -27,7 +27,7 @@ demo: .venv/installed
 	$(PY) -m scripts.demo
 
 test: .venv/installed-dev .venv/numpy126/installed
-	NUMPY126_PYTHON=.venv/numpy126/bin/python $(PY) -m pytest -m "not slow and not requires_cuda"
+	NUMPY126_PYTHON=.venv/numpy126/bin/python $(PY) -m pytest -n 2 --dist worksteal -m "not slow and not requires_cuda"
 
 test-slow: .venv/installed-dev
 	$(PY) -m pytest -m "slow and not requires_cuda"

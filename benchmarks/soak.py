@@ -68,6 +68,7 @@ class Outcome:
     seconds: float = 0.0
     answered: Counter[str] = field(default_factory=Counter)
     cancelled_unanswered: int = 0
+    cancelled_too_late: int = 0
     kills: int = 0
     handed_out_again: int = 0
     lost: list[str] = field(default_factory=list)
@@ -225,11 +226,12 @@ class Soak:
     def _judge(self) -> None:
         outcome = self.outcome
         for job_id in (f"job-{number}" for number in range(self._jobs)):
-            if not self._server.has_result(job_id):
-                if job_id in self._cancelled:
-                    outcome.cancelled_unanswered += 1
-                else:
-                    outcome.lost.append(job_id)
+            if self._server.has_result(job_id):
+                outcome.cancelled_too_late += job_id in self._cancelled
+            elif job_id in self._cancelled:
+                outcome.cancelled_unanswered += 1
+            else:
+                outcome.lost.append(job_id)
         outcome.mixed = [
             f"{key}: {len(sounds)} sounds" for key, sounds in self._sounds.items() if len(sounds) > 1
         ]

@@ -19,7 +19,7 @@ from speech.engine import SpeechEngine
 from speech.gpu_faults import GpuFault, gpu_fault
 from speech.watermark import Watermarker
 
-TEXT = " ".join(f"This is sentence number {count}, and it says nothing at all." for count in range(1, 25))
+TEXT = " ".join(f"This is sentence number {count}, and it says nothing at all." for count in range(1, 13))
 PARAMS = SpeechParams(seed=3)
 
 
@@ -62,7 +62,7 @@ def failing_at(engine: SpeechEngine, calls: set[int], error: Exception) -> Speec
 def test_the_pieces_are_the_speech(engine):
     listener = Recorder()
     speech = engine.speak(TEXT, None, PARAMS, listener)
-    assert len(listener.pieces) > 3
+    assert len(listener.pieces) > 2
     heard = np.concatenate([piece.waveform.samples for piece in listener.pieces])
     assert np.array_equal(heard, speech.waveform.samples)
     assert [piece.index for piece in listener.pieces] == list(range(len(listener.pieces)))
