@@ -124,8 +124,9 @@ class Worker:
         except asyncio.CancelledError:
             job.end(Cancelled("the job was cancelled"))
             await self._wait_for_end(thread)
-            with logs.job_lines(job.id):
-                log.warning("cancelled")
+            if thread.cancelled():  # else its own line tells
+                with logs.job_lines(job.id):
+                    log.info("cancelled before it began")
             raise
         finally:
             self._running.discard(job)

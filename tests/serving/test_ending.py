@@ -30,7 +30,8 @@ async def started(worker, speaker, **fields):
     return job
 
 
-async def test_a_cancelled_job_ends_its_thread_before_its_slot_is_free(worker, speaker):
+async def test_a_cancelled_job_ends_its_thread_before_its_slot_is_free(worker, speaker, caplog):
+    caplog.set_level("INFO")
     job = await started(worker, speaker)
     job.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -39,6 +40,8 @@ async def test_a_cancelled_job_ends_its_thread_before_its_slot_is_free(worker, s
     speaker.gate = None
     assert "audio" in await worker.handle(tts())
     assert not worker.condition.is_condemned
+    lines = [record.getMessage() for record in caplog.records if record.name == "serving.worker"]
+    assert [line.partition("outcome=")[2].split()[0] for line in lines] == ["cancelled", "ok"]
 
 
 async def test_cancelling_twice_still_waits_for_the_thread(worker, speaker):
