@@ -69,6 +69,9 @@ class Scaler(rp_scale.JobScaler):  # type: ignore[misc]
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
                 continue
             for job in jobs or ():
+                if not (isinstance(job, dict) and isinstance(job.get("id"), str)):
+                    log.error("something that is no job was handed out: it has no id to answer to")
+                    continue
                 await self.jobs_queue.put(job)
                 self.job_progress.add(job)
         self._taking_ended.set()

@@ -50,6 +50,10 @@ class JobServer:
         self._jobs[job_id] = {"id": job_id, "input": job_input}
         self._queue.put_nowait(self._jobs[job_id])
 
+    def submit_raw(self, job: Any) -> None:
+        """Whatever it is, to a worker that asks for several."""
+        self._queue.put_nowait(job)
+
     def cancel(self, job_id: str) -> None:
         """Of a job that a worker has: it is told to stop. Of another: nobody gets it."""
         self._cancelled.add(job_id)
@@ -135,7 +139,7 @@ class JobServer:
         jobs = [json.loads(reply.body)]
         while len(jobs) < int(request.query["batch_size"]) and not self._queue.empty():
             jobs.append(await self._next())
-            self.taken_by[jobs[-1]["id"]] = request.match_info["worker"]
+            self._note(jobs[-1], request)
         return web.json_response(jobs)
 
     async def _take(self, request: web.Request) -> web.Response:
@@ -149,16 +153,21 @@ class JobServer:
             await asyncio.wait({job, closing}, return_when=asyncio.FIRST_COMPLETED)
             if not job.done():
                 return web.Response(status=204)
-            self.taken_by[job.result()["id"]] = request.match_info["worker"]
+            self._note(job.result(), request)
             return web.json_response(job.result())
         finally:
             job.cancel()
             closing.cancel()
 
+    def _note(self, job: Any, request: web.Request) -> None:
+        if isinstance(job, dict) and "id" in job:
+            self.taken_by[job["id"]] = request.match_info["worker"]
+
     async def _next(self) -> dict[str, Any]:
-        while (job := await self._queue.get())["id"] in self._cancelled:
-            pass
-        return job
+        while True:
+            job: dict[str, Any] = await self._queue.get()
+            if not (isinstance(job, dict) and job.get("id") in self._cancelled):
+                return job
 
     async def _stop(self, request: web.Request) -> web.Response:
         stop = asyncio.ensure_future(self._stops[request.match_info["worker"]].get())

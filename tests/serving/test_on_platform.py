@@ -210,3 +210,12 @@ async def test_a_full_worker_takes_the_next_job_as_soon_as_one_is_done(server, s
         (tmp_path / "go").touch()
         await server.result("long")
         assert await worker.leave() == 0, worker.log()
+
+
+async def test_what_is_no_job_ends_nothing(server, start):
+    async with start(MAX_CONCURRENCY="3") as worker:
+        for garbage in (None, 7, [], {}, {"id": 7}, {"input": {}}):
+            server.submit_raw(garbage)
+        server.submit("job", tts("Good morning."))
+        assert "audio" in (await server.result("job"))["output"]
+        assert await worker.leave() == 0, worker.log()
