@@ -23,6 +23,7 @@ import numpy as np
 from audio.encode import encode
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform
 from benchmarks.machine import describe, keep
+from operations import warm_up
 from tests.fakes import build_services, build_worker
 
 MINUTE_OF_SILENCE = Waveform(np.zeros(60 * MODEL_SAMPLE_RATE_HZ, np.float32), MODEL_SAMPLE_RATE_HZ)
@@ -85,6 +86,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     logging.disable()
+    warm_up()  # as a worker does when it starts
     taken = asyncio.run(measure(options.times))
     print(describe())
     print("refused                            median, ms   largest, ms")
