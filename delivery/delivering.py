@@ -41,6 +41,8 @@ class Deliverer:
     def prepare(self, mode: DeliveryMode, job: Job) -> None:
         """See ``operations.base.Delivery``."""
         bucket = self._bucket_of(job)
+        if bucket is not None and job.s3_config is not None:
+            self._check_endpoint(bucket.config.endpoint_url, "s3Config.endpointUrl")
         if mode == "s3" and bucket is None:
             raise InvalidRequest(
                 "delivery: no bucket is set up here for 's3'; send s3Config beside input, or another delivery"
@@ -136,9 +138,7 @@ class Deliverer:
         """Raises InvalidRequest."""
         if job.s3_config is None:
             return self._bucket
-        config = job_bucket(job.s3_config, self._bucket.config if self._bucket else None)
-        self._check_endpoint(config.endpoint_url, "s3Config.endpointUrl")
-        return Bucket(config)
+        return Bucket(job_bucket(job.s3_config, self._bucket.config if self._bucket else None))
 
 
 def job_bucket(fields: Mapping[str, Any], operators: BucketConfig | None) -> BucketConfig:

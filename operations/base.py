@@ -21,8 +21,8 @@ class Job:
     """id: the platform's. reply_limit_bytes: the largest reply that arrives; None: any size does.
 
     listener: who waits for speech. input, s3_config: as they came; None when there is none. part: of a job
-    whose audio is delivered in parts, which one this is. emit: sends a piece of the reply ahead; None where
-    the endpoint does not stream. stream_limit_bytes: for all pieces together.
+    whose audio is delivered in parts, which one this is, as in a file's name. emit: sends a piece of the
+    reply ahead; None where the endpoint does not stream. stream_limit_bytes: for all pieces together.
     """
 
     id: str

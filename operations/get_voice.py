@@ -37,6 +37,7 @@ def run(request: GetVoiceRequest, services: Services, job: Job) -> GetVoiceRespo
     if not request.include_audio:
         known = services.voices.metadata(name=request.voice_name, voice_id=request.voice_id)
         return GetVoiceResponse(voice=told(known), warnings=[])
+    services.delivery.prepare("auto", job)
     voice = services.voices.get(name=request.voice_name, voice_id=request.voice_id)
     recording, warnings = _within_full_scale(voice.waveform)
     reply = GetVoiceResponse(

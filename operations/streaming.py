@@ -58,7 +58,7 @@ class PieceSender(Listener):
             "duration": round(waveform.duration_s, 3),
             "text": text,
         }
-        job = replace(self._job, reply_limit_bytes=self._room_bytes, part=f"-{self.count:04d}")
+        job = replace(self._job, reply_limit_bytes=self._room_bytes, part=f".{self.count:04d}")
         delivered = self._services.delivery.deliver(
             encode(waveform, self._format, self._sample_rate_hz),
             extension=self._format,

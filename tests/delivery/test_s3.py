@@ -12,7 +12,7 @@ from moto.server import ThreadedMotoServer
 
 from delivery import Bucket, BucketConfig, Deliverer, Spill
 from delivery.s3 import BucketError
-from errors import DeliveryFailed, FetchRefused, InvalidRequest
+from errors import DeliveryFailed, FetchFailed, FetchRefused, InvalidRequest
 from operations.base import Job
 
 AUDIO = bytes(range(256)) * 40
@@ -118,6 +118,22 @@ def test_a_bucket_of_the_job_must_be_whole_and_allowed(tmp_path, store_url):
     whole = {"endpointUrl": store_url, "accessId": "key", "accessSecret": "secret", "bucketName": "b"}
     with pytest.raises(FetchRefused, match="s3Config.endpointUrl"):
         deliver(deliverer, s3_config=whole)
+
+
+def test_what_is_finished_is_delivered_though_the_look_at_the_endpoint_would_fail_now(
+    tmp_path, store_url, client
+):
+    looks = []
+
+    def look_once(url, field):
+        looks.append(url)
+        if len(looks) > 1:
+            raise FetchFailed("its host is not known any more")
+
+    keys = {"accessId": "key", "accessSecret": "secret"}
+    s3_config = {"endpointUrl": store_url, "bucketName": NAME, **keys}
+    assert deliver(Deliverer(Spill(tmp_path), None, look_once), s3_config=s3_config).audio_url
+    assert looks == [store_url]
 
 
 def test_without_any_bucket_s3_is_refused_before_the_work(tmp_path):
