@@ -12,12 +12,10 @@ import asyncio
 import ipaddress
 import logging
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from urllib.parse import urljoin, urlsplit
-
-import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
 
 from audio.decode import MAX_ENCODED_BYTES
 from errors import FetchFailed, FetchRefused
@@ -26,7 +24,6 @@ TOTAL_S = 20.0
 MAX_REDIRECTS = 3
 MAX_URL_CHARS = 4096
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_HEADERS = {"Accept-Encoding": "identity", "User-Agent": "chatterbox-voice-worker"}
 
 # Global by Python's table, and yet not: the first four hold an IPv4 address that a gateway may go to, the
 # last ones are where clouds keep what belongs to a machine alone.
@@ -46,6 +43,22 @@ _NOT_PUBLIC = tuple(
         ),
     )
 )
+
+
+class TransferError(Exception):
+    """What went wrong on the way, by its kind alone: texts of such errors hold URLs, and URLs hold
+    signatures."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """length_bytes: as it was announced. parts: of the body, as they come; may raise TransferError."""
+
+    status: int
+    headers: Mapping[str, str]
+    length_bytes: int | None
+    parts: AsyncIterator[bytes]
+
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 
@@ -112,42 +125,34 @@ class Fetcher:
             raise FetchFailed(
                 f"{field} was not there within {self._total_s:g} s; send another URL"
             ) from error
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            # Without the error itself: its text may hold the URL, and a URL may hold a signature.
-            log.warning("fetching failed: %s", type(error).__name__)
+        except TransferError as error:
+            log.warning("fetching failed: %s", error)
             raise FetchFailed(f"{field} could not be fetched; check that the URL can be reached") from None
 
     async def _fetch(self, url: str, field: str) -> bytes:
+        from audio.pinned_get import pinned_get  # its library takes a while to import
+
         for _ in range(MAX_REDIRECTS + 1):
             host, port = self._address(url, field)
             addresses = await self._look_up(host, port, field)
-            connector = aiohttp.TCPConnector(resolver=_Pinned(addresses), force_close=True)
-            async with (
-                aiohttp.ClientSession(
-                    connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
-                ) as session,
-                session.get(
-                    url, allow_redirects=False, headers=_HEADERS, max_line_size=MAX_URL_CHARS
-                ) as response,
-            ):
-                if response.status in _REDIRECTS:
-                    url = urljoin(url, response.headers.get("Location", ""))
-                    continue
-                return await self._read(response, field)
+            async with pinned_get(url, addresses) as answer:
+                if answer.status not in _REDIRECTS:
+                    return await self._read(answer, field)
+                url = urljoin(url, answer.headers.get("Location", ""))
         raise FetchFailed(f"{field} redirects more than {MAX_REDIRECTS} times; send the URL it ends at")
 
-    async def _read(self, response: aiohttp.ClientResponse, field: str) -> bytes:
-        if response.status != 200:
-            raise FetchFailed(f"{field}: the server answered {response.status}; check the URL")
-        if response.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
+    async def _read(self, answer: Answer, field: str) -> bytes:
+        if answer.status != 200:
+            raise FetchFailed(f"{field}: the server answered {answer.status}; check the URL")
+        if answer.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
             raise FetchRefused(f"{field} comes compressed for the way; send a URL of the file as it is")
         too_large = FetchRefused(
             f"{field} is larger than {self._max_bytes // 2**20} MiB: send a shorter or compressed recording"
         )
-        if (response.content_length or 0) > self._max_bytes:
+        if (answer.length_bytes or 0) > self._max_bytes:
             raise too_large
         data = bytearray()
-        async for part in response.content.iter_any():
+        async for part in answer.parts:
             data += part
             if len(data) > self._max_bytes:
                 raise too_large
@@ -176,28 +181,3 @@ class Fetcher:
         if not self._allow_private and not (addresses and all(map(is_public, addresses))):
             raise FetchRefused(f"{field} leads to an address that is not public; send one that is")
         return addresses
-
-
-class _Pinned(AbstractResolver):
-    """Whatever the host is called: these addresses, which were looked at, and no others."""
-
-    def __init__(self, addresses: list[str]) -> None:
-        self._addresses = addresses
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        return [
-            ResolveResult(
-                hostname=host,
-                host=address,
-                port=port,
-                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
-                proto=0,
-                flags=socket.AI_NUMERICHOST,
-            )
-            for address in self._addresses
-        ]
-
-    async def close(self) -> None:
-        """There is nothing to close."""

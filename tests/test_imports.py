@@ -138,7 +138,7 @@ def test_operations_store_and_audio_bring_neither_torch_nor_runpod():
 def test_the_handler_is_imported_without_the_model():
     loaded = run_fresh("import sys, handler; print(*sys.modules)")
     assert "operations" in loaded
-    assert not {"torch", "runpod", "chatterbox"} & set(loaded)
+    assert not {"torch", "runpod", "chatterbox", "aiohttp", "boto3"} & set(loaded)
 
 
 def test_the_contract_of_speech_needs_no_torch():
