@@ -157,7 +157,11 @@ def _serve(settings: Settings, worker: Worker, loading: Future[Services]) -> Non
     worker.report = runpod.serverless.progress_update
     threading.Thread(target=_prepare, args=(worker, loading), name="prepare", daemon=True).start()
     rp_scale.JobScaler = functools.partial(Scaler, worker, settings.shutdown_grace_s)
-    runpod.serverless.start(config)
+    try:
+        runpod.serverless.start(config)
+    except Exception:
+        log.exception("the loop that takes jobs has ended")
+        leave(1)
     leave(1 if worker.condition.is_condemned else 0)
 
 

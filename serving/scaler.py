@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import time
 from typing import Any
 
 from runpod.http_client import ClientSession, TooManyRequests
@@ -54,6 +55,7 @@ class Scaler(rp_scale.JobScaler):  # type: ignore[misc]
             if needed <= 0:
                 await self._unless_leaving(self._room_came.wait())
                 continue
+            asked_s = time.monotonic()
             try:
                 fetching = asyncio.wait_for(self.jobs_fetcher(session, needed), self.jobs_fetcher_timeout)
                 jobs = await self._unless_leaving(fetching)
@@ -68,6 +70,9 @@ class Scaler(rp_scale.JobScaler):  # type: ignore[misc]
                 await self._unless_leaving(asyncio.sleep(pause_s))
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
                 continue
+            held_s = time.monotonic() - asked_s
+            if not jobs and held_s < FIRST_PAUSE_S:  # else it would be asked as fast as it answers
+                await self._unless_leaving(asyncio.sleep(FIRST_PAUSE_S))
             for job in jobs or ():
                 if not (isinstance(job, dict) and isinstance(job.get("id"), str)):
                     log.error("something that is no job was handed out: it has no id to answer to")

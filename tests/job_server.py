@@ -12,6 +12,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -26,7 +27,8 @@ WAIT_S = 120  # what any answer may take on a busy machine before a test gives u
 
 class JobServer:
     """progress, pieces: what was told of a job before its result. pings: the queries of all.
-    out_of_order: each request for a job fails while it is set. asked: how often a job was asked for.
+    out_of_order: each request for a job fails while it is set. is_hasty: says at once that there is none,
+    instead of holding the request. asked: how often a job was asked for; asked_at_s: when.
     taken_by: the worker that a job was last handed out to.
     """
 
@@ -35,7 +37,8 @@ class JobServer:
         self.pieces: dict[str, list[Any]] = defaultdict(list)
         self.pings: list[Mapping[str, str]] = []
         self.out_of_order = False
-        self.asked = 0
+        self.is_hasty = False
+        self.asked_at_s: list[float] = []
         self.taken_by: dict[str, str] = {}
         self._jobs: dict[str, dict[str, Any]] = {}
         self._cancelled: set[str] = set()
@@ -44,6 +47,10 @@ class JobServer:
         self._results: dict[str, asyncio.Future[dict[str, Any]]] = {}
         self._closing = asyncio.Event()
         self._base_url = ""
+
+    @property
+    def asked(self) -> int:
+        return len(self.asked_at_s)
 
     def submit(self, job_id: str, job_input: object) -> None:
         self._results[job_id] = asyncio.get_running_loop().create_future()
@@ -144,9 +151,11 @@ class JobServer:
 
     async def _take(self, request: web.Request) -> web.Response:
         """The next job, once there is one; nothing once the server closes."""
-        self.asked += 1
+        self.asked_at_s.append(time.monotonic())
         if self.out_of_order:
             return web.Response(status=500)
+        if self.is_hasty and self._queue.empty():
+            return web.Response(status=204)
         job = asyncio.ensure_future(self._next())
         closing = asyncio.ensure_future(self._closing.wait())
         try:

@@ -2,6 +2,7 @@
 without a model, against a job server on loopback."""
 
 import asyncio
+import itertools
 import os
 import shutil
 import signal
@@ -216,6 +217,17 @@ async def test_what_is_no_job_ends_nothing(server, start):
     async with start(MAX_CONCURRENCY="3") as worker:
         for garbage in (None, 7, [], {}, {"id": 7}, {"input": {}}):
             server.submit_raw(garbage)
+        server.submit("job", tts("Good morning."))
+        assert "audio" in (await server.result("job"))["output"]
+        assert await worker.leave() == 0, worker.log()
+
+
+async def test_a_server_that_holds_no_request_is_asked_as_often_as_pauses_allow(server, start):
+    server.is_hasty = True
+    async with start() as worker:
+        await until(lambda: server.asked > 3)
+        # However busy the machine is, pauses do not get shorter.
+        assert min(later - earlier for earlier, later in itertools.pairwise(server.asked_at_s)) > 0.4
         server.submit("job", tts("Good morning."))
         assert "audio" in (await server.result("job"))["output"]
         assert await worker.leave() == 0, worker.log()
