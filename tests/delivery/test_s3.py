@@ -220,6 +220,27 @@ def test_a_bucket_that_is_not_there_on_the_real_server(tmp_path, config):
         deliver(Deliverer(Spill(tmp_path / "audio_out"), missing))
 
 
+@pytest.fixture
+def strict_store(store_url, client):
+    """The real server, asking for keys that it knows."""
+    ask(f"{store_url}/moto-api/reset-auth", b"0")
+    yield store_url
+    ask(f"{store_url}/moto-api/reset-auth", b"inf")
+
+
+def ask(url: str, data: bytes) -> None:
+    request = urllib.request.Request(url, data, {"Content-Type": "text/plain"}, method="POST")
+    with urllib.request.urlopen(request):
+        pass
+
+
+def test_keys_that_the_real_server_does_not_know(tmp_path, strict_store):
+    wrong = Bucket(BucketConfig(strict_store, "AKIAUNKNOWN", "secret", NAME))
+    with pytest.raises(DeliveryFailed, match="the access key is not known"):
+        deliver(Deliverer(Spill(tmp_path / "audio_out"), wrong))
+    assert (tmp_path / "audio_out" / "job-1.mp3").read_bytes() == AUDIO
+
+
 def test_nobody_there_and_no_volume_is_said_too(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
