@@ -21,6 +21,8 @@ from serving.worker import Worker
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
 TOO_MANY_REQUESTS_S = 5.0
+# A job may have been handed out and be on its way when the worker is told to leave: it is waited for.
+SETTLE_S = 1.0
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +60,7 @@ class Scaler(rp_scale.JobScaler):  # type: ignore[misc]
             asked_s = time.monotonic()
             try:
                 fetching = asyncio.wait_for(self.jobs_fetcher(session, needed), self.jobs_fetcher_timeout)
-                jobs = await self._unless_leaving(fetching)
+                jobs = await self._unless_leaving(fetching, settle_s=SETTLE_S)
                 pause_s = FIRST_PAUSE_S
             except TimeoutError:
                 continue
@@ -101,13 +103,14 @@ class Scaler(rp_scale.JobScaler):  # type: ignore[misc]
         await self._running_ended.wait()
         monitoring.cancel()
 
-    async def _unless_leaving(self, awaitable: Any) -> Any:
-        """What it gives; None when the worker has to leave first. What came in that moment is not lost."""
+    async def _unless_leaving(self, awaitable: Any, settle_s: float = 0.0) -> Any:
+        """What it gives; None when the worker has to leave first, and it has not come within ``settle_s``."""
         work = asyncio.ensure_future(awaitable)
         leaving = asyncio.ensure_future(self._shutdown_event.wait())
         try:
             await asyncio.wait({work, leaving}, return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
+                await asyncio.wait({work}, timeout=settle_s)
                 work.cancel()
                 await asyncio.wait({work})
             return None if work.cancelled() else work.result()
