@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -106,13 +107,8 @@ class SpeechEngine:
         if not has_speakable(text):
             raise InvalidRequest("text: there is nothing in it to say; send words")
         recital = _Recital(split_text(text), StageClock(self.model.device))
-        over = threading.Event()
-
-        def is_stopped() -> bool:
-            return over.is_set() or listener.is_gone()
-
         try:
-            return self._speak(recital, reference, params, listener, is_stopped)
+            return self._speak(recital, reference, params, listener)
         except DecodingStopped as error:
             raise SpeechStopped from error
         except Exception as error:
@@ -128,29 +124,24 @@ class SpeechEngine:
                 case GpuFault.SUSPECT:
                     raise DeviceSuspect("the GPU failed; send the job again") from error
             raise
-        finally:
-            over.set()  # whatever ended it, nothing of it is decoded any more
 
     def _speak(
-        self,
-        recital: _Recital,
-        reference: Reference | None,
-        params: SpeechParams,
-        listener: Listener,
-        is_stopped: Callable[[], bool],
+        self, recital: _Recital, reference: Reference | None, params: SpeechParams, listener: Listener
     ) -> Speech:
         with self._one_at_a_time, recital.clock.stage("conditionals"):
             conditionals = self.conditionals(reference)
         texts = [chunk.text for chunk in recital.chunks]
-        takes = Takes(self.model, self._decoder, texts, conditionals, params, is_stopped)
+        takes = Takes(self.model, self._decoder, texts, conditionals, params, listener.is_gone)
         try:
-            self._recite(recital, takes.take(0, together=True), conditionals, listener)
+            with closing(takes.take(0, together=True)) as decoded:
+                self._recite(recital, decoded, conditionals, listener)
         except Exception as error:
             if gpu_fault(error) is not GpuFault.MEMORY:
                 raise
             log.warning("the GPU's memory ran out: once more, one chunk after the other")
             torch.cuda.empty_cache()
-            self._recite(recital, takes.take(len(recital.spoken), together=False), conditionals, listener)
+            with closing(takes.take(len(recital.spoken), together=False)) as decoded:
+                self._recite(recital, decoded, conditionals, listener)
         samples, spans = join(recital.spoken, MODEL_SAMPLE_RATE_HZ)
         return Speech(
             waveform=Waveform(samples, MODEL_SAMPLE_RATE_HZ),

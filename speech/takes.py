@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 
 from speech.checkpoint import Model
 from speech.conditionals import CODEBOOK_SIZE, Conditionals
@@ -22,7 +22,10 @@ SEED_STRIDE = 0x9E3779B97F4A7C15
 
 
 class Takes:
-    """One text in one voice. warnings: what to tell the caller, once all were taken."""
+    """One text in one voice. is_gone: whether nobody waits for it any more; asked from whatever thread.
+
+    warnings: what to tell the caller, once all were taken.
+    """
 
     def __init__(
         self,
@@ -31,27 +34,35 @@ class Takes:
         texts: Sequence[str],
         conditionals: Conditionals,
         params: SpeechParams,
-        is_stopped: Callable[[], bool],
+        is_gone: Callable[[], bool],
     ) -> None:
         self._model, self._decoder, self._texts = model, decoder, texts
-        self._conditionals, self._params, self._is_stopped = conditionals, params, is_stopped
+        self._conditionals, self._params, self._is_gone = conditionals, params, is_gone
         self.warnings: list[str] = []
 
-    def take(self, start: int, *, together: bool) -> Iterator[Decoded]:
+    def take(self, start: int, *, together: bool) -> Generator[Decoded]:
         """Speech tokens of the texts from ``start`` on, in order. together: not one after the other, which
-        is faster and takes more memory. Raises what decoding raises, DecodingStopped among it.
+        is faster and takes more memory. Once it is closed, or raised something, none of it is decoded any
+        more.
+
+        Raises what decoding raises, DecodingStopped among it.
         """
         indices = range(start, len(self._texts))
         groups = [indices] if together else [[index] for index in indices]
-        for group in groups:
-            found = self._decoder.decode([self._request(index, 0) for index in group], self._is_stopped)
-            for index, first in zip(group, found, strict=True):
-                yield self._once_more(index, fault) if (fault := _fault(first)) else first
+        is_over = False
+        try:
+            for group in groups:
+                requests = [self._request(index, 0) for index in group]
+                found = self._decoder.decode(requests, lambda: is_over or self._is_gone())
+                for index, first in zip(group, found, strict=True):
+                    yield self._once_more(index, fault) if (fault := _fault(first)) else first
+        finally:
+            is_over = True
 
     def _once_more(self, index: int, fault: str) -> Decoded:
         segment = f"{index + 1} of {len(self._texts)}"
         log.info("chunk %s %s: again with the next seed", segment, fault)
-        (second,) = self._decoder.decode([self._request(index, 1)], self._is_stopped)
+        (second,) = self._decoder.decode([self._request(index, 1)], self._is_gone)
         still = _fault(second)
         outcome = f"{still} again; listen to it" if still else "was spoken well then"
         self.warnings.append(f"segment {segment} {fault}, so the next seed was tried, and {outcome}")

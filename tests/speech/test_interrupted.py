@@ -116,6 +116,23 @@ def test_out_of_memory_once_goes_on_one_chunk_after_the_other(engine):
     assert [piece.index for piece in listener.pieces] == list(range(listener.pieces[0].count))
 
 
+def test_what_ran_out_of_memory_is_no_longer_decoded_when_it_is_tried_again(engine):
+    """Else the second try, which is to take less memory, would run beside what is left of the first."""
+    calls: list[Callable[[], bool]] = []
+    decoder = make_decoder(engine.model)
+
+    class Watched:
+        def decode(self, requests, is_stopped):
+            assert all(earlier() for earlier in calls[:1])
+            calls.append(is_stopped)
+            return decoder.decode(requests, is_stopped)
+
+    failing = failing_at(engine, {1}, torch.OutOfMemoryError("CUDA out of memory"))
+    SpeechEngine(failing.model, Watermarker(), Watched()).speak(TEXT, None, PARAMS)
+    assert len(calls) > 2
+    assert all(over() for over in calls)
+
+
 def test_out_of_memory_twice_is_said(engine):
     failing = failing_at(engine, {2, 3}, torch.OutOfMemoryError("CUDA out of memory"))
     with pytest.raises(OutOfMemory, match="shorter text"):
