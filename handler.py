@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import functools
-import importlib
 import logging
 import signal
 import sys
@@ -17,7 +16,7 @@ from typing import Any
 
 import logs
 from audio.fetch import Fetcher
-from delivery import DEFAULT_REGION, SPILL_FOLDER, Bucket, BucketConfig, Deliverer, Spill
+from delivery import SPILL_FOLDER, Bucket, Deliverer, Spill
 from errors import WorkerError
 from operations import warm_up as warm_up_operations
 from operations.base import Services
@@ -38,9 +37,8 @@ def warm_settings() -> Settings:
     return Settings.from_env()
 
 
-@functools.cache
-def warm_services() -> Services:
-    """Built, with the model loaded, at the first call. Raises WorkerError, SettingsError."""
+def build_services() -> Services:
+    """With the model loaded. Raises WorkerError, SettingsError."""
     from speech.engine import load_engine  # torch takes seconds to import: tools do without
 
     settings = warm_settings()
@@ -63,32 +61,20 @@ def warm_services() -> Services:
     return Services(
         speaker=engine,
         voices=VoiceStore(store_dir, mount=mount),
-        delivery=_delivery(settings, Spill(store_dir.parent / SPILL_FOLDER, mount), fetcher),
+        delivery=Deliverer(
+            Spill(store_dir.parent / SPILL_FOLDER, mount),
+            Bucket(settings.bucket) if settings.bucket is not None else None,
+            fetcher.check_endpoint,
+        ),
         max_text_chars=settings.max_text_chars,
         fetch=fetcher.fetch,
     )
 
 
-def _delivery(settings: Settings, spill: Spill, fetcher: Fetcher) -> Deliverer:
-    bucket = None
-    if (chosen := settings.bucket) is not None:
-        bucket = Bucket(
-            BucketConfig(
-                chosen.endpoint_url,
-                chosen.access_key_id,
-                chosen.secret_access_key,
-                chosen.name,
-                chosen.region or DEFAULT_REGION,
-                chosen.url_expiry_s,
-            )
-        )
-    return Deliverer(spill, bucket, fetcher.check_endpoint)
-
-
 @functools.cache
 def warm_worker() -> Worker:
     """Its services are built by its first job, or before."""
-    return Worker(warm_settings(), lambda: warm_services())
+    return Worker(warm_settings(), build_services)
 
 
 async def handler(event: object) -> dict[str, Any]:
@@ -115,8 +101,12 @@ def main() -> None:
     log.info("starting with %s", settings)
     worker = warm_worker()
     loading = worker.submit(worker.services)
-    importlib.import_module("runpod")  # beside the loading: it waits for a process that asks about the CPU
+    import runpod  # beside the loading: it waits for a process that asks about the CPU
+
     logs.configure(settings.log_level)  # the import has installed a log handler of its own
+    sdk_logger = runpod.RunPodLogger()
+    if sdk_logger.level in ("TRACE", "DEBUG"):  # its default, at which it prints every reply
+        sdk_logger.set_level("INFO")
     if settings.on_platform:
         _serve(settings, worker, loading)
     else:
@@ -131,7 +121,6 @@ def _run_locally(worker: Worker, loading: Future[Services]) -> None:
         worker.submit(loading.result().speaker.check).result()
     except WorkerError as error:
         sys.exit(f"cannot start: {error.reply()['error']}")
-    _quieten(runpod)
     runpod.serverless.start({"handler": handler})
 
 
@@ -141,7 +130,6 @@ def _serve(settings: Settings, worker: Worker, loading: Future[Services]) -> Non
 
     from serving.scaler import Scaler
 
-    _quieten(runpod)
     if not settings.voice_store_dir.is_relative_to(VOLUME):
         log.warning("no network volume is mounted: cloned voices end with this worker, and no other has them")
     for check in fitness_checks(settings, worker, loading, VOLUME):
@@ -163,12 +151,6 @@ def _serve(settings: Settings, worker: Worker, loading: Future[Services]) -> Non
         log.exception("the loop that takes jobs has ended")
         leave(1)
     leave(1 if worker.condition.is_condemned else 0)
-
-
-def _quieten(runpod: Any) -> None:
-    sdk_logger = runpod.RunPodLogger()
-    if sdk_logger.level in ("TRACE", "DEBUG"):  # its default, at which it prints every reply
-        sdk_logger.set_level("INFO")
 
 
 def _prepare(worker: Worker, loading: Future[Services]) -> None:

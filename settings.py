@@ -14,6 +14,7 @@ PRECISIONS = ("auto", "exact")
 MODELS = ("chatterbox",)
 LARGEST_MAX_TEXT_CHARS = 1_000_000
 LARGEST_MAX_CONCURRENCY = 64
+DEFAULT_REGION = "us-east-1"  # stores other than Amazon's take any, and this one is what most of them expect
 DEFAULT_URL_EXPIRY_S = 24 * 3600
 LONGEST_URL_EXPIRY_S = 7 * 24 * 3600  # of an S3 signature, version 4
 LONGEST_JOB_TIMEOUT_S = 86_400
@@ -29,17 +30,18 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True)
 class BucketSettings:
-    """An S3 bucket for finished audio. region: None where the store does not care.
+    """An S3 bucket for finished audio.
 
+    endpoint_url: of the store, "https://..."; a bucket's name in front of the host is understood.
     url_expiry_s: how long the links to audio work.
     """
 
     endpoint_url: str
-    access_key_id: str
+    access_key_id: str = field(repr=False)
     secret_access_key: str = field(repr=False)
     name: str
-    region: str | None
-    url_expiry_s: int
+    region: str = DEFAULT_REGION
+    url_expiry_s: int = DEFAULT_URL_EXPIRY_S
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,7 @@ class _Reader:
         names = ("ENDPOINT_URL", "ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "NAME")
         values = [self.text(f"BUCKET_{name}") for name in names]
         expiry_s = self.integer("BUCKET_URL_EXPIRY_S", 60, LONGEST_URL_EXPIRY_S, default=DEFAULT_URL_EXPIRY_S)
-        region = self.text("BUCKET_REGION")
+        region = self.text("BUCKET_REGION") or DEFAULT_REGION
         url, key, secret, bucket = values
         if url and key and secret and bucket:
             if not re.fullmatch(r"https?://[^/\s@]+/?", url):

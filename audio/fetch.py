@@ -15,6 +15,7 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 from urllib.parse import urljoin, urlsplit
 
 from audio.decode import MAX_ENCODED_BYTES
@@ -61,6 +62,7 @@ class Answer:
 
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
+Result = TypeVar("Result")
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +108,7 @@ class Fetcher:
 
     def fetch(self, url: str, field: str) -> bytes:
         """What is at ``url``. Raises FetchRefused, FetchFailed, naming ``field``. Not on an event loop."""
-        return asyncio.run(self._fetch_in_time(url, field))
+        return asyncio.run(self._in_time(self._fetch(url, field), field))
 
     def check_endpoint(self, url: str, field: str) -> None:
         """For what another library will talk to. Raises FetchRefused, FetchFailed.
@@ -115,12 +117,12 @@ class Fetcher:
         name, is what keeps it from elsewhere then.
         """
         host, port = self._address(url, field)
-        asyncio.run(self._look_up(host, port, field))
+        asyncio.run(self._in_time(self._look_up(host, port, field), field))
 
-    async def _fetch_in_time(self, url: str, field: str) -> bytes:
+    async def _in_time(self, work: Awaitable[Result], field: str) -> Result:
         try:
             async with asyncio.timeout(self._total_s):
-                return await self._fetch(url, field)
+                return await work
         except TimeoutError as error:
             raise FetchFailed(
                 f"{field} was not there within {self._total_s:g} s; send another URL"

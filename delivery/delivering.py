@@ -13,10 +13,11 @@ from dataclasses import replace
 from typing import Any
 
 from delivery.finished import Finished, FinishedJobs
-from delivery.s3 import Bucket, BucketConfig, BucketError
+from delivery.s3 import Bucket, BucketError
 from delivery.spill import Spill
 from errors import DeliveryFailed, InvalidRequest, OutputTooLarge, WorkerError
-from operations.base import ENVELOPE_BYTES, Delivered, DeliveryMode, Job
+from operations.base import ENVELOPE_BYTES, Delivered, DeliveryMode, Job, posted_bytes
+from settings import BucketSettings
 
 SPILL_FOLDER = "audio_out"
 
@@ -42,7 +43,7 @@ class Deliverer:
         """See ``operations.base.Delivery``."""
         bucket = self._bucket_of(job)
         if bucket is not None and job.s3_config is not None:
-            self._check_endpoint(bucket.config.endpoint_url, "s3Config.endpointUrl")
+            self._check_endpoint(bucket.settings.endpoint_url, "s3Config.endpointUrl")
         if mode == "s3" and bucket is None:
             raise InvalidRequest(
                 "delivery: no bucket is set up here for 's3'; send s3Config beside input, or another delivery"
@@ -55,12 +56,11 @@ class Deliverer:
         extension: str,
         mode: DeliveryMode,
         reply: Mapping[str, Any],
-        reply_bytes: int,
         advice: str,
         job: Job,
     ) -> Delivered:
         """See ``operations.base.Delivery``."""
-        needed_bytes = base64_length(len(audio)) + reply_bytes + ENVELOPE_BYTES
+        needed_bytes = base64_length(len(audio)) + posted_bytes(reply) + ENVELOPE_BYTES
         limit_bytes = job.reply_limit_bytes
         fits = limit_bytes is None or needed_bytes <= limit_bytes
         if mode in ("auto", "inline") and fits:
@@ -138,10 +138,10 @@ class Deliverer:
         """Raises InvalidRequest."""
         if job.s3_config is None:
             return self._bucket
-        return Bucket(job_bucket(job.s3_config, self._bucket.config if self._bucket else None))
+        return Bucket(job_bucket(job.s3_config, self._bucket.settings if self._bucket else None))
 
 
-def job_bucket(fields: Mapping[str, Any], operators: BucketConfig | None) -> BucketConfig:
+def job_bucket(fields: Mapping[str, Any], operators: BucketSettings | None) -> BucketSettings:
     """The bucket that a job brings, as the platform's ``s3Config``. Raises InvalidRequest.
 
     operators: whose region and expiry count, where there is one.
@@ -158,8 +158,8 @@ def job_bucket(fields: Mapping[str, Any], operators: BucketConfig | None) -> Buc
     if problems:
         raise InvalidRequest("; ".join(problems))
     url, key, secret, bucket = (fields[name].strip() for name in names)
-    defaults = operators or BucketConfig(url, key, secret, bucket)
-    return BucketConfig(url, key, secret, bucket, region or defaults.region, defaults.url_expiry_s)
+    defaults = operators or BucketSettings(url, key, secret, bucket)
+    return BucketSettings(url, key, secret, bucket, region or defaults.region, defaults.url_expiry_s)
 
 
 def base64_length(byte_count: int) -> int:

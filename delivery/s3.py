@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
+
+from settings import BucketSettings
 
 CONTENT_TYPES = {
     "wav": "audio/wav",
@@ -16,34 +19,30 @@ CONTENT_TYPES = {
     "pcm": "audio/L16",
     "ulaw": "audio/basic",
 }
-DEFAULT_REGION = "us-east-1"  # stores other than Amazon's take any, and this one is what most of them expect
-DEFAULT_URL_EXPIRY_S = 24 * 3600
+
+# What stores answer, as a part of a sentence for the caller.
+_REASONS = {
+    "NoSuchBucket": "there is no such bucket",
+    "InvalidAccessKeyId": "the access key is not known",
+    "SignatureDoesNotMatch": "the secret key does not fit the access key",
+    "AccessDenied": "the keys may not write there",
+    "403": "the keys may not write there",
+    "404": "there is no such bucket",
+}
 
 # All tries together stay below what a cancelled job has to end, see ``serving.worker``.
-TRIES, CONNECT_S, ANSWER_S = 3, 4, 12
+TRIES, CONNECT_S, ANSWER_S = 3, 4, 10
 
 
 class BucketError(Exception):
     """What went wrong, as a part of a sentence for the caller: no key, no host, no path."""
 
 
-@dataclass(frozen=True)
-class BucketConfig:
-    """endpoint_url: of the store, "https://..."; a bucket's name in front of the host is understood."""
-
-    endpoint_url: str
-    access_key_id: str
-    secret_access_key: str = field(repr=False)
-    name: str
-    region: str = DEFAULT_REGION
-    url_expiry_s: int = DEFAULT_URL_EXPIRY_S
-
-
 class Bucket:
     """One bucket with one set of keys. May be used by several threads."""
 
-    def __init__(self, config: BucketConfig) -> None:
-        self.config = config
+    def __init__(self, settings: BucketSettings) -> None:
+        self.settings = settings
         self._lock = threading.Lock()
         self._made: Any = None
 
@@ -51,7 +50,7 @@ class Bucket:
         """Returns when the store has it. Tried again with growing pauses; raises BucketError."""
         with _told():
             self._client().put_object(
-                Bucket=self.config.name,
+                Bucket=self.settings.name,
                 Key=key,
                 Body=audio,
                 ContentType=CONTENT_TYPES.get(key.rpartition(".")[2], "application/octet-stream"),
@@ -62,8 +61,8 @@ class Bucket:
         with _told():
             url: str = self._client().generate_presigned_url(
                 "get_object",
-                Params={"Bucket": self.config.name, "Key": key},
-                ExpiresIn=self.config.url_expiry_s,
+                Params={"Bucket": self.settings.name, "Key": key},
+                ExpiresIn=self.settings.url_expiry_s,
             )
         return url
 
@@ -71,46 +70,36 @@ class Bucket:
         """Made when it is first needed: importing boto3 takes a third of a second."""
         with self._lock:
             if self._made is None:
-                self._made = _make_client(self.config)
+                self._made = _make_client(self.settings)
             return self._made
 
 
-class _told:  # noqa: N801, reads like a function
+@contextmanager
+def _told() -> Iterator[None]:
     """Turns what boto3 raises into BucketError."""
+    from boto3.exceptions import Boto3Error
+    from botocore.exceptions import BotoCoreError, ClientError
 
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        from boto3.exceptions import Boto3Error
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        if isinstance(error, ClientError):
-            code = str(error.response.get("Error", {}).get("Code", "an unknown error"))
-            reasons = {
-                "NoSuchBucket": "there is no such bucket",
-                "InvalidAccessKeyId": "the access key is not known",
-                "SignatureDoesNotMatch": "the secret key does not fit the access key",
-                "AccessDenied": "the keys may not write there",
-                "403": "the keys may not write there",
-                "404": "there is no such bucket",
-            }
-            raise BucketError(reasons.get(code, f"the store answered {code}")) from error
-        if isinstance(error, BotoCoreError | Boto3Error | ValueError):
-            raise BucketError("the store did not answer") from error
+    try:
+        yield
+    except ClientError as error:
+        code = str(error.response.get("Error", {}).get("Code", "an unknown error"))
+        raise BucketError(_REASONS.get(code, f"the store answered {code}")) from error
+    except (BotoCoreError, Boto3Error, ValueError) as error:
+        raise BucketError("the store did not answer") from error
 
 
-def _make_client(config: BucketConfig) -> Any:
+def _make_client(settings: BucketSettings) -> Any:
     import boto3
     from botocore.config import Config
 
     return boto3.session.Session(
-        aws_access_key_id=config.access_key_id,
-        aws_secret_access_key=config.secret_access_key,
-        region_name=config.region,
+        aws_access_key_id=settings.access_key_id,
+        aws_secret_access_key=settings.secret_access_key,
+        region_name=settings.region,
     ).client(
         "s3",
-        endpoint_url=_without_bucket(config.endpoint_url, config.name),
+        endpoint_url=_without_bucket(settings.endpoint_url, settings.name),
         config=Config(
             signature_version="s3v4",
             retries={"total_max_attempts": TRIES, "mode": "standard"},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import NotRequired, TypedDict
 
 from operations.base import DeliveryMode, Job, Services
@@ -30,18 +29,7 @@ def add_audio(
     """Deliver ``audio`` with a reply that is complete but for it; see ``Delivery``. Raises what that
     raises."""
     delivered = services.delivery.deliver(
-        audio,
-        extension=extension,
-        mode=mode,
-        reply=reply,
-        reply_bytes=len(json.dumps(reply, ensure_ascii=False).encode()),
-        advice=advice,
-        job=job,
+        audio, extension=extension, mode=mode, reply=reply, advice=advice, job=job
     )
     reply["warnings"].extend(delivered.warnings)
-    if delivered.audio is not None:
-        reply["audio"] = delivered.audio
-    if delivered.audio_url is not None:
-        reply["audio_url"] = delivered.audio_url
-    if delivered.audio_path is not None:
-        reply["audio_path"] = delivered.audio_path
+    reply.update(delivered.fields())  # type: ignore[typeddict-item]  # which are the reply's own

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, Protocol
@@ -11,6 +12,14 @@ from speech.contract import PATIENT, Listener, Speaker
 from voice_store import VoiceStore
 
 ENVELOPE_BYTES = 4096  # what the SDK and the platform put around a reply, rounded up generously
+
+
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+
+
+def posted_bytes(value: object) -> int:
+    """What it weighs as the SDK posts it. Raises TypeError or ValueError for what cannot be posted."""
+    return len(_encode(value).encode())
 
 
 DeliveryMode = Literal["auto", "inline", "s3", "volume"]
@@ -47,6 +56,11 @@ class Delivered:
     audio_url: str | None = None
     warnings: tuple[str, ...] = ()
 
+    def fields(self) -> dict[str, str]:
+        """The one of the three that there is, as a reply has it."""
+        places = {"audio": self.audio, "audio_url": self.audio_url, "audio_path": self.audio_path}
+        return {name: place for name, place in places.items() if place is not None}
+
 
 class Delivery(Protocol):
     """Brings encoded audio to the caller."""
@@ -63,14 +77,13 @@ class Delivery(Protocol):
         extension: str,
         mode: DeliveryMode,
         reply: Mapping[str, Any],
-        reply_bytes: int,
         advice: str,
         job: Job,
     ) -> Delivered:
         """Put ``audio`` where the caller can get it; finished audio is never thrown away.
 
         extension: the file's, without the dot. mode: where the caller wants it. reply: all but the audio;
-        it is kept with audio that goes elsewhere. reply_bytes: what it weighs. advice: what to do for less
+        it is kept with audio that goes elsewhere. advice: what to do for less
         of it. Raises OutputTooLarge, DeliveryFailed.
         """
         ...

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from itertools import accumulate, takewhile
 from typing import Annotated, Any, TypedDict
 
 from pydantic import BeforeValidator, Field
 
-from operations.base import ENVELOPE_BYTES, Job, Services
+from operations.base import ENVELOPE_BYTES, Job, Services, posted_bytes
 from operations.request import Request
 from operations.stored_voice import told
 from operations.voice_details import MOST_TAGS, folded
@@ -18,8 +17,6 @@ LONGEST_FILTER = 256  # characters, as of a name; folding a long run of accents 
 FITTING = f"of at most {LONGEST_FILTER} characters"
 SEARCHED_FIELDS = ("voice_id", "speaker_name", "description")
 PLACE_FOR_WARNINGS_BYTES = 512
-
-_to_json = json.JSONEncoder(ensure_ascii=False).encode
 
 
 class ListVoicesRequest(Request):
@@ -89,22 +86,17 @@ def _searched(voice: Mapping[str, Any]) -> Iterable[str]:
 def _leave_out_what_does_not_fit(reply: ListVoicesResponse, offset: int, limit_bytes: int) -> None:
     """The platform drops a reply that is larger; one that is cut short says so."""
     room_bytes = limit_bytes - ENVELOPE_BYTES - PLACE_FOR_WARNINGS_BYTES
-    if _size_bytes(reply) <= room_bytes:
+    if posted_bytes(reply) <= room_bytes:
         return
     voices, reply["voices"] = reply["voices"], []
-    if _size_bytes(reply) > room_bytes:  # nearly every voice has a gender of its own
+    if posted_bytes(reply) > room_bytes:  # nearly every voice has a gender of its own
         reply["stats"]["gender_distribution"] = {}
         reply["warnings"].append("gender_distribution is left out, because there are too many genders")
-    sizes_bytes = (_size_bytes(voice) + len(", ") for voice in voices)
-    used_bytes = accumulate(sizes_bytes, initial=_size_bytes(reply))
+    sizes_bytes = (posted_bytes(voice) + len(", ") for voice in voices)
+    used_bytes = accumulate(sizes_bytes, initial=posted_bytes(reply))
     count = sum(1 for _ in takewhile(lambda used: used <= room_bytes, used_bytes)) - 1
     reply["voices"] = voices[:count]
     reply["warnings"].append(
         f"{len(voices) - count} of {len(voices)} voices are left out, because a reply has at most "
         f"{limit_bytes} bytes: ask for them with offset {offset + count}, or for fewer at a time with limit"
     )
-
-
-def _size_bytes(value: object) -> int:
-    """As it is posted."""
-    return len(_to_json(value).encode())

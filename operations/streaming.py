@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from audio.encode import encode
 from audio.waveform import Waveform
-from operations.base import Job, Services
+from operations.base import Job, Services, posted_bytes
 from speech.contract import Listener, Piece
 
 PIECE_LIMIT_BYTES = 1_000_000  # the platform's, for one piece
@@ -64,25 +62,14 @@ class PieceSender(Listener):
             extension=self._format,
             mode="auto",
             reply=sent,
-            reply_bytes=_size_bytes(sent),
             advice=self._advice,
             job=job,
         )
-        fields = {
-            "audio": delivered.audio,
-            "audio_url": delivered.audio_url,
-            "audio_path": delivered.audio_path,
-        }
-        sent |= {field: value for field, value in fields.items() if value is not None}
+        sent |= delivered.fields()
         if delivered.warnings and not self.warnings:
             self.warnings.append(f"from piece {self.count} on: {delivered.warnings[-1]}")
         if self._room_bytes is not None:
-            self._room_bytes = max(0, self._room_bytes - _size_bytes(sent))
+            self._room_bytes = max(0, self._room_bytes - posted_bytes(sent) - len(", "))
         self.count += 1
         self._position_s += waveform.duration_s
         self._emit(sent)
-
-
-def _size_bytes(sent: Mapping[str, Any]) -> int:
-    """As it is posted, a separator included."""
-    return len(json.dumps(sent, ensure_ascii=False).encode()) + 2

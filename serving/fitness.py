@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 
+from errors import WorkerError
 from operations.base import Services
 from serving.worker import Worker
 from settings import Settings
@@ -28,7 +29,10 @@ def fitness_checks(
             )
 
     def model_weights() -> None:
-        loading.result()
+        try:
+            loading.result()
+        except WorkerError as error:
+            raise RuntimeError(f"cannot start: {error.reply()['error']}") from error
 
     def spoken_word() -> None:
         services = loading.result()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import threading
 import time
@@ -25,7 +24,7 @@ from errors import (
     WorkerError,
 )
 from operations import dispatch
-from operations.base import Job, Services
+from operations.base import Job, Services, posted_bytes
 from operations.request import shown
 from operations.streaming import PIECE_LIMIT_BYTES
 from serving.activity import Activity
@@ -239,7 +238,7 @@ class Worker:
 def _check_sendable(reply: dict[str, Any], limit_bytes: int | None) -> None:
     """Raises TypeError, ValueError or OutputTooLarge for what the SDK or the platform drops, without an
     error."""
-    size_bytes = len(json.dumps(reply, allow_nan=False, ensure_ascii=False).encode())
+    size_bytes = posted_bytes(reply)
     if limit_bytes is not None and size_bytes > limit_bytes:
         raise OutputTooLarge(
             f"the reply would have {size_bytes} bytes and {limit_bytes} is the platform's limit; ask for less"

@@ -28,7 +28,7 @@ ALLOWED = {
     "settings": set(),
     "logs": set(),
     "errors": set(),
-    "delivery": {"operations.base", "voice_store.files", "voice_store.mount", "errors"},
+    "delivery": {"settings", "operations.base", "voice_store.files", "voice_store.mount", "errors"},
     "operations": {"speech.contract", "voice_store", "audio", "errors"},
     "voice_store": {"audio", "errors"},
     "speech": {"audio", "errors"},

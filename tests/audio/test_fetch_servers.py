@@ -10,7 +10,7 @@ import pytest
 
 from audio.fetch import Fetcher
 from errors import FetchFailed, FetchRefused
-from tests.audio.web import answer, fetch, resolving_to, server
+from tests.audio.web import Respond, answer, fetch, resolving_to, server
 from tests.fakes import build_services, build_worker
 from tests.serving.jobs import tts
 
@@ -49,48 +49,38 @@ def test_another_status_is_named(status):
         fetch(url)
 
 
-async def drip(_reader, writer):
-    """A byte at a time, for ever."""
-    writer.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
-    while True:
-        writer.write(b"a")
-        await writer.drain()
-        await asyncio.sleep(0.05)
+def endless(head: bytes, part: bytes, pause_s: float = 0.0) -> Respond:
+    """The head, and then the same part for ever."""
+
+    async def respond(_reader, writer):
+        writer.write(b"HTTP/1.1 200 OK\r\n" + head)
+        while True:
+            writer.write(part)
+            await writer.drain()
+            await asyncio.sleep(pause_s)
+
+    return respond
 
 
-async def drip_body(_reader, writer):
-    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
-    while True:
-        writer.write(b"a")
-        await writer.drain()
-        await asyncio.sleep(0.05)
+DRIPPING = {
+    "in the head": endless(b"X-Slow: ", b"a", 0.05),
+    "in the body": endless(b"Content-Length: 100000\r\n\r\n", b"a", 0.05),
+    "not even that": endless(b"", b"", 3600),
+}
+TOO_MUCH = {
+    "in chunks": endless(b"Transfer-Encoding: chunked\r\n\r\n", b"10000\r\n" + bytes(65536) + b"\r\n"),
+    "until it is cut": endless(b"Connection: close\r\n\r\n", bytes(65536)),
+    "as is announced": answer(b"", Content_Length=str(10**12)),
+}
 
 
-async def silent(_reader, _writer):
-    await asyncio.sleep(3600)
-
-
-@pytest.mark.parametrize("respond", [drip, drip_body, silent])
+@pytest.mark.parametrize("respond", DRIPPING.values(), ids=DRIPPING)
 def test_a_server_that_drips_is_left_when_its_time_is_up(respond):
     with server(respond) as (url, _), pytest.raises(FetchFailed, match=r"within 0.5 s"):
         fetch(url, total_s=0.5)
 
 
-async def endless(_reader, writer):
-    writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-    while True:
-        writer.write(b"10000\r\n" + bytes(65536) + b"\r\n")
-        await writer.drain()
-
-
-async def lying(_reader, writer):
-    writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
-    while True:
-        writer.write(bytes(65536))
-        await writer.drain()
-
-
-@pytest.mark.parametrize("respond", [endless, lying, answer(b"", Content_Length=str(10**12))])
+@pytest.mark.parametrize("respond", TOO_MUCH.values(), ids=TOO_MUCH)
 def test_a_body_without_end_is_cut(respond):
     with server(respond) as (url, _), pytest.raises(FetchRefused, match="larger than 1 MiB"):
         fetch(url, max_bytes=2**20)

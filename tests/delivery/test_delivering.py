@@ -1,4 +1,5 @@
 import base64
+import json
 import os
 
 import pytest
@@ -11,7 +12,8 @@ from errors import DeliveryFailed, OutputTooLarge
 from operations.base import ENVELOPE_BYTES, Job
 
 AUDIO = bytes(range(256)) * 40
-REPLY_BYTES = 500
+REPLY = {"text": "a" * 400, "warnings": []}
+REPLY_BYTES = len(json.dumps(REPLY))
 FITS = base64_length(len(AUDIO)) + REPLY_BYTES + ENVELOPE_BYTES
 
 
@@ -25,8 +27,7 @@ def deliver(spill_dir, *, limit_bytes, job_id="job-1", mode="auto", audio=AUDIO)
         audio,
         extension="wav",
         mode=mode,
-        reply={"warnings": []},
-        reply_bytes=REPLY_BYTES,
+        reply=REPLY,
         advice="ask for mp3",
         job=Job(job_id, limit_bytes),
     )
@@ -127,7 +128,7 @@ def job(job_id="job-1", **job_input):
 def spoken(deliverer, of_job):
     reply = {"seed": 7, "warnings": ["loud"]}
     return deliverer.deliver(
-        AUDIO, extension="wav", mode="auto", reply=reply, reply_bytes=1, advice="ask for mp3", job=of_job
+        AUDIO, extension="wav", mode="auto", reply=reply, advice="ask for mp3", job=of_job
     )
 
 

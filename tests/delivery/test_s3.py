@@ -10,10 +10,11 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from delivery import Bucket, BucketConfig, Deliverer, Spill
+from delivery import Bucket, Deliverer, Spill
 from delivery.s3 import BucketError
 from errors import DeliveryFailed, FetchFailed, FetchRefused, InvalidRequest
 from operations.base import Job
+from settings import BucketSettings
 
 AUDIO = bytes(range(256)) * 40
 NAME = "finished-audio"
@@ -43,7 +44,7 @@ def client(store_url):
 
 @pytest.fixture
 def config(store_url, client):
-    return BucketConfig(store_url, "key", "secret", NAME)
+    return BucketSettings(store_url, "key", "secret", NAME)
 
 
 def deliver(deliverer, mode="s3", limit_bytes=10_000_000, job_id="job-1", **job):
@@ -54,7 +55,6 @@ def deliver(deliverer, mode="s3", limit_bytes=10_000_000, job_id="job-1", **job)
         extension="mp3",
         mode=mode,
         reply={"seed": 1, "warnings": []},
-        reply_bytes=100,
         advice="ask for less",
         job=asked,
     )
@@ -179,7 +179,7 @@ def store_that_answers(*statuses):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         url = f"http://127.0.0.1:{server.server_address[1]}"
-        yield Bucket(BucketConfig(url, "key", "secret", NAME)), handler
+        yield Bucket(BucketSettings(url, "key", "secret", NAME)), handler
     finally:
         server.shutdown()
         server.server_close()
@@ -215,7 +215,7 @@ def test_what_a_bucket_does_not_take_stays_on_the_volume(tmp_path, status, said)
 
 
 def test_a_bucket_that_is_not_there_on_the_real_server(tmp_path, config):
-    missing = Bucket(BucketConfig(config.endpoint_url, "key", "secret", "no-such-bucket"))
+    missing = Bucket(BucketSettings(config.endpoint_url, "key", "secret", "no-such-bucket"))
     with pytest.raises(DeliveryFailed, match="there is no such bucket"):
         deliver(Deliverer(Spill(tmp_path / "audio_out"), missing))
 
@@ -235,7 +235,7 @@ def ask(url: str, data: bytes) -> None:
 
 
 def test_keys_that_the_real_server_does_not_know(tmp_path, strict_store):
-    wrong = Bucket(BucketConfig(strict_store, "AKIAUNKNOWN", "secret", NAME))
+    wrong = Bucket(BucketSettings(strict_store, "AKIAUNKNOWN", "secret", NAME))
     with pytest.raises(DeliveryFailed, match="the access key is not known"):
         deliver(Deliverer(Spill(tmp_path / "audio_out"), wrong))
     assert (tmp_path / "audio_out" / "job-1.mp3").read_bytes() == AUDIO
@@ -244,7 +244,7 @@ def test_keys_that_the_real_server_does_not_know(tmp_path, strict_store):
 def test_nobody_there_and_no_volume_is_said_too(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        nobody = Bucket(BucketConfig(f"http://127.0.0.1:{free.getsockname()[1]}", "key", "secret", NAME))
+        nobody = Bucket(BucketSettings(f"http://127.0.0.1:{free.getsockname()[1]}", "key", "secret", NAME))
         with pytest.raises(DeliveryFailed, match="and the volume did not take the audio"):
             deliver(Deliverer(Spill(tmp_path / "gone" / "audio_out"), nobody))
         with pytest.raises(BucketError):

@@ -184,6 +184,16 @@ async def test_a_model_without_sound_is_reported_and_takes_no_job(server, start,
     assert server.waiting_jobs == 1
 
 
+async def test_a_worker_without_weights_is_reported_with_what_a_start_says(server, tmp_path):
+    settings = {"HF_HOME": str(tmp_path / "empty"), "HF_HUB_OFFLINE": "1"}
+    async with WorkerProcess.running(server, REPOSITORY / "handler.py", tmp_path, settings) as worker:
+        assert await worker.exit_code() == 1, worker.log()
+    (unhealthy,) = (ping for ping in server.pings if ping.get("status") == "unhealthy")
+    assert unhealthy["check"] == "model_weights"
+    assert "cannot start: model_unavailable: " in unhealthy["reason"]
+    assert "cannot start: model_unavailable: " in worker.log()
+
+
 async def test_a_volume_that_should_be_there_is_reported(server, start):
     async with start(VOICE_STORE_DIR="/runpod-volume/voice_embeddings") as worker:
         assert await worker.exit_code() == 1, worker.log()

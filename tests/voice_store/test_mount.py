@@ -61,9 +61,7 @@ def test_audio_is_not_kept_where_the_volume_was(volume, store):
     deliverer = Deliverer(Spill(volume / "audio_out", Mount(volume)))
     run("umount", volume)
     with pytest.raises(OutputTooLarge):
-        deliverer.deliver(
-            b"audio", extension="wav", mode="auto", reply={}, reply_bytes=0, advice="", job=Job("a", 1)
-        )
+        deliverer.deliver(b"audio", extension="wav", mode="auto", reply={}, advice="", job=Job("a", 1))
     assert list(volume.iterdir()) == []
 
 
