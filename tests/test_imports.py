@@ -9,7 +9,7 @@ import pytest
 
 REPOSITORY = Path(__file__).parent.parent
 ROOMS = ("serving", "delivery", "operations", "voice_store", "audio", "speech")
-FRONT = ("handler", "settings", "logs", "errors")
+FRONT = ("handler", "settings", "logs", "errors", "cancel")
 
 # What each may import of ours, by prefix. Its own room goes without saying.
 ALLOWED = {
@@ -22,17 +22,19 @@ ALLOWED = {
         "voice_store",
         "audio.fetch",
         "speech.engine",
+        "cancel",
         "errors",
     },
-    "serving": {"settings", "logs", "operations", "speech.contract", "errors"},
+    "serving": {"settings", "logs", "operations", "speech.contract", "cancel", "errors"},
     "settings": set(),
     "logs": set(),
     "errors": set(),
-    "delivery": {"settings", "operations.base", "voice_store.files", "voice_store.mount", "errors"},
-    "operations": {"speech.contract", "voice_store", "audio", "errors"},
+    "cancel": {"errors"},
+    "delivery": {"settings", "operations.base", "voice_store.files", "voice_store.mount", "cancel", "errors"},
+    "operations": {"speech.contract", "voice_store", "audio", "cancel", "errors"},
     "voice_store": {"audio", "errors"},
-    "speech": {"audio", "errors"},
-    "audio": {"errors"},
+    "speech": {"audio", "cancel", "errors"},
+    "audio": {"cancel", "errors"},
 }
 FOREIGN_TO = {
     "runpod": {"handler", "serving"},

@@ -1,0 +1,1 @@
+"""Published models: what differs between them, as values and architecture families."""

@@ -1,0 +1,114 @@
+"""A published Chatterbox model as a value. Importable without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+# The steps from logits to the next token that a model's sampler may apply, see ``speech.t3.sampling``.
+SamplerStep = Literal["guidance", "repetition_penalty", "temperature", "top_k", "min_p", "top_p"]
+
+
+@dataclass(frozen=True)
+class WeightFiles:
+    """Names of a model's files in its folder and in its repository."""
+
+    t3: str
+    s3gen: str
+    voice_encoder: str
+    tokenizer: str
+    builtin_voice: str  # the only file that may be absent
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """The files without which the model cannot speak."""
+        return (self.voice_encoder, self.t3, self.s3gen, self.tokenizer)
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """Every file that is read, the optional one last."""
+        return (*self.required, self.builtin_voice)
+
+
+@dataclass(frozen=True)
+class SpecialTokens:
+    """Token ids with a meaning of their own."""
+
+    start_text: int
+    stop_text: int
+    start_speech: int
+    stop_speech: int
+    codebook_size: int  # speech tokens are 0 to codebook_size - 1; S3Gen takes no other id
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """What the model is told of a voice."""
+
+    t3_prompt_s: float  # seconds of the recording whose speech tokens T3 sees
+    t3_prompt_tokens: int  # the most of those tokens
+    s3gen_prompt_s: float  # seconds of the recording whose tokens and mel S3Gen sees
+
+
+@dataclass(frozen=True)
+class FlowSpec:
+    """How S3Gen solves the flow's ODE."""
+
+    steps: int  # Euler steps
+    guidance: float  # classifier-free guidance rate
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A model. Adding one means adding a value, and a family where the architecture differs."""
+
+    name: str
+    repository: str  # on the Hugging Face hub
+    files: WeightFiles
+    family: Literal["llama"]  # the architecture of T3, see ``speech.models``
+    languages: tuple[str, ...]  # codes of the languages that it speaks
+    tokens: SpecialTokens
+    conditioning: Conditioning
+    flow: FlowSpec
+    sampler: tuple[SamplerStep, ...]  # in the order in which they are applied
+    default_parameters: Mapping[str, float]  # by the names of ``SamplingParams``; others have no effect
+    max_chunk_chars: int  # longest chunk of text, in the units of ``speech.text.duration``
+    max_speech_tokens: int  # longest answer of T3
+
+
+CHATTERBOX = ModelSpec(
+    name="chatterbox",
+    repository="ResembleAI/chatterbox",
+    files=WeightFiles(
+        t3="t3_cfg.safetensors",
+        s3gen="s3gen.safetensors",
+        voice_encoder="ve.safetensors",
+        tokenizer="tokenizer.json",
+        builtin_voice="conds.pt",
+    ),
+    family="llama",
+    languages=("en",),
+    # ``T3Config`` and ``S3Gen`` in chatterbox-tts 0.1.7.
+    tokens=SpecialTokens(
+        start_text=255, stop_text=0, start_speech=6561, stop_speech=6562, codebook_size=6561
+    ),
+    # ``ChatterboxTTS.ENC_COND_LEN``, ``T3Config.speech_cond_prompt_len``, ``ChatterboxTTS.DEC_COND_LEN``.
+    conditioning=Conditioning(t3_prompt_s=6, t3_prompt_tokens=150, s3gen_prompt_s=10),
+    flow=FlowSpec(steps=10, guidance=0.7),
+    sampler=("guidance", "repetition_penalty", "temperature", "min_p", "top_p"),
+    # ``ChatterboxTTS.generate``.
+    default_parameters={
+        "exaggeration": 0.5,
+        "cfg_weight": 0.5,
+        "temperature": 0.8,
+        "top_p": 1.0,
+        "min_p": 0.05,
+        "repetition_penalty": 1.2,
+    },
+    # About 19 s at an ordinary pace: half of upstream's 40 s, so that a slow reading fits as well.
+    max_chunk_chars=280,
+    max_speech_tokens=1000,
+)
+
+MODELS: Mapping[str, ModelSpec] = {spec.name: spec for spec in (CHATTERBOX,)}
