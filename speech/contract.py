@@ -1,147 +1,155 @@
-"""What the rest of the worker knows of a speech engine. Importable without torch."""
+"""What the rest of the worker knows of speech synthesis. Importable without torch."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Protocol
 
+import numpy as np
+
 from audio.waveform import Waveform
+from cancel import CancelToken
+from speech.models.spec import ModelSpec
 
 UNTRAINED_WARNING = "untrained smoke checkpoint: the audio is noise"
 
 
-class Shelf(Protocol):
-    """Beside a stored voice: what a model made of it. Whatever is there may be lost or changed by others."""
-
-    def read(self, key: str) -> bytes | None: ...
-
-    def write(self, key: str, content: bytes) -> None: ...
-
-
 @dataclass(frozen=True)
-class Reference:
-    """A recording to speak like.
+class SamplingParams:
+    """How to speak. None means the model's own default (``ModelSpec.default_parameters``)."""
 
-    waveform: 24 kHz mono. digest: hex, the same for the same samples; a cache key. shelf: of a stored voice.
-    """
-
-    waveform: Waveform
-    digest: str
-    shelf: Shelf | None = None
-
-    @classmethod
-    def of(cls, waveform: Waveform) -> Reference:
-        return cls(waveform, waveform.digest())
-
-
-@dataclass(frozen=True)
-class SpeechParams:
-    """How to speak. None means the model variant's own default.
-
-    seed: 0 to 2**63 - 1. exaggeration: 0 to 2. cfg_weight: 0 to 1. temperature: 0 to 5, 0 is
-    greedy. top_p, min_p: 0 to 1. repetition_penalty: 1 to 2. top_k: 0 to 1000.
-    """
-
-    seed: int
-    exaggeration: float = 0.5
-    cfg_weight: float = 0.5
-    temperature: float = 0.8
-    top_p: float | None = None
-    min_p: float | None = None
-    repetition_penalty: float | None = None
-    top_k: int | None = None
+    exaggeration: float | None = None  # 0 to 2
+    cfg_weight: float | None = None  # 0 to 1; 0 switches guidance off
+    temperature: float | None = None  # 0 to 5; 0 is greedy
+    top_p: float | None = None  # 0 to 1
+    min_p: float | None = None  # 0 to 1
+    repetition_penalty: float | None = None  # 1 to 2
+    top_k: int | None = None  # 0 to 1000
 
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """variant: "chatterbox", ... revision: the weights' commit or content digest, hex.
+    """A loaded model: which one, of which weights."""
 
-    languages: codes that the variant speaks. untrained: True for a smoke checkpoint.
-    """
+    spec: ModelSpec
+    revision: str  # the weights' commit or content digest, hex
+    untrained: bool = False  # True for a smoke checkpoint
 
-    variant: str
-    revision: str
-    languages: tuple[str, ...] = ("en",)
-    untrained: bool = False
+    def resolve(self, params: SamplingParams) -> dict[str, float | int | None]:
+        """Every parameter as the model uses it; None for one that the model does not have."""
+        defaults = self.spec.default_parameters
+        given = {name: getattr(params, name) for name in PARAMETER_NAMES}
+        return {
+            name: (defaults[name] if given[name] is None else given[name]) if name in defaults else None
+            for name in PARAMETER_NAMES
+        }
+
+    def ignored(self, params: SamplingParams) -> list[str]:
+        """Warnings about parameters that were given and that the model does not have."""
+        return [
+            f"{name} has no effect on the {self.spec.name} model"
+            for name in PARAMETER_NAMES
+            if getattr(params, name) is not None and name not in self.spec.default_parameters
+        ]
+
+
+PARAMETER_NAMES = tuple(field.name for field in fields(SamplingParams))
+
+
+class Conditionals(Protocol):
+    """What a model computes from a reference recording: opaque here, never changed once made."""
+
+    def to_bytes(self, digest: str) -> bytes:
+        """A file's content. digest: of the samples they were computed from, hex."""
+        ...
 
 
 @dataclass(frozen=True)
-class Segment:
-    """One chunk of the text and where it lies in the audio, in seconds."""
+class Utterance:
+    """A text to speak in one voice. A request is a list of them."""
 
-    text: str
-    start_s: float
-    end_s: float
-
-
-@dataclass(frozen=True)
-class Speech:
-    """What ``speak`` returns.
-
-    waveform: 24 kHz, watermarked. parameters: every parameter that was used, resolved.
-    warnings: sentences for the caller. stage_times_s: seconds by stage name.
-    """
-
-    waveform: Waveform
-    segments: tuple[Segment, ...]
-    parameters: Mapping[str, float | int | None]
-    warnings: tuple[str, ...] = ()
-    stage_times_s: Mapping[str, float] = field(default_factory=dict)
+    text: str  # with at least one letter or digit
+    voice: Conditionals
+    seed: int  # 0 to 2**63 - 1; of the first chunk, from which the seeds of the others follow
+    params: SamplingParams = field(default_factory=SamplingParams)
+    language: str = "en"  # one of the model's
+    pause_after_s: float = 0.0  # silence before the next utterance; unused after the last
 
 
 @dataclass(frozen=True)
-class Piece:
-    """A chunk of the text as soon as it is spoken. What the pieces hold, one after the other, is the speech.
+class AudioChunk:
+    """The audio of one chunk of text. A request's chunks in a row, with their pauses, are its speech."""
 
-    index: from 0. count: of all. waveform: 24 kHz, watermarked, the pause behind it included.
-    """
-
-    index: int
-    count: int
-    text: str
-    waveform: Waveform
-
-
-class Listener:
-    """Who waits for a speech. This one waits in patience and looks at nothing before it is whole."""
-
-    def is_gone(self) -> bool:
-        """Whether nobody waits any more. Asked every few steps, from whatever thread."""
-        return False
-
-    def hear(self, piece: Piece) -> None:
-        """Called for each piece in order, by the thread that called ``speak``."""
-
-
-PATIENT = Listener()
-
-
-class SpeechStopped(Exception):
-    """The listener is gone."""
-
-
-class Speaker(Protocol):
-    """A warm model. Several threads may speak at once."""
+    waveform: Waveform  # 24 kHz mono, trimmed and faded, not watermarked
+    pause_after_s: float  # silence after it; 0 after the last
+    text: str  # as it was spoken
+    utterance: int  # index of its utterance
+    index: int  # from 0, over all utterances
+    count: int  # chunks of the whole request
+    warnings: tuple[str, ...] = ()  # sentences for the caller
+    stage_times_s: Mapping[str, float] = field(default_factory=dict)  # seconds by stage
 
     @property
-    def info(self) -> ModelInfo: ...
+    def duration_s(self) -> float:
+        """Seconds, the pause included."""
+        return (len(self.waveform.samples) + self._pause_samples) / self.waveform.sample_rate_hz
 
-    def prepare_for_new_voices(self) -> None:
-        """Does in advance what the first reference that is new would wait for. Raises nothing."""
+    def with_pause(self) -> Waveform:
+        """The waveform and the silence after it."""
+        silence = np.zeros(self._pause_samples, np.float32)
+        return Waveform(np.concatenate([self.waveform.samples, silence]), self.waveform.sample_rate_hz)
+
+    @property
+    def _pause_samples(self) -> int:
+        return round(self.pause_after_s * self.waveform.sample_rate_hz)
+
+
+class Synthesizer(Protocol):
+    """A warm model. All methods may be called from several threads at once."""
+
+    @property
+    def info(self) -> ModelInfo:
+        """Which model it is."""
+        ...
+
+    @property
+    def conditionals_key(self) -> str:
+        """Names everything besides the recording that conditionals depend on; fit for a file name."""
         ...
 
     def check(self) -> None:
-        """Says a word and raises ModelUnavailable, or DeviceLost, when what comes is not sound."""
+        """Says a word. Raises ModelUnavailable or DeviceLost when no sound comes."""
         ...
 
-    def speak(
-        self, text: str, reference: Reference | None, params: SpeechParams, listener: Listener = PATIENT
-    ) -> Speech:
-        """Say ``text`` in the reference's voice, or in the built-in voice when it is None.
+    def prepare_for_new_voices(self) -> None:
+        """Loads in advance what the first ``encode_reference`` would wait for. Raises nothing."""
+        ...
 
-        text: not blank. Raises ReferenceInvalid, ReferenceTooShort, InvalidRequest, OutOfMemory, DeviceLost;
-        SpeechStopped within a few steps once the listener is gone.
-        The result depends on the arguments alone, never on an earlier call or on one beside it.
+    def builtin_voice(self) -> Conditionals:
+        """The model's own voice. Raises InvalidRequest when the weights have none."""
+        ...
+
+    def encode_reference(self, waveform: Waveform, cancel: CancelToken) -> Conditionals:
+        """Computes the conditionals of a 24 kHz recording.
+
+        Raises ReferenceTooShort, OutOfMemory, DeviceLost, Cancelled.
         """
+        ...
+
+    def read_conditionals(self, content: bytes, digest: str) -> Conditionals | None:
+        """What ``Conditionals.to_bytes`` wrote for these samples; None for anything else."""
+        ...
+
+    def synthesize(self, utterances: Sequence[Utterance], cancel: CancelToken) -> Iterator[AudioChunk]:
+        """Speaks the utterances; yields each chunk as soon as it is rendered, in order.
+
+        All chunks are on their way once the first one is asked for. Closing the iterator ends the work.
+        Raises InvalidRequest, OutOfMemory, DeviceLost, Internal; Cancelled within a few steps of the model
+        after ``cancel`` was called. The audio depends on the arguments alone, never on other requests.
+        """
+        ...
+
+    def watermark(self, waveform: Waveform) -> Waveform:
+        """The waveform with the PerTh watermark, as long as it was. The last step before encoding."""
         ...
