@@ -160,9 +160,10 @@ def build_worker(
     stop_grace_s: float = 30.0,
     has_volume: bool = True,
     services: Services | None = None,
+    settings: Settings | None = None,
 ) -> QueueWorker:
     """A worker with its folders under ``root``; on no platform unless the environment says so."""
-    settings, health = Settings.from_env(env or {}), WorkerHealth()
+    settings, health = settings or Settings.from_env(env or {}), WorkerHealth()
 
     def build() -> Services:
         return services or build_services(
