@@ -16,7 +16,8 @@ from typing import Any
 
 import logs
 from audio.fetch import Fetcher
-from delivery import SPILL_FOLDER, Bucket, Deliverer, Spill
+from audio.network import HostPolicy
+from delivery import Bucket, Deliverer, Spill, spill_folder
 from errors import WorkerError
 from operations import warm_up as warm_up_operations
 from operations.base import Services
@@ -34,7 +35,7 @@ log = logging.getLogger(__name__)
 @functools.cache
 def warm_settings() -> Settings:
     """Read at the first call. Raises SettingsError."""
-    return Settings.from_env()
+    return Settings.take_from_env()
 
 
 def build_services() -> Services:
@@ -62,9 +63,10 @@ def build_services() -> Services:
         speaker=engine,
         voices=VoiceStore(store_dir, mount=mount),
         delivery=Deliverer(
-            Spill(store_dir.parent / SPILL_FOLDER, mount),
-            Bucket(settings.bucket) if settings.bucket is not None else None,
-            fetcher.check_endpoint,
+            Spill(spill_folder(store_dir, VOLUME), mount),
+            # The operator's bucket may be in a network of their own.
+            Bucket(settings.bucket, HostPolicy(allow_private=True)) if settings.bucket is not None else None,
+            fetcher.hosts,
         ),
         max_text_chars=settings.max_text_chars,
         fetch=fetcher.fetch,

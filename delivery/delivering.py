@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import base64
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from audio.network import HostPolicy
 from delivery.finished import Finished, FinishedJobs
-from delivery.s3 import Bucket, BucketError
+from delivery.s3 import Bucket, BucketError, job_bucket
 from delivery.spill import Spill
 from errors import DeliveryFailed, InvalidRequest, OutputTooLarge, WorkerError
 from operations.base import ENVELOPE_BYTES, Delivered, DeliveryMode, Job, posted_bytes
-from settings import BucketSettings
-
-SPILL_FOLDER = "audio_out"
 
 log = logging.getLogger(__name__)
 
@@ -27,23 +25,23 @@ log = logging.getLogger(__name__)
 class Deliverer:
     """The ``Delivery``. spill: the folder on the volume. bucket: the operator's; a job may bring its own.
 
-    check_endpoint: raises for the endpoint of a job's bucket that must not be talked to.
+    job_hosts: which addresses the bucket of a job may have; by default public ones, over https.
     """
 
     def __init__(
         self,
         spill: Spill,
         bucket: Bucket | None = None,
-        check_endpoint: Callable[[str, str], None] = lambda _url, _field: None,
+        job_hosts: HostPolicy | None = None,
     ) -> None:
-        self._spill, self._bucket, self._check_endpoint = spill, bucket, check_endpoint
+        self._spill, self._bucket, self._job_hosts = spill, bucket, job_hosts
         self._finished = FinishedJobs(spill)
 
     def prepare(self, mode: DeliveryMode, job: Job) -> None:
         """See ``operations.base.Delivery``."""
         bucket = self._bucket_of(job)
         if bucket is not None and job.s3_config is not None:
-            self._check_endpoint(bucket.settings.endpoint_url, "s3Config.endpointUrl")
+            bucket.check_endpoint("s3Config.endpointUrl")
         if mode == "s3" and bucket is None:
             raise InvalidRequest(
                 "delivery: no bucket is set up here for 's3'; send s3Config beside input, or another delivery"
@@ -138,28 +136,8 @@ class Deliverer:
         """Raises InvalidRequest."""
         if job.s3_config is None:
             return self._bucket
-        return Bucket(job_bucket(job.s3_config, self._bucket.settings if self._bucket else None))
-
-
-def job_bucket(fields: Mapping[str, Any], operators: BucketSettings | None) -> BucketSettings:
-    """The bucket that a job brings, as the platform's ``s3Config``. Raises InvalidRequest.
-
-    operators: whose region and expiry count, where there is one.
-    """
-    names = ("endpointUrl", "accessId", "accessSecret", "bucketName")
-    problems = [
-        f"s3Config.{name} is required: send a string"
-        for name in names
-        if not isinstance(fields.get(name), str) or not fields[name].strip()
-    ]
-    region = fields.get("region")
-    if region is not None and not isinstance(region, str):
-        problems.append("s3Config.region must be a string")
-    if problems:
-        raise InvalidRequest("; ".join(problems))
-    url, key, secret, bucket = (fields[name].strip() for name in names)
-    defaults = operators or BucketSettings(url, key, secret, bucket)
-    return BucketSettings(url, key, secret, bucket, region or defaults.region, defaults.url_expiry_s)
+        operators = self._bucket.settings if self._bucket else None
+        return Bucket(job_bucket(job.s3_config, operators), self._job_hosts)
 
 
 def base64_length(byte_count: int) -> int:
