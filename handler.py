@@ -19,7 +19,8 @@ from typing import Any
 
 import logs
 from audio.fetch import Fetcher
-from delivery import SPILL_FOLDER, Bucket, Delivery, Spill
+from audio.network import HostPolicy
+from delivery import Bucket, Delivery, Spill, spill_folder
 from errors import WorkerError
 from operations import warm_up as warm_up_operations
 from operations.base import Services
@@ -44,7 +45,7 @@ log = logging.getLogger(__name__)
 @functools.cache
 def warm_settings() -> Settings:
     """Returns the settings, read at the first call. Raises SettingsError."""
-    return Settings.from_env()
+    return Settings.take_from_env()
 
 
 def build_services(settings: Settings, health: WorkerHealth) -> Services:
@@ -78,11 +79,13 @@ def build_services(settings: Settings, health: WorkerHealth) -> Services:
 
 def build_delivery(settings: Settings) -> Delivery:
     """Builds what brings audio to callers."""
-    spill = Spill(settings.voice_store_dir.parent / SPILL_FOLDER, _mount(settings))
+    spill = Spill(spill_folder(settings.voice_store_dir, VOLUME), _mount(settings))
+    # The operator's bucket may be in a network of their own.
+    own_hosts = HostPolicy(allow_private=True)
     return Delivery(
         spill if outlives_worker(settings) else None,
-        Bucket(settings.bucket) if settings.bucket is not None else None,
-        Fetcher(allow_private=settings.allow_private_urls).check_endpoint,
+        Bucket(settings.bucket, own_hosts) if settings.bucket is not None else None,
+        HostPolicy(allow_private=settings.allow_private_urls),
     )
 
 
@@ -106,9 +109,7 @@ def _mount(settings: Settings) -> Mount | None:
 def warm_worker() -> QueueWorker:
     """Returns the worker. Its services are built by its first job, or before."""
     settings, health = warm_settings(), WorkerHealth()
-    return QueueWorker(
-        settings, lambda: build_services(settings, health), build_delivery(settings), health
-    )
+    return QueueWorker(settings, lambda: build_services(settings, health), build_delivery(settings), health)
 
 
 async def handler(event: object) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import io
 import struct
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -108,6 +109,10 @@ class StreamEncoder:
         self._encoder.finish()
         return self._take()
 
+    def close(self) -> None:
+        """Frees what a stream holds that ends early; after ``finish`` there is nothing left to free."""
+        self._encoder.close()
+
     def _take(self) -> bytes:
         data = self._output.take()
         if data and not self._has_begun and self._format == "wav":
@@ -130,13 +135,13 @@ def encode_chunks(
     Needs little more memory than the file. Whoever wants to end the work early raises from ``chunks``.
     """
     if format not in _COMPLETED_AT_THE_END:
-        stream = StreamEncoder(format, sample_rate_hz, source_rate_hz=source_rate_hz)
-        return b"".join([*map(stream.add, chunks), stream.finish()])
+        with closing(StreamEncoder(format, sample_rate_hz, source_rate_hz=source_rate_hz)) as stream:
+            return b"".join([*map(stream.add, chunks), stream.finish()])
     output = io.BytesIO()
-    encoder = _Encoder(output, format, sample_rate_hz, source_rate_hz)
-    for chunk in chunks:
-        encoder.add(chunk)
-    encoder.finish()
+    with closing(_Encoder(output, format, sample_rate_hz, source_rate_hz)) as encoder:
+        for chunk in chunks:
+            encoder.add(chunk)
+        encoder.finish()
     return output.getvalue()
 
 
@@ -220,6 +225,10 @@ class _Encoder:
         self._write(_NO_SAMPLES)
         if self._is_empty and not self._may_be_empty:
             self._write(np.zeros(1, np.float32))
+        self._file.close()
+
+    def close(self) -> None:
+        # Left to the garbage collector, libsndfile would write to an output that is gone before it.
         self._file.close()
 
     def _write(self, samples: NDArray[np.float32]) -> None:

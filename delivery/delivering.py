@@ -10,18 +10,17 @@ from __future__ import annotations
 import base64
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from audio.network import HostPolicy
 from cancel import CancelToken
 from delivery.records import Record, ResultRecords
-from delivery.s3 import Bucket, BucketError
-from delivery.spill import Spill
-from errors import DeliveryFailed, InvalidRequest, OutputTooLarge, Problem, WorkerError
-from settings import BucketSettings
+from delivery.s3 import Bucket, BucketError, job_bucket
+from delivery.spill import SPILL_FOLDER, Spill
+from errors import DeliveryFailed, InvalidRequest, OutputTooLarge, WorkerError
 
-SPILL_FOLDER = "audio_out"
 ENVELOPE_BYTES = 4096  # what the SDK and the platform put around a reply, rounded up generously
 
 DeliveryMode = Literal["auto", "inline", "s3", "volume"]
@@ -72,20 +71,21 @@ class Delivery:
         self,
         spill: Spill | None,
         bucket: Bucket | None = None,
-        check_endpoint: Callable[[str, str], None] = lambda _url, _field: None,
+        job_hosts: HostPolicy | None = None,
     ) -> None:
         """spill: the folder on the volume; None where files would end with this worker.
 
-        bucket: the operator's. check_endpoint: raises for an endpoint of a job's bucket that must not be
-        talked to; its arguments are the URL and the field that holds it.
+        bucket: the operator's; a job may bring its own. job_hosts: which addresses the bucket of a job may
+        have; by default public ones, over https.
         """
-        self._spill, self._bucket, self._check_endpoint = spill, bucket, check_endpoint
+        self._spill, self._bucket, self._job_hosts = spill, bucket, job_hosts
         self._records = None if spill is None else ResultRecords(spill)
 
     def validate(
         self,
         mode: DeliveryMode,
         job_id: str,
+        cancel: CancelToken,
         *,
         s3_config: Mapping[str, Any] | None = None,
         job_input: Mapping[str, Any] | None = None,
@@ -93,13 +93,13 @@ class Delivery:
         """Returns the target of the job's audio, before any work is done.
 
         s3_config: the job's own bucket. job_input: see ``Target``. Raises InvalidRequest, FetchRefused,
-        FetchFailed when the job asks for a way that does not exist.
+        FetchFailed when the job asks for a way that does not exist; Cancelled.
         """
         bucket = self._bucket
         if s3_config is not None:
             settings = job_bucket(s3_config, bucket.settings if bucket is not None else None)
-            self._check_endpoint(settings.endpoint_url, "s3Config.endpointUrl")
-            bucket = Bucket(settings)
+            bucket = Bucket(settings, self._job_hosts)
+            bucket.check_endpoint("s3Config.endpointUrl", cancel)
         if mode == "s3" and bucket is None:
             raise InvalidRequest(
                 "'s3' is not possible: no bucket is set up here",
@@ -118,8 +118,11 @@ class Delivery:
         """Whether audio that does not fit into the reply can go, or be kept, elsewhere."""
         return self._spill is not None or (target.bucket is not None and target.mode != "inline")
 
-    def previous_result(self, target: Target) -> dict[str, Any] | None:
-        """Returns the reply that this job had before, when its audio was delivered elsewhere; else None."""
+    def previous_result(self, target: Target, cancel: CancelToken) -> dict[str, Any] | None:
+        """Returns the reply that this job had before, when its audio was delivered elsewhere; else None.
+
+        Raises Cancelled.
+        """
         if self._records is None or self._spill is None or target.job_input is None:
             return None
         if (found := self._records.find(target.job_id, target.job_input)) is None:
@@ -130,7 +133,7 @@ class Delivery:
         if target.bucket is None:
             return None
         try:
-            return {**found.reply, "audio_url": target.bucket.url(found.key)}
+            return {**found.reply, "audio_url": target.bucket.url(found.key, cancel)}
         except BucketError:
             return None
 
@@ -140,6 +143,7 @@ class Delivery:
         target: Target,
         *,
         extension: str,
+        content_type: str,
         reply: Mapping[str, Any],
         limit_bytes: int | None,
         hint: str,
@@ -165,7 +169,12 @@ class Delivery:
                 f"{too_large}; the audio is kept on the volume as {SPILL_FOLDER}/{name}",
                 hint=f"send delivery 'auto' to get its path, or {hint}",
             )
-        delivered = self.deliver_elsewhere(audio, target, name, cancel, OutputTooLarge(too_large, hint=hint))
+        try:
+            delivered = self.deliver_elsewhere(audio, target, name, content_type, cancel)
+        except DeliveryFailed as error:
+            if target.mode == "auto" and target.bucket is None:
+                raise OutputTooLarge(too_large, hint=hint) from error
+            raise
         if target.mode == "auto":
             where = "audio_path on the volume" if delivered.audio_path else "audio_url"
             note = f"{too_large}: the audio is in {where}; else {hint}"
@@ -178,23 +187,20 @@ class Delivery:
         audio: bytes,
         target: Target,
         name: str,
+        content_type: str,
         cancel: CancelToken,
-        failure: WorkerError | None = None,
     ) -> Delivered:
-        """Puts the audio into the bucket or onto the volume, as ``name``.
-
-        failure: raised when mode is "auto" and the volume, as the only way, does not take it. Raises
-        DeliveryFailed, Cancelled.
-        """
+        """Puts the audio into the bucket or onto the volume, as ``name``. Raises DeliveryFailed, Cancelled."""
         cancel.raise_if_cancelled()
         bucket = target.bucket
         if bucket is None or target.mode == "volume":
-            not_taken = DeliveryFailed("the volume did not take the audio", hint="check that it is mounted and not full")
-            use_failure = failure is not None and target.mode == "auto"
-            return Delivered(audio_path=self._keep(name, audio, failure if use_failure else not_taken))
+            not_taken = DeliveryFailed(
+                "the volume did not take the audio", hint="check that it is mounted and not full"
+            )
+            return Delivered(audio_path=self._keep(name, audio, not_taken))
         try:
-            bucket.upload(name, audio)
-            return Delivered(audio_url=bucket.url(name))
+            bucket.upload(name, audio, cancel, content_type)
+            return Delivered(audio_url=bucket.url(name, cancel))
         except BucketError as error:
             failed = f"the upload to the bucket failed: {error}"
             if self._spill is None:
@@ -229,24 +235,3 @@ class Delivery:
         file, key = (name, None) if delivered.audio_path else (None, name)
         given = {**reply, "warnings": [*reply.get("warnings", []), *delivered.warnings]}
         self._records.write(target.job_id, target.job_input, Record(given, file, key))
-
-
-def job_bucket(fields: Mapping[str, Any], operators: BucketSettings | None) -> BucketSettings:
-    """The bucket that a job brings, as the platform's ``s3Config``. Raises InvalidRequest.
-
-    operators: whose region and expiry count, where there is one.
-    """
-    names = ("endpointUrl", "accessId", "accessSecret", "bucketName")
-    problems = [
-        Problem("is required", f"s3Config.{name}", "send a string")
-        for name in names
-        if not isinstance(fields.get(name), str) or not fields[name].strip()
-    ]
-    region = fields.get("region")
-    if region is not None and not isinstance(region, str):
-        problems.append(Problem("must be a string", "s3Config.region"))
-    if problems:
-        raise InvalidRequest.of(problems)
-    url, key, secret, bucket = (fields[name].strip() for name in names)
-    defaults = operators or BucketSettings(url, key, secret, bucket)
-    return BucketSettings(url, key, secret, bucket, region or defaults.region, defaults.url_expiry_s)

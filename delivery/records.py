@@ -31,7 +31,7 @@ class Record:
 
 
 class ResultRecords:
-    """Records beside the audio on the volume. A lost or damaged one costs no more than doing the job again."""
+    """Records beside the audio on the volume. Without its record a job is done again."""
 
     def __init__(self, spill: Spill) -> None:
         self._spill = spill

@@ -15,8 +15,8 @@ from speech.contract import Synthesizer
 from voice_store import VoiceStore
 
 # Returns the bytes at a URL; the second argument is the name of the field that holds the URL.
-# Raises FetchRefused, FetchFailed.
-Fetch = Callable[[str, str], bytes]
+# Raises FetchRefused, FetchFailed, Cancelled.
+Fetch = Callable[[str, str, CancelToken], bytes]
 
 
 @dataclass(frozen=True)

@@ -38,9 +38,7 @@ class CloneVoiceRequest(VoiceDetails, ReferenceFields):
     preview: Annotated[bool, Field(description="true or false")] = True
     preview_text: Annotated[
         str,
-        Field(
-            max_length=MAX_PREVIEW_CHARS, description=f"a text of at most {MAX_PREVIEW_CHARS} characters"
-        ),
+        Field(max_length=MAX_PREVIEW_CHARS, description=f"a text of at most {MAX_PREVIEW_CHARS} characters"),
         AfterValidator(check_speakable),
     ] = PREVIEW_TEXT
 

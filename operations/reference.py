@@ -46,7 +46,8 @@ def decode_reference(request: ReferenceFields, fetch: Fetch, cancel: CancelToken
     if request.reference_audio is not None:
         field, data = REFERENCE_AUDIO, decode_base64(request.reference_audio, REFERENCE_AUDIO)
     elif request.reference_audio_url is not None:
-        field, data = REFERENCE_AUDIO_URL, fetch(request.reference_audio_url, REFERENCE_AUDIO_URL)
+        field = REFERENCE_AUDIO_URL
+        data = fetch(request.reference_audio_url, REFERENCE_AUDIO_URL, cancel)
     else:
         return None
     cancel.raise_if_cancelled()

@@ -80,7 +80,7 @@ def parse_request(model: type[AnyRequest], operation: str, fields: Mapping[str, 
 
 
 def _unusable_values(model: type[Request], fields: Mapping[str, Any]) -> dict[FieldPath, Problem]:
-    """Problems of values that pydantic lets through and a reply cannot carry, or that it fails on, by path."""
+    """Problems of values that pydantic lets through or fails on, and that a reply cannot carry, by path."""
     problems = {}
     for path, value in _values(fields):
         name, spelled = path[-1], _spelled(path)

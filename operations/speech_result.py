@@ -9,7 +9,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-from audio.loudness import normalize
+from audio.loudness import apply_gain, gain_for
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform
 from errors import Internal
 from speech.contract import AudioChunk, Synthesizer
@@ -39,7 +39,7 @@ class SpeechResult:
         stage_times_s: Mapping[str, float],
         started_s: float,
     ) -> None:
-        """chunks: as the synthesizer yields them. normalization: see ``audio.loudness.normalize``.
+        """chunks: as the synthesizer yields them. normalization: see ``audio.loudness.gain_for``.
 
         facts, warnings, stage_times_s: what the receipt says besides what the chunks tell. started_s: when
         the job began, by ``time.perf_counter``.
@@ -99,7 +99,7 @@ class SpeechResult:
 
 
 def level(chunks: Iterator[AudioChunk], normalization: str | None) -> Iterator[AudioChunk]:
-    """Yields the chunks with one gain throughout, see ``audio.loudness.normalize``.
+    """Yields the chunks with one gain throughout, see ``audio.loudness.gain_for``.
 
     The gain depends on the whole audio: the first chunk comes when the last one is there.
     """
@@ -107,12 +107,11 @@ def level(chunks: Iterator[AudioChunk], normalization: str | None) -> Iterator[A
         yield from chunks
         return
     waiting = list(chunks)
-    leveled = normalize(join(waiting), normalization)
-    position = 0
-    for chunk in waiting:
-        samples = leveled.samples[position : position + len(chunk.waveform.samples)]
-        position += len(chunk.with_pause().samples)
-        yield replace(chunk, waveform=Waveform(samples, leveled.sample_rate_hz))
+    gain = gain_for((chunk.with_pause().samples for chunk in waiting), normalization)
+    while waiting:
+        chunk = waiting.pop(0)  # nothing keeps what was yielded
+        samples = apply_gain(chunk.waveform.samples, gain)
+        yield replace(chunk, waveform=Waveform(samples, chunk.waveform.sample_rate_hz))
 
 
 def watermark(

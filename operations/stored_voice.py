@@ -25,8 +25,8 @@ FIELDS = (
     "default_parameters",
 )
 NOT_SHARED = (
-    "no network volume is attached to this endpoint: what was stored ends with this worker and no other worker "
-    "sees it; attach a volume"
+    "no network volume is attached to this endpoint: what was stored ends with this worker, and no other "
+    "worker sees it; attach a volume"
 )
 
 VoiceName = Annotated[

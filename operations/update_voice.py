@@ -37,7 +37,10 @@ class UpdateVoiceFacts(TypedDict):
 
 
 def run(request: UpdateVoiceRequest, services: Services, cancel: CancelToken) -> Result:
-    """Returns UpdateVoiceFacts. Raises VoiceNotFound, VoiceExists, InvalidRequest (the id), StoreUnavailable."""
+    """Returns UpdateVoiceFacts.
+
+    Raises VoiceNotFound, VoiceExists, InvalidRequest (the id), StoreUnavailable.
+    """
     voice = services.voices.update(
         name=request.voice_name,
         voice_id=request.voice_id,

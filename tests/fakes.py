@@ -50,7 +50,9 @@ class FakeSynthesizer:
     failure: Exception | None = None  # raised by each ``synthesize`` while set
     encode_failure: Exception | None = None  # raised by each ``encode_reference`` while set
     check_failure: Exception | None = None  # raised by ``check`` while set
-    gate: threading.Event | None = None  # each ``synthesize`` announces itself in ``entered`` and waits for it
+    gate: threading.Event | None = (
+        None  # each ``synthesize`` announces itself in ``entered`` and waits for it
+    )
     entered: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
     is_stuck: bool = False  # waits even when the job was cancelled
     checks: int = 0  # calls of ``check``

@@ -2,7 +2,7 @@
 
 The text of a job says what its speaking is like: "wait" until the file ``go`` is in the working directory or
 the job is cancelled, "hang" until the file is there, "lose the GPU", "break", anything else: speak. The file
-``silent`` makes the fitness check of the model fail. NO_VOLUME in the environment: nothing outlives the worker.
+``silent`` makes the fitness check of the model fail. With NO_VOLUME in the environment there is no volume.
 """
 
 import os

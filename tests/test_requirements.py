@@ -17,6 +17,7 @@ OUR_PACKAGES = (
     "handler",
     "settings",
     "errors",
+    "cancel",
     "delivery",
     "serving",
     "logs",

@@ -51,7 +51,7 @@ def start_failure(error: WorkerError) -> str:
     """What is said of a worker that cannot start. Hints for a job's caller are left out."""
     if isinstance(error, Internal | OutOfMemory):
         return (
-            f"cannot start: the loaded model does not speak: {error.reason}; check the weights and the GPU, the "
-            "log says more"
+            f"cannot start: the loaded model does not speak: {error.reason}; check the weights and the GPU, "
+            "the log says more"
         )
     return f"cannot start: {error_sentence(error)}"

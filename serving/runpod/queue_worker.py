@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import logs
-from audio.encode import encode_lossless
+from audio.encode import content_type, encode_lossless
 from cancel import CancelToken
 from delivery import Delivery
 from delivery.delivering import posted_bytes
@@ -105,7 +105,7 @@ class QueueWorker:
         return await self._run(event, None)
 
     async def stream(self, event: object) -> AsyncIterator[dict[str, Any]]:
-        """Yields the pieces of one job's reply as they come, and what ``handle`` would return as the last one.
+        """Yields the pieces of one job's reply as they come; the last one is what ``handle`` would return.
 
         What the job's result is not to hold of a piece is taken out of it once the next one is asked for: the
         SDK has posted it by then and keeps it for the result.
@@ -135,9 +135,7 @@ class QueueWorker:
             reply.cancel()
             await asyncio.wait({reply})
 
-    async def _run(
-        self, event: object, emit: Callable[[Piece, CancelToken], None] | None
-    ) -> dict[str, Any]:
+    async def _run(self, event: object, emit: Callable[[Piece, CancelToken], None] | None) -> dict[str, Any]:
         job_id, taken_s = job_id_of(event), time.perf_counter()
 
         def work(cancel: CancelToken) -> dict[str, Any]:
@@ -200,10 +198,14 @@ class QueueWorker:
         if is_streamed:
             check_streaming(request, can_stream=emit is not None)
         target = self._delivery.validate(
-            request.delivery, job.id, s3_config=job.s3_config, job_input=self._repeatable_input(job)
+            request.delivery,
+            job.id,
+            cancel,
+            s3_config=job.s3_config,
+            job_input=self._repeatable_input(job),
         )
         if not is_streamed:
-            if (known := self._delivery.previous_result(target)) is not None:
+            if (known := self._delivery.previous_result(target, cancel)) is not None:
                 return known
             if not self._delivery.has_room_beside_the_reply(target):
                 check_length(request, limits)
@@ -213,9 +215,7 @@ class QueueWorker:
         if is_streamed:
             assert emit is not None  # check_streaming saw to that
             text_bytes = posted_bytes(request.text)
-            return stream_reply(
-                speech, target, self._delivery, services, limits, emit, cancel, text_bytes
-            )
+            return stream_reply(speech, target, self._delivery, services, limits, emit, cancel, text_bytes)
         report = self._reporter(event) if emit is None else None
         return whole_reply(speech, target, self._delivery, services, limits, report, cancel)
 
@@ -223,7 +223,7 @@ class QueueWorker:
         """Returns the reply of every operation but speech."""
         target = None
         if isinstance(job.request, GetVoiceRequest) and job.request.include_audio:
-            target = self._delivery.validate("auto", job.id, s3_config=job.s3_config)
+            target = self._delivery.validate("auto", job.id, cancel, s3_config=job.s3_config)
         services = self.services()
         result = job.operation.run(job.request, services, cancel)
         assert isinstance(result, Result)
@@ -239,6 +239,7 @@ class QueueWorker:
                 encode_lossless(result.recording),
                 target,
                 extension="flac",
+                content_type=content_type("flac", result.recording.sample_rate_hz),
                 reply=reply,
                 limit_bytes=limits.reply_bytes,
                 hint=EXPORT_INSTEAD,

@@ -87,7 +87,7 @@ class Scaler(rp_scale.JobScaler):  # type: ignore[misc]
 
     async def run_jobs(self, session: ClientSession) -> None:
         await super().run_jobs(session)
-        # The SDK's loop ends when the worker has to leave and nothing is queued; a job may just be coming in then.
+        # The SDK's loop ends when the worker has to leave and nothing is queued; a job may just be coming in.
         await self._taking_ended.wait()
         await super().run_jobs(session)
         self._running_ended.set()

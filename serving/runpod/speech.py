@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
-from audio.encode import StreamEncoder, encode_chunks
+from audio.encode import StreamEncoder, content_type, encode_chunks
 from cancel import CancelToken
 from delivery import Delivery, Target
 from delivery.delivering import ENVELOPE_BYTES, base64_length, posted_bytes
@@ -92,6 +92,7 @@ def whole_reply(
         audio,
         target,
         extension=speech.format,
+        content_type=content_type(speech.format, speech.sample_rate_hz),
         reply=reply,
         limit_bytes=limits.reply_bytes,
         hint=SMALLER_AUDIO,
@@ -172,10 +173,9 @@ def stream_reply(
 
     text_bytes: of the whole text, as it is posted. Raises what the speech raises.
     """
-    encoder = StreamEncoder(speech.format, speech.sample_rate_hz)
     sender = _PieceSender(speech, target, delivery, limits, emit, cancel, text_bytes)
     encode_s = 0.0
-    with closing(speech.chunks):
+    with closing(StreamEncoder(speech.format, speech.sample_rate_hz)) as encoder, closing(speech.chunks):
         for chunk in speech.chunks:
             start_s = time.perf_counter()
             data = encoder.add(chunk.with_pause().samples)
@@ -288,7 +288,9 @@ class _PieceSender:
                 "text": text if sent_bytes == 0 else "",
             }
             room_bytes = PIECE_LIMIT_BYTES - ENVELOPE_BYTES - posted_bytes(fields)
-            part = data[sent_bytes : sent_bytes + max(room_bytes // 16 * 12, 12)]  # whole samples, whole base64
+            part = data[
+                sent_bytes : sent_bytes + max(room_bytes // 16 * 12, 12)
+            ]  # whole samples, whole base64
             sent_bytes += len(part)
             end_s = start_s + duration_s * (sent_bytes / len(data) if data else 1.0)
             fields["start"] = round(self._position_s, 3)
@@ -313,8 +315,8 @@ class _PieceSender:
                 else f"in {' and '.join(elsewhere)}"
             )
             self.warnings.append(
-                f"from piece {self.count} on: the audio is {where}, because all pieces together are too large "
-                f"for a result; else {SMALLER_AUDIO}"
+                f"from piece {self.count} on: the audio is {where}, because all pieces together are too "
+                f"large for a result; else {SMALLER_AUDIO}"
             )
         streamed = {**fields, "audio": base64.b64encode(part).decode("ascii")} if elsewhere is None else kept
         self._emit_piece(streamed, kept)
@@ -325,7 +327,8 @@ class _PieceSender:
             return None
         name = self._delivery.file_name(self._target, self._speech.format, part=self.count)
         try:
-            delivered = self._delivery.deliver_elsewhere(part, self._target, name, self._cancel)
+            kind = content_type(self._speech.format, self._speech.sample_rate_hz)
+            delivered = self._delivery.deliver_elsewhere(part, self._target, name, kind, self._cancel)
         except DeliveryFailed as error:
             self.warnings.append(f"piece {self.count}: {error.message}")
             return None

@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from audio.network import HostPolicy
 from cancel import CancelToken
 from delivery import Bucket, Delivery, Spill, Target
 from delivery.delivering import ENVELOPE_BYTES, base64_length
-from errors import Cancelled, DeliveryFailed, InvalidRequest, OutputTooLarge
+from errors import Cancelled, DeliveryFailed, FetchRefused, InvalidRequest, OutputTooLarge
 
 AUDIO = bytes(range(256)) * 40
 REPLY = {"text": "a" * 400, "warnings": []}
@@ -24,7 +25,9 @@ def spill_dir(tmp_path):
 
 def deliver(spill_dir, *, limit_bytes, job_id="job-1", mode="auto", audio=AUDIO):
     delivery = Delivery(Spill(spill_dir))
-    return deliver_by(delivery, delivery.validate(mode, job_id), limit_bytes=limit_bytes, audio=audio)
+    return deliver_by(
+        delivery, delivery.validate(mode, job_id, CancelToken()), limit_bytes=limit_bytes, audio=audio
+    )
 
 
 def deliver_by(delivery, target, *, limit_bytes=1, audio=AUDIO, reply=REPLY, cancel=None):
@@ -32,6 +35,7 @@ def deliver_by(delivery, target, *, limit_bytes=1, audio=AUDIO, reply=REPLY, can
         audio,
         target,
         extension="wav",
+        content_type="audio/wav",
         reply=reply,
         limit_bytes=limit_bytes,
         hint="ask for mp3",
@@ -128,14 +132,14 @@ def test_a_volume_that_does_not_take_it_is_said(tmp_path):
 
 
 def target(delivery, job_id="job-1", **job_input):
-    return delivery.validate("auto", job_id, job_input=job_input)
+    return delivery.validate("auto", job_id, CancelToken(), job_input=job_input)
 
 
 def test_a_job_that_comes_again_gets_the_same_reply_on_any_worker(spill_dir):
     first, other = Delivery(Spill(spill_dir)), Delivery(Spill(spill_dir))
     reply = {"seed": 7, "warnings": ["loud"]}
     path = deliver_by(first, target(first, text="a", seed=None), reply=reply).audio_path
-    again = other.previous_result(target(other, seed=None, text="a"))
+    again = other.previous_result(target(other, seed=None, text="a"), CancelToken())
     assert again["audio_path"] == path
     assert again["seed"] == 7
     assert again["warnings"][0] == "loud"
@@ -150,7 +154,7 @@ def test_what_is_not_the_same_job_whole_is_done_again(spill_dir, spoil):
     deliver_by(delivery, target(delivery, text="a"))
     record = spill_dir / "job-1.json"
     asked = target(delivery, text="a")
-    assert delivery.previous_result(asked) is not None
+    assert delivery.previous_result(asked, CancelToken()) is not None
     if spoil == "other input":
         asked = target(delivery, text="b")
     elif spoil == "other job":
@@ -163,26 +167,26 @@ def test_what_is_not_the_same_job_whole_is_done_again(spill_dir, spoil):
         record.write_text(record.read_text().replace('"job-1.wav"', '"../secret"'))
     else:
         record.write_text("[]")
-    assert delivery.previous_result(asked) is None
+    assert delivery.previous_result(asked, CancelToken()) is None
 
 
 def test_local_jobs_are_never_repetitions(spill_dir):
     delivery = Delivery(Spill(spill_dir))
     local = Target("local_test")
     deliver_by(delivery, local)
-    assert delivery.previous_result(local) is None
+    assert delivery.previous_result(local, CancelToken()) is None
     assert [path.name for path in spill_dir.iterdir()] == ["local_test.wav"]
 
 
 def test_without_a_volume_there_is_no_path_that_leads_nowhere():
     delivery = Delivery(None)
     with pytest.raises(InvalidRequest, match="delivery 'volume' is not possible: no network volume"):
-        delivery.validate("volume", "job-1")
+        delivery.validate("volume", "job-1", CancelToken())
     for mode in ("auto", "inline"):
         with pytest.raises(OutputTooLarge, match="ask for mp3"):
-            deliver_by(delivery, delivery.validate(mode, "job-1"))
+            deliver_by(delivery, delivery.validate(mode, "job-1", CancelToken()))
     assert deliver_by(delivery, Target("job-1"), limit_bytes=FITS).audio is not None
-    assert delivery.previous_result(target(delivery, text="a")) is None
+    assert delivery.previous_result(target(delivery, text="a"), CancelToken()) is None
 
 
 S3_CONFIG = {
@@ -195,27 +199,30 @@ S3_CONFIG = {
 
 def test_without_a_bucket_s3_is_refused_before_the_work(spill_dir):
     with pytest.raises(InvalidRequest, match="delivery 's3' is not possible.*s3Config"):
-        Delivery(Spill(spill_dir)).validate("s3", "job-1")
+        Delivery(Spill(spill_dir)).validate("s3", "job-1", CancelToken())
 
 
-def test_a_jobs_bucket_is_looked_at_and_made_once(spill_dir):
-    checked = []
-    delivery = Delivery(Spill(spill_dir), check_endpoint=lambda url, field: checked.append((url, field)))
-    found = delivery.validate("s3", "job-1", s3_config=S3_CONFIG)
-    assert checked == [("https://127.0.0.1:9", "s3Config.endpointUrl")]
+def test_a_jobs_bucket_is_looked_at_and_made_once():
+    hosts = HostPolicy(allow_private=True)
+    found = Delivery(None, job_hosts=hosts).validate("s3", "job-1", CancelToken(), s3_config=S3_CONFIG)
     assert isinstance(found.bucket, Bucket)
     assert found.bucket.settings.name == "audio"
+    with pytest.raises(FetchRefused, match=r"s3Config\.endpointUrl"):
+        Delivery(None).validate("s3", "job-1", CancelToken(), s3_config=S3_CONFIG)
 
 
 def test_every_field_of_a_jobs_bucket_that_is_missing_is_named(spill_dir):
     with pytest.raises(InvalidRequest) as refused:
-        Delivery(Spill(spill_dir)).validate("s3", "job-1", s3_config={"endpointUrl": 1, "region": 2})
+        Delivery(Spill(spill_dir)).validate(
+            "s3", "job-1", CancelToken(), s3_config={"endpointUrl": 1, "region": 2}
+        )
     for name in ("endpointUrl", "accessId", "accessSecret", "bucketName", "region"):
         assert f"s3Config.{name} " in refused.value.message
 
 
 def test_a_cancelled_job_uploads_nothing(spill_dir):
-    delivery, cancel = Delivery(Spill(spill_dir)), CancelToken()
+    delivery, cancel = Delivery(None, job_hosts=HostPolicy(allow_private=True)), CancelToken()
+    found = delivery.validate("s3", "job-1", cancel, s3_config=S3_CONFIG)
     cancel.cancel(Cancelled("the job was cancelled"))
     with pytest.raises(Cancelled):
-        deliver_by(delivery, delivery.validate("s3", "job-1", s3_config=S3_CONFIG), cancel=cancel)
+        deliver_by(delivery, found, cancel=cancel)

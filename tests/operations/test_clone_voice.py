@@ -14,7 +14,9 @@ from tests.recordings import silence, speech_like, tone, wav_bytes
 
 
 def clone(services, recording, **fields):
-    return run_operation(services, "clone_voice", **{"voice_name": "Ada", "reference_audio": recording, **fields})
+    return run_operation(
+        services, "clone_voice", **{"voice_name": "Ada", "reference_audio": recording, **fields}
+    )
 
 
 def preview(services, recording, **fields):
@@ -254,7 +256,9 @@ def test_a_name_lost_to_another_worker_at_the_same_moment_is_said(services, monk
     assert f"use voice_id {reply['voice_id']}" in warning
 
 
-def test_without_a_volume_the_reply_says_that_the_voice_ends_with_the_worker(tmp_path, recording, synthesizer):
+def test_without_a_volume_the_reply_says_that_the_voice_ends_with_the_worker(
+    tmp_path, recording, synthesizer
+):
     services = build_services(tmp_path, synthesizer, store_is_shared=False)
     assert "no network volume" in clone(services, recording, preview=False)["warnings"][-1]
     assert clone(services, recording, preview=False, save_to_library=False)["warnings"] == []

@@ -9,7 +9,6 @@ from errors import InvalidRequest
 from operations import OPERATIONS, request, tts
 from operations.request import Request, did_you_mean, parse_request, printable_excerpt
 
-
 LONG_LIST = [""] * 3_000_000
 
 

@@ -45,9 +45,7 @@ def speak(services, **fields):
 
 
 def clone(services, recording, name):
-    return run_operation(
-        services, "clone_voice", voice_name=name, reference_audio=recording, preview=False
-    )
+    return run_operation(services, "clone_voice", voice_name=name, reference_audio=recording, preview=False)
 
 
 def same(*receipts):

@@ -142,10 +142,14 @@ async def test_a_reply_between_the_two_limits_is_inline_after_runsync_alone(tmp_
     assert ("audio_path" in reply) is not inline
 
 
+def outcomes(caplog):
+    return [record.getMessage() for record in caplog.records if record.name == "serving.runpod.queue_worker"]
+
+
 async def test_each_job_has_one_line_without_its_text_or_audio(worker, caplog):
     caplog.set_level(logging.INFO)
     reply = await worker(tts(text="A very private sentence."))
-    (line,) = [record.getMessage() for record in caplog.records if record.name == "serving.runpod.queue_worker"]
+    (line,) = outcomes(caplog)
     assert "operation=tts characters=24" in line
     assert f"audio_s={reply['duration']:.3f}" in line
     assert "outcome=ok" in line
@@ -157,7 +161,7 @@ async def test_each_job_has_one_line_without_its_text_or_audio(worker, caplog):
 async def test_the_line_of_a_failed_job_has_its_code(worker, caplog):
     caplog.set_level(logging.INFO)
     await worker({"id": "x", "input": {"operation": "sing\nforged"}})
-    (line,) = [record.getMessage() for record in caplog.records if record.name == "serving.runpod.queue_worker"]
+    (line,) = outcomes(caplog)
     assert "outcome=unknown_operation" in line
     assert "\n" not in line
 
@@ -165,7 +169,7 @@ async def test_the_line_of_a_failed_job_has_its_code(worker, caplog):
 async def test_a_recording_can_be_fetched(a_worker, tmp_path):
     asked = []
 
-    def fetch(url, field):
+    def fetch(url, field, cancel):
         asked.append((url, field))
         return wav_bytes(speech_like(6.0, 24_000, 1), 24_000)
 
@@ -180,7 +184,7 @@ async def test_a_recording_can_be_fetched(a_worker, tmp_path):
 
 
 async def test_a_fetched_recording_that_is_none_names_its_field(tmp_path):
-    services = replace(build_services(tmp_path), fetch=lambda url, field: b"<html>")
+    services = replace(build_services(tmp_path), fetch=lambda url, field, cancel: b"<html>")
     worker = build_worker(tmp_path, services=services)
     reply = await worker.handle(tts(reference_audio_url="https://example.com/ada.wav"))
     assert reply["error"].startswith("reference_invalid: reference_audio_url is not audio")
