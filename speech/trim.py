@@ -1,9 +1,6 @@
-"""Chunks of speech to one recording: tails cleaned, pauses between, no clicks. numpy alone."""
+"""The ends of a chunk's audio: noise after the last word is cut, and cuts are faded. numpy alone."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,18 +18,11 @@ STRAY_LENGTH_S = 0.3
 STRAY_BELOW_SPEECH_DB = 12.0
 
 
-@dataclass(frozen=True, eq=False)
-class Spoken:
-    """samples: float32 [n]. pause_after_s: silence before the next chunk; unused on the last."""
-
-    samples: Samples
-    pause_after_s: float
-
-
 def cut_trailing_noise(samples: Samples, sample_rate_hz: int) -> Samples:
-    """Without what the model adds after the last word: near silence, and stray sounds.
+    """Returns the samples without what the model adds after the last word: near silence, and stray sounds.
 
-    Returns the very same array when there is nothing to cut; else ends in a 20 ms fade.
+    samples: float32 [n]. Returns the very same array when there is nothing to cut; else it ends in a fade of
+    20 ms.
     """
     frame = round(FRAME_S * sample_rate_hz)
     count = len(samples) // frame
@@ -58,7 +48,7 @@ def cut_trailing_noise(samples: Samples, sample_rate_hz: int) -> Samples:
 
 
 def fade_out(samples: Samples, sample_rate_hz: int) -> Samples:
-    """A copy whose last 20 ms fall to zero along a cosine."""
+    """Returns a copy whose last 20 ms fall to zero along a cosine."""
     length = min(round(FADE_S * sample_rate_hz), len(samples))
     faded = samples.copy()
     faded[len(samples) - length :] *= (0.5 + 0.5 * np.cos(np.linspace(0, np.pi, length))).astype(np.float32)
@@ -66,30 +56,5 @@ def fade_out(samples: Samples, sample_rate_hz: int) -> Samples:
 
 
 def fade_in(samples: Samples, sample_rate_hz: int) -> Samples:
-    """A copy whose first 20 ms rise from zero along a cosine."""
+    """Returns a copy whose first 20 ms rise from zero along a cosine."""
     return fade_out(samples[::-1], sample_rate_hz)[::-1]
-
-
-def finish(chunk: Spoken, index: int, count: int, sample_rate_hz: int) -> tuple[Samples, Samples]:
-    """The chunk as it sounds among its neighbours, and the pause behind it.
-
-    Ends that meet a pause are faded.
-    """
-    samples = fade_in(chunk.samples, sample_rate_hz) if index > 0 else chunk.samples
-    if index == count - 1:
-        return samples, np.zeros(0, np.float32)
-    pause = np.zeros(round(chunk.pause_after_s * sample_rate_hz), np.float32)
-    return fade_out(samples, sample_rate_hz), pause
-
-
-def join(
-    chunks: Sequence[tuple[Samples, Samples]], sample_rate_hz: int
-) -> tuple[Samples, list[tuple[float, float]]]:
-    """Finished chunks and their pauses in a row, and where each lies without its pause, in seconds."""
-    spans: list[tuple[float, float]] = []
-    position = 0
-    for samples, pause in chunks:
-        spans.append((position / sample_rate_hz, (position + len(samples)) / sample_rate_hz))
-        position += len(samples) + len(pause)
-    parts = [part for chunk in chunks for part in chunk]
-    return np.concatenate(parts), spans

@@ -1,4 +1,4 @@
-"""Where weights are looked for: a named folder, the caches, the hub."""
+"""Finding weights: a named folder, the caches, the hub."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from errors import ModelUnavailable
-from speech.variants import Variant
+from speech.models.spec import ModelSpec
 
 log = logging.getLogger(__name__)
 
@@ -27,90 +27,88 @@ HOW_TO_GET_WEIGHTS = (
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A folder with all of a variant's weights.
-
-    revision: the hub's commit, 40 hex digits; None when only the content can tell.
-    chosen_by_name: whether CHECKPOINT_DIR named it.
-    """
+    """A folder with all weights of a model."""
 
     folder: Path
-    revision: str | None
-    chosen_by_name: bool = False
+    revision: str | None  # the hub's commit, 40 hex digits; None when only the content can tell
+    chosen_by_name: bool = False  # whether CHECKPOINT_DIR named it
 
 
 def find_checkpoint(
-    variant: Variant,
+    spec: ModelSpec,
     *,
     checkpoint_dir: Path | None = None,
     hub_caches: tuple[Path, ...] = (),
     revision: str = "main",
     token: str | None = None,
 ) -> Checkpoint:
-    """The first that is complete: ``checkpoint_dir``, ``hub_caches`` in turn, the user's hub
-    cache, a download.
+    """Returns the first complete checkpoint.
+
+    In this order: ``checkpoint_dir``, ``hub_caches`` in turn, the user's hub cache, a download.
 
     hub_caches: folders laid out like ``~/.cache/huggingface/hub``. The hub is asked only when
     nothing local will do, so that a worker with weights starts while the hub is down.
     Raises ModelUnavailable, saying how to get weights.
     """
     if checkpoint_dir is not None:
-        return _named_checkpoint(variant, checkpoint_dir)
+        return _named_checkpoint(spec, checkpoint_dir)
     for cache in (*hub_caches, Path(constants.HF_HUB_CACHE)):
-        snapshot = _cached_snapshot(variant, cache, revision)
+        snapshot = _cached_snapshot(spec, cache, revision)
         if snapshot is not None:
-            log.info("weights: %s %s, cached", variant.repository, snapshot.name)
+            log.info("weights: %s %s, cached", spec.repository, snapshot.name)
             return Checkpoint(snapshot, snapshot.name)
-    return _download(variant, revision, token)
+    return _download(spec, revision, token)
 
 
-def _missing(variant: Variant, folder: Path) -> list[str]:
-    return [name for name in variant.weights if not (folder / name).is_file()]
+def _missing(spec: ModelSpec, folder: Path) -> list[str]:
+    return [name for name in spec.files.required if not (folder / name).is_file()]
 
 
-def _named_checkpoint(variant: Variant, folder: Path) -> Checkpoint:
-    missing = _missing(variant, folder)
+def _named_checkpoint(spec: ModelSpec, folder: Path) -> Checkpoint:
+    missing = _missing(spec, folder)
     if missing:
         log.error("CHECKPOINT_DIR %s lacks %s", folder, missing)
         raise ModelUnavailable(
-            f"the folder that CHECKPOINT_DIR names lacks {', '.join(missing)}; it must hold the files of "
-            f"{variant.repository}"
+            f"the folder that CHECKPOINT_DIR names lacks {', '.join(missing)}",
+            hint=f"it must hold the files of {spec.repository}",
         )
     resolved = folder.resolve()
     is_snapshot = resolved.parent.name == "snapshots" and re.fullmatch(r"[0-9a-f]{40}", resolved.name)
     return Checkpoint(folder, resolved.name if is_snapshot else None, chosen_by_name=True)
 
 
-def _cached_snapshot(variant: Variant, cache: Path, revision: str) -> Path | None:
-    """The complete snapshot of ``revision`` in a hub cache, if it is there."""
-    repository = cache / f"models--{variant.repository.replace('/', '--')}"
+def _cached_snapshot(spec: ModelSpec, cache: Path, revision: str) -> Path | None:
+    """Returns the complete snapshot of ``revision`` in a hub cache, if it is there."""
+    repository = cache / f"models--{spec.repository.replace('/', '--')}"
     reference = repository / "refs" / revision
     commit = reference.read_text().strip() if reference.is_file() else revision
     snapshot = repository / "snapshots" / commit
-    if not re.fullmatch(r"[0-9a-f]{40}", commit) or _missing(variant, snapshot):
+    if not re.fullmatch(r"[0-9a-f]{40}", commit) or _missing(spec, snapshot):
         return None
     return snapshot
 
 
-def _download(variant: Variant, revision: str, token: str | None) -> Checkpoint:
-    log.info("weights: downloading %s at %s", variant.repository, revision)
+def _download(spec: ModelSpec, revision: str, token: str | None) -> Checkpoint:
+    log.info("weights: downloading %s at %s", spec.repository, revision)
     if not sys.stderr.isatty():
         disable_progress_bars()  # a log is no place for them
     try:
         folder = Path(
             snapshot_download(
-                variant.repository, revision=revision, allow_patterns=list(variant.files), token=token or None
+                spec.repository, revision=revision, allow_patterns=list(spec.files.all), token=token or None
             )
         )
     except (HfHubHTTPError, LocalEntryNotFoundError, httpx.HTTPError, OSError, ValueError) as error:
         log.error("weights: %s: %s", error.__class__.__name__, error)
         raise ModelUnavailable(
-            f"no weights of {variant.repository} at revision {revision!r} were found, and the hub did not "
-            f"give them ({error.__class__.__name__}); {HOW_TO_GET_WEIGHTS}"
+            f"no weights of {spec.repository} at revision {revision!r} were found, and the hub did not "
+            f"give them ({error.__class__.__name__})",
+            hint=HOW_TO_GET_WEIGHTS,
         ) from error
-    missing = _missing(variant, folder)
+    missing = _missing(spec, folder)
     if missing:
         raise ModelUnavailable(
-            f"revision {revision!r} of {variant.repository} lacks {', '.join(missing)}; "
-            "choose another MODEL_REVISION"
+            f"revision {revision!r} of {spec.repository} lacks {', '.join(missing)}",
+            hint="choose another MODEL_REVISION",
         )
     return Checkpoint(folder, folder.name)

@@ -1,4 +1,4 @@
-"""The dimensions of a checkpoint."""
+"""The dimensions of a checkpoint's networks."""
 
 from __future__ import annotations
 
@@ -6,18 +6,15 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Sizes:
-    """The dimensions in which a checkpoint may differ from the published one.
+class ModelDimensions:
+    """Widths and depths in which a checkpoint may differ from the published one."""
 
-    t3_*: the Llama backbone; the width must be a multiple of 4 (the perceiver's heads).
-    flow_*: S3Gen's encoder and decoder. xvector_growth: CAMPPlus. tokenizer_*: the speech
-    tokenizer, whose width is 64 times its heads. encoder_hidden: the voice encoder's LSTM.
-    """
-
+    # T3's backbone. The width must be a multiple of 4, the number of the perceiver's heads.
     t3_width: int
     t3_layers: int
     t3_heads: int
     t3_feed_forward: int
+    # S3Gen's encoder and flow decoder.
     flow_width: int
     flow_heads: int
     flow_feed_forward: int
@@ -26,16 +23,20 @@ class Sizes:
     flow_decoder_heads: int
     flow_blocks: int
     flow_mid_blocks: int
+    # HiFT and its pitch predictor.
     vocoder_width: int
     f0_width: int
+    # CAMPPlus, the speaker encoder of S3Gen.
     xvector_growth: int
     xvector_channels: int
+    # The speech tokenizer, whose width is 64 times its heads.
     tokenizer_heads: int
     tokenizer_layers: int
+    # The LSTM of the voice encoder.
     encoder_hidden: int
 
 
-FULL = Sizes(
+FULL = ModelDimensions(
     t3_width=1024,
     t3_layers=30,
     t3_heads=16,
@@ -57,7 +58,7 @@ FULL = Sizes(
     encoder_hidden=256,
 )
 
-TINY = Sizes(
+TINY = ModelDimensions(
     t3_width=64,
     t3_layers=2,
     t3_heads=2,
