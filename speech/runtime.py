@@ -214,6 +214,7 @@ class DeviceRuntime:
             self._submit(job)
             for _ in requests:
                 result = job.results.get()
+                own.raise_if_cancelled()
                 if isinstance(result, Exception):
                     raise result
                 yield result
