@@ -38,11 +38,10 @@ from speech.contract import (
 from speech.decoders import make_decoder, t3_dtype
 from speech.gpu_faults import GpuFault, gpu_fault
 from speech.locate import find_checkpoint
-from speech.normalize import has_speakable
 from speech.stage_clock import StageClock
 from speech.t3.request import Decoded, Decoder, DecodingStopped
 from speech.takes import Takes, decode_request, has_speech, or_default
-from speech.text import Chunk, split_text
+from speech.text import Chunk, has_speakable, split_text
 from speech.variants import VARIANTS
 from speech.vocoder import SPEECH_TOKENS_PER_S, synthesize
 from speech.watermark import Watermarker

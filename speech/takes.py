@@ -8,10 +8,9 @@ from collections.abc import Callable, Generator, Sequence
 from speech.checkpoint import Model
 from speech.conditionals import CODEBOOK_SIZE, Conditionals
 from speech.contract import SpeechParams
-from speech.normalize import normalize_text
-from speech.pace import max_speech_tokens
 from speech.t3.request import Decoded, Decoder, DecodeRequest
 from speech.t3.sampling import Sampling
+from speech.text import max_speech_tokens, normalize_text
 
 log = logging.getLogger(__name__)
 
