@@ -9,7 +9,7 @@ import pytest
 
 REPOSITORY = Path(__file__).parent.parent
 ROOMS = ("serving", "delivery", "operations", "voice_store", "audio", "speech")
-FRONT = ("handler", "settings", "logs", "errors", "cancel")
+FRONT = ("handler", "settings", "logs", "errors", "cancel", "characters")
 
 # What each may import of ours, by prefix. Its own room goes without saying.
 ALLOWED = {
@@ -25,15 +25,24 @@ ALLOWED = {
         "cancel",
         "errors",
     },
-    "serving": {"settings", "logs", "operations", "speech.contract", "cancel", "errors"},
+    "serving": {"settings", "logs", "operations", "speech.contract", "cancel", "characters", "errors"},
     "settings": set(),
-    "logs": set(),
+    "logs": {"characters"},
     "errors": set(),
+    "characters": set(),
     "cancel": {"errors"},
-    "delivery": {"settings", "operations.base", "voice_store.files", "voice_store.mount", "cancel", "errors"},
-    "operations": {"speech.contract", "voice_store", "audio", "cancel", "errors"},
-    "voice_store": {"audio", "errors"},
-    "speech": {"audio", "cancel", "errors"},
+    "delivery": {
+        "settings",
+        "operations.base",
+        "voice_store.files",
+        "voice_store.mount",
+        "cancel",
+        "characters",
+        "errors",
+    },
+    "operations": {"speech.contract", "voice_store", "audio", "cancel", "characters", "errors"},
+    "voice_store": {"audio", "characters", "errors"},
+    "speech": {"audio", "cancel", "characters", "errors"},
     "audio": {"cancel", "errors"},
 }
 FOREIGN_TO = {

@@ -17,6 +17,8 @@ OUR_PACKAGES = (
     "handler",
     "settings",
     "errors",
+    "cancel",
+    "characters",
     "delivery",
     "serving",
     "logs",

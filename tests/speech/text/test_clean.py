@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speech.normalize import clean_text, has_speakable, normalize_text
-from tests.speech.texts import ANY_TEXT, FAMILY
+from speech.text import clean_text, has_speakable, normalize_text
+from tests.speech.text.texts import ANY_TEXT, FAMILY
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +70,16 @@ def test_accents_are_joined_to_their_letters():
 
 def test_surrogate_pairs_are_joined_and_lone_halves_dropped():
     assert clean_text("a\ud83d\ude00b\ud83dc\ude00d") == "a\U0001f600bcd"
+
+
+def test_a_letter_keeps_thirty_marks_and_long_rows_of_marks_are_cut():
+    assert clean_text("x" + "\u0323" * 30 + "y") == "x" + "\u0323" * 30 + "y"
+    assert clean_text("x" + "\u0301\u0323" * 500_000 + "y").count("\u0301") < 30
+
+
+def test_fillers_that_look_like_nothing_are_dropped():
+    assert clean_text("a\u3164b\u2800c") == "abc"
+    assert normalize_text("\u3164") == ""
 
 
 def test_joiners_that_spelling_and_emoji_need_stay():

@@ -8,19 +8,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from speech.boundaries import Boundary, rank_boundaries
-from speech.normalize import clean_text
-from speech.pace import expected_speech_s
-from speech.text import (
-    CLAUSE_PAUSE_S,
-    MIN_MAX_CHARS,
-    PARAGRAPH_PAUSE_S,
-    SENTENCE_PAUSE_S,
-    Chunk,
-    has_speakable,
-    split_text,
-)
-from tests.speech.texts import ANY_TEXT, FAMILY, FLAGS
+from cancel import CancelToken
+from errors import Cancelled
+from speech.text import Chunk, clean_text, estimate_duration_s, has_speakable, split_text
+from speech.text.boundaries import Boundary, rank_boundaries
+from speech.text.split import CLAUSE_PAUSE_S, MIN_MAX_CHARS, PARAGRAPH_PAUSE_S, SENTENCE_PAUSE_S
+from tests.speech.text.texts import ANY_TEXT, FAMILY, FLAGS
 
 UNITS = [
     "Dr. Smith", "e.g. this", "U.S. Army", "J. R. R. Tolkien", "3 p.m. on", "Jan. 5th", "approx. three",
@@ -218,7 +211,7 @@ def test_one_endless_word_is_cut_as_a_last_resort():
 def test_digits_and_ideographs_fill_a_chunk_sooner():
     for text in ("1 2 3 4 5 6 7 8 9 " * 40, "好" * 500, "word " * 200, "FBI CIA NASA " * 30):
         chunks = split_text(text)
-        assert all(expected_speech_s(chunk.text) < 19 for chunk in chunks)
+        assert all(estimate_duration_s(chunk.text) < 19 for chunk in chunks)
 
 
 def test_long_rows_of_marks_are_shortened_and_weld_no_words():
@@ -235,5 +228,82 @@ def test_a_limit_too_small_for_numbers_is_refused():
 
 def test_splitting_needs_no_torch():
     code = "import sys, speech.text; sys.exit('torch' in sys.modules)"
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
+
+
+def test_a_quotation_of_many_sentences_is_cut_between_them():
+    quotation = "“" + "I went home that night. It was late, and the road was dark. " * 8 + "I slept.” "
+    chunks = split_text(quotation + "He looked at her.")
+    assert len(chunks) > 1
+    assert all(chunk.text[-1] in ".”" for chunk in chunks)
+    assert {chunk.pause_after_s for chunk in chunks[:-1]} == {SENTENCE_PAUSE_S}
+
+
+def test_an_abbreviation_between_two_chunks_gets_no_pause():
+    sentence = "On that day Ms. Johnson went to see Vol. Three with Dr. Lee at 5 p.m. Eastern in Ft. Worth, "
+    for words in range(1, 40):
+        text = "word " * words + sentence * 4
+        assert not [chunk for chunk in split_text(text) if chunk.text.endswith((".", "Ms", "Dr", "Vol"))]
+
+
+def test_thai_is_cut_after_letters_with_signs_too():
+    text = "ที่นี่มีน้ำ" * 60
+    chunks = split_text(text)
+    assert "".join(texts(chunks)) == text
+    ranks = rank_boundaries(text)
+    assert ranks[text.index("น")] is Boundary.UNSPACED
+
+
+@pytest.mark.parametrize(
+    ("quotation", "mark"), [("„Ich gehe jetzt“, und", "und"), ("»Ich gehe jetzt«, und", "und")]
+)
+def test_german_quotation_marks_close_at_the_end(quotation, mark):
+    assert rank_boundaries(quotation)[quotation.index(mark) - 1] is Boundary.CLAUSE
+
+
+LONG = {
+    "spaces": " " * 1_000_000 + "a",
+    "a letter with accents of two heights": "a" + "\u0301\u0323" * 500_000,
+    "decomposing marks": "a" + "\u0f73" * 1_000_000,
+    "emoji": "a" + "😀" * 1_000_000,
+    "flags": "a" + FLAGS[0] * 1_000_000,
+    "one word": "a" * 100_000,
+    "one number": "7" * 100_000,
+    "alternating scripts": "a好اक" * 25_000,
+    "one chinese paragraph": "今天天气很好，我们走。" * 9_000,
+    "one paragraph of quotations": "“Hello there. ” " * 7_000,
+    "quotations never closed": "“Hello there. " * 7_000,
+    "abbreviations": "e.g. Ms. U.S. p. ex. " * 5_000,
+    "lines of a letter": "a\n" * 100_000,
+    "joined letters": "a" + "क्" * 50_000,
+}
+
+
+@pytest.mark.parametrize("text", LONG.values(), ids=LONG)
+def test_long_and_hostile_texts_are_split_without_loss(text):
+    chunks = split_text(text)  # each of them took minutes, or hours, when the time was quadratic
+    assert letters_and_digits("".join(texts(chunks))) == letters_and_digits(clean_text(text))
+
+
+def test_a_cancelled_job_is_not_split_to_its_end():
+    cancel = CancelToken()
+    cancel.cancel(Cancelled("The caller cancelled the job"))
+    with pytest.raises(Cancelled, match="The caller"):
+        split_text("One sentence.", cancel=cancel)
+
+
+def test_cancelling_between_two_paragraphs_ends_the_splitting():
+    class CancelsAtThird(CancelToken):
+        checks = 0
+
+        def raise_if_cancelled(self):
+            self.checks += 1
+            if self.checks == 3:
+                self.cancel(Cancelled("enough"))
+            super().raise_if_cancelled()
+
+    cancel = CancelsAtThird()
+    with pytest.raises(Cancelled):
+        split_text("One.\n\n" * 1000, cancel=cancel)
+    assert cancel.checks == 3

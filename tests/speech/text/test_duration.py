@@ -1,18 +1,17 @@
 import pytest
 from hypothesis import given
 
-from speech.pace import expected_speech_s, max_speech_tokens
-from speech.text import split_text
-from tests.speech.texts import ANY_TEXT
+from speech.text import estimate_duration_s, max_speech_tokens, split_text
+from tests.speech.text.texts import ANY_TEXT
 
 # Audiobooks are read at 150 to 160 words a minute, news faster; 100 is a slow orator, 75 a dictation.
 PANGRAM = "The quick brown fox jumps over the lazy dog and sleeps in the warm sun all day."
 
 
 @pytest.mark.parametrize("words_per_minute", [130, 150, 180])
-def test_expected_time_is_near_that_of_an_ordinary_reader(words_per_minute):
+def test_the_estimate_is_near_that_of_an_ordinary_reader(words_per_minute):
     reading_s = len(PANGRAM.split()) * 60 / words_per_minute
-    assert expected_speech_s(PANGRAM) == pytest.approx(reading_s, rel=0.35)
+    assert estimate_duration_s(PANGRAM) == pytest.approx(reading_s, rel=0.35)
 
 
 @pytest.mark.parametrize("words_per_minute", [75, 100, 150])
@@ -52,5 +51,5 @@ def test_the_cap_never_exceeds_upstreams(text):
 
 def test_every_chunk_of_a_page_can_be_read_twice_as_slowly():
     for chunk in split_text((PANGRAM + " In 1984 the U.S. paid $1,234.56. ") * 40):
-        assert max_speech_tokens(chunk.text) >= min(1000, 25 * 2 * expected_speech_s(chunk.text))
-        assert 2 * expected_speech_s(chunk.text) < 40
+        assert max_speech_tokens(chunk.text) >= min(1000, 25 * 2 * estimate_duration_s(chunk.text))
+        assert 2 * estimate_duration_s(chunk.text) < 40
