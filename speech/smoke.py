@@ -31,50 +31,66 @@ from tokenizers import AddedToken, Tokenizer
 from tokenizers.models import BPE
 from torch import nn
 
-from speech.checkpoint import CONFIG_FILE, CONFIG_FORMAT
-from speech.sizes import FULL, TINY
+from speech.models.dimensions import FULL, TINY, ModelDimensions
+from speech.models.spec import (
+    CHATTERBOX,
+    CODEBOOK_SIZE,
+    MEL_CHANNELS,
+    MEL_FRAMES_PER_TOKEN,
+    SPEAKER_WIDTH,
+    XVECTOR_WIDTH,
+    ModelSpec,
+)
+from speech.reference.conditionals import longest_s3gen_prompt
 from speech.upstream import build_s3gen, build_t3, build_voice_encoder
-from speech.variants import CHATTERBOX
+from speech.weights.load import CONFIG_FILE, CONFIG_FORMAT
 
 SIZES = {"tiny": TINY, "full": FULL}
 
 SPEECH_PER_TEXT_TOKEN = 1.7  # 25 speech tokens a second over some 15 letters a second
-CODEBOOK = 6561  # ids below this are speech
-START_SPEECH, STOP_SPEECH = 6561, 6562
-TEXT_VOCABULARY = 704
-START_TEXT, STOP_TEXT = 255, 0
 
 MARK, BALANCE, CONSTANT = 0, 1, 2  # residual channels that only the arrangement above uses
 RESERVED = slice(0, 3)
 
 
-def write_smoke_checkpoint(folder: Path, size: str = "tiny", seed: int = 0) -> None:
-    """Write the files of ``ResembleAI/chatterbox`` and a ``config.json`` with their sizes.
+def write_smoke_checkpoint(
+    folder: Path,
+    size: str = "tiny",
+    seed: int = 0,
+    *,
+    spec: ModelSpec = CHATTERBOX,
+    dimensions: ModelDimensions | None = None,
+) -> None:
+    """Writes a model's files and a ``config.json`` with their dimensions.
 
-    folder: made if missing. size: "tiny" (a few MB) or "full" (3.2 GB).
+    folder: made if missing. size: "tiny" (a few MB) or "full" (3.2 GB); ``dimensions`` overrides it.
     """
-    sizes = SIZES[size]
+    dimensions = dimensions or SIZES[size]
     folder.mkdir(parents=True, exist_ok=True)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        t3 = build_t3(sizes)
-        s3gen = build_s3gen(sizes)
-        voice_encoder = build_voice_encoder(sizes)
+        t3 = build_t3(dimensions, spec)
+        s3gen = build_s3gen(dimensions)
+        voice_encoder = build_voice_encoder(dimensions)
         with torch.no_grad():
-            _make_length_follow_text(t3)
+            _make_length_follow_text(t3, spec)
             _make_audible(s3gen)
-            builtin_voice = _random_voice()
-        for name, module in (("ve", voice_encoder), ("t3_cfg", t3), ("s3gen", s3gen)):
+            builtin_voice = _random_voice(spec)
+        for name, module in (
+            (spec.files.voice_encoder, voice_encoder),
+            (spec.files.t3, t3),
+            (spec.files.s3gen, s3gen),
+        ):
             weights = {key: value.contiguous() for key, value in module.state_dict().items()}
-            save_file(weights, folder / f"{name}.safetensors", metadata={"format": "pt"})
-        torch.save(builtin_voice, folder / CHATTERBOX.builtin_voice)
-    _letters_tokenizer().save(str(folder / "tokenizer.json"))
-    config = {"format": CONFIG_FORMAT, "untrained": True, "sizes": dataclasses.asdict(sizes)}
+            save_file(weights, folder / name, metadata={"format": "pt"})
+        torch.save(builtin_voice, folder / spec.files.builtin_voice)
+    _letters_tokenizer(spec).save(str(folder / spec.files.tokenizer))
+    config = {"format": CONFIG_FORMAT, "untrained": True, "sizes": dataclasses.asdict(dimensions)}
     (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
 
 
-def _make_length_follow_text(t3: Any) -> None:
-    """See the module's docstring. Changes a freshly initialised T3 in place."""
+def _make_length_follow_text(t3: Any, spec: ModelSpec) -> None:
+    """Changes a freshly initialised T3 in place, see the module's docstring."""
     width = t3.dim
     for embedding in (t3.text_emb, t3.speech_emb, t3.text_pos_emb.emb, t3.speech_pos_emb.emb):
         embedding.weight.normal_(0.0, 1.0)
@@ -111,45 +127,48 @@ def _make_length_follow_text(t3: Any) -> None:
     head = t3.speech_head.weight
     nn.init.normal_(head, 0.0, 0.6 / width**0.5)
     head[:, RESERVED] = 0.0
-    head[STOP_SPEECH] = 0.0
-    head[STOP_SPEECH, BALANCE] = 400.0
-    head[CODEBOOK:STOP_SPEECH, CONSTANT] = -100.0
-    head[STOP_SPEECH + 1 :, CONSTANT] = -100.0
+    stop_speech = spec.tokens.stop_speech
+    head[CODEBOOK_SIZE:, CONSTANT] = -100.0
+    head[stop_speech] = 0.0
+    head[stop_speech, BALANCE] = 400.0
 
 
 def _make_audible(s3gen: Any) -> None:
-    """Keep untrained audio at the level of speech: neither near silence nor full scale."""
+    """Keeps untrained audio at the level of speech: neither near silence nor full scale."""
     magnitudes = slice(0, s3gen.mel2wav.istft_params["n_fft"] // 2 + 1)  # the rest are phases
     s3gen.mel2wav.conv_post.bias[magnitudes] = 0.7  # as a logarithm
 
 
-def _random_voice() -> dict[str, Any]:
-    """The content of ``conds.pt``: upstream's ``Conditionals.save``, for a 10 s prompt."""
-    speaker = torch.rand(1, 256)
-    prompt_frames = 500
+def _random_voice(spec: ModelSpec) -> dict[str, Any]:
+    """Returns the content of ``conds.pt`` (upstream's ``Conditionals.save``) for the longest prompts."""
+    speaker = torch.rand(1, SPEAKER_WIDTH)
+    prompt_tokens = longest_s3gen_prompt(spec.conditioning)
     return {
         "t3": {
             "speaker_emb": speaker / speaker.norm(dim=1, keepdim=True),
             "clap_emb": None,
-            "cond_prompt_speech_tokens": torch.randint(0, CODEBOOK, (1, 150)),
+            "cond_prompt_speech_tokens": torch.randint(
+                0, CODEBOOK_SIZE, (1, spec.conditioning.t3_prompt_tokens)
+            ),
             "cond_prompt_speech_emb": None,
             "emotion_adv": 0.5 * torch.ones(1, 1, 1),
         },
         "gen": {
-            "prompt_token": torch.randint(0, CODEBOOK, (1, prompt_frames // 2)),
-            "prompt_token_len": torch.tensor([prompt_frames // 2]),
-            "prompt_feat": torch.randn(1, prompt_frames, 80) - 5.0,
+            "prompt_token": torch.randint(0, CODEBOOK_SIZE, (1, prompt_tokens)),
+            "prompt_token_len": torch.tensor([prompt_tokens]),
+            "prompt_feat": torch.randn(1, MEL_FRAMES_PER_TOKEN * prompt_tokens, MEL_CHANNELS) - 5.0,
             "prompt_feat_len": None,
-            "embedding": torch.randn(1, 192),
+            "embedding": torch.randn(1, XVECTOR_WIDTH),
         },
     }
 
 
-def _letters_tokenizer() -> Tokenizer:
-    """One id a letter, with upstream's special tokens at upstream's ids (start 255, stop 0)."""
-    special = {"[STOP]": STOP_TEXT, "[UNK]": 1, "[SPACE]": 2, "[START]": START_TEXT}
+def _letters_tokenizer(spec: ModelSpec) -> Tokenizer:
+    """Returns a tokenizer with one id a letter, and upstream's special tokens at the model's ids."""
+    tokens = spec.tokens
+    special = {"[STOP]": tokens.stop_text, "[UNK]": 1, "[SPACE]": 2, "[START]": tokens.start_text}
     letters = [chr(code) for code in (*range(0x21, 0x7F), *range(0xA1, 0x180))]
-    free_ids = (index for index in range(3, TEXT_VOCABULARY) if index != START_TEXT)
+    free_ids = (index for index in range(3, spec.text_vocabulary) if index != tokens.start_text)
     vocabulary = special | dict(zip(letters, free_ids, strict=False))
     tokenizer = Tokenizer(BPE(vocab=vocabulary, merges=[], unk_token="[UNK]"))  # noqa: S106
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special])

@@ -1,24 +1,33 @@
-"""Chatterbox's own modules at a stated size, with shapes but no weights, and upstream's way to run them.
+"""Upstream's own modules: the reference engine (``ENGINE=upstream``), and what only new references need.
 
-The only place that imports chatterbox, which takes seconds: for a reference that is new, and where
-upstream's loops are asked for. Upstream fixes most sizes inside constructors; the
-published size comes out of those untouched, and a small one by putting smaller parts into
-the same classes, so that tests run upstream's own forward code.
+The only place that imports chatterbox, which takes seconds. Modules are built at stated dimensions, without
+storage, and the tensors of the checkpoint's files become their parameters; upstream's
+``ChatterboxTTS.from_local`` initialises every weight at random first. The result is the same, tensor by
+tensor. Upstream fixes most dimensions inside constructors: the published ones come out of those untouched,
+and small ones by putting smaller parts into the same classes, so that tests run upstream's own forward code.
 """
 
 from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from speech.sizes import FULL, Sizes
-from speech.t3.plain import PlainDecoder
+from speech.models.dimensions import FULL, ModelDimensions
+from speech.models.spec import ModelSpec
+from speech.models.tokenizers import load_tokenizer
+from speech.s3gen.s3gen import RenderRequest
+from speech.t3.request import Decoded, DecodeRequest
+from speech.weights.files import check_shapes, fingerprint, read_weights
+from speech.weights.find import Checkpoint
+from speech.weights.load import Model, check_config, read_builtin_voice
 
 with warnings.catch_warnings():
     # perth asks for pkg_resources, torch and diffusers for each other: nothing a user can act on.
@@ -47,18 +56,157 @@ with warnings.catch_warnings():
     from s3tokenizer.model_v2 import AudioEncoderV2, FSQVectorQuantization
     from transformers.utils import logging as transformers_logging
 
-__all__ = [
-    "T3Cond",
-    "UpstreamTokenToWave",
-    "build_s3gen",
-    "build_t3",
-    "build_voice_encoder",
-    "upstream_decoder",
-]
+# S3Gen buffers that upstream computes and the published file leaves out.
+COMPUTED_BUFFERS = frozenset({"tokenizer._mel_filters", "tokenizer.window"})
+
+
+def load_upstream_model(spec: ModelSpec, checkpoint: Checkpoint, device: torch.device) -> Model:
+    """Reads a checkpoint into upstream's T3 and S3Gen. Raises ModelUnavailable, see ``load_model``."""
+    folder = checkpoint.folder
+    dimensions, untrained = check_config(checkpoint)
+    t3, s3gen = load_upstream_modules(spec, folder, dimensions, device)
+    return Model(
+        spec=spec,
+        dimensions=dimensions,
+        folder=folder,
+        revision=checkpoint.revision or fingerprint(folder, spec.files.all),
+        untrained=untrained,
+        device=device,
+        t3=t3,
+        s3gen=UpstreamS3Gen(s3gen),
+        tokenizer=load_tokenizer(spec, folder),
+        builtin_voice=read_builtin_voice(folder / spec.files.builtin_voice),
+    )
+
+
+def load_upstream_modules(
+    spec: ModelSpec, folder: Path, dimensions: ModelDimensions, device: torch.device
+) -> tuple[Any, Any]:
+    """Returns upstream's T3 and S3Gen. Raises ModelUnavailable."""
+    with without_storage():
+        t3, s3gen = build_t3(dimensions, spec), build_s3gen(dimensions)
+    assign_weights(t3, folder / spec.files.t3, device)
+    assign_weights(s3gen, folder / spec.files.s3gen, device, may_lack=COMPUTED_BUFFERS, may_exceed=True)
+    return t3, s3gen
+
+
+class UpstreamSequence:
+    """A request in an ``UpstreamBatch``."""
+
+    def __init__(self, request: DecodeRequest) -> None:
+        self.request = request
+
+
+class UpstreamBatch:
+    """Upstream's ``T3.inference`` behind the interface of ``RunningBatch``, for one request at a time."""
+
+    def __init__(self, t3: Any, spec: ModelSpec) -> None:
+        self._t3, self._spec = t3, spec
+        self.sequences: list[UpstreamSequence] = []
+
+    def has_room_for(self, request: DecodeRequest, spare_rows: int = 0) -> bool:
+        """Whether no other request is there."""
+        return not self.sequences
+
+    def add(self, request: DecodeRequest) -> UpstreamSequence:
+        """Takes a request, which the next ``step_many`` decodes."""
+        sequence = UpstreamSequence(request)
+        self.sequences.append(sequence)
+        return sequence
+
+    def remove(self, sequences: Collection[UpstreamSequence]) -> None:
+        """Forgets requests."""
+        self.sequences = [sequence for sequence in self.sequences if sequence not in sequences]
+
+    def capture(self) -> None:
+        """Does nothing: upstream has no CUDA graphs."""
+
+    def step_many(self) -> dict[UpstreamSequence, Decoded]:
+        """Decodes the request to its end. Raises Cancelled within a step of its cancellation."""
+        (sequence,) = self.sequences
+        decoded = self._decode(sequence.request)
+        self.sequences = []
+        return {sequence: decoded}
+
+    @torch.inference_mode()
+    def _decode(self, request: DecodeRequest) -> Decoded:
+        t3, tokens, sampling = self._t3, self._spec.tokens, request.sampling.without_extremes()
+        text = F.pad(request.text_tokens[None].to(t3.device), (1, 0), value=tokens.start_text)
+        text = F.pad(text, (0, 1), value=tokens.stop_text)
+        generator = torch.Generator(t3.device).manual_seed(request.seed)
+        # Upstream embeds one token a step.
+        hook = t3.speech_emb.register_forward_pre_hook(lambda *_: request.cancel.raise_if_cancelled())
+        try:
+            with _as_global_generator(generator):
+                answer = t3.inference(
+                    t3_cond=T3Cond(
+                        speaker_emb=request.speaker_embedding.to(t3.device),
+                        cond_prompt_speech_tokens=request.prompt_tokens.to(t3.device),
+                        emotion_adv=request.exaggeration * torch.ones(1, 1, 1, device=t3.device),
+                    ),
+                    # Upstream's loop always carries two rows; with one it fails when cfg_weight is 0 (it
+                    # doubles only the start token). The second row has no influence then:
+                    # cond + 0 * (cond - uncond).
+                    text_tokens=text.expand(2, -1),
+                    max_new_tokens=request.max_tokens,
+                    temperature=sampling.temperature,
+                    min_p=sampling.min_p,
+                    top_p=sampling.top_p,
+                    repetition_penalty=sampling.repetition_penalty,
+                    cfg_weight=sampling.cfg_weight,
+                )[0]
+        finally:
+            hook.remove()
+        stopped = bool(answer[-1] == tokens.stop_speech)
+        return Decoded(answer[:-1] if stopped else answer, stopped, generator)
+
+
+class UpstreamS3Gen:
+    """Upstream's ``S3Gen.inference`` behind the interface of ``S3Gen``."""
+
+    def __init__(self, s3gen: Any) -> None:
+        self._s3gen = s3gen
+
+    @torch.inference_mode()
+    def render(self, requests: Sequence[RenderRequest]) -> list[Tensor]:
+        """See ``S3Gen.render``."""
+        return [self._render(request) for request in requests]
+
+    def _render(self, request: RenderRequest) -> Tensor:
+        voice = request.voice
+        prompt = {
+            "prompt_token": voice.prompt_tokens,
+            "prompt_token_len": torch.tensor([voice.prompt_tokens.shape[1]], device=voice.xvector.device),
+            "prompt_feat": voice.prompt_mel,
+            "prompt_feat_len": None,
+            "embedding": voice.xvector,
+        }
+        with _as_global_generator(request.generator):
+            samples, _ = self._s3gen.inference(speech_tokens=request.tokens, ref_dict=prompt)
+        return samples[0]  # type: ignore[no-any-return]
+
+
+@contextmanager
+def _as_global_generator(generator: torch.Generator) -> Iterator[None]:
+    """Lets upstream's code, which knows only torch's global generators, draw from a request's own.
+
+    The global ones are as before afterwards, and the request's own is where upstream left it.
+    """
+    device = generator.device
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        if device.type == "cuda":
+            torch.manual_seed(generator.initial_seed())  # the CPU's, from which phases are drawn
+            torch.cuda.set_rng_state(generator.get_state(), device)
+            yield
+            generator.set_state(torch.cuda.get_rng_state(device))
+        else:
+            torch.set_rng_state(generator.get_state())
+            yield
+            generator.set_state(torch.get_rng_state())
 
 
 def quiet_upstream() -> None:
-    """Keep upstream's progress bars and chatter out of the worker's log.
+    """Keeps upstream's progress bars and messages out of the worker's log.
 
     Upstream wraps its token and flow loops in tqdm and logs each end of speech at INFO.
     """
@@ -74,7 +222,7 @@ def quiet_upstream() -> None:
 
 @contextmanager
 def parameters_on_meta() -> Iterator[None]:
-    """Modules built inside get parameters without storage, so that initialising them is free.
+    """Gives modules built inside parameters without storage, so that initialising them is free.
 
     Buffers and plain tensors are computed as usual: those that no checkpoint file holds (rotary
     frequencies, positional tables, mel filters, windows, fades) come out ready. With
@@ -94,102 +242,126 @@ def parameters_on_meta() -> Iterator[None]:
         nn.Module.register_parameter = register  # type: ignore[method-assign]
 
 
-def build_t3(sizes: Sizes) -> Any:
-    """Text tokens to speech tokens, upstream's ``T3`` with its English configuration."""
-    config = T3Config.english_only()
-    if sizes != FULL:
-        name = f"worker_{sizes.t3_layers}x{sizes.t3_width}x{sizes.t3_feed_forward}_{sizes.t3_heads}"
+@contextmanager
+def without_storage() -> Iterator[None]:
+    """Builds upstream's modules inside without weights and without output."""
+    quiet_upstream()
+    with parameters_on_meta(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # deprecations inside upstream's constructors
+        yield
+
+
+def assign_weights(
+    module: nn.Module,
+    file: Path,
+    device: torch.device,
+    *,
+    prefix: str = "",
+    may_lack: frozenset[str] = frozenset(),
+    may_exceed: bool = False,
+) -> None:
+    """Makes the file's tensors the module's own, then puts the module into eval mode on ``device``.
+
+    prefix: of the module's names in the file. may_lack: names that need not be in the file.
+    may_exceed: ignore what the module does not have, as upstream's ``strict=False`` does for S3Gen.
+    """
+    found = read_weights(file, device, (prefix,))
+    weights = {name.removeprefix(prefix): tensor for name, tensor in found.items()}
+    expected = module.state_dict()
+    shapes = {name: tuple(tensor.shape) for name, tensor in expected.items()}
+    check_shapes(weights, shapes, file.name, may_lack=may_lack, may_exceed=may_exceed)
+    # Upstream copies into float32 parameters; an assigned tensor brings its own type along.
+    fitting = {name: weights[name].to(expected[name].dtype) for name in expected.keys() & weights.keys()}
+    module.load_state_dict(fitting, strict=False, assign=True)
+    module.to(device).eval().requires_grad_(False)
+
+
+def build_t3(dimensions: ModelDimensions, spec: ModelSpec) -> Any:
+    """Builds upstream's ``T3``, text tokens to speech tokens."""
+    config = T3Config(text_tokens_dict_size=spec.text_vocabulary)
+    config.speech_tokens_dict_size = spec.speech_vocabulary
+    config.start_text_token, config.stop_text_token = spec.tokens.start_text, spec.tokens.stop_text
+    config.start_speech_token, config.stop_speech_token = spec.tokens.start_speech, spec.tokens.stop_speech
+    config.speech_cond_prompt_len = spec.conditioning.t3_prompt_tokens
+    if dimensions != FULL:
+        name = f"worker_{dimensions}"
         LLAMA_CONFIGS[name] = {
             **LLAMA_CONFIGS[config.llama_config_name],
-            "hidden_size": sizes.t3_width,
-            "intermediate_size": sizes.t3_feed_forward,
-            "num_hidden_layers": sizes.t3_layers,
-            "num_attention_heads": sizes.t3_heads,
-            "num_key_value_heads": sizes.t3_heads,
-            "head_dim": sizes.t3_width // sizes.t3_heads,
+            "hidden_size": dimensions.t3_width,
+            "intermediate_size": dimensions.t3_feed_forward,
+            "num_hidden_layers": dimensions.t3_layers,
+            "num_attention_heads": dimensions.t3_heads,
+            "num_key_value_heads": dimensions.t3_heads,
+            "head_dim": dimensions.t3_width // dimensions.t3_heads,
         }
         config.llama_config_name = name
     t3 = T3(config)
-    if sizes != FULL:
+    if dimensions != FULL:
         t3.cond_enc.perceiver = Perceiver(
-            pre_attention_query_size=sizes.t3_width, embedding_dim=sizes.t3_width
+            pre_attention_query_size=dimensions.t3_width, embedding_dim=dimensions.t3_width
         )
     return t3
 
 
-class UpstreamTokenToWave:
-    """``S3Gen.inference``: the plain twin of ``TokenToWave``."""
-
-    def __init__(self, s3gen: Any) -> None:
-        self._s3gen = s3gen
-
-    @torch.inference_mode()
-    def __call__(self, tokens: Tensor, prompt: Mapping[str, Tensor | None]) -> Tensor:
-        # S3Gen casts the entries of what it is given in place.
-        samples, _ = self._s3gen.inference(speech_tokens=tokens, ref_dict=dict(prompt))
-        return samples[0]  # type: ignore[no-any-return]
-
-
-def upstream_decoder(t3: Any) -> PlainDecoder:
-    """Around a T3 that ``build_t3`` made."""
-    return PlainDecoder(t3, T3Cond)
-
-
-def build_s3gen(sizes: Sizes) -> Any:
-    """Speech tokens to samples, upstream's ``S3Gen``: speech tokenizer, flow and vocoder."""
-    if sizes == FULL:
+def build_s3gen(dimensions: ModelDimensions) -> Any:
+    """Builds upstream's ``S3Gen``: speech tokenizer, speaker encoder, flow and vocoder."""
+    if dimensions == FULL:
         return S3Gen()
     with parameters_on_meta():  # every part that holds weights is replaced below
         s3gen = S3Gen()
-    tokenizer_width = 64 * sizes.tokenizer_heads
+    tokenizer_width = 64 * dimensions.tokenizer_heads
     s3gen.tokenizer.encoder = AudioEncoderV2(
         n_mels=128,
         n_state=tokenizer_width,
-        n_head=sizes.tokenizer_heads,
-        n_layer=sizes.tokenizer_layers,
+        n_head=dimensions.tokenizer_heads,
+        n_layer=dimensions.tokenizer_layers,
         stride=2,
         use_sdpa=False,
     )
     s3gen.tokenizer.quantizer = FSQVectorQuantization(tokenizer_width, codebook_size=3**8)
     s3gen.speaker_encoder = CAMPPlus(
-        growth_rate=sizes.xvector_growth, init_channels=sizes.xvector_channels, memory_efficient=False
+        growth_rate=dimensions.xvector_growth,
+        init_channels=dimensions.xvector_channels,
+        memory_efficient=False,
     )
-    s3gen.flow = _build_flow(sizes)
+    s3gen.flow = _build_flow(dimensions)
     s3gen.mel2wav = HiFTGenerator(
-        base_channels=sizes.vocoder_width,
+        base_channels=dimensions.vocoder_width,
         sampling_rate=24_000,
         upsample_rates=[8, 5, 3],
         upsample_kernel_sizes=[16, 11, 7],
         source_resblock_kernel_sizes=[7, 7, 11],
         source_resblock_dilation_sizes=[[1, 3, 5]] * 3,
-        f0_predictor=ConvRNNF0Predictor(cond_channels=sizes.f0_width),
+        f0_predictor=ConvRNNF0Predictor(cond_channels=dimensions.f0_width),
     )
     return s3gen
 
 
-def _build_flow(sizes: Sizes) -> Any:
+def _build_flow(dimensions: ModelDimensions) -> Any:
     encoder = UpsampleConformerEncoder(
-        input_size=sizes.flow_width,
-        output_size=sizes.flow_width,
-        attention_heads=sizes.flow_heads,
-        linear_units=sizes.flow_feed_forward,
-        num_blocks=sizes.flow_encoder_layers,
+        input_size=dimensions.flow_width,
+        output_size=dimensions.flow_width,
+        attention_heads=dimensions.flow_heads,
+        linear_units=dimensions.flow_feed_forward,
+        num_blocks=dimensions.flow_encoder_layers,
         use_cnn_module=False,
     )
-    encoder.pre_lookahead_layer = PreLookaheadLayer(channels=sizes.flow_width, pre_lookahead_len=3)
-    encoder.up_layer = Upsample1D(channels=sizes.flow_width, out_channels=sizes.flow_width, stride=2)
+    encoder.pre_lookahead_layer = PreLookaheadLayer(channels=dimensions.flow_width, pre_lookahead_len=3)
+    encoder.up_layer = Upsample1D(
+        channels=dimensions.flow_width, out_channels=dimensions.flow_width, stride=2
+    )
     estimator = ConditionalDecoder(
-        channels=[sizes.flow_decoder_width],
-        n_blocks=sizes.flow_blocks,
-        num_mid_blocks=sizes.flow_mid_blocks,
-        num_heads=sizes.flow_decoder_heads,
+        channels=[dimensions.flow_decoder_width],
+        n_blocks=dimensions.flow_blocks,
+        num_mid_blocks=dimensions.flow_mid_blocks,
+        num_heads=dimensions.flow_decoder_heads,
     )
     decoder = CausalConditionalCFM(spk_emb_dim=80, cfm_params=CFM_PARAMS, estimator=estimator)
-    return CausalMaskedDiffWithXvec(input_size=sizes.flow_width, encoder=encoder, decoder=decoder)
+    return CausalMaskedDiffWithXvec(input_size=dimensions.flow_width, encoder=encoder, decoder=decoder)
 
 
-def build_voice_encoder(sizes: Sizes) -> Any:
-    """Reference recording to a 256-value speaker embedding, upstream's ``VoiceEncoder``."""
+def build_voice_encoder(dimensions: ModelDimensions) -> Any:
+    """Builds upstream's ``VoiceEncoder``: a recording to a speaker embedding of 256 values."""
     config = VoiceEncConfig()
-    config.ve_hidden_size = sizes.encoder_hidden
+    config.ve_hidden_size = dimensions.encoder_hidden
     return VoiceEncoder(config)

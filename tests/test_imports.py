@@ -9,7 +9,7 @@ import pytest
 
 REPOSITORY = Path(__file__).parent.parent
 ROOMS = ("serving", "delivery", "operations", "voice_store", "audio", "speech")
-FRONT = ("handler", "settings", "logs", "errors", "cancel", "version")
+FRONT = ("handler", "settings", "logs", "errors", "cancel", "characters", "version")
 
 # What each may import of ours, by prefix. Its own room goes without saying.
 ALLOWED = {
@@ -36,12 +36,14 @@ ALLOWED = {
         "audio.waveform",
         "speech.contract",
         "cancel",
+        "characters",
         "errors",
         "version",
     },
     "settings": set(),
-    "logs": set(),
+    "logs": {"characters"},
     "errors": set(),
+    "characters": set(),
     "cancel": {"errors"},
     "version": set(),
     "delivery": {
@@ -53,9 +55,9 @@ ALLOWED = {
         "cancel",
         "errors",
     },
-    "operations": {"speech.contract", "voice_store", "delivery", "audio", "cancel", "errors"},
-    "voice_store": {"audio", "errors"},
-    "speech": {"audio", "cancel", "errors"},
+    "operations": {"speech.contract", "voice_store", "delivery", "audio", "cancel", "characters", "errors"},
+    "voice_store": {"audio", "characters", "errors"},
+    "speech": {"audio", "cancel", "characters", "errors"},
     "audio": {"cancel", "errors"},
 }
 FOREIGN_TO = {

@@ -18,6 +18,8 @@ OUR_PACKAGES = (
     "settings",
     "errors",
     "cancel",
+    "characters",
+    "version",
     "delivery",
     "serving",
     "logs",

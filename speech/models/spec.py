@@ -7,7 +7,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 # The steps from logits to the next token that a model's sampler may apply, see ``speech.t3.sampling``.
-SamplerStep = Literal["guidance", "repetition_penalty", "temperature", "top_k", "min_p", "top_p"]
+SamplerStep = Literal["guidance", "repetition_penalty", "temperature", "min_p", "top_p"]
+
+# What all published models share: S3Gen, its codebook, the voice encoder and the x-vector.
+SPEECH_TOKENS_PER_S = 25
+MEL_FRAMES_PER_TOKEN = 2
+MEL_CHANNELS = 80
+SPEAKER_WIDTH = 256  # of the voice encoder's embedding, which T3 takes
+XVECTOR_WIDTH = 192  # of CAMPPlus' embedding, which S3Gen takes
+CODEBOOK_SIZE = 6561  # speech tokens are 0 to 6560; higher ids are T3's own marks
 
 
 @dataclass(frozen=True)
@@ -39,7 +47,6 @@ class SpecialTokens:
     stop_text: int
     start_speech: int
     stop_speech: int
-    codebook_size: int  # speech tokens are 0 to codebook_size - 1; S3Gen takes no other id
 
 
 @dataclass(frozen=True)
@@ -67,8 +74,11 @@ class ModelSpec:
     repository: str  # on the Hugging Face hub
     files: WeightFiles
     family: Literal["llama"]  # the architecture of T3, see ``speech.models``
+    tokenizer: Literal["english"]  # the text front end, see ``speech.models.tokenizers``
     languages: tuple[str, ...]  # codes of the languages that it speaks
     tokens: SpecialTokens
+    text_vocabulary: int  # number of text ids
+    speech_vocabulary: int  # number of speech ids, marks and unused ones included
     conditioning: Conditioning
     flow: FlowSpec
     sampler: tuple[SamplerStep, ...]  # in the order in which they are applied
@@ -88,11 +98,12 @@ CHATTERBOX = ModelSpec(
         builtin_voice="conds.pt",
     ),
     family="llama",
+    tokenizer="english",
     languages=("en",),
     # ``T3Config`` and ``S3Gen`` in chatterbox-tts 0.1.7.
-    tokens=SpecialTokens(
-        start_text=255, stop_text=0, start_speech=6561, stop_speech=6562, codebook_size=6561
-    ),
+    tokens=SpecialTokens(start_text=255, stop_text=0, start_speech=6561, stop_speech=6562),
+    text_vocabulary=704,
+    speech_vocabulary=8194,
     # ``ChatterboxTTS.ENC_COND_LEN``, ``T3Config.speech_cond_prompt_len``, ``ChatterboxTTS.DEC_COND_LEN``.
     conditioning=Conditioning(t3_prompt_s=6, t3_prompt_tokens=150, s3gen_prompt_s=10),
     flow=FlowSpec(steps=10, guidance=0.7),

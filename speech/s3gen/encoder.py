@@ -1,4 +1,4 @@
-"""Speech tokens to what the flow is guided by: ``UpsampleConformerEncoder``, for one text and no mask."""
+"""Speech tokens to µ, the conditioning of the flow: ``UpsampleConformerEncoder``, for one chunk, unmasked."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from speech.s3gen.weights import Part, conv, layer_norm, linear
+from speech.s3gen.weights import WeightsView, conv, layer_norm, linear
 
 LOOK_AHEAD = 3  # tokens
 UPSAMPLING = 2  # mel frames a token
 CONFORMER_EPSILON = 1e-12
 
 
-def encode(encoder: Part, embedded: Tensor) -> Tensor:
-    """embedded: float32 [1, T, D], one for each token. Returns [1, 2T, D]."""
+def encode(encoder: WeightsView, embedded: Tensor) -> Tensor:
+    """Encodes token embeddings, float32 [1, T, D]; returns [1, 2T, D]."""
     hidden, positions = _embed(encoder / "embed", embedded)
     hidden = _look_ahead(encoder / "pre_lookahead_layer", hidden)
     for layer in (encoder / "encoders").numbered():
@@ -27,33 +27,33 @@ def encode(encoder: Part, embedded: Tensor) -> Tensor:
     return layer_norm(hidden, encoder / "after_norm")
 
 
-def _embed(part: Part, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows at the layers' scale, and the embedding of each distance between two: [1, T, D], [2T - 1, D]."""
-    out = part / "out"
+def _embed(view: WeightsView, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns rows at the layers' scale, [1, T, D], and embeddings of the relative positions, [2T - 1, D]."""
+    out = view / "out"
     hidden = layer_norm(linear(rows, out / 0), out / 1) * math.sqrt(rows.shape[-1])
     return hidden, _distances(hidden.shape[1], hidden.shape[2], hidden.device)
 
 
 def _distances(length: int, width: int, device: torch.device) -> Tensor:
-    """``EspnetRelPositionalEncoding``: of length - 1 down to 1 - length."""
+    """``EspnetRelPositionalEncoding``: embeddings of the positions length - 1 down to 1 - length."""
     distances = torch.arange(length - 1, -length, -1, dtype=torch.float32, device=device)
     steps = torch.arange(0, width, 2, dtype=torch.float32, device=device)
     angles = distances[:, None] * torch.exp(steps * -(math.log(10_000.0) / width))
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)
 
 
-def _look_ahead(part: Part, hidden: Tensor) -> Tensor:
+def _look_ahead(view: WeightsView, hidden: Tensor) -> Tensor:
     channels = F.pad(hidden.transpose(1, 2), (0, LOOK_AHEAD))
-    channels = F.leaky_relu(conv(channels, part / "conv1"))
-    return conv(F.pad(channels, (2, 0)), part / "conv2").transpose(1, 2) + hidden
+    channels = F.leaky_relu(conv(channels, view / "conv1"))
+    return conv(F.pad(channels, (2, 0)), view / "conv2").transpose(1, 2) + hidden
 
 
-def _upsample(part: Part, hidden: Tensor) -> Tensor:
+def _upsample(view: WeightsView, hidden: Tensor) -> Tensor:
     repeated = hidden.transpose(1, 2).repeat_interleave(UPSAMPLING, dim=2)
-    return conv(F.pad(repeated, (2 * UPSAMPLING, 0)), part).transpose(1, 2)
+    return conv(F.pad(repeated, (2 * UPSAMPLING, 0)), view).transpose(1, 2)
 
 
-def _conformer(layer: Part, hidden: Tensor, positions: Tensor) -> Tensor:
+def _conformer(layer: WeightsView, hidden: Tensor, positions: Tensor) -> Tensor:
     normed = layer_norm(hidden, layer / "norm_mha", CONFORMER_EPSILON)
     hidden = hidden + _attend(layer / "self_attn", normed, positions)
     normed = layer_norm(hidden, layer / "norm_ff", CONFORMER_EPSILON)
@@ -61,25 +61,25 @@ def _conformer(layer: Part, hidden: Tensor, positions: Tensor) -> Tensor:
     return hidden + linear(F.silu(linear(normed, forward / "w_1")), forward / "w_2")
 
 
-def _attend(part: Part, normed: Tensor, positions: Tensor) -> Tensor:
-    """``RelPositionMultiHeadedAttention``: by content and by distance."""
-    content_bias, distance_bias = part["pos_bias_u"], part["pos_bias_v"]  # [heads, head width]
+def _attend(view: WeightsView, normed: Tensor, positions: Tensor) -> Tensor:
+    """``RelPositionMultiHeadedAttention``: scores by content and by relative position."""
+    content_bias, distance_bias = view["pos_bias_u"], view["pos_bias_v"]  # [heads, head width]
     heads, width = content_bias.shape
 
     def split(rows: Tensor) -> Tensor:
         return rows.view(*rows.shape[:-1], heads, width).transpose(-3, -2)
 
-    queries, keys, values = (split(linear(normed, part / f"linear_{name}")) for name in "qkv")
-    distances = split(linear(positions, part / "linear_pos"))
-    by_distance = _line_up((queries + distance_bias[:, None]) @ distances.transpose(-2, -1))
+    queries, keys, values = (split(linear(normed, view / f"linear_{name}")) for name in "qkv")
+    distances = split(linear(positions, view / "linear_pos"))
+    by_distance = _rel_shift((queries + distance_bias[:, None]) @ distances.transpose(-2, -1))
     attended = F.scaled_dot_product_attention(
         queries + content_bias[:, None], keys, values, attn_mask=by_distance / math.sqrt(width)
     )
-    return linear(attended.transpose(1, 2).flatten(2), part / "linear_out")
+    return linear(attended.transpose(1, 2).flatten(2), view / "linear_out")
 
 
-def _line_up(scores: Tensor) -> Tensor:
-    """Scores of each query with all 2T - 1 distances, as scores with the T keys (``rel_shift``)."""
+def _rel_shift(scores: Tensor) -> Tensor:
+    """Turns scores by relative position, [..., T, 2T - 1], into scores by key, [..., T, T]: ``rel_shift``."""
     batch, heads, length, _ = scores.shape
     shifted = F.pad(scores, (1, 0)).view(batch, heads, -1, length)[:, :, 1:]
     return shifted.reshape(batch, heads, length, -1)[..., :length]

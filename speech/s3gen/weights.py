@@ -6,7 +6,6 @@ The speech tokenizer and the speaker encoder, which only a new reference needs, 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -16,33 +15,52 @@ _NORM, _DIRECTION = ".parametrizations.weight.original0", ".parametrizations.wei
 _QUERY = ".attn1.to_q.weight"
 
 
-@dataclass(frozen=True, eq=False)
-class Part:
-    """The weights whose names begin with ``name``."""
+class WeightsView:
+    """The tensors below one name, as a tree: ``view / "flow" / "encoder"`` is what lies below that path.
 
-    tensors: Mapping[str, Tensor]
-    name: str = ""
+    Built once, so that nothing searches names while the model runs.
+    """
 
-    def __truediv__(self, name: str | int) -> Part:
-        return Part(self.tensors, f"{self.name}{name}.")
+    def __init__(self) -> None:
+        self._tensors: dict[str, Tensor] = {}
+        self._below: dict[str, WeightsView] = {}
+        self._numbered: tuple[WeightsView, ...] | None = None
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, Tensor]) -> WeightsView:
+        """The root of a tree of tensors by dotted names."""
+        root = cls()
+        for name, tensor in tensors.items():
+            *path, leaf = name.split(".")
+            view = root
+            for part in path:
+                view = view._below.setdefault(part, cls())
+            view._tensors[leaf] = tensor
+        return root
+
+    def __truediv__(self, name: str | int) -> WeightsView:
+        return self._below[str(name)]
 
     def __getitem__(self, name: str) -> Tensor:
-        return self.tensors[self.name + name]
+        return self._tensors[name]
 
-    def numbered(self) -> list[Part]:
-        """The parts named 0, 1, 2, ..."""
-        start = len(self.name)
-        heads = {name[start:].split(".", 1)[0] for name in self.tensors if name.startswith(self.name)}
-        return [self / index for index in range(len(heads))]
+    def numbered(self) -> tuple[WeightsView, ...]:
+        """The views named 0, 1, 2, ..., in order."""
+        if self._numbered is None:
+            self._numbered = tuple(self._below[str(index)] for index in range(len(self._below)))
+        return self._numbered
 
     @property
     def bias(self) -> Tensor | None:
-        return self.tensors.get(self.name + "bias")
+        """The tensor named "bias", if there is one."""
+        return self._tensors.get("bias")
 
 
-def prepare(state: Mapping[str, Tensor]) -> Part:
-    """What each call would do again is done once: weight norms folded, queries, keys and values in one
-    matrix. Everything in float32."""
+def prepare(state: Mapping[str, Tensor]) -> WeightsView:
+    """Folds weight norms and joins queries, keys and values to one matrix; everything in float32.
+
+    state: tensors by the names of upstream's ``S3Gen.state_dict()``.
+    """
     ready = {}
     for name, tensor in state.items():
         if name.endswith(_NORM):
@@ -55,16 +73,18 @@ def prepare(state: Mapping[str, Tensor]) -> Part:
             )
         elif not name.endswith((_DIRECTION, ".attn1.to_k.weight", ".attn1.to_v.weight")):
             ready[name] = tensor.float()
-    return Part(ready)
+    return WeightsView.of(ready)
 
 
-def linear(rows: Tensor, part: Part) -> Tensor:
-    return F.linear(rows, part["weight"], part.bias)
+def linear(rows: Tensor, view: WeightsView) -> Tensor:
+    return F.linear(rows, view["weight"], view.bias)
 
 
-def layer_norm(rows: Tensor, part: Part, epsilon: float = 1e-5) -> Tensor:
-    return F.layer_norm(rows, rows.shape[-1:], part["weight"], part["bias"], epsilon)
+def layer_norm(rows: Tensor, view: WeightsView, epsilon: float = 1e-5) -> Tensor:
+    return F.layer_norm(rows, rows.shape[-1:], view["weight"], view["bias"], epsilon)
 
 
-def conv(channels: Tensor, part: Part, *, stride: int = 1, padding: int = 0, dilation: int = 1) -> Tensor:
-    return F.conv1d(channels, part["weight"], part.bias, stride, padding, dilation)
+def conv(
+    channels: Tensor, view: WeightsView, *, stride: int = 1, padding: int = 0, dilation: int = 1
+) -> Tensor:
+    return F.conv1d(channels, view["weight"], view.bias, stride, padding, dilation)

@@ -1,66 +1,39 @@
-"""What is asked of a decoder, and what it answers."""
+"""A chunk of text on its way through T3: what is asked for, and what comes out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from cancel import CancelToken
+from speech.models.spec import CODEBOOK_SIZE
 from speech.t3.sampling import Sampling
-
-# ``T3Config`` in chatterbox-tts 0.1.7.
-START_TEXT, STOP_TEXT = 255, 0
-START_SPEECH, STOP_SPEECH = 6561, 6562
 
 
 @dataclass(frozen=True, eq=False)
 class DecodeRequest:
-    """One text in one voice.
+    """One text in one voice. Its tensors may be on any device."""
 
-    speaker_embedding: float32 [1, 256]. prompt_tokens: int64 [1, T]. text_tokens: int [N], without start
-    and stop. seed: of a generator of its own, so that no other request changes what is drawn.
-    """
-
-    speaker_embedding: Tensor
-    prompt_tokens: Tensor
+    speaker_embedding: Tensor  # float32 [1, 256]
+    prompt_tokens: Tensor  # int64 [1, T]
     exaggeration: float
-    text_tokens: Tensor
+    text_tokens: Tensor  # int64 [N], without start and stop
     sampling: Sampling
     max_tokens: int
-    seed: int
+    seed: int  # of the request's own generator: no other request changes what is drawn
+    cancel: CancelToken = field(default_factory=CancelToken)
 
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """tokens: int64 [T], on the model's device, stop token excluded. stopped: whether the model
-    ended by itself, not by reaching the limit. generator: as the last draw left it."""
+    """The speech tokens of a request."""
 
-    tokens: Tensor
-    stopped: bool
-    generator: torch.Generator
+    tokens: Tensor  # int64 [T], on the model's device, without the stop token
+    stopped: bool  # True when the model ended by itself, False at the limit
+    generator: torch.Generator  # the request's, as the last draw left it: S3Gen goes on with it
 
-
-class DecodingStopped(Exception):
-    """Nobody waits for the tokens any more."""
-
-
-def never() -> bool:
-    return False
-
-
-class Decoder(Protocol):
-    """Text tokens to speech tokens. May be called by several threads at once."""
-
-    def decode(
-        self, requests: Sequence[DecodeRequest], is_stopped: Callable[[], bool] = never
-    ) -> Iterator[Decoded]:
-        """The answers in the order of the requests, each as soon as it is there. What one draws depends on
-        no other.
-
-        is_stopped: asked every few steps, from whatever thread; once it says so, the next answer raises
-        DecodingStopped.
-        """
-        ...
+    def speech(self) -> Tensor:
+        """The tokens that S3Gen takes, int64 [T]: T3's own marks are dropped, as upstream does."""
+        return self.tokens[self.tokens < CODEBOOK_SIZE]

@@ -1,16 +1,18 @@
 """From logits to the next token, for rows with parameters of their own.
 
-The order and the formulas are those of upstream's loop (``T3.inference`` in chatterbox-tts 0.1.7)
-and the processors that it takes from transformers: guidance, repetition penalty, temperature,
-min_p, top_p, draw.
+The formulas are those of upstream's loop (``T3.inference`` in chatterbox-tts 0.1.7) and of the logits
+processors that it takes from transformers. Their order is the model's, ``ModelSpec.sampler``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from speech.models.spec import SamplerStep
 
 # Upstream divides logits by the temperature: from 1e-37 down they overflow and the draw fails, on
 # CUDA with a device assert that ends the process. Long before that only the likeliest is drawn.
@@ -19,14 +21,24 @@ GREEDY_BELOW_TEMPERATURE = 1e-3
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the next token is drawn, in upstream's order: guidance, repetition penalty,
-    temperature, min_p, top_p. A temperature under 0.001 is greedy."""
+    """How the next token is drawn. A temperature under 0.001 is greedy."""
 
-    cfg_weight: float
-    temperature: float
-    top_p: float
-    min_p: float
-    repetition_penalty: float
+    cfg_weight: float = 0.0
+    temperature: float = 1.0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+
+    @classmethod
+    def of(cls, parameters: Mapping[str, float | int | None]) -> Sampling:
+        """Takes what it has a use for from resolved parameters (``ModelInfo.resolve``)."""
+        names = ("cfg_weight", "temperature", "top_p", "min_p", "repetition_penalty")
+        return cls(**{name: value for name in names if (value := parameters.get(name)) is not None})
+
+    @property
+    def uses_cfg(self) -> bool:
+        """Whether a second, unconditional row is needed for classifier-free guidance."""
+        return self.cfg_weight > 0
 
     def without_extremes(self) -> Sampling:
         """The same distribution in numbers that do not overflow."""
@@ -38,25 +50,25 @@ class Sampling:
 
 @dataclass(frozen=True, eq=False)
 class SamplingRows:
-    """``Sampling`` as tensors, float32 [rows, 1] each: a captured graph bakes in no number.
-
-    tail: 1 - top_p, what top_p may cut off.
-    """
+    """``Sampling`` as tensors, float32 [rows, 1] each, so that a captured graph bakes in no number."""
 
     cfg_weight: Tensor
     temperature: Tensor
-    tail: Tensor
+    tail: Tensor  # 1 - top_p: the probability that top_p may cut off
     min_p: Tensor
     repetition_penalty: Tensor
 
     @classmethod
     def neutral(cls, rows: int, device: torch.device) -> SamplingRows:
+        """Rows that change nothing."""
+
         def filled(value: float) -> Tensor:
             return torch.full((rows, 1), value, dtype=torch.float32, device=device)
 
         return cls(filled(0.0), filled(1.0), filled(0.0), filled(0.0), filled(1.0))
 
     def set(self, row: int, sampling: Sampling) -> None:
+        """Writes one row."""
         values = (
             sampling.cfg_weight,
             sampling.temperature,
@@ -72,33 +84,50 @@ class SamplingRows:
         return SamplingRows(*(tensor[:rows] for tensor in self.all()))
 
     def all(self) -> tuple[Tensor, ...]:
+        """The tensors, in the order of the fields."""
         return self.cfg_weight, self.temperature, self.tail, self.min_p, self.repetition_penalty
 
 
 def draw(
-    logits: Tensor, guides: Tensor, seen: Tensor, sampling: SamplingRows, noise: Tensor, *, with_top_p: bool
+    logits: Tensor,
+    uncond_logits: Tensor,
+    seen: Tensor,
+    sampling: SamplingRows,
+    noise: Tensor,
+    *,
+    order: Sequence[SamplerStep],
+    with_top_p: bool,
 ) -> Tensor:
-    """The next token of each row, int64 [rows].
+    """Draws the next token of each row, int64 [rows].
 
-    logits, guides: float32 [rows, vocabulary], with the text and without it. seen: bool
-    [rows, vocabulary], what repetition_penalty applies to. noise: float32 [rows, vocabulary],
-    exponential draws: the likeliest of p / noise is a draw from p, the one that
-    ``torch.multinomial`` makes of the same generator. with_top_p: whether any row cuts by top_p,
-    which costs a sort.
+    logits, uncond_logits: float32 [rows, vocabulary], of the conditional and of the unconditional row.
+    seen: bool [rows, vocabulary], the ids that repetition_penalty applies to. noise: float32 [rows,
+    vocabulary], exponential draws: argmax(p / noise) is a draw from p, the one that ``torch.multinomial``
+    makes of the same generator. order: the steps to apply. with_top_p: whether any row cuts by top_p, which
+    costs a sort.
     """
-    guided = logits + sampling.cfg_weight * (logits - guides)
-    penalty = sampling.repetition_penalty
-    penalised = torch.where(guided < 0, guided * penalty, guided / penalty)
-    scaled = torch.where(seen, penalised, guided) / sampling.temperature
-    likely = torch.softmax(scaled, dim=-1)
-    kept = scaled.masked_fill(likely < sampling.min_p * likely.amax(dim=-1, keepdim=True), -torch.inf)
-    if with_top_p:
-        kept = _cut_tail(kept, sampling.tail)
-    return (torch.softmax(kept, dim=-1) / noise).argmax(dim=-1)
+    scores = logits
+    for step in order:
+        if step == "guidance":
+            scores = scores + sampling.cfg_weight * (scores - uncond_logits)
+        elif step == "repetition_penalty":
+            penalty = sampling.repetition_penalty
+            penalised = torch.where(scores < 0, scores * penalty, scores / penalty)
+            scores = torch.where(seen, penalised, scores)
+        elif step == "temperature":
+            scores = scores / sampling.temperature
+        elif step == "min_p":
+            likely = torch.softmax(scores, dim=-1)
+            scores = scores.masked_fill(
+                likely < sampling.min_p * likely.amax(dim=-1, keepdim=True), -torch.inf
+            )
+        elif with_top_p:
+            scores = _cut_tail(scores, sampling.tail)
+    return (torch.softmax(scores, dim=-1) / noise).argmax(dim=-1)
 
 
 def _cut_tail(scores: Tensor, tail: Tensor) -> Tensor:
-    """``TopPLogitsWarper``: the least likely that add up to no more than the tail go."""
+    """``TopPLogitsWarper``: masks the least likely ids whose probabilities add up to at most the tail."""
     ordered, order = torch.sort(scores, descending=False, dim=-1)
     cut = torch.softmax(ordered, dim=-1).cumsum(dim=-1) <= tail
     cut[:, -1] = False  # one is kept

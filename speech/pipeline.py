@@ -1,0 +1,322 @@
+"""The synthesizer: utterances to chunks of text, through the device's runtime, to chunks of audio.
+
+Knows no RunPod, no stored voices and no environment.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+import torch
+
+from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform
+from cancel import CancelToken
+from errors import DeviceLost, DeviceSuspect, Internal, InvalidRequest, ModelUnavailable, WorkerError
+from speech.contract import (
+    UNTRAINED_WARNING,
+    AudioChunk,
+    ModelInfo,
+    Utterance,
+)
+from speech.models.llama_t3 import LlamaT3
+from speech.models.spec import MODELS
+from speech.reference.conditionals import FILE_VERSION, Conditionals, dummy_voice
+from speech.runtime import Batch, ChunkRequest, DeviceRuntime, RenderedChunk
+from speech.t3.batch import ROWS_WITH_CFG, RunningBatch
+from speech.t3.request import DecodeRequest
+from speech.t3.sampling import Sampling
+from speech.text import Chunk, has_speakable, max_speech_tokens, split_text
+from speech.trim import cut_trailing_noise, fade_in, fade_out
+from speech.watermark import Watermarker
+from speech.weights.find import find_checkpoint
+from speech.weights.load import Model, load_model
+
+if TYPE_CHECKING:
+    from speech.reference.encoder import ReferenceEncoder
+
+log = logging.getLogger(__name__)
+
+SEED_LIMIT = 2**63
+# Seeds of an utterance's chunks lie far apart, so that one chunk's next seed is not another's first:
+# 2**64 divided by the golden ratio.
+SEED_STRIDE = 0x9E3779B97F4A7C15
+ATTEMPTS = 2  # a chunk that comes out empty or runs on is decoded once more with the next seed
+# Chunks of one text decode together; on a GPU each takes 0.4 GB in bfloat16, two rows of the KV cache.
+CHUNKS_AT_ONCE = 4
+STEPS_PER_POLL = 8  # on a GPU, which must not wait for the question whether a sequence is done
+
+
+class ChatterboxSynthesizer:
+    """A loaded Chatterbox model, ready to speak. Implements ``speech.contract.Synthesizer``."""
+
+    def __init__(self, model: Model, runtime: DeviceRuntime, watermarker: Watermarker) -> None:
+        self._model, self._runtime, self._watermarker = model, runtime, watermarker
+        self._encoder: ReferenceEncoder | None = None
+        self._encoder_lock = threading.Lock()
+
+    @property
+    def info(self) -> ModelInfo:
+        """Which model it is."""
+        return ModelInfo(self._model.spec, self._model.revision, self._model.untrained)
+
+    @property
+    def conditionals_key(self) -> str:
+        """Names model, revision, arithmetic and file version."""
+        in_tf32 = self._model.device.type == "cuda" and torch.backends.cuda.matmul.allow_tf32
+        arithmetic = "tf32" if in_tf32 else "float32"
+        return f"{self._model.spec.name}-{self._model.revision[:16]}-{arithmetic}-{FILE_VERSION}"
+
+    def check(self) -> None:
+        """Says a word, watermark included, and pays for what the first job would: kernels, filters, graphs.
+
+        Raises ModelUnavailable when no sound comes, OutOfMemory, and DeviceLost when the GPU fails.
+        """
+        voice = self._model.builtin_voice or dummy_voice(self._model.spec.conditioning)
+        try:
+            (chunk,) = self.synthesize([Utterance("Ready.", voice, seed=0)], CancelToken())
+            samples = self.watermark(chunk.waveform).samples
+        except DeviceSuspect as error:
+            raise DeviceLost("the GPU failed again when it was tried") from error
+        except WorkerError:
+            raise
+        except Exception as error:
+            raise ModelUnavailable(
+                f"the model cannot say a word ({error.__class__.__name__})",
+                hint="check that the weights are those of the model that MODEL names",
+            ) from error
+        if not samples.any():
+            raise ModelUnavailable("the model says a word and no sound comes")
+
+    def prepare_for_new_voices(self) -> None:
+        """Imports upstream's package, reads the reference encoder's weights and encodes some noise."""
+        noise = np.random.default_rng(0).normal(0.0, 0.1, 3 * MODEL_SAMPLE_RATE_HZ).astype(np.float32)
+        try:
+            self.encode_reference(Waveform(noise, MODEL_SAMPLE_RATE_HZ), CancelToken())
+        except Exception:  # the job that needs it will say what is wrong
+            log.exception("new voices cannot be prepared for")
+
+    def builtin_voice(self) -> Conditionals:
+        """The model's own voice. Raises InvalidRequest when the weights have none."""
+        if self._model.builtin_voice is None:
+            raise InvalidRequest(
+                "is required, because these weights have no built-in voice",
+                field="voice_name",
+                hint="name a stored voice or send reference_audio",
+            )
+        return self._model.builtin_voice
+
+    def encode_reference(self, waveform: Waveform, cancel: CancelToken) -> Conditionals:
+        """Computes the conditionals of a 24 kHz recording, see ``Synthesizer.encode_reference``."""
+        encoder = self._load_encoder()
+
+        def encode() -> Conditionals:
+            cancel.raise_if_cancelled()
+            return encoder.compute(waveform)
+
+        return self._runtime.run(encode)
+
+    def _load_encoder(self) -> ReferenceEncoder:
+        """Loads the encoder once. Imports and reading happen in the calling thread, not in the owner's."""
+        with self._encoder_lock:
+            if self._encoder is None:
+                from speech.reference.encoder import load_reference_encoder  # imports upstream's package
+
+                model = self._model
+                loaded = load_reference_encoder(model.folder, model.spec, model.dimensions)
+                self._encoder = self._runtime.run(lambda: loaded.to(model.device))
+            return self._encoder
+
+    def read_conditionals(self, content: bytes, digest: str) -> Conditionals | None:
+        """What ``Conditionals.to_bytes`` wrote for these samples; None for anything else."""
+        return Conditionals.from_bytes(content, digest, self._model.spec.conditioning)
+
+    def synthesize(self, utterances: Sequence[Utterance], cancel: CancelToken) -> Iterator[AudioChunk]:
+        """Speaks the utterances, see ``Synthesizer.synthesize``."""
+        chunks = self._split(utterances)
+        if not chunks:
+            raise InvalidRequest("has nothing in it to say", field="text", hint="send words")
+        count = len(chunks)
+        requests = [request for _, _, request in chunks]
+        with closing(self._runtime.speak(requests, cancel)) as rendered:
+            for index, (utterance, chunk, _) in enumerate(chunks):
+                started_s = time.perf_counter()
+                audio = next(rendered)
+                waited_s = time.perf_counter() - started_s
+                samples = audio.samples
+                if not np.isfinite(samples).all():
+                    raise Internal(
+                        f"the model gave no valid audio for segment {index + 1}", hint="send the job again"
+                    )
+                samples = cut_trailing_noise(samples, MODEL_SAMPLE_RATE_HZ)
+                if index > 0:  # ends that meet a pause are faded
+                    samples = fade_in(samples, MODEL_SAMPLE_RATE_HZ)
+                if index < count - 1:
+                    samples = fade_out(samples, MODEL_SAMPLE_RATE_HZ)
+                yield AudioChunk(
+                    waveform=Waveform(samples, MODEL_SAMPLE_RATE_HZ),
+                    pause_after_s=chunk.pause_after_s if index < count - 1 else 0.0,
+                    text=chunk.text,
+                    utterance=utterance,
+                    index=index,
+                    count=count,
+                    warnings=_warnings(audio, f"{index + 1} of {count}"),
+                    # What is left of T3's time: later chunks decode while earlier ones are rendered.
+                    stage_times_s={"t3": max(0.0, waited_s - audio.render_s), "s3gen": audio.render_s},
+                )
+
+    def watermark(self, waveform: Waveform) -> Waveform:
+        """The waveform with the PerTh watermark. Computed by the calling thread, on the CPU."""
+        return Waveform(
+            self._watermarker.mark(waveform.samples, waveform.sample_rate_hz), waveform.sample_rate_hz
+        )
+
+    def close(self) -> None:
+        """Ends the runtime's thread. For tests and tools."""
+        self._runtime.close()
+
+    def _split(self, utterances: Sequence[Utterance]) -> list[tuple[int, Chunk, ChunkRequest]]:
+        """Every chunk with the index of its utterance and what the runtime needs of it."""
+        chunks = []
+        for index, utterance in enumerate(utterances):
+            if not has_speakable(utterance.text):
+                continue
+            texts = split_text(utterance.text, self._model.spec.max_chunk_chars)
+            texts[-1] = replace(texts[-1], pause_after_s=utterance.pause_after_s)
+            chunks += [
+                (index, chunk, self._request(chunk.text, utterance, position))
+                for position, chunk in enumerate(texts)
+            ]
+        return chunks
+
+    def _request(self, text: str, utterance: Utterance, position: int) -> ChunkRequest:
+        """A chunk of an utterance with the draws of upstream's ``generate`` after ``manual_seed(seed)``."""
+        spec, parameters = self._model.spec, self.info.resolve(utterance.params)
+        voice = cast(Conditionals, utterance.voice)
+        first_seed = utterance.seed + position * SEED_STRIDE
+        seeds = tuple((first_seed + attempt) % SEED_LIMIT for attempt in range(ATTEMPTS))
+        decode = DecodeRequest(
+            speaker_embedding=voice.speaker_embedding,
+            prompt_tokens=voice.t3_prompt_tokens,
+            exaggeration=parameters["exaggeration"] or 0.0,
+            text_tokens=self._model.tokenizer.encode(text),
+            sampling=Sampling.of(parameters),
+            max_tokens=min(max_speech_tokens(text), spec.max_speech_tokens),
+            seed=seeds[0],
+        )
+        return ChunkRequest(decode, voice, seeds)
+
+
+def _warnings(audio: RenderedChunk, segment: str) -> tuple[str, ...]:
+    """What to tell the caller of attempts that failed. segment: "1 of 3"."""
+    match audio.failures:
+        case ():
+            return ()
+        case (first,):
+            outcome = "was spoken well then"
+        case (first, *_, last):
+            outcome = f"{last} again; listen to it"
+    return (f"segment {segment} {first}, so the next seed was tried, and {outcome}",)
+
+
+def load_synthesizer(
+    model: str,
+    *,
+    checkpoint_dir: Path | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    upstream: bool = False,
+    max_concurrency: int = 1,
+    revision: str = "main",
+    hf_token: str | None = None,
+    hub_caches: tuple[Path, ...] = (),
+) -> ChatterboxSynthesizer:
+    """Finds the weights, loads them and makes sure that everything speaking needs is there.
+
+    model: a name in ``speech.models.spec.MODELS``. device: "auto", "cpu", "cuda" or "cuda:N". precision:
+    "exact" is float32 throughout; "auto" keeps T3 in bfloat16 where the hardware computes in it, and lets
+    CUDA use TF32. upstream: run T3 and S3Gen as upstream does. max_concurrency: how many jobs will speak at
+    once. The rest: see ``find_checkpoint``. Raises ModelUnavailable.
+    """
+    watermarker = Watermarker()
+    target = _device(device)
+    torch.backends.cuda.matmul.allow_tf32 = precision == "auto"
+    torch.backends.cudnn.allow_tf32 = precision == "auto"
+    # cuDNN's attention, which torch prefers on Hopper from 2.11 on, builds a plan for every new text length.
+    torch.backends.cuda.enable_cudnn_sdp(False)
+    spec = MODELS[model]
+    checkpoint = find_checkpoint(
+        spec, checkpoint_dir=checkpoint_dir, hub_caches=hub_caches, revision=revision, token=hf_token
+    )
+    started = time.perf_counter()
+    if upstream:
+        from speech.upstream import load_upstream_model
+
+        loaded = load_upstream_model(spec, checkpoint, target)
+    else:
+        loaded = load_model(spec, checkpoint, target, t3_dtype(target, precision))
+    log.info("model: %s %s on %s in %.1f s", model, loaded.revision, target, time.perf_counter() - started)
+    if loaded.untrained:
+        log.warning(UNTRAINED_WARNING)
+    if target.type == "cpu" and loaded.is_tiny:
+        # So little work gains nothing from threads, and loses tenfold to them on a busy machine.
+        torch.set_num_threads(1)
+    return make_synthesizer(loaded, watermarker, max_concurrency)
+
+
+def make_synthesizer(
+    model: Model, watermarker: Watermarker, max_concurrency: int = 1
+) -> ChatterboxSynthesizer:
+    """Starts the runtime for a loaded model. Raises ModelUnavailable when its memory does not suffice."""
+    try:
+        runtime = DeviceRuntime(
+            model.device, lambda: make_batch(model, max_concurrency), model.s3gen, max_jobs=max_concurrency
+        )
+    except torch.OutOfMemoryError as error:
+        raise ModelUnavailable(
+            f"the GPU's memory does not suffice for MAX_CONCURRENCY {max_concurrency}",
+            hint="set it lower, or choose a GPU with more memory",
+        ) from error
+    return ChatterboxSynthesizer(model, runtime, watermarker)
+
+
+def make_batch(model: Model, max_concurrency: int = 1) -> Batch:
+    """Makes the batch for a kind of T3: for several chunks of one job, and one of each other job."""
+    if not isinstance(model.t3, LlamaT3):
+        from speech.upstream import UpstreamBatch
+
+        return UpstreamBatch(model.t3, model.spec)
+    is_cuda = model.device.type == "cuda"
+    rows = ROWS_WITH_CFG * (CHUNKS_AT_ONCE + max_concurrency - 1)
+    return RunningBatch(model.t3, rows, poll_every=STEPS_PER_POLL if is_cuda else 1, graphs=is_cuda)
+
+
+def t3_dtype(device: torch.device, precision: str) -> torch.dtype:
+    """The dtype of T3's weights. precision: "exact" or "auto", see ``load_synthesizer``."""
+    return torch.bfloat16 if precision == "auto" and _computes_in_bfloat16(device) else torch.float32
+
+
+def _computes_in_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:  # unknown name; no such device; torch built without it
+        raise ModelUnavailable(
+            f"DEVICE {name!r} cannot be used on this machine", hint="set it to auto or cpu"
+        ) from error
+    return device

@@ -1,0 +1,529 @@
+"""The device's owner: one thread that submits all work to the CPU or GPU that the model runs on.
+
+It admits requests to the running batch, steps T3, renders the chunks that are ready, runs other device work
+such as the reference encoder, and captures CUDA graphs. Threads of jobs wait for results. So nothing is
+submitted while a graph is captured, and caches that belong to a thread (cuDNN plans, cuBLAS handles) are
+built once.
+
+On a GPU, T3 runs on a stream of high priority and everything else on one of low priority. Nothing waits for
+the whole device: finished audio is copied to pinned memory, and a CUDA event tells when it is there.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, TypeVar
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from audio.waveform import MODEL_SAMPLE_RATE_HZ
+from cancel import CancelToken
+from errors import Cancelled, DeviceLost, DeviceSuspect, OutOfMemory
+from speech.gpu_faults import GpuFault, gpu_fault
+from speech.models.spec import SPEECH_TOKENS_PER_S
+from speech.reference.conditionals import Conditionals
+from speech.s3gen.s3gen import Renderer, RenderRequest
+from speech.t3.batch import ROWS_WITH_CFG
+from speech.t3.request import Decoded, DecodeRequest
+
+log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+Samples = NDArray[np.float32]
+
+EVENT_POLL_S = 0.001  # between two looks at whether the GPU is done, when there is nothing else to do
+
+
+class Batch(Protocol):
+    """``RunningBatch``, or upstream's T3 behind the same interface."""
+
+    sequences: Any
+
+    def has_room_for(self, request: DecodeRequest, spare_rows: int = 0) -> bool: ...
+    def add(self, request: DecodeRequest) -> Any: ...
+    def step_many(self) -> dict[Any, Decoded]: ...
+    def remove(self, sequences: Any) -> None: ...
+    def capture(self) -> None: ...
+
+
+@dataclass(frozen=True, eq=False)
+class ChunkRequest:
+    """One chunk of text, to be decoded and rendered."""
+
+    decode: DecodeRequest  # its seed and cancel token are set by the runtime
+    voice: Conditionals
+    seeds: tuple[int, ...]  # one for each attempt: a chunk that fails is decoded again with the next
+
+
+@dataclass(frozen=True, eq=False)
+class RenderedChunk:
+    """The audio of one chunk, and how it came to be."""
+
+    samples: Samples  # float32 [n], 24 kHz
+    failures: tuple[str, ...]  # what was wrong with each attempt that failed, as a predicate
+    attempts: int
+    render_s: float  # seconds that rendering took
+
+
+@dataclass(eq=False)
+class _Chunk:
+    """A chunk on its way through the runtime."""
+
+    job: _Job
+    index: int
+    request: ChunkRequest
+    failures: list[str] = field(default_factory=list)
+    decoded: Decoded | None = None
+    tokens: Tensor | None = None  # of ``decoded``, those that S3Gen takes
+
+    @property
+    def attempts(self) -> int:
+        return min(len(self.failures) + 1, len(self.request.seeds))
+
+    def decode_request(self) -> DecodeRequest:
+        seed = self.request.seeds[self.attempts - 1]
+        return replace(self.request.decode, seed=seed, cancel=self.job.cancel)
+
+
+@dataclass(eq=False)
+class _Job:
+    """The chunks of one call of ``speak``. Chunks are rendered in order, whichever is decoded first."""
+
+    cancel: CancelToken
+    waiting: deque[_Chunk] = field(default_factory=deque)  # not yet in the batch
+    results: queue.SimpleQueue[RenderedChunk | Exception] = field(default_factory=queue.SimpleQueue)
+    decoded: dict[int, _Chunk] = field(default_factory=dict)  # by index, not yet rendered
+    in_batch: int = 0
+    next_to_render: int = 0
+    one_by_one: bool = False  # after a lack of memory: never two chunks in the batch
+    is_over: bool = False
+
+    def end(self, error: Exception) -> None:
+        """Fails the job; nothing of it is worked on any more."""
+        if not self.is_over:
+            self.is_over = True
+            self.waiting.clear()
+            self.decoded.clear()
+            self.results.put(error)
+
+
+@dataclass(eq=False)
+class _Rendering:
+    """Samples of a chunk that the device may still be computing."""
+
+    chunk: _Chunk
+    samples: Tensor  # on the device; kept until the copy is there
+    host: Tensor
+    event: torch.cuda.Event | None  # recorded after the copy; None on a CPU, where it is there at once
+    started_s: float
+
+    @classmethod
+    def of(cls, chunk: _Chunk, samples: Tensor, started_s: float) -> _Rendering:
+        """Starts the copy to the host, on the current stream."""
+        if not samples.is_cuda:
+            return cls(chunk, samples, samples, None, started_s)
+        host = torch.empty(samples.shape, dtype=samples.dtype, pin_memory=True)
+        host.copy_(samples, non_blocking=True)
+        event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        event.record()  # type: ignore[no-untyped-call]
+        return cls(chunk, samples, host, event, started_s)
+
+    def is_ready(self) -> bool:
+        return self.event is None or self.event.query()  # type: ignore[no-untyped-call]
+
+
+@dataclass(eq=False)
+class _Task:
+    """Other work for the device."""
+
+    work: Callable[[], Any]
+    future: Future[Any]
+
+
+class DeviceRuntime:
+    """The owner of one device. Methods may be called from every thread but its own.
+
+    Jobs take turns at the room in the batch, and whoever has no chunk in it comes first. A job gets room for
+    a second chunk only while the other jobs that may come would still find room for their first, so that a
+    short text never waits for a long one.
+    """
+
+    def __init__(
+        self,
+        device: torch.device,
+        make_batch: Callable[[], Batch],
+        renderer: Renderer,
+        *,
+        max_jobs: int = 1,
+    ) -> None:
+        """Starts the thread, in which the batch is made and its graphs are captured.
+
+        max_jobs: how many jobs may speak at once. Raises what making the batch raises.
+        """
+        self._device, self._renderer, self._max_jobs = device, renderer, max_jobs
+        self._work_came = threading.Condition()
+        self._arrivals: deque[_Job | _Task] = deque()
+        self._jobs: list[_Job] = []
+        self._in_batch: dict[Any, _Chunk] = {}
+        self._rendering: list[_Rendering] = []
+        self._voices: WeakKeyDictionary[Conditionals, Conditionals] = WeakKeyDictionary()
+        self._failure: Exception | None = None  # after which the device does nothing any more
+        self._is_closing = False
+        started: Future[None] = Future()
+        self._thread = threading.Thread(
+            target=self._run, args=(make_batch, started), name="device", daemon=True
+        )
+        self._thread.start()
+        started.result()
+
+    def run(self, work: Callable[[], Result]) -> Result:
+        """Runs work in the owner's thread and returns its result. Raises what it raises.
+
+        Faults of the GPU become OutOfMemory, DeviceSuspect or DeviceLost.
+        """
+        task = _Task(work, Future())
+        self._submit(task)
+        result: Result = task.future.result()
+        return result
+
+    def speak(self, requests: Sequence[ChunkRequest], cancel: CancelToken) -> Generator[RenderedChunk]:
+        """Decodes and renders chunks; yields them in order, each as soon as it is there.
+
+        All are on their way once the first is asked for. Closing the iterator ends the work. Raises
+        Cancelled, OutOfMemory, DeviceSuspect, DeviceLost.
+        """
+        own = CancelToken()
+        unregister = cancel.on_cancel(lambda: own.cancel(cancel.reason or Cancelled("cancelled")))
+        job = _Job(own)
+        job.waiting.extend(_Chunk(job, index, request) for index, request in enumerate(requests))
+        try:
+            own.raise_if_cancelled()
+            self._submit(job)
+            for _ in requests:
+                result = job.results.get()
+                own.raise_if_cancelled()
+                if isinstance(result, Exception):
+                    raise result
+                yield result
+        finally:
+            unregister()
+            own.cancel(Cancelled("nobody waits for the audio"))
+
+    def close(self) -> None:
+        """Ends the thread, and every job that is on its way. For tests and tools: a worker's never ends."""
+        with self._work_came:
+            self._is_closing = True
+            self._work_came.notify()
+        self._thread.join()
+
+    def _submit(self, item: _Job | _Task) -> None:
+        with self._work_came:
+            if self._failure is not None:
+                raise _lost(self._failure)
+            self._arrivals.append(item)
+            self._work_came.notify()
+
+    # What follows runs in the owner's thread.
+
+    def _run(self, make_batch: Callable[[], Batch], started: Future[None]) -> None:
+        try:
+            self._enter_device()
+            self._batch = make_batch()
+            self._batch.capture()
+        except BaseException as error:
+            started.set_exception(error)
+            return
+        started.set_result(None)
+        while self._failure is None:
+            tasks = self._take_arrivals()
+            if self._is_closing:
+                self._end_all(RuntimeError("closed"))
+                return
+            try:
+                self._run_tasks(tasks)
+                self._drop_cancelled()
+                self._admit()
+                self._decode()
+                self._render()
+                self._deliver()
+            except Exception as error:  # a bug, or a device on which nothing works any more
+                log.exception("the device's owner has failed")
+                self._end_all(error)
+
+    def _enter_device(self) -> None:
+        self._render_stream: torch.cuda.Stream | None = None
+        if self._device.type == "cuda":
+            torch.cuda.set_device(self._device)
+            torch.cuda.synchronize()  # weights were copied on the loading thread's stream
+            torch.cuda.set_stream(torch.cuda.Stream(self._device, priority=-1))  # type: ignore[no-untyped-call]
+            self._render_stream = torch.cuda.Stream(self._device, priority=0)  # type: ignore[no-untyped-call]
+
+    def _beside_t3(self) -> AbstractContextManager[Any]:
+        """The low-priority stream, after what T3's stream has done so far."""
+        if self._render_stream is None:
+            return nullcontext()
+        self._render_stream.wait_stream(torch.cuda.current_stream())
+        return torch.cuda.stream(self._render_stream)
+
+    def _take_arrivals(self) -> list[_Task]:
+        """Waits until there is something to do. Returns new tasks; new jobs join the others."""
+        with self._work_came:
+            while not (self._arrivals or self._jobs or self._rendering or self._is_closing):
+                self._work_came.wait()
+            arrivals = list(self._arrivals)
+            self._arrivals.clear()
+        self._jobs += [arrival for arrival in arrivals if isinstance(arrival, _Job)]
+        return [arrival for arrival in arrivals if isinstance(arrival, _Task)]
+
+    def _run_tasks(self, tasks: Sequence[_Task]) -> None:
+        for task in tasks:
+            try:
+                with self._beside_t3():
+                    result = task.work()
+                    if self._render_stream is not None:
+                        self._render_stream.synchronize()
+            except Exception as error:
+                _free_frames(error)
+                task.future.set_exception(_translated(error))
+            else:
+                task.future.set_result(result)
+
+    def _drop_cancelled(self) -> None:
+        for job in self._jobs:
+            if job.cancel.reason is not None:
+                job.end(job.cancel.reason)
+        self._forget_ended_jobs()
+
+    def _forget_ended_jobs(self) -> None:
+        gone = [sequence for sequence, chunk in self._in_batch.items() if chunk.job.is_over]
+        self._batch.remove(gone)
+        for sequence in gone:
+            del self._in_batch[sequence]
+        self._jobs = [job for job in self._jobs if not job.is_over]
+
+    def _admit(self) -> None:
+        """Lets chunks into the batch while there is room."""
+        while (job := self._next_job()) is not None:
+            chunk = job.waiting.popleft()
+            try:
+                sequence = self._batch.add(chunk.decode_request())
+            except Exception as error:  # the others go on
+                self._fail_chunks([chunk], error)
+                continue
+            self._in_batch[sequence] = chunk
+            job.in_batch += 1
+
+    def _next_job(self) -> _Job | None:
+        """The job whose chunk is admitted next; None when none waits or there is no room."""
+        waiting = [
+            job
+            for job in self._jobs
+            if job.waiting and not (job.one_by_one and (job.in_batch or self._is_rendering(job)))
+        ]
+        if not waiting:
+            return None
+        job = min(waiting, key=lambda job: job.in_batch)  # of equals, who came first
+        others = sum(other.in_batch > 0 for other in self._jobs)
+        spare_rows = ROWS_WITH_CFG * max(self._max_jobs - others, 0) if job.in_batch else 0
+        return job if self._batch.has_room_for(job.waiting[0].request.decode, spare_rows) else None
+
+    def _decode(self) -> None:
+        """Decodes a few tokens of everything in the batch."""
+        if not self._in_batch:
+            return
+        try:
+            finished = self._batch.step_many()
+        except Exception as error:
+            self._batch.remove(tuple(self._batch.sequences))  # raises where the device does nothing any more
+            chunks = list(self._in_batch.values())
+            self._in_batch.clear()
+            self._fail_chunks(chunks, error)
+            return
+        for sequence, decoded in finished.items():
+            chunk = self._in_batch.pop(sequence)
+            chunk.job.in_batch -= 1
+            tokens = decoded.speech()
+            failure = _failure(decoded, tokens)
+            if failure is not None:
+                chunk.failures.append(failure)
+                if len(chunk.failures) < len(chunk.request.seeds):
+                    log.info("chunk %d %s: decoded again with the next seed", chunk.index + 1, failure)
+                    chunk.job.waiting.appendleft(chunk)
+                    continue
+            chunk.decoded, chunk.tokens = decoded, tokens
+            chunk.job.decoded[chunk.index] = chunk
+
+    def _render(self) -> None:
+        """Renders every chunk that is decoded and next in its job."""
+        ready = [chunk for job in self._jobs if (chunk := job.decoded.pop(job.next_to_render, None))]
+        if not ready:
+            return
+        for chunk in ready:
+            chunk.job.next_to_render += 1
+        started_s = time.perf_counter()
+        try:
+            with self._beside_t3():
+                self._start_rendering(ready, started_s)
+        except Exception as error:
+            self._rendering = [rendering for rendering in self._rendering if rendering.chunk not in ready]
+            self._fail_chunks(ready, error)
+
+    def _start_rendering(self, chunks: Sequence[_Chunk], started_s: float) -> None:
+        audible: list[_Chunk] = []
+        requests: list[RenderRequest] = []
+        for chunk in chunks:
+            assert chunk.decoded is not None
+            assert chunk.tokens is not None
+            if len(chunk.tokens) == 0:  # the model stopped at once: silence of one token
+                silence = torch.zeros(MODEL_SAMPLE_RATE_HZ // SPEECH_TOKENS_PER_S)
+                self._rendering.append(_Rendering(chunk, silence, silence, None, started_s))
+                continue
+            voice = self._voice_on_device(chunk.request.voice)
+            audible.append(chunk)
+            requests.append(RenderRequest(chunk.tokens, voice, chunk.decoded.generator))
+        if requests:
+            samples = self._renderer.render(requests)
+            self._rendering += [
+                _Rendering.of(chunk, each, started_s) for chunk, each in zip(audible, samples, strict=True)
+            ]
+
+    def _voice_on_device(self, voice: Conditionals) -> Conditionals:
+        """A copy of the voice on the device, kept as long as the voice itself is."""
+        copy = self._voices.get(voice)
+        if copy is None:
+            copy = self._voices[voice] = voice.to(self._device)
+        return copy
+
+    def _deliver(self) -> None:
+        """Hands finished audio to the waiting threads; waits for it when there is nothing else to do."""
+        try:
+            ready = [rendering for rendering in self._rendering if rendering.is_ready()]
+            while self._rendering and not ready and not self._in_batch:
+                with self._work_came:
+                    if self._arrivals or self._work_came.wait(EVENT_POLL_S):
+                        break
+                ready = [rendering for rendering in self._rendering if rendering.is_ready()]
+        except Exception as error:  # CUDA tells of a fault when it is asked about an event
+            lost = [rendering.chunk for rendering in self._rendering]
+            self._rendering.clear()
+            self._fail_chunks(lost, error)
+            return
+        for rendering in ready:
+            self._rendering.remove(rendering)
+            self._put_result(rendering)
+
+    def _put_result(self, rendering: _Rendering) -> None:
+        chunk = rendering.chunk
+        job = chunk.job
+        if job.is_over:
+            return
+        took_s = time.perf_counter() - rendering.started_s
+        samples = rendering.host.numpy()
+        job.results.put(RenderedChunk(samples, tuple(chunk.failures), chunk.attempts, took_s))
+        if not (job.waiting or job.in_batch or job.decoded or self._is_rendering(job)):
+            job.is_over = True
+            self._jobs.remove(job)
+
+    def _is_rendering(self, job: _Job) -> bool:
+        return any(rendering.chunk.job is job for rendering in self._rendering)
+
+    def _fail_chunks(self, chunks: Sequence[_Chunk], error: Exception) -> None:
+        """Ends the jobs of chunks that failed; after a lack of memory a job is tried again, chunk by chunk."""
+        _free_frames(error)
+        is_memory = gpu_fault(error) is GpuFault.MEMORY
+        for job in {chunk.job: None for chunk in chunks}:
+            if job.is_over:
+                continue
+            if is_memory and not job.one_by_one:
+                log.warning("the GPU's memory ran out: once more, one chunk after the other")
+                self._restart_one_by_one(job, [chunk for chunk in chunks if chunk.job is job])
+            else:
+                job.end(_translated(error))
+        self._forget_ended_jobs()
+
+    def _restart_one_by_one(self, job: _Job, chunks: Sequence[_Chunk]) -> None:
+        """Puts the job's unfinished chunks back in front, to be done one after the other."""
+        mine = {chunk.index: chunk for chunk in chunks}
+        for sequence, chunk in list(self._in_batch.items()):
+            if chunk.job is job:
+                self._batch.remove([sequence])
+                del self._in_batch[sequence]
+                mine[chunk.index] = chunk
+        mine |= job.decoded
+        job.decoded.clear()
+        job.in_batch, job.one_by_one = 0, True
+        for chunk in mine.values():
+            chunk.decoded = chunk.tokens = None
+        job.waiting.extendleft(mine[index] for index in sorted(mine, reverse=True))
+        job.next_to_render = min(job.next_to_render, *mine)
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _end_all(self, failure: Exception) -> None:
+        """Fails everybody who waits or will come."""
+        with self._work_came:
+            self._failure = failure
+            arrivals = list(self._arrivals)
+            self._arrivals.clear()
+        for item in [*arrivals, *self._jobs]:
+            if isinstance(item, _Task):
+                item.future.set_exception(_lost(failure))
+            else:
+                item.end(_lost(failure))
+
+
+def _failure(decoded: Decoded, tokens: Tensor) -> str | None:
+    """What is wrong with a chunk's tokens, as the predicate of a sentence; None when nothing is."""
+    if len(tokens) == 0:
+        return "came out empty"
+    return None if decoded.stopped else "ran on and was cut"
+
+
+def _translated(error: Exception) -> Exception:
+    """The worker's error for a fault of the GPU; any other exception as it is."""
+    translated: Exception
+    match gpu_fault(error):
+        case GpuFault.MEMORY:
+            translated = OutOfMemory("the GPU's memory ran out", hint="send the job again, or a shorter text")
+        case GpuFault.STICKY:
+            translated = DeviceLost(
+                "the GPU failed, and the worker is being replaced", hint="send the job again"
+            )
+        case GpuFault.SUSPECT:
+            translated = DeviceSuspect("the GPU failed", hint="send the job again")
+        case _:
+            return error
+    translated.__cause__ = error
+    return translated
+
+
+def _lost(failure: Exception) -> DeviceLost:
+    """The error for one of several threads: an exception object must not be raised in two."""
+    error = DeviceLost("the device failed, and the worker is being replaced", hint="send the job again")
+    error.__cause__ = failure
+    return error
+
+
+def _free_frames(error: BaseException) -> None:
+    """Clears the variables of the frames that an exception keeps alive, and with them tensors on the device.
+
+    Otherwise memory that ran out would still be held when it is tried again, and as long as the exception
+    lives.
+    """
+    seen: BaseException | None = error
+    while seen is not None:
+        traceback.clear_frames(seen.__traceback__)
+        seen = seen.__cause__ or seen.__context__

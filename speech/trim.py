@@ -1,0 +1,60 @@
+"""The ends of a chunk's audio: noise after the last word is cut, and cuts are faded. numpy alone."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Samples = NDArray[np.float32]
+
+FADE_S = 0.02
+FRAME_S = 0.02
+KEPT_TAIL_S = 0.12  # what follows the last sound: a word's decay and a breath of room
+SILENCE_BELOW_SPEECH_DB = 40.0
+# A short sound after a clear gap, well below the speech, is the click or breath that the model
+# likes to end on. A last word is as loud as the others, or follows without such a gap.
+STRAY_GAP_S = 0.35
+STRAY_LENGTH_S = 0.3
+STRAY_BELOW_SPEECH_DB = 12.0
+
+
+def cut_trailing_noise(samples: Samples, sample_rate_hz: int) -> Samples:
+    """Returns the samples without what the model adds after the last word: near silence, and stray sounds.
+
+    samples: float32 [n]. Returns the very same array when there is nothing to cut; else it ends in a fade of
+    20 ms.
+    """
+    frame = round(FRAME_S * sample_rate_hz)
+    count = len(samples) // frame
+    if count == 0:
+        return samples
+    power = np.square(samples[: count * frame].reshape(count, frame), dtype=np.float64).mean(axis=1)
+    level_db = 10 * np.log10(np.maximum(power, 1e-12))
+    speech_db = float(np.percentile(level_db, 90))
+    sounding = np.flatnonzero(level_db > speech_db - SILENCE_BELOW_SPEECH_DB)
+    end = sounding[-1] + 1
+
+    # Frames between two sounds are a gap; look at what follows the last long one.
+    gaps = np.flatnonzero(np.diff(sounding) > STRAY_GAP_S / FRAME_S)
+    if len(gaps):
+        stray_start = sounding[gaps[-1] + 1]
+        is_short = (end - stray_start) * FRAME_S <= STRAY_LENGTH_S
+        is_faint = level_db[stray_start:end].max() < speech_db - STRAY_BELOW_SPEECH_DB
+        if is_short and is_faint:
+            end = sounding[gaps[-1]] + 1
+
+    kept = end * frame + round(KEPT_TAIL_S * sample_rate_hz)
+    return samples if kept >= len(samples) else fade_out(samples[:kept], sample_rate_hz)
+
+
+def fade_out(samples: Samples, sample_rate_hz: int) -> Samples:
+    """Returns a copy whose last 20 ms fall to zero along a cosine."""
+    length = min(round(FADE_S * sample_rate_hz), len(samples))
+    faded = samples.copy()
+    faded[len(samples) - length :] *= (0.5 + 0.5 * np.cos(np.linspace(0, np.pi, length))).astype(np.float32)
+    return faded
+
+
+def fade_in(samples: Samples, sample_rate_hz: int) -> Samples:
+    """Returns a copy whose first 20 ms rise from zero along a cosine."""
+    return fade_out(samples[::-1], sample_rate_hz)[::-1]

@@ -1,0 +1,110 @@
+"""Safetensors files of a checkpoint: reading them, checking what they hold, and naming their content."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from errors import ModelUnavailable
+
+log = logging.getLogger(__name__)
+
+LARGEST_HEADER_BYTES = 100_000_000  # what the safetensors library accepts
+SAMPLED_TENSOR_BYTES, SAMPLE_BYTES = 1 << 18, 256
+# Of the weights in S3Gen's file, those that speaking takes (``S3Gen.state_dict()``, chatterbox-tts 0.1.7).
+# The rest is for new references.
+S3GEN_PREFIXES = ("flow.", "mel2wav.")
+
+
+def read_weights(file: Path, device: torch.device, prefixes: tuple[str, ...] = ("",)) -> dict[str, Tensor]:
+    """Reads the tensors whose names begin with one of the prefixes. Raises ModelUnavailable."""
+    try:
+        with safe_open(file, framework="pt", device=str(device)) as opened:
+            return {name: opened.get_tensor(name) for name in opened.keys() if name.startswith(prefixes)}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise _unreadable(file, error) from error
+
+
+def check_shapes(
+    weights: Mapping[str, Tensor],
+    expected: Mapping[str, tuple[int, ...]],
+    file: str,
+    *,
+    may_lack: frozenset[str] = frozenset(),
+    may_exceed: bool = False,
+) -> None:
+    """Raises ModelUnavailable unless the weights have the expected names and shapes.
+
+    may_lack: names that need not be there. may_exceed: whether other names are accepted.
+    """
+    lacking = expected.keys() - weights.keys() - may_lack
+    excess = weights.keys() - expected.keys()
+    misshapen = {name for name in expected.keys() & weights.keys() if expected[name] != weights[name].shape}
+    if lacking or misshapen or (excess and not may_exceed):
+        log.error(
+            "%s: lacking %s, misshapen %s, excess %s",
+            file,
+            sorted(lacking),
+            sorted(misshapen),
+            sorted(excess),
+        )
+        raise ModelUnavailable(
+            f"{file} does not fit this model: {len(lacking)} tensors are missing, {len(misshapen)} have "
+            f"another shape, {len(excess)} are unknown",
+            hint="use the files of one published revision",
+        )
+
+
+def fingerprint(folder: Path, files: tuple[str, ...]) -> str:
+    """Returns 16 hex digits that name the content of a folder of weights without reading gigabytes.
+
+    SHA-256 over each file's name and size; of safetensors files over the header, which lists every tensor,
+    and a sample from the middle of every large tensor; of other files over the whole content. A fine-tune
+    that keeps all shapes changes the samples. Raises ModelUnavailable.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(files):
+        file = folder / name
+        if not file.exists():
+            continue
+        digest.update(f"{name}:{file.stat().st_size}:".encode())
+        try:
+            with file.open("rb") as stream:
+                if file.suffix == ".safetensors":
+                    _digest_safetensors(digest, stream)
+                else:
+                    digest.update(stream.read())
+        except (OSError, ValueError) as error:
+            raise _unreadable(file, error) from error
+    return digest.hexdigest()[:16]
+
+
+def _digest_safetensors(digest: hashlib._Hash, stream: BinaryIO) -> None:
+    """The format: https://github.com/huggingface/safetensors#format. Raises ValueError for another one."""
+    length = int.from_bytes(stream.read(8), "little")
+    if length > LARGEST_HEADER_BYTES:
+        raise ValueError("the header is too long")
+    header = stream.read(length)
+    digest.update(header)
+    entries = json.loads(header)
+    if not isinstance(entries, dict):
+        raise ValueError("the header is no object")
+    spans = [entry["data_offsets"] for name, entry in entries.items() if name != "__metadata__"]
+    for start, end in sorted(spans):
+        if end - start >= SAMPLED_TENSOR_BYTES:
+            stream.seek(8 + length + (start + end) // 2)
+            digest.update(stream.read(SAMPLE_BYTES))
+
+
+def _unreadable(file: Path, error: Exception) -> ModelUnavailable:
+    return ModelUnavailable(
+        f"{file.name} cannot be read ({error.__class__.__name__})", hint="download the weights again"
+    )

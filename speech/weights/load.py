@@ -1,0 +1,153 @@
+"""Loading: a folder of weights to a model that is ready to speak."""
+
+from __future__ import annotations
+
+import json
+import logging
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from errors import ModelUnavailable
+from speech.models.dimensions import FULL, TINY, ModelDimensions
+from speech.models.llama_t3 import LlamaT3, T3Weights, upstream_shapes
+from speech.models.spec import ModelSpec
+from speech.models.tokenizers import EnglishTokenizer, load_tokenizer
+from speech.reference.conditionals import Conditionals
+from speech.s3gen.s3gen import Renderer, S3Gen
+from speech.s3gen.shapes import s3gen_shapes
+from speech.s3gen.weights import prepare
+from speech.weights.files import S3GEN_PREFIXES, check_shapes, fingerprint, read_weights
+from speech.weights.find import Checkpoint
+from speech.weights.pack import read_packed
+
+log = logging.getLogger(__name__)
+
+CONFIG_FILE = "config.json"  # written by speech.smoke; the published repository has none
+CONFIG_FORMAT = "chatterbox-voice-worker/1"
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A loaded checkpoint: the parts that speaking in a known voice takes."""
+
+    spec: ModelSpec
+    dimensions: ModelDimensions
+    folder: Path
+    revision: str  # the hub's commit, or the content's fingerprint
+    untrained: bool
+    device: torch.device
+    t3: LlamaT3 | Any  # or upstream's module, for the reference engine
+    s3gen: Renderer
+    tokenizer: EnglishTokenizer
+    builtin_voice: Conditionals | None  # on the CPU; None when the checkpoint has none
+
+    @property
+    def is_tiny(self) -> bool:
+        """Whether it has the size that tests use."""
+        return self.dimensions == TINY
+
+
+def load_model(
+    spec: ModelSpec, checkpoint: Checkpoint, device: torch.device, t3_dtype: torch.dtype = torch.float32
+) -> Model:
+    """Reads a checkpoint straight to ``device``.
+
+    t3_dtype: of T3's weights; everything else is float32. Raises ModelUnavailable when a file is damaged or
+    does not fit the model.
+    """
+    folder = checkpoint.folder
+    dimensions, untrained = check_config(checkpoint)
+    content = fingerprint(folder, spec.files.all)
+    packed = read_packed(folder, content, device) if t3_dtype == torch.bfloat16 else None
+    t3_weights, s3gen_weights = packed or (
+        read_weights(folder / spec.files.t3, device),
+        read_weights(folder / spec.files.s3gen, device, S3GEN_PREFIXES),
+    )
+    return Model(
+        spec=spec,
+        dimensions=dimensions,
+        folder=folder,
+        revision=checkpoint.revision or content,
+        untrained=untrained,
+        device=device,
+        t3=_make_t3(t3_weights, spec, dimensions, t3_dtype),
+        s3gen=_make_s3gen(s3gen_weights, spec, dimensions),
+        tokenizer=load_tokenizer(spec, folder),
+        builtin_voice=read_builtin_voice(folder / spec.files.builtin_voice),
+    )
+
+
+def _make_t3(
+    weights: Mapping[str, Tensor], spec: ModelSpec, dimensions: ModelDimensions, dtype: torch.dtype
+) -> LlamaT3:
+    check_shapes(weights, upstream_shapes(spec, dimensions), spec.files.t3)
+    return LlamaT3(T3Weights.from_upstream(weights, dimensions.t3_heads, dtype), spec)
+
+
+def _make_s3gen(weights: Mapping[str, Tensor], spec: ModelSpec, dimensions: ModelDimensions) -> S3Gen:
+    shapes = s3gen_shapes(dimensions)
+    check_shapes(weights, shapes, spec.files.s3gen, may_exceed=True)
+    return S3Gen(prepare({name: weights[name] for name in shapes}), spec.flow)
+
+
+def check_config(checkpoint: Checkpoint) -> tuple[ModelDimensions, bool]:
+    """Returns a checkpoint's dimensions and whether it is untrained.
+
+    Raises ModelUnavailable for an untrained one that was not asked for by name.
+    """
+    dimensions, untrained = read_config(checkpoint.folder)
+    if untrained and not checkpoint.chosen_by_name:
+        raise ModelUnavailable(
+            "the weights in the hub cache are an untrained smoke checkpoint",
+            hint="remove them, or name their folder in CHECKPOINT_DIR if noise is what you want",
+        )
+    return dimensions, untrained
+
+
+def read_config(folder: Path) -> tuple[ModelDimensions, bool]:
+    """Returns dimensions and whether the weights are untrained; the published ones where no file says so."""
+    file = folder / CONFIG_FILE
+    if not file.exists():
+        return FULL, False
+    try:
+        config = json.loads(file.read_text())
+        if not isinstance(config, dict) or config.get("format") != CONFIG_FORMAT:
+            return FULL, False
+        return ModelDimensions(**config["sizes"]), bool(config["untrained"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelUnavailable(
+            f"{CONFIG_FILE} beside the weights is damaged",
+            hint="write the checkpoint again with speech.smoke",
+        ) from error
+
+
+def read_builtin_voice(file: Path) -> Conditionals | None:
+    """Reads upstream's ``conds.pt`` to the CPU; None when there is no such file. Raises ModelUnavailable."""
+    if not file.exists():
+        return None
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+        t3, prompt = content["t3"], content["gen"]
+        return Conditionals(
+            speaker_embedding=t3["speaker_emb"].float(),
+            t3_prompt_tokens=t3["cond_prompt_speech_tokens"].long(),
+            prompt_tokens=prompt["prompt_token"].long(),
+            prompt_mel=prompt["prompt_feat"].float(),
+            xvector=prompt["embedding"].float(),
+        )
+    except (
+        pickle.UnpicklingError,
+        RuntimeError,
+        EOFError,
+        KeyError,
+        AttributeError,
+        TypeError,
+        ValueError,
+    ) as error:
+        raise ModelUnavailable(f"{file.name} cannot be read", hint="download the weights again") from error
