@@ -62,14 +62,14 @@ def choose_checkpoint() -> str | None:
         return named
     from errors import ModelUnavailable
     from settings import Settings, SettingsError
-    from speech.locate import find_checkpoint
-    from speech.variants import VARIANTS
+    from speech.models.spec import MODELS
+    from speech.weights.find import find_checkpoint
 
     try:
         settings = Settings.from_env()
     except SettingsError as error:
         sys.exit(f"cannot start: {error}")
-    variant = VARIANTS[settings.model]
+    variant = MODELS[settings.model]
     logging.disable()  # not finding any is no error here
     try:
         with step(f"looking for {variant.repository} in the caches and on the hub"):

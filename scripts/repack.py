@@ -16,10 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from errors import WorkerError
-from speech.locate import find_checkpoint
-from speech.packed import write_packed
-from speech.variants import CHATTERBOX
-from speech.weight_files import fingerprint
+from speech.models.spec import CHATTERBOX
+from speech.weights.files import fingerprint
+from speech.weights.find import find_checkpoint
+from speech.weights.pack import write_packed
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             revision=revision,
             token=os.environ.get("HF_TOKEN"),
         ).folder
-        file = write_packed(folder, fingerprint(folder, CHATTERBOX.files))
+        file = write_packed(folder, CHATTERBOX.files, fingerprint(folder, CHATTERBOX.files.all))
     except WorkerError as error:
         sys.exit(f"{error.code}: {error.message}")
     except OSError as error:

@@ -12,6 +12,7 @@ from typing import Any
 import logs
 from audio.encode import content_type, encode_lossless
 from cancel import CancelToken
+from characters import printable_excerpt
 from delivery import Delivery
 from delivery.delivering import posted_bytes
 from errors import (
@@ -25,7 +26,6 @@ from errors import (
 from operations.base import Result, Services
 from operations.get_voice import GetVoiceRequest
 from operations.list_voices import ListVoicesRequest
-from operations.request import printable_excerpt
 from operations.speech_result import SpeechResult
 from operations.tts import TtsRequest
 from serving.health import WorkerHealth
