@@ -35,6 +35,7 @@ def test_a_bad_setting_stops_the_start_with_one_line(tmp_path):
 
 
 def test_without_weights_the_start_fails_and_says_how_to_get_them(tmp_path):
+    (tmp_path / "test_input.json").write_bytes((REPOSITORY / "test_input.json").read_bytes())
     finished = run_program("handler.py", cwd=tmp_path, HF_HOME=str(tmp_path / "empty"), MODEL_REVISION="main")
     assert finished.returncode == 1
     assert "Traceback" not in finished.stderr
