@@ -46,7 +46,7 @@ RUN --mount=type=secret,id=HF_TOKEN,required=false \
         && rm -rf "$HF_HOME/xet"; \
     fi
 
-COPY handler.py cancel.py characters.py logs.py settings.py ./
+COPY handler.py cancel.py characters.py logs.py settings.py version.py ./
 COPY audio/ audio/
 COPY delivery/ delivery/
 COPY operations/ operations/

@@ -1,4 +1,4 @@
-"""Ogg pages (RFC 3533): what libsndfile leaves to chance when writing, and too lenient when reading."""
+"""Ogg pages (RFC 3533): what libsndfile is too lenient about when reading."""
 
 from __future__ import annotations
 
@@ -11,11 +11,9 @@ from itertools import islice
 _HEADER = struct.Struct(
     "<4sBBqIIIB"
 )  # capture, version, flags, position, serial, sequence, checksum, segments
-_SERIAL = slice(14, 18)
 _CHECKSUM = slice(22, 26)
 _CONTINUED, _BEGINS = 0x01, 0x02
 _MAX_PAGES_READ = 1024  # room for a cover picture in a comment; a million empty pages would only cost time
-_FIXED_SERIAL = b"\x01\0\0\0"
 _REVERSED_BITS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
@@ -67,27 +65,6 @@ def read_packets(stream: bytes, count: int) -> list[bytes]:
                 if len(packets) == count:
                     return packets
     raise OggError("too few packets")
-
-
-def fix_headers(stream: bytes, opus_input_rate_hz: int | None = None) -> bytes:
-    """The same Ogg file with serial number 1 and, in an OpusHead, the input rate as given.
-
-    libsndfile draws the serial number from the clock, so that encoding the same audio twice gives
-    different files. It only tells streams within one file apart, and there is one. The input rate
-    says what the audio was before it was encoded (RFC 7845, section 5.1); libsndfile writes the
-    rate of the encoder.
-    """
-    pages = bytearray(stream)
-    for page in _pages(stream):
-        if page.start == 0 and opus_input_rate_hz is not None:
-            assert pages[page.body : page.body + 8] == b"OpusHead"
-            pages[page.body + 12 : page.body + 16] = struct.pack("<I", opus_input_rate_hz)
-        content = pages[page.start : page.end]
-        content[_SERIAL] = _FIXED_SERIAL
-        content[_CHECKSUM] = bytes(4)  # counts as zeros in its own sum
-        content[_CHECKSUM] = struct.pack("<I", page_checksum(bytes(content)))
-        pages[page.start : page.end] = content
-    return bytes(pages)
 
 
 def page_checksum(page: bytes) -> int:

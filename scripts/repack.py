@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ).folder
         file = write_packed(folder, fingerprint(folder, CHATTERBOX.files))
     except WorkerError as error:
-        sys.exit(str(error.reply()["error"]))
+        sys.exit(f"{error.code}: {error.message}")
     except OSError as error:
         sys.exit(f"the file cannot be written beside the weights: {error}")
     print(f"{file}: {file.stat().st_size / 1e9:.2f} GB")

@@ -9,7 +9,7 @@ import pytest
 
 REPOSITORY = Path(__file__).parent.parent
 ROOMS = ("serving", "delivery", "operations", "voice_store", "audio", "speech")
-FRONT = ("handler", "settings", "logs", "errors", "cancel", "characters")
+FRONT = ("handler", "settings", "logs", "errors", "cancel", "characters", "version")
 
 # What each may import of ours, by prefix. Its own room goes without saying.
 ALLOWED = {
@@ -21,26 +21,41 @@ ALLOWED = {
         "delivery",
         "voice_store",
         "audio.fetch",
+        "audio.network",
         "speech.engine",
         "cancel",
         "errors",
+        "version",
     },
-    "serving": {"settings", "logs", "operations", "speech.contract", "cancel", "characters", "errors"},
+    "serving": {
+        "settings",
+        "logs",
+        "operations",
+        "delivery",
+        "audio.encode",
+        "audio.waveform",
+        "speech.contract",
+        "cancel",
+        "characters",
+        "errors",
+        "version",
+    },
     "settings": set(),
     "logs": {"characters"},
     "errors": set(),
     "characters": set(),
     "cancel": {"errors"},
+    "version": set(),
     "delivery": {
         "settings",
-        "operations.base",
+        "audio.network",
+        "audio.pinned_http",
         "voice_store.files",
         "voice_store.mount",
         "cancel",
-        "characters",
         "errors",
     },
-    "operations": {"speech.contract", "voice_store", "audio", "cancel", "characters", "errors"},
+    "operations": {"speech.contract", "voice_store", "delivery", "audio", "cancel", "characters", "errors"},
     "voice_store": {"audio", "characters", "errors"},
     "speech": {"audio", "cancel", "characters", "errors"},
     "audio": {"cancel", "errors"},
@@ -50,7 +65,7 @@ FOREIGN_TO = {
     "pydantic": {"operations"},
     "torch": {"speech"},
     "chatterbox": {"speech"},
-    "base64": {"operations", "audio", "delivery"},
+    "base64": {"serving", "audio", "delivery"},
 }
 
 

@@ -19,6 +19,7 @@ OUR_PACKAGES = (
     "errors",
     "cancel",
     "characters",
+    "version",
     "delivery",
     "serving",
     "logs",
