@@ -1,4 +1,4 @@
-"""How loud audio is, and making it as loud as asked."""
+"""Measures loudness, and normalizes audio to a level."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _GATING_BLOCK_S = 0.4  # ITU-R BS.1770-4
 
 
 def normalize(waveform: Waveform, mode: str | None) -> Waveform:
-    """The waveform with one gain applied throughout.
+    """Returns the waveform with one gain applied throughout.
 
-    None leaves it alone. "peak" brings the highest sample to -1 dBFS, "rms" the mean power to -20
+    None leaves it as it is. "peak" brings the highest sample to -1 dBFS, "rms" the mean power to -20
     dBFS, "lufs" the integrated loudness to -16 LUFS. The last two stop where the peak reaches -1
     dBFS, so that spiky audio ends up quieter than the target rather than clipped. Silence stays as
     it is.
@@ -44,13 +44,13 @@ def normalize(waveform: Waveform, mode: str | None) -> Waveform:
 
 
 def measure_peak_dbfs(waveform: Waveform) -> float | None:
-    """The highest absolute sample, 0 dBFS being 1.0; None for digital silence or no samples."""
+    """Returns the highest absolute sample, 0 dBFS being 1.0; None for digital silence or no samples."""
     peak = float(np.abs(waveform.samples).max(initial=0.0))
     return 20 * math.log10(peak) if peak > 0 else None
 
 
 def measure_loudness_lufs(waveform: Waveform) -> float | None:
-    """Integrated loudness by ITU-R BS.1770-4; None below its absolute gate of -70 LUFS.
+    """Measures integrated loudness by ITU-R BS.1770-4; None below its absolute gate of -70 LUFS.
 
     Audio shorter than one gating block of 0.4 s is repeated to fill it.
     """
