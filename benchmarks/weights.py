@@ -11,8 +11,8 @@ from pathlib import Path
 
 
 @contextmanager
-def some_weights(given: Path | None, size: str = "full") -> Iterator[Path]:
-    """The given folder, or one with an untrained checkpoint ("full" is 3.2 GB), removed afterwards."""
+def temporary_weights(given: Path | None, size: str = "full") -> Iterator[Path]:
+    """Gives the folder, or a temporary one with an untrained checkpoint ("full" is 3.2 GB) where it is None."""
     if given is not None:
         yield given
         return
