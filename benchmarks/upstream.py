@@ -21,7 +21,7 @@ from speech.weights.load import read_config
 
 
 def load(checkpoint: Path, device: str = "cpu") -> ChatterboxTTS:
-    """Loads with ``from_local``, or does the same for a small checkpoint, for which that has no dimensions."""
+    """Does what ``from_local`` does, for a small checkpoint as well."""
     dimensions, _ = read_config(checkpoint)
     if dimensions == FULL:
         return ChatterboxTTS.from_local(str(checkpoint), device)

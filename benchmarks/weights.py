@@ -12,7 +12,7 @@ from pathlib import Path
 
 @contextmanager
 def temporary_weights(given: Path | None, size: str = "full") -> Iterator[Path]:
-    """Gives the folder, or a temporary one with an untrained checkpoint ("full" is 3.2 GB) where it is None."""
+    """Gives ``given``, or a temporary folder with an untrained checkpoint; "full" is 3.2 GB."""
     if given is not None:
         yield given
         return

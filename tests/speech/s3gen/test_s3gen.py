@@ -41,13 +41,12 @@ def render(renderer: Renderer, *requests: RenderRequest) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 25, 400, 1000])
-def test_samples_and_draws_are_upstreams(our_model, upstream_model, count):
+def test_samples_are_upstreams(our_model, upstream_model, count):
     tokens = torch.randint(0, 6561, (count,), generator=torch.Generator().manual_seed(count))
     ours, theirs = (request(tokens, our_model.builtin_voice) for _ in range(2))
     samples = render(our_model.s3gen, ours)
     assert samples.shape == (960 * count,)
     torch.testing.assert_close(samples, render(upstream_model.s3gen, theirs), rtol=0, atol=2e-6)
-    assert torch.equal(ours.generator.get_state(), theirs.generator.get_state())
 
 
 @pytest.mark.parametrize("duration_s", [0.61, 4.0, 10.0])
