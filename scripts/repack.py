@@ -1,10 +1,10 @@
-"""Writes what speaking reads of the weights into one file beside them: a worker then starts sooner.
+"""Writes the weights that speaking reads into one file beside them: a worker then starts sooner.
 
     python -m scripts.repack [FOLDER]
 
 FOLDER holds the files of the published repository; without it the weights are looked for, and downloaded,
-as a worker does that has no CHECKPOINT_DIR. The file is used by itself wherever PRECISION=auto computes in
-bfloat16; remove it, and nothing is lost.
+as a worker without CHECKPOINT_DIR does it. A worker uses the file wherever PRECISION=auto computes in
+bfloat16, and works without it.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from errors import WorkerError
-from speech.locate import find_checkpoint
-from speech.packed import write_packed
-from speech.variants import CHATTERBOX
-from speech.weight_files import fingerprint
+from speech.models.spec import CHATTERBOX
+from speech.weights.files import fingerprint
+from speech.weights.find import find_checkpoint
+from speech.weights.pack import write_packed
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -34,7 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             revision=revision,
             token=os.environ.get("HF_TOKEN"),
         ).folder
-        file = write_packed(folder, fingerprint(folder, CHATTERBOX.files))
+        files = CHATTERBOX.files
+        file = write_packed(folder, files, fingerprint(folder, files.all))
     except WorkerError as error:
         sys.exit(f"{error.code}: {error.message}")
     except OSError as error:
