@@ -50,10 +50,10 @@ def warm_settings() -> Settings:
 
 def build_services(settings: Settings, health: WorkerHealth) -> Services:
     """Loads the model and builds what operations work with. Raises WorkerError."""
-    from speech.engine import load_engine  # torch takes seconds to import: tools do without
+    from speech.pipeline import load_synthesizer  # torch takes seconds to import: tools do without
 
     engine = HealthCheckedEngine(
-        load_engine(
+        load_synthesizer(
             model=settings.model,
             checkpoint_dir=settings.checkpoint_dir,
             device=settings.device,

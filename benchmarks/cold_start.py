@@ -20,13 +20,13 @@ import time
 from pathlib import Path
 
 import soundfile
+from speech.checkpoint import read_config
+from speech.sizes import FULL
 
 from audio.decode import decode_audio
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, resample
 from benchmarks.machine import describe, keep
 from benchmarks.weights import some_weights
-from speech.checkpoint import read_config
-from speech.sizes import FULL
 from voice_store import VoiceStore
 
 SAMPLE = Path("samples/reference.flac")

@@ -19,13 +19,13 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import torch
+from speech.engine import SpeechEngine, load_engine
 
 from audio.decode import decode_audio
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform, resample
 from benchmarks.machine import describe, keep
 from benchmarks.weights import some_weights
 from operations.reference import find_stored_voice
-from speech.engine import SpeechEngine, load_engine
 from voice_store import VoiceStore
 
 SAMPLE = Path("samples/reference.flac")

@@ -20,21 +20,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
-
-from benchmarks.machine import describe, keep
-from benchmarks.weights import some_weights
 from speech.checkpoint import Model, load_model
 from speech.conditionals import some_voice
 from speech.decoders import STEPS_A_POLL, t3_dtype
 from speech.locate import Checkpoint
-from speech.t3.batch import Member, RunningBatch
 from speech.t3.linear import pack
+from speech.t3.weights import T3Weights
+from speech.variants import CHATTERBOX
+from torch import Tensor
+
+from benchmarks.machine import describe, keep
+from benchmarks.weights import some_weights
+from speech.t3.batch import Member, RunningBatch
 from speech.t3.request import START_SPEECH, STOP_SPEECH, Decoded, Decoder, DecodeRequest
 from speech.t3.sampling import Sampling
-from speech.t3.weights import T3Weights
 from speech.upstream import upstream_decoder
-from speech.variants import CHATTERBOX
 
 TEXT = "The harbour was quiet, and the boats lay still on the water while the town behind them woke up."
 SAMPLING = Sampling(cfg_weight=0.5, temperature=0.8, top_p=1.0, min_p=0.05, repetition_penalty=1.2)

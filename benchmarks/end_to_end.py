@@ -46,8 +46,9 @@ Speak = Callable[[str], tuple[float, float]]  # a text; seconds of audio, and un
 
 
 def ours(checkpoint: Path, device: str, jobs: int, sample: Waveform) -> Speak:
-    from speech.contract import Listener, Piece, Reference, SpeechParams
     from speech.engine import load_engine
+
+    from speech.contract import Listener, Piece, Reference, SpeechParams
 
     class FirstPiece(Listener):
         def __init__(self) -> None:

@@ -2,8 +2,8 @@
 
     python -m benchmarks.job_path [--checkpoint DIR] [--list]
 
-A job in a stored voice through ``handler.handler``, once to warm up and once counted with ``sys.setprofile`` in
-every thread. Files are those of the repository in which a function was called; frames are the repository's on
+A job in a stored voice through ``handler.handler``, once to warm up and once counted with ``sys.setprofile``
+in every thread. Files are those of the repository in which a function was called; frames are the repository's on
 one thread's stack. Without --checkpoint a tiny untrained one is written first.
 """
 
@@ -44,9 +44,7 @@ class CallCounter:
         at: FrameType | None = frame
         while at is not None:
             if is_ours(at):
-                stack.append(
-                    f"{at.f_code.co_filename.removeprefix(REPOSITORY)}:{at.f_code.co_qualname}"
-                )
+                stack.append(f"{at.f_code.co_filename.removeprefix(REPOSITORY)}:{at.f_code.co_qualname}")
             at = at.f_back
         if len(stack) > len(self.deepest):
             self.deepest = stack[::-1]
@@ -63,7 +61,8 @@ async def run_jobs(counter: CallCounter) -> dict[str, Any]:
     from handler import handler
 
     recording = base64.b64encode(SAMPLE.read_bytes()).decode("ascii")
-    clone = {"operation": "clone_voice", "voice_name": "Stored", "reference_audio": recording, "preview": False}
+    clone: dict[str, Any] = {"operation": "clone_voice", "voice_name": "Stored", "preview": False}
+    clone["reference_audio"] = recording
     speak = {"operation": "tts", "text": TEXT, "voice_name": "Stored", "seed": 1}
     for job in (clone, speak):
         reply = await handler({"id": "warm", "input": job})

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from speech.engine import load_engine
 
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform
 from benchmarks.machine import describe, keep
 from benchmarks.weights import some_weights
 from speech.contract import Reference, SpeechParams
-from speech.engine import load_engine
 
 SENTENCE = "The harbour was quiet, and the boats lay still on the water. "
 TEXT_LENGTHS = (300, 1_000, 2_500, 5_000)

@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from speech.decoders import STEPS_A_POLL
+from speech.locate import Checkpoint
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.decode import request, upstream_without_stop, weights_of
 from benchmarks.machine import describe, keep
 from benchmarks.weights import some_weights
-from speech.decoders import STEPS_A_POLL
-from speech.locate import Checkpoint
 from speech.t3.batch import RunningBatch
 
 SHORT, LONG = 8, 40

@@ -190,7 +190,7 @@ class Delivery:
         content_type: str,
         cancel: CancelToken,
     ) -> Delivered:
-        """Puts the audio into the bucket or onto the volume, as ``name``. Raises DeliveryFailed, Cancelled."""
+        """Puts the audio into the bucket or onto the volume. Raises DeliveryFailed, Cancelled."""
         cancel.raise_if_cancelled()
         bucket = target.bucket
         if bucket is None or target.mode == "volume":

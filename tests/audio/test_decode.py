@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from audio.ogg import page_checksum
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audio.decode import RECORDING_SUFFIXES, decode_audio
-from audio.ogg import page_checksum
 from audio.waveform import Waveform, resample
 from errors import ReferenceInvalid
 from tests.recordings import file_bytes, silence, speech_like, wav_bytes
