@@ -40,7 +40,7 @@ ALLOWED = {
         "errors",
         "version",
     },
-    "settings": set(),
+    "settings": {"speech.models.spec"},
     "logs": {"characters"},
     "errors": set(),
     "characters": set(),
