@@ -12,10 +12,11 @@ import numpy as np
 
 from audio.quality import measure_quality
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform
+from characters import printable_excerpt
 from errors import UnknownOperation
 from operations import clone_voice, delete_voice, get_voice, list_voices, tts, update_voice
 from operations.base import Operation
-from operations.request import did_you_mean, printable_excerpt
+from operations.request import did_you_mean
 
 OPERATIONS: Mapping[str, Operation[Any]] = {
     "tts": Operation(tts.TtsRequest, tts.run),

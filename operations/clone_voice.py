@@ -152,7 +152,7 @@ def _preview(
             params,
             "en" if "en" in languages else languages[0],
         )
-        chunks = list(watermark(synthesizer.synthesize([utterance], cancel), synthesizer, {}))
+        chunks = [watermark(chunk, synthesizer) for chunk in synthesizer.synthesize([utterance], cancel)]
     except Exception as error:
         if not facts["saved_to_library"]:
             raise

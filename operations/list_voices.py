@@ -11,7 +11,7 @@ from cancel import CancelToken
 from operations.base import Result, Services
 from operations.request import Request
 from operations.stored_voice import public_metadata
-from operations.voice_details import MAX_TAGS, casefold_nfkc
+from operations.voice_details import MAX_TAGS, comparable
 
 MAX_FILTER_CHARS = 256  # as of a name; folding a long run of accents takes minutes
 FITTING = f"of at most {MAX_FILTER_CHARS} characters"
@@ -65,14 +65,14 @@ def matching_voices(voices: list[dict[str, Any]], request: ListVoicesRequest) ->
     """The voices that pass all filters of the request."""
     for field, wanted in (("gender", request.gender), ("language", request.language)):
         if wanted is not None:
-            value = casefold_nfkc(wanted)
-            voices = [voice for voice in voices if casefold_nfkc(voice[field] or "") == value]
+            value = comparable(wanted)
+            voices = [voice for voice in voices if comparable(voice[field] or "") == value]
     if request.tag is not None:
-        tags = set(map(casefold_nfkc, request.tag))
-        voices = [voice for voice in voices if tags.issubset(map(casefold_nfkc, voice["tags"]))]
+        tags = set(map(comparable, request.tag))
+        voices = [voice for voice in voices if tags.issubset(map(comparable, voice["tags"]))]
     if request.query is not None:
-        query = casefold_nfkc(request.query)
-        voices = [voice for voice in voices if any(query in casefold_nfkc(t) for t in _searched_texts(voice))]
+        query = comparable(request.query)
+        voices = [voice for voice in voices if any(query in comparable(t) for t in _searched_texts(voice))]
     return voices
 
 

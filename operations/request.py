@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import unicodedata
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, TypeVar, get_args, get_origin
 
@@ -11,17 +10,16 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from characters import has_speakable, is_blank, is_printable, printable_excerpt
 from errors import InvalidRequest, Problem
 
-MAX_EXCERPT_CHARS = 40  # of a refused value that its error repeats
+MAX_COMPARED_CHARS = 40  # of a word that may have been meant as another
 MAX_LISTED_PROBLEMS = 30  # more than any operation has fields; the rest is counted
 MAX_MEMBERS = 64  # of a list or object that is looked into: more than any field takes
 MAX_INTEGER_BITS = 64  # beyond this no field has a use for it, and printing it may fail
 MIN_SIMILARITY = 0.75  # of a word that is suggested instead of another, see ``difflib``
 # What other speech services call our fields.
 SYNONYMS = {"speaker": "voice_name", "voice": "voice_name", "input": "text", "prompt": "text"}
-# Drawn with their neighbours: Persian, several Indic scripts and many emoji are written with them.
-_JOINERS = frozenset("\u200c\u200d")
 
 FieldPath = tuple[int | str, ...]  # ("text",), ("tags", 3), ("default_parameters", "top_k")
 
@@ -176,20 +174,12 @@ def _members(field: FieldInfo) -> type[Request] | None:
 
 def did_you_mean(word: str, known: Collection[str]) -> str:
     """A question about the known word that was meant, or nothing when none is near enough."""
-    word = word[:MAX_EXCERPT_CHARS]
+    word = word[:MAX_COMPARED_CHARS]
     if SYNONYMS.get(word) in known:
         return f"did you mean {SYNONYMS[word]!r}?"
     extended = [name for name in known if name.startswith(f"{word}_") or name.endswith(f"_{word}")]
     near = extended if len(extended) == 1 else difflib.get_close_matches(word, known, 1, MIN_SIMILARITY)
     return f"did you mean {near[0]!r}?" if near else ""
-
-
-def printable_excerpt(text: str) -> str:
-    """The text as an error or a log line may repeat it: short, printable, whole Unicode."""
-    printable = "".join(
-        char if char.isprintable() else ascii(char)[1:-1] for char in text[: MAX_EXCERPT_CHARS + 1]
-    )
-    return printable if len(printable) <= MAX_EXCERPT_CHARS else printable[:MAX_EXCERPT_CHARS] + "..."
 
 
 def value_excerpt(value: object) -> str:
@@ -240,7 +230,7 @@ def not_supported_yet(is_supported: Callable[[Any], bool], hint: str) -> AfterVa
 
 def check_speakable(text: str) -> str:
     """Validates a text to speak: punctuation, pictures and spaces alone are nothing to say."""
-    if not any(map(str.isalnum, text)):
+    if not has_speakable(text):
         raise FieldError("has nothing in it to say", "send at least one letter or digit")
     return text
 
@@ -251,17 +241,13 @@ def short_text(max_chars: int, *, may_be_empty: bool = False) -> AfterValidator:
     def check(text: str) -> str:
         if may_be_empty and not text:
             return text
-        if all(unicodedata.category(char)[0] in "CZ" for char in text):
+        if is_blank(text):
             raise FieldError("is blank", "send at least one visible character")
         if len(text) > max_chars:
             raise FieldError(f"has {len(text)} characters", f"send at most {max_chars}")
-        hidden = next(filter(_is_hidden, text), None)
+        hidden = next((char for char in text if not is_printable(char)), None)
         if hidden is not None:
             raise FieldError(f"holds the invisible character U+{ord(hidden):04X}", "send it without")
         return text
 
     return AfterValidator(check)
-
-
-def _is_hidden(char: str) -> bool:
-    return not (char.isprintable() or char in _JOINERS or unicodedata.category(char) == "Zs")

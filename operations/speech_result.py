@@ -51,15 +51,18 @@ class SpeechResult:
         self._stage_times_s = dict(stage_times_s)
         self._segments: list[SegmentReceipt] = []
         self._duration_s = 0.0
-        finished = watermark(level(chunks, normalization), synthesizer, self._stage_times_s)
-        self.chunks = self._recorded(finished, chunks)
+        leveled = chunks if normalization is None else level(chunks, normalization)
+        self.chunks = self._finished(leveled, chunks, synthesizer)
 
-    def _recorded(
-        self, chunks: Iterator[AudioChunk], source: Iterator[AudioChunk]
+    def _finished(
+        self, chunks: Iterator[AudioChunk], source: Iterator[AudioChunk], synthesizer: Synthesizer
     ) -> Generator[AudioChunk, None, None]:
-        """Notes what the receipt says of each chunk; nothing of the audio is kept."""
+        """Watermarks each chunk and notes what the receipt says of it; nothing of the audio is kept."""
         try:
-            for chunk in chunks:
+            for unmarked in chunks:
+                marking_s = time.perf_counter()
+                chunk = watermark(unmarked, synthesizer)
+                add_times(self._stage_times_s, {"watermark": time.perf_counter() - marking_s})
                 start_s = self._duration_s
                 self._segments.append(
                     SegmentReceipt(
@@ -98,14 +101,11 @@ class SpeechResult:
         }
 
 
-def level(chunks: Iterator[AudioChunk], normalization: str | None) -> Iterator[AudioChunk]:
+def level(chunks: Iterator[AudioChunk], normalization: str) -> Iterator[AudioChunk]:
     """Yields the chunks with one gain throughout, see ``audio.loudness.gain_for``.
 
     The gain depends on the whole audio: the first chunk comes when the last one is there.
     """
-    if normalization is None:
-        yield from chunks
-        return
     waiting = list(chunks)
     gain = gain_for((chunk.with_pause().samples for chunk in waiting), normalization)
     while waiting:
@@ -114,15 +114,9 @@ def level(chunks: Iterator[AudioChunk], normalization: str | None) -> Iterator[A
         yield replace(chunk, waveform=Waveform(samples, chunk.waveform.sample_rate_hz))
 
 
-def watermark(
-    chunks: Iterator[AudioChunk], synthesizer: Synthesizer, times_s: dict[str, float]
-) -> Iterator[AudioChunk]:
-    """Yields the chunks with the watermark. times_s: the time it takes is added, as "watermark"."""
-    for chunk in chunks:
-        start_s = time.perf_counter()
-        marked = replace(chunk, waveform=synthesizer.watermark(chunk.waveform))
-        add_times(times_s, {"watermark": time.perf_counter() - start_s})
-        yield marked
+def watermark(chunk: AudioChunk, synthesizer: Synthesizer) -> AudioChunk:
+    """The chunk with the watermark in its audio."""
+    return replace(chunk, waveform=synthesizer.watermark(chunk.waveform))
 
 
 def join(chunks: Iterable[AudioChunk]) -> Waveform:

@@ -12,13 +12,14 @@ from pydantic import AfterValidator, Field
 
 from audio.encode import FORMATS, SAMPLE_RATES_HZ
 from cancel import CancelToken
+from characters import printable_excerpt
 from delivery import DeliveryMode
 from errors import Problem, TextTooLong, UnsupportedLanguage
 from operations.base import Services
 from operations.conditionals import Reference
 from operations.parameters import SpeechParameters, usable_defaults
 from operations.reference import ReferenceFields, decode_reference, stored_reference
-from operations.request import between, check_speakable, not_supported_yet, one_of, printable_excerpt
+from operations.request import between, check_speakable, not_supported_yet, one_of
 from operations.speech_result import SegmentReceipt, SpeechResult
 from operations.stored_voice import VoiceId, VoiceName
 from speech.contract import Conditionals, SamplingParams, Utterance

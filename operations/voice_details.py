@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import functools
 import re
-import unicodedata
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
+from characters import casefold_nfkc
 from errors import InvalidRequest
 from operations.parameters import DEFAULT_PARAMETERS, SpeechParameters
 from operations.request import FieldError, Request, short_text
@@ -43,14 +43,14 @@ def _on_one_line(text: str) -> str:
 def _check_tags(tags: list[str]) -> list[str]:
     seen: dict[str, int] = {}
     for index, tag in enumerate(tags):
-        first = seen.setdefault(casefold_nfkc(tag), index)
+        first = seen.setdefault(comparable(tag), index)
         if first != index:
             raise FieldError(f"holds the same tag at [{first}] and [{index}]", "send it once")
     return tags
 
 
-def casefold_nfkc(text: str) -> str:
-    """The text for comparisons that ignore case, Unicode form and surrounding space."""
+def comparable(text: str) -> str:
+    """The text for comparisons that ignore case, Unicode form, invisible characters and surrounding space."""
     # A library of ten thousand voices is searched while somebody waits.
     if text.isascii():
         return text.lower().strip()
@@ -58,7 +58,7 @@ def casefold_nfkc(text: str) -> str:
 
 
 def _fold(text: str) -> str:
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold()).strip()
+    return casefold_nfkc(text).strip()
 
 
 _memoized_fold = functools.lru_cache(_MEMOIZED_TEXTS)(_fold)

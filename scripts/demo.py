@@ -60,17 +60,16 @@ def choose_checkpoint() -> str | None:
     if named:
         print(f"weights: {named}, from CHECKPOINT_DIR")
         return named
-    from speech.locate import find_checkpoint
-    from speech.variants import VARIANTS
-
     from errors import ModelUnavailable
     from settings import Settings, SettingsError
+    from speech.models.spec import MODELS
+    from speech.weights.find import find_checkpoint
 
     try:
         settings = Settings.from_env()
     except SettingsError as error:
         sys.exit(f"cannot start: {error}")
-    variant = VARIANTS[settings.model]
+    variant = MODELS[settings.model]
     logging.disable()  # not finding any is no error here
     try:
         with step(f"looking for {variant.repository} in the caches and on the hub"):

@@ -1,10 +1,10 @@
-"""Writes the weights that speaking reads into one file beside them: a worker then starts sooner.
+"""Writes what speaking reads of the weights into one file beside them: a worker then starts sooner.
 
     python -m scripts.repack [FOLDER]
 
 FOLDER holds the files of the published repository; without it the weights are looked for, and downloaded,
-as a worker without CHECKPOINT_DIR does it. A worker uses the file wherever PRECISION=auto computes in
-bfloat16, and works without it.
+as a worker does that has no CHECKPOINT_DIR. The file is used by itself wherever PRECISION=auto computes in
+bfloat16; remove it, and nothing is lost.
 """
 
 from __future__ import annotations
@@ -34,8 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             revision=revision,
             token=os.environ.get("HF_TOKEN"),
         ).folder
-        files = CHATTERBOX.files
-        file = write_packed(folder, files, fingerprint(folder, files.all))
+        file = write_packed(folder, CHATTERBOX.files, fingerprint(folder, CHATTERBOX.files.all))
     except WorkerError as error:
         sys.exit(f"{error.code}: {error.message}")
     except OSError as error:

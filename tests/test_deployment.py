@@ -15,13 +15,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from speech.packed import read_packed
-from speech.variants import CHATTERBOX
-from speech.weight_files import fingerprint
 
 from operations import OPERATIONS
 from operations.request import parse_request
 from settings import Settings
+from speech.models.spec import CHATTERBOX
+from speech.weights.files import fingerprint
+from speech.weights.pack import read_packed
 from tests.hub_listing import HubListing, HubTests
 
 REPOSITORY = Path(__file__).parent.parent
@@ -127,12 +127,12 @@ def test_the_lock_that_everyone_installs_is_what_the_image_installs():
 
 def test_every_module_that_the_handler_reaches_is_in_the_image(image):
     needed = ours_imported_by("handler", REPOSITORY)
-    assert {"handler", "operations.tts", "speech.engine", "voice_store.store"} <= needed
+    assert {"handler", "operations.tts", "speech.pipeline", "voice_store.store"} <= needed
     assert needed == ours_imported_by("handler", image)
 
 
 def test_the_image_can_import_what_it_serves(image):
-    program = "import handler, speech.engine, voice_store.__main__; print('imported')"
+    program = "import handler, speech.pipeline, voice_store.__main__; print('imported')"
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=image, capture_output=True, text=True, timeout=180
     )
@@ -216,7 +216,7 @@ def test_weights_are_baked_and_packed_where_the_worker_looks_for_them(tmp_path, 
     snapshot = hub_cache_with_weights(tmp_path / "hub-home", smoke_checkpoint)
     done = run_the_layer_that_bakes(tmp_path, BAKE_WEIGHTS="1")
     assert done.returncode == 0, done.stderr
-    packed = read_packed(snapshot, fingerprint(snapshot, CHATTERBOX.files), torch.device("cpu"))
+    packed = read_packed(snapshot, fingerprint(snapshot, CHATTERBOX.files.all), torch.device("cpu"))
     assert packed is not None
 
 

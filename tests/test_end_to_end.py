@@ -5,16 +5,16 @@ from __future__ import annotations
 import base64
 import io
 import logging
-from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 import torch
-from speech.engine import load_engine
 
 from operations.base import Services
-from speech import reference_encoder
+from speech.pipeline import load_synthesizer
+from speech.reference import encoder
 from tests.fakes import build_services, build_worker
 from tests.recordings import speech_like, wav_bytes
 
@@ -29,18 +29,19 @@ def volume(tmp_path_factory):
 @pytest.fixture(scope="module")
 def services(smoke_checkpoint, volume) -> Services:
     threads = torch.get_num_threads()
-    engine = load_engine("chatterbox", checkpoint_dir=smoke_checkpoint, device="cpu")
-    yield build_services(volume, engine)
+    synthesizer = load_synthesizer("chatterbox", checkpoint_dir=smoke_checkpoint, device="cpu")
+    yield build_services(volume, synthesizer)
+    synthesizer.close()
     torch.set_num_threads(threads)
 
 
 @pytest.fixture
-def run(services):
-    return runner(services)
+def run(volume, services):
+    return runner(volume, services)
 
 
-def runner(services: Services):
-    worker = build_worker(services)
+def runner(volume: Path, services: Services):
+    worker = build_worker(volume, services=services)
 
     async def run(operation: str, **fields) -> dict:
         return await worker.handle({"id": "job", "input": {"operation": operation, **fields}})
@@ -103,17 +104,29 @@ async def test_what_lies_behind_an_error_is_logged_and_not_told(run, volume, cap
 
 
 async def test_a_worker_that_starts_speaks_in_a_stored_voice_without_computing_it_again(
-    run, voices, services, smoke_checkpoint, monkeypatch
+    run, voices, volume, smoke_checkpoint, monkeypatch
 ):
     job = {"text": SENTENCE, "voice_name": voices[0], "seed": 5}
     first = await run("tts", **job)
-    engine = load_engine("chatterbox", checkpoint_dir=smoke_checkpoint, device="cpu")
+    synthesizer = load_synthesizer("chatterbox", checkpoint_dir=smoke_checkpoint, device="cpu")
 
-    def must_not_load(folder, sizes, device):
+    def must_not_load(*_):
         raise AssertionError("the conditionals lie beside the voice")
 
-    monkeypatch.setattr(reference_encoder, "load_reference_encoder", must_not_load)
-    run = runner(replace(services, speaker=engine))
+    monkeypatch.setattr(encoder, "load_reference_encoder", must_not_load)
+    run = runner(volume, build_services(volume, synthesizer))
     assert (await run("tts", **job))["audio"] == first["audio"]
     unknown = base64.b64encode(wav_bytes(speech_like(6.0, seed=9), 24_000)).decode()
     assert "error" in await run("tts", text=SENTENCE, reference_audio=unknown)
+    synthesizer.close()
+
+
+async def test_a_stream_is_the_audio_of_the_whole(volume, services):
+    worker = build_worker(volume, services=services)
+    job = {"operation": "tts", "text": f"{SENTENCE} {SENTENCE}", "seed": 5, "format": "pcm"}
+    *pieces, summary = [
+        piece async for piece in worker.stream({"id": "job", "input": {**job, "mode": "streaming"}})
+    ]
+    whole = await worker.handle({"id": "job", "input": job})
+    assert b"".join(base64.b64decode(piece["audio"]) for piece in pieces) == base64.b64decode(whole["audio"])
+    assert summary["segments"] == whole["segments"]

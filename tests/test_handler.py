@@ -3,7 +3,12 @@
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
+
+import pytest
+
+from version import VERSION
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -30,6 +35,7 @@ def test_a_bad_setting_stops_the_start_with_one_line(tmp_path):
 
 
 def test_without_weights_the_start_fails_and_says_how_to_get_them(tmp_path):
+    (tmp_path / "test_input.json").write_bytes((REPOSITORY / "test_input.json").read_bytes())
     finished = run_program("handler.py", cwd=tmp_path, HF_HOME=str(tmp_path / "empty"), MODEL_REVISION="main")
     assert finished.returncode == 1
     assert "Traceback" not in finished.stderr
@@ -46,12 +52,52 @@ def test_the_test_job_runs_with_audio_in_its_result(tmp_path, smoke_checkpoint):
     assert "'audio': 'UklGR" in finished.stdout  # base64 of RIFF
     assert "UklGR" not in finished.stderr
     assert "outcome=ok" in finished.stderr
+    assert f"starting chatterbox-voice-worker/{VERSION} with " in finished.stderr
 
 
-def test_a_failed_job_ends_with_1_and_names_the_field(tmp_path, smoke_checkpoint):
-    job = '{"input": {"operation": "tts"}}'
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--test_input", '{"input": {"operation": "tts"}}'], "invalid_request: text is required"),
+        (["--test_input", '{"input": {"operation": "sing"}}'], "unknown_operation: 'sing'"),
+        (["--test_input", '{"operation": "tts"}'], "input is required"),
+        (["--test_input", "{"], "--test_input cannot be read as JSON"),
+        (["--test_input", "test_input.json"], "--test_input cannot be read as JSON"),
+        ([], "test_input.json is not in this folder"),
+    ],
+)
+def test_a_local_job_that_cannot_run_is_refused_before_the_model_is_loaded(tmp_path, arguments, said):
+    """Nothing is where the weights should be, and nobody looks."""
+    finished = run_program("handler.py", *arguments, cwd=tmp_path, HF_HOME=str(tmp_path / "empty"))
+    assert finished.returncode == 1
+    (line,) = finished.stderr.splitlines()
+    assert said in line
+    assert finished.stdout == ""
+
+
+def test_help_and_version_are_printed_without_a_model(tmp_path):
+    asked = run_program("handler.py", "--help", cwd=tmp_path, HF_HOME=str(tmp_path / "empty"))
+    assert asked.returncode == 0
+    assert "--test_input" in asked.stdout
+    asked = run_program("handler.py", "--version", cwd=tmp_path, MODEL="no such model")
+    assert (asked.returncode, asked.stdout.strip()) == (0, VERSION)
+
+
+def test_an_option_without_its_value_is_refused_before_the_model_is_loaded(tmp_path):
+    finished = run_program("handler.py", "--test_input", cwd=tmp_path, HF_HOME=str(tmp_path / "empty"))
+    assert finished.returncode == 2
+    assert "expected one argument" in finished.stderr
+
+
+def test_a_job_that_fails_ends_with_1(tmp_path, smoke_checkpoint):
+    job = '{"input": {"operation": "tts", "text": "Hello.", "voice_name": "Nobody"}}'
     finished = run_program(
         "handler.py", "--test_input", job, cwd=tmp_path, CHECKPOINT_DIR=str(smoke_checkpoint)
     )
     assert finished.returncode == 1
-    assert "invalid_request: text is required" in finished.stdout
+    assert "voice_not_found" in finished.stdout
+
+
+def test_the_version_is_the_packages():
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    assert project["version"] == VERSION

@@ -22,7 +22,7 @@ ALLOWED = {
         "voice_store",
         "audio.fetch",
         "audio.network",
-        "speech.engine",
+        "speech.pipeline",
         "cancel",
         "errors",
         "version",
@@ -172,7 +172,7 @@ def test_the_contract_of_speech_needs_no_torch():
 
 
 def test_the_engine_is_imported_without_what_only_new_references_need():
-    loaded = run_fresh("import sys, speech.engine; print(*sys.modules)")
+    loaded = run_fresh("import sys, speech.pipeline; print(*sys.modules)")
     assert "speech.t3.batch" in loaded
     heavy = {
         "chatterbox",

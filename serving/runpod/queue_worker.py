@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import threading
 import time
@@ -12,6 +13,7 @@ from typing import Any
 import logs
 from audio.encode import content_type, encode_lossless
 from cancel import CancelToken
+from characters import printable_excerpt
 from delivery import Delivery
 from delivery.delivering import posted_bytes
 from errors import (
@@ -25,7 +27,6 @@ from errors import (
 from operations.base import Result, Services
 from operations.get_voice import GetVoiceRequest
 from operations.list_voices import ListVoicesRequest
-from operations.request import printable_excerpt
 from operations.speech_result import SpeechResult
 from operations.tts import TtsRequest
 from serving.health import WorkerHealth
@@ -45,6 +46,7 @@ from serving.runpod.envelope import (
 from serving.runpod.speech import (
     Emit,
     Piece,
+    Way,
     check_length,
     check_streaming,
     stream_reply,
@@ -135,22 +137,19 @@ class QueueWorker:
             reply.cancel()
             await asyncio.wait({reply})
 
-    async def _run(self, event: object, emit: Callable[[Piece, CancelToken], None] | None) -> dict[str, Any]:
-        job_id, taken_s = job_id_of(event), time.perf_counter()
-
-        def work(cancel: CancelToken) -> dict[str, Any]:
-            emit_piece = None if emit is None else (lambda piece: emit(piece, cancel))
-            return self._reply(event, job_id, emit_piece, cancel, taken_s)
-
+    async def _run(self, event: object, emit: Emit | None) -> dict[str, Any]:
+        job_id = job_id_of(event)
         try:
-            return await self.runner.run(job_id, work)
+            return await self.runner.run(
+                job_id, functools.partial(self._reply, event, job_id, emit, time.perf_counter())
+            )
         except WorkerError as error:  # it never ran, or hangs
             with logs.job_lines(job_id):
                 log.warning("%s", error_sentence(error))
             return error_reply(error)
 
     def _reply(
-        self, event: object, job_id: str, emit: Emit | None, cancel: CancelToken, taken_s: float
+        self, event: object, job_id: str, emit: Emit | None, taken_s: float, cancel: CancelToken
     ) -> dict[str, Any]:
         """Returns the reply, in the job's thread. Raises nothing."""
         start_s = time.perf_counter()
@@ -212,12 +211,11 @@ class QueueWorker:
         services = self.services()
         speech = job.operation.run(request, services, cancel)
         assert isinstance(speech, SpeechResult)
+        way = Way(target, self._delivery, services, limits, cancel)
         if is_streamed:
             assert emit is not None  # check_streaming saw to that
-            text_bytes = posted_bytes(request.text)
-            return stream_reply(speech, target, self._delivery, services, limits, emit, cancel, text_bytes)
-        report = self._reporter(event) if emit is None else None
-        return whole_reply(speech, target, self._delivery, services, limits, report, cancel)
+            return stream_reply(speech, way, emit, posted_bytes(request.text))
+        return whole_reply(speech, way, self._reporter(event) if emit is None else None)
 
     def _facts_reply(self, job: Job, limits: Limits, cancel: CancelToken) -> dict[str, Any]:
         """Returns the reply of every operation but speech."""

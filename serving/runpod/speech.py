@@ -9,6 +9,9 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from audio.encode import StreamEncoder, content_type, encode_chunks
 from cancel import CancelToken
 from delivery import Delivery, Target
@@ -33,6 +36,17 @@ SECONDS_BETWEEN_REPORTS = 2.0
 Report = Callable[[Mapping[str, Any]], None]
 
 
+@dataclass(frozen=True)
+class Way:
+    """The way of a job's speech to its caller."""
+
+    target: Target
+    delivery: Delivery
+    services: Services
+    limits: Limits
+    cancel: CancelToken
+
+
 @dataclass
 class Piece:
     """A part of a reply that is sent ahead."""
@@ -41,7 +55,8 @@ class Piece:
     kept: dict[str, Any] | None = None  # what the job's result has of it; None: all of it
 
 
-Emit = Callable[[Piece], None]
+# Sends a piece; may wait until the caller has taken earlier ones. Raises Cancelled.
+Emit = Callable[[Piece, CancelToken], None]
 
 
 def check_streaming(request: TtsRequest, *, can_stream: bool) -> None:
@@ -63,40 +78,32 @@ def check_streaming(request: TtsRequest, *, can_stream: bool) -> None:
         raise InvalidRequest.of(problems)
 
 
-def whole_reply(
-    speech: SpeechResult,
-    target: Target,
-    delivery: Delivery,
-    services: Services,
-    limits: Limits,
-    report: Report | None,
-    cancel: CancelToken,
-) -> dict[str, Any]:
+def whole_reply(speech: SpeechResult, way: Way, report: Report | None) -> dict[str, Any]:
     """Returns the reply with all of the audio, or with where it is.
 
-    Raises OutputTooLarge, DeliveryFailed, and what the speech raises.
+    report: told how far a long text is. Raises OutputTooLarge, DeliveryFailed, and what the speech raises.
     """
     with closing(speech.chunks):
         chunks: Iterator[AudioChunk] = speech.chunks
         if report is not None:
             chunks = reported(chunks, report)
-        if limits.reply_bytes is not None and not delivery.has_room_beside_the_reply(target):
-            chunks = limited(chunks, speech, limits.reply_bytes)
-        stopwatch = _Stopwatch(chunks)
+        limit_bytes = way.limits.reply_bytes
+        if limit_bytes is not None and not way.delivery.has_room_beside_the_reply(way.target):
+            chunks = limited(chunks, speech, limit_bytes)
+        samples = _Samples(chunks)
         start_s = time.perf_counter()
-        samples = (chunk.with_pause().samples for chunk in stopwatch)
         audio = encode_chunks(samples, speech.format, speech.sample_rate_hz)
-        encode_s = time.perf_counter() - start_s - stopwatch.inside_s
-    reply = complete(speech.receipt(encode_s), services)
-    delivered = delivery.deliver(
+        encode_s = time.perf_counter() - start_s - samples.waited_s
+    reply = complete(speech.receipt(encode_s), way.services)
+    delivered = way.delivery.deliver(
         audio,
-        target,
+        way.target,
         extension=speech.format,
         content_type=content_type(speech.format, speech.sample_rate_hz),
         reply=reply,
-        limit_bytes=limits.reply_bytes,
+        limit_bytes=limit_bytes,
         hint=SMALLER_AUDIO,
-        cancel=cancel,
+        cancel=way.cancel,
     )
     reply["warnings"] = [*reply["warnings"], *delivered.warnings]
     return reply | delivered.fields()
@@ -159,21 +166,12 @@ def _too_long(format: str, most_s: float) -> OutputTooLarge:
     )
 
 
-def stream_reply(
-    speech: SpeechResult,
-    target: Target,
-    delivery: Delivery,
-    services: Services,
-    limits: Limits,
-    emit: Emit,
-    cancel: CancelToken,
-    text_bytes: int,
-) -> dict[str, Any]:
+def stream_reply(speech: SpeechResult, way: Way, emit: Emit, text_bytes: int) -> dict[str, Any]:
     """Emits the audio in pieces while it is made; returns the summary that comes after them.
 
     text_bytes: of the whole text, as it is posted. Raises what the speech raises.
     """
-    sender = _PieceSender(speech, target, delivery, limits, emit, cancel, text_bytes)
+    sender = _PieceSender(speech, way, emit, text_bytes)
     encode_s = 0.0
     with closing(StreamEncoder(speech.format, speech.sample_rate_hz)) as encoder, closing(speech.chunks):
         for chunk in speech.chunks:
@@ -184,10 +182,10 @@ def stream_reply(
                 data += encoder.finish()
             encode_s += time.perf_counter() - start_s
             sender.add(data, chunk.text, chunk.duration_s, is_last=is_last)
-    summary = complete(speech.receipt(encode_s), services)
+    summary = complete(speech.receipt(encode_s), way.services)
     summary["pieces"] = sender.count
     summary["warnings"] = [*summary["warnings"], *sender.warnings]
-    if limits.result_bytes is not None:
+    if way.limits.result_bytes is not None:
         _shorten(summary)
     del summary["text"]  # each piece has its own
     return summary
@@ -205,20 +203,20 @@ def _shorten(summary: dict[str, Any]) -> None:
 
 
 @dataclass
-class _Stopwatch:
-    """An iterator that measures the seconds spent waiting for its chunks."""
+class _Samples:
+    """The samples of audio chunks, one after the other, and the seconds spent waiting for them."""
 
     chunks: Iterator[AudioChunk]
-    inside_s: float = 0.0
+    waited_s: float = 0.0
 
-    def __iter__(self) -> Iterator[AudioChunk]:
+    def __iter__(self) -> Iterator[NDArray[np.float32]]:
         while True:
             start_s = time.perf_counter()
             chunk = next(self.chunks, None)
-            self.inside_s += time.perf_counter() - start_s
+            self.waited_s += time.perf_counter() - start_s
             if chunk is None:
                 return
-            yield chunk
+            yield chunk.with_pause().samples
 
 
 @dataclass
@@ -238,26 +236,16 @@ class _PieceSender:
     and the result has its piece without the audio.
     """
 
-    def __init__(
-        self,
-        speech: SpeechResult,
-        target: Target,
-        delivery: Delivery,
-        limits: Limits,
-        emit: Emit,
-        cancel: CancelToken,
-        text_bytes: int,
-    ) -> None:
+    def __init__(self, speech: SpeechResult, way: Way, emit: Emit, text_bytes: int) -> None:
         self.count = 0  # pieces so far
         self.warnings: list[str] = []  # what the summary says of the pieces
-        self._speech, self._target, self._delivery = speech, target, delivery
-        self._emit, self._cancel = emit, cancel
+        self._speech, self._way, self._emit = speech, way, emit
         self._position_s = 0.0
         self._pending = _Pending()
         self._is_full = False  # once one piece's audio was too much for the result
         self._room_bytes = self._audio_room_bytes = None
-        if limits.result_bytes is not None:
-            self._room_bytes = limits.result_bytes - SUMMARY_BYTES
+        if way.limits.result_bytes is not None:
+            self._room_bytes = way.limits.result_bytes - SUMMARY_BYTES
             # What the pieces say besides their audio, with the texts that the model was given, often longer.
             reserve_bytes = min(3 * text_bytes, self._room_bytes // 2)
             self._audio_room_bytes = self._room_bytes - reserve_bytes
@@ -323,12 +311,13 @@ class _PieceSender:
 
     def _put_elsewhere(self, part: bytes) -> dict[str, str] | None:
         """Where the audio was put, as the piece says it; None when nothing took it."""
-        if not self._delivery.has_room_beside_the_reply(self._target):
+        delivery, target = self._way.delivery, self._way.target
+        if not delivery.has_room_beside_the_reply(target):
             return None
-        name = self._delivery.file_name(self._target, self._speech.format, part=self.count)
+        name = delivery.file_name(target, self._speech.format, part=self.count)
         try:
             kind = content_type(self._speech.format, self._speech.sample_rate_hz)
-            delivered = self._delivery.deliver_elsewhere(part, self._target, name, kind, self._cancel)
+            delivered = delivery.deliver_elsewhere(part, target, name, kind, self._way.cancel)
         except DeliveryFailed as error:
             self.warnings.append(f"piece {self.count}: {error.message}")
             return None
@@ -343,4 +332,4 @@ class _PieceSender:
             self._room_bytes -= used_bytes
             self._audio_room_bytes -= used_bytes
         self.count += 1
-        self._emit(Piece(dict(streamed), None if kept is streamed else dict(kept)))
+        self._emit(Piece(dict(streamed), None if kept is streamed else dict(kept)), self._way.cancel)

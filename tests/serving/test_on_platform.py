@@ -139,6 +139,22 @@ async def test_a_cancelled_job_posts_nothing_and_the_next_one_runs(server, start
         assert await worker.leave() == 0, worker.log()
 
 
+async def test_jobs_can_be_cancelled_as_long_as_they_run_after_a_sigterm_too(server, start, tmp_path):
+    async with start(MAX_CONCURRENCY="2", SHUTDOWN_GRACE_S="100") as worker:
+        for job in ("first", "second"):
+            server.submit(job, tts("Please wait."))
+            await has_begun(tmp_path)
+        worker.process.send_signal(signal.SIGTERM)
+        await until(lambda: "leaving" in worker.log())
+        server.cancel("first")
+        await until(lambda: worker.log().count("outcome=cancelled") == 1)
+        server.cancel("second")
+        assert await worker.exit_code() == 0, worker.log()
+        assert worker.log().count("outcome=cancelled") == 2
+    assert not server.has_result("first")
+    assert not server.has_result("second")
+
+
 async def test_a_lost_gpu_is_answered_and_the_worker_leaves_with_its_heartbeat(server, start):
     async with start() as worker:
         server.submit("first", tts("Lose it: lose the GPU."))

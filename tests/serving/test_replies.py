@@ -11,7 +11,9 @@ import soundfile
 
 from audio.encode import FORMATS, SAMPLE_RATES_HZ
 from audio.waveform import Waveform
+from errors import DeviceLost, ModelUnavailable
 from serving.runpod import envelope
+from serving.runpod.fitness import start_failure
 from speech.contract import UNTRAINED_WARNING, ModelInfo
 from speech.models.spec import CHATTERBOX
 from tests.fakes import FAKE_REVISION, FakeSynthesizer, build_services, build_worker
@@ -237,3 +239,24 @@ async def test_more_genders_than_a_reply_holds_are_left_out_with_a_warning(crowd
     assert len(json.dumps(reply, ensure_ascii=False).encode()) <= 30_000
     assert len(reply["voices"]) == 1
     assert any("gender_distribution" in warning for warning in reply["warnings"])
+
+
+# A start that fails.
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            ModelUnavailable("the weights are damaged", hint="set CHECKPOINT_DIR"),
+            "cannot start: model_unavailable: the weights are damaged; set CHECKPOINT_DIR",
+        ),
+        (
+            DeviceLost("the GPU failed again when it was tried", hint="send the job again"),
+            "cannot start: the loaded model does not speak: the GPU failed again when it was tried; check "
+            "the weights and the GPU, the log says more",
+        ),
+    ],
+)
+def test_a_failed_start_says_what_is_wrong_with_the_start(error, said):
+    assert start_failure(error) == said
