@@ -60,10 +60,11 @@ def choose_checkpoint() -> str | None:
     if named:
         print(f"weights: {named}, from CHECKPOINT_DIR")
         return named
-    from errors import ModelUnavailable
-    from settings import Settings, SettingsError
     from speech.locate import find_checkpoint
     from speech.variants import VARIANTS
+
+    from errors import ModelUnavailable
+    from settings import Settings, SettingsError
 
     try:
         settings = Settings.from_env()
