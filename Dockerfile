@@ -39,14 +39,16 @@ ARG MODEL_REVISION=main
 ENV MODEL_REVISION=$MODEL_REVISION
 COPY errors.py ./
 COPY scripts/__init__.py scripts/repack.py scripts/
-COPY speech/__init__.py speech/locate.py speech/packed.py speech/variants.py speech/weight_files.py speech/
+COPY speech/__init__.py speech/
+COPY speech/models/__init__.py speech/models/spec.py speech/models/
+COPY speech/weights/__init__.py speech/weights/files.py speech/weights/find.py speech/weights/pack.py speech/weights/
 RUN --mount=type=secret,id=HF_TOKEN,required=false \
     if [ "$BAKE_WEIGHTS" = 1 ]; then \
         HF_TOKEN="$(cat /run/secrets/HF_TOKEN 2>/dev/null || true)" python -m scripts.repack \
         && rm -rf "$HF_HOME/xet"; \
     fi
 
-COPY handler.py logs.py settings.py ./
+COPY handler.py cancel.py characters.py logs.py settings.py version.py ./
 COPY audio/ audio/
 COPY delivery/ delivery/
 COPY operations/ operations/

@@ -73,10 +73,6 @@ class WorkerError(Exception):
         """All problems as one line. rename: see ``Problem.render``."""
         return "; ".join(problem.render(rename) for problem in self.problems)
 
-    def reply(self) -> dict[str, str]:
-        """The job's answer: ``{"error": "<code>: <sentence>", "error_code": "<code>"}``."""
-        return {"error": f"{self.code}: {self.message}", "error_code": self.code}
-
 
 class InvalidRequest(WorkerError):
     code = "invalid_request"

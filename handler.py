@@ -5,102 +5,140 @@
 
 from __future__ import annotations
 
+import argparse
 import functools
+import json
 import logging
 import signal
 import sys
 import threading
 from collections.abc import AsyncIterator
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any
 
 import logs
 from audio.fetch import Fetcher
-from delivery import SPILL_FOLDER, Bucket, Deliverer, Spill
+from audio.network import HostPolicy
+from delivery import Bucket, Delivery, Spill, spill_folder
 from errors import WorkerError
 from operations import warm_up as warm_up_operations
 from operations.base import Services
-from serving.fitness import fitness_checks
-from serving.leaving import leave
-from serving.worker import Worker
+from operations.conditionals import VoiceConditionals
+from serving.health import HealthCheckedEngine, WorkerHealth
+from serving.runpod.envelope import error_sentence, parse_job
+from serving.runpod.fitness import fitness_checks, start_failure
+from serving.runpod.queue_worker import QueueWorker
+from serving.shutdown import exit_process
 from settings import VOLUME, Settings, SettingsError
+from version import VERSION, WORKER
 from voice_store import Mount, VoiceStore
 
-QUIET_S = 2.0  # a worker is mostly started for a job that waits: that one comes sooner
+# The reference encoder is loaded after so long without jobs: most workers are started for a job that waits,
+# and it would slow that one down.
+QUIET_S = 2.0
+LOCAL_JOB = Path("test_input.json")  # in the working directory, as the SDK looks for it
 
 log = logging.getLogger(__name__)
 
 
 @functools.cache
 def warm_settings() -> Settings:
-    """Read at the first call. Raises SettingsError."""
-    return Settings.from_env()
+    """Returns the settings, read at the first call. Raises SettingsError."""
+    return Settings.take_from_env()
 
 
-def build_services() -> Services:
-    """With the model loaded. Raises WorkerError, SettingsError."""
-    from speech.engine import load_engine  # torch takes seconds to import: tools do without
+def build_services(settings: Settings, health: WorkerHealth) -> Services:
+    """Loads the model and builds what operations work with. Raises WorkerError."""
+    from speech.pipeline import load_synthesizer  # torch takes seconds to import: tools do without
 
-    settings = warm_settings()
-    engine = load_engine(
-        model=settings.model,
-        checkpoint_dir=settings.checkpoint_dir,
-        device=settings.device,
-        precision=settings.precision,
-        upstream=settings.engine == "upstream",
-        max_concurrency=settings.max_concurrency,
-        revision=settings.model_revision,
-        hf_token=settings.hf_token,
-        hub_caches=settings.hub_caches,
+    engine = HealthCheckedEngine(
+        load_synthesizer(
+            model=settings.model,
+            checkpoint_dir=settings.checkpoint_dir,
+            device=settings.device,
+            precision=settings.precision,
+            upstream=settings.engine == "upstream",
+            max_concurrency=settings.max_concurrency,
+            revision=settings.model_revision,
+            hf_token=settings.hf_token,
+            hub_caches=settings.hub_caches,
+        ),
+        health,
     )
     warm_up_operations()
-    store_dir = settings.voice_store_dir
-    is_on_volume = store_dir.is_relative_to(VOLUME) and VOLUME.is_mount()
-    mount = Mount(VOLUME) if is_on_volume else None
-    fetcher = Fetcher(allow_private=settings.allow_private_urls)
     return Services(
-        speaker=engine,
-        voices=VoiceStore(store_dir, mount=mount),
-        delivery=Deliverer(
-            Spill(store_dir.parent / SPILL_FOLDER, mount),
-            Bucket(settings.bucket) if settings.bucket is not None else None,
-            fetcher.check_endpoint,
-        ),
+        synthesizer=engine,
+        conditionals=VoiceConditionals(engine),
+        voices=VoiceStore(settings.voice_store_dir, mount=_mount(settings)),
+        fetch=Fetcher(allow_private=settings.allow_private_urls).fetch,
         max_text_chars=settings.max_text_chars,
-        fetch=fetcher.fetch,
+        store_is_shared=outlives_worker(settings),
     )
+
+
+def build_delivery(settings: Settings) -> Delivery:
+    """Builds what brings audio to callers."""
+    spill = Spill(spill_folder(settings.voice_store_dir, VOLUME), _mount(settings))
+    # The operator's bucket may be in a network of their own.
+    own_hosts = HostPolicy(allow_private=True)
+    return Delivery(
+        spill if outlives_worker(settings) else None,
+        Bucket(settings.bucket, own_hosts) if settings.bucket is not None else None,
+        HostPolicy(allow_private=settings.allow_private_urls),
+    )
+
+
+def outlives_worker(settings: Settings) -> bool:
+    """Whether files beside the voice store are there for other workers, too.
+
+    On the platform only the network volume is: the rest of the file system ends with the worker.
+    """
+    return not settings.on_platform or _is_on_volume(settings)
+
+
+def _is_on_volume(settings: Settings) -> bool:
+    return settings.voice_store_dir.is_relative_to(VOLUME) and VOLUME.is_mount()
+
+
+def _mount(settings: Settings) -> Mount | None:
+    return Mount(VOLUME) if _is_on_volume(settings) else None
 
 
 @functools.cache
-def warm_worker() -> Worker:
-    """Its services are built by its first job, or before."""
-    return Worker(warm_settings(), build_services)
+def warm_worker() -> QueueWorker:
+    """Returns the worker. Its services are built by its first job, or before."""
+    settings, health = warm_settings(), WorkerHealth()
+    return QueueWorker(settings, lambda: build_services(settings, health), build_delivery(settings), health)
 
 
 async def handler(event: object) -> dict[str, Any]:
-    """The reply to one job. See ``Worker.handle``."""
+    """Returns the reply to one job. See ``QueueWorker.handle``."""
     return await warm_worker().handle(event)
 
 
 async def streaming_handler(event: object) -> AsyncIterator[dict[str, Any]]:
-    """The pieces of the reply to one job. See ``Worker.stream``."""
+    """Yields the pieces of the reply to one job. See ``QueueWorker.stream``."""
     async for piece in warm_worker().stream(event):
         yield piece
 
 
 def main() -> None:
     """Warms up, then hands over to the SDK. A start that fails says why in one line and exits 1."""
+    options = _parse_arguments()
     try:
         settings = warm_settings()
     except SettingsError as error:
         sys.exit(f"cannot start: {error}")
-    # The first process of a container has no default for it. On the platform nothing is taken yet.
+    if not settings.on_platform and not options.rp_serve_api:
+        _check_local_job(options.test_input)
+    # PID 1 has no default SIGTERM action. No job has been taken yet, so exiting is safe.
     exit_code = 0 if settings.on_platform else 128 + signal.SIGTERM
-    signal.signal(signal.SIGTERM, lambda *_: leave(exit_code))
+    signal.signal(signal.SIGTERM, lambda *_: exit_process(exit_code))
     logs.configure(settings.log_level)
-    log.info("starting with %s", settings)
+    log.info("starting %s with %s", WORKER, settings)
     worker = warm_worker()
-    loading = worker.submit(worker.services)
+    loading = worker.runner.submit(worker.services)
     import runpod  # beside the loading: it waits for a process that asks about the CPU
 
     logs.configure(settings.log_level)  # the import has installed a log handler of its own
@@ -113,24 +151,54 @@ def main() -> None:
         _run_locally(worker, loading)
 
 
-def _run_locally(worker: Worker, loading: Future[Services]) -> None:
+def _parse_arguments() -> argparse.Namespace:
+    """Reads what decides what is started. The SDK reads the same arguments again, and a few more."""
+    parser = argparse.ArgumentParser(
+        prog="handler.py",
+        description="Serves jobs of the platform; without one, runs the job of test_input.json and exits.",
+        epilog="Other options are the RunPod SDK's: --rp_log_level, --rp_debugger, --rp_api_concurrency.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=VERSION)
+    parser.add_argument("--test_input", metavar="JSON", help="the job to run instead of test_input.json's")
+    parser.add_argument("--rp_serve_api", action="store_true", help="serve an HTTP API on this machine")
+    parser.add_argument("--rp_api_host", metavar="HOST", help="of that API, default localhost")
+    parser.add_argument("--rp_api_port", metavar="PORT", type=int, help="of that API, default 8000")
+    return parser.parse_known_args()[0]
+
+
+def _check_local_job(test_input: str | None) -> None:
+    """Exits with 1 and a sentence when the local job cannot be run: nobody should wait for a model then."""
+    name = "--test_input" if test_input is not None else LOCAL_JOB.name
+    try:
+        job = json.loads(LOCAL_JOB.read_text("utf-8") if test_input is None else test_input)
+        parse_job(job)
+    except FileNotFoundError:
+        sys.exit(f"{name} is not in this folder: make it, or send a job with --test_input")
+    except (OSError, ValueError, RecursionError) as error:
+        sys.exit(f"{name} cannot be read as JSON: {error}")
+    except WorkerError as error:
+        sys.exit(f"{name}: {error_sentence(error)}")
+
+
+def _run_locally(worker: QueueWorker, loading: Future[Services]) -> None:
     """The SDK does the one job of test_input.json, or serves an API on this machine."""
     import runpod
 
     try:
-        worker.submit(loading.result().speaker.check).result()
+        worker.runner.submit(loading.result().synthesizer.check).result()
     except WorkerError as error:
-        sys.exit(f"cannot start: {error.reply()['error']}")
+        sys.exit(start_failure(error))
     runpod.serverless.start({"handler": handler})
 
 
-def _serve(settings: Settings, worker: Worker, loading: Future[Services]) -> None:
+def _serve(settings: Settings, worker: QueueWorker, loading: Future[Services]) -> None:
     import runpod
     from runpod.serverless.modules import rp_scale
 
-    from serving.scaler import Scaler
+    from serving.runpod.scaler import Scaler
 
-    if not settings.voice_store_dir.is_relative_to(VOLUME):
+    if not outlives_worker(settings):
         log.warning("no network volume is mounted: cloned voices end with this worker, and no other has them")
     for check in fitness_checks(settings, worker, loading, VOLUME):
         runpod.serverless.register_fitness_check(check)
@@ -141,23 +209,23 @@ def _serve(settings: Settings, worker: Worker, loading: Future[Services]) -> Non
         "concurrency_modifier": lambda _current: concurrency,
     }
     # The SDK tells the platform to replace the worker when it answers the job that is running.
-    worker.condition.when_condemned(lambda: config.update(refresh_worker=True))
-    worker.report = runpod.serverless.progress_update
+    worker.health.on_unhealthy(lambda: config.update(refresh_worker=True))
+    worker.report_progress = runpod.serverless.progress_update
     threading.Thread(target=_prepare, args=(worker, loading), name="prepare", daemon=True).start()
     rp_scale.JobScaler = functools.partial(Scaler, worker, settings.shutdown_grace_s)
     try:
         runpod.serverless.start(config)
     except Exception:
         log.exception("the loop that takes jobs has ended")
-        leave(1)
-    leave(1 if worker.condition.is_condemned else 0)
+        exit_process(1)
+    exit_process(1 if worker.health.is_unhealthy else 0)
 
 
-def _prepare(worker: Worker, loading: Future[Services]) -> None:
-    """Jobs in known voices wait neither for what new voices take, nor beside its loading."""
-    speaker = loading.result().speaker
-    worker.activity.wait_for_quiet(QUIET_S)
-    speaker.prepare_for_new_voices()
+def _prepare(worker: QueueWorker, loading: Future[Services]) -> None:
+    """Loads what new voices take, when no job in a known voice would have to run beside that."""
+    synthesizer = loading.result().synthesizer
+    worker.runner.in_flight.wait_for_quiet(QUIET_S)
+    synthesizer.prepare_for_new_voices()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Log lines: one for each event, each with the id of the job it belongs to."""
+"""Log lines: one for each event, each with the id of the job that it belongs to."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _job_id: ContextVar[str] = ContextVar("job_id", default=NO_JOB)
 
 @contextlib.contextmanager
 def job_lines(job_id: str) -> Iterator[None]:
-    """Within it, in this thread, every log line carries ``job_id``."""
+    """Puts ``job_id`` into every log line of this thread within the block."""
     token = _job_id.set(job_id)
     try:
         yield
@@ -25,12 +25,12 @@ def job_lines(job_id: str) -> Iterator[None]:
 
 
 def configure(level: str) -> None:
-    """Our lines from ``level`` on, libraries' from WARNING on, all to stderr.
+    """Sends our lines from ``level`` on, and libraries' from WARNING on, to stderr.
 
-    Replaces what is there: importing the RunPod SDK installs a handler of its own.
+    Replaces the handlers that are there: importing the RunPod SDK installs one of its own.
     """
     to_stderr = logging.StreamHandler(sys.stderr)
-    to_stderr.setFormatter(_OneLineFormatter("%(asctime)s %(levelname)s %(name)s job=%(job)s %(message)s"))
+    to_stderr.setFormatter(_Formatter("%(asctime)s %(levelname)s %(name)s job=%(job)s %(message)s"))
     logging.basicConfig(
         level=max(logging.WARNING, logging.getLevelNamesMapping()[level]), handlers=[to_stderr], force=True
     )
@@ -41,10 +41,20 @@ def configure(level: str) -> None:
         logging.getLogger(name).setLevel(level)
 
 
-class _OneLineFormatter(logging.Formatter):
-    """What callers send cannot start a line of its own; tracebacks follow their line."""
+class _Formatter(logging.Formatter):
+    """Writes one line an event; tracebacks follow theirs, indented.
+
+    What callers and servers send can neither start a line of its own nor hold control characters.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        record.job = _job_id.get()
+        first, *traceback = super().format(record).split("\n")
+        return "\n".join([first, *(f"    {_escaped(line)}" for line in traceback)])
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802, the library's name
-        record.job = _job_id.get()
-        line = super().formatMessage(record)
-        return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in line)
+        return _escaped(super().formatMessage(record))
+
+
+def _escaped(line: str) -> str:
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in line)

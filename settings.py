@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 VOLUME = Path("/runpod-volume")  # where the platform mounts an endpoint's network volume
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+SECRETS = ("HF_TOKEN", "BUCKET_ACCESS_KEY_ID", "BUCKET_SECRET_ACCESS_KEY")
 PRECISIONS = ("auto", "exact")
 MODELS = ("chatterbox",)
-LARGEST_MAX_TEXT_CHARS = 1_000_000
+LARGEST_MAX_TEXT_CHARS = 100_000  # about two hours of speech, which a job holds in memory several times
 LARGEST_MAX_CONCURRENCY = 64
-DEFAULT_REGION = "us-east-1"  # stores other than Amazon's take any, and this one is what most of them expect
+DEFAULT_REGION = "us-east-1"  # what stores expect that know no regions
 DEFAULT_URL_EXPIRY_S = 24 * 3600
 LONGEST_URL_EXPIRY_S = 7 * 24 * 3600  # of an S3 signature, version 4
+MAX_SHOWN_CHARS = 80  # of a bad value
 LONGEST_JOB_TIMEOUT_S = 86_400
 PLATFORM_JOB_TIMEOUT_S = 540  # a minute less than endpoints have unless they are told otherwise
 LONGEST_SHUTDOWN_GRACE_S = 3_600
@@ -28,63 +32,156 @@ class SettingsError(Exception):
     """Names every variable that has a bad value, and says what to set it to."""
 
 
+# Hosts of S3 stores, without a bucket's name, and the region that they name.
+_AMAZON = r"s3(?:-fips)?(?:\.dualstack)?(?:[.-](?P<region>[a-z]{2}(?:-[a-z]+)+-\d))?\.amazonaws\.com(?:\.cn)?"
+_STORES = (
+    _AMAZON,
+    r"(?P<region>[a-z]{3}\d)\.digitaloceanspaces\.com",
+    r"s3\.(?:(?P<region>[a-z0-9-]+)\.)?wasabisys\.com",
+    r"s3\.(?P<region>[a-z0-9-]+)\.backblazeb2\.com",
+    r"s3\.(?P<region>[a-z-]+)\.scw\.cloud",
+    r"s3\.(?P<region>[a-z0-9-]+)\.(?:io\.)?cloud\.ovh\.(?:net|us)",
+    r"(?P<region>[a-z]{2}-[a-z]+-\d)\.linodeobjects\.com",
+    r"(?P<region>[a-z]{3}\d)\.your-objectstorage\.com",
+    r"s3api-(?P<region>[a-z0-9-]+)\.runpod\.io",
+)
+_STORES_OF_ONE_REGION = (  # which they call "auto"
+    r"[a-z0-9]+\.(?:[a-z]+\.)?r2\.cloudflarestorage\.com",
+    r"storage\.googleapis\.com",
+    r"fly\.storage\.tigris\.dev",
+    r"t3\.storage\.dev",
+)
+_OTHER_STORE = r"(?:.+\.)?s3[.-](?P<region>[a-z]{2,}(?:-[a-z]+)+-?\d+)\..+"
+_ENDPOINT = re.compile(
+    r"https?://(?:(?=[^/:]{1,253}(?:[/:]|$))(?:[A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]{1,63}|\[[0-9A-Fa-f:.]+\])"
+    r"(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~%/-]*)?"
+)
+_BUCKET_NAME = re.compile(r"(?!.*\.\.)(?![0-9.]+$)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_BUCKET_REGION = re.compile(r"[A-Za-z0-9-]{1,63}")
+_BUCKET_KEY = re.compile(r"[!-~]{1,1024}")
+_KEY_PREFIX = re.compile(r"(?!/)(?!.*//)(?!(?:.*/)?\.\.?(?:/|$))[A-Za-z0-9!_.*'()=/-]{1,512}")
+
+
 @dataclass(frozen=True)
 class BucketSettings:
-    """An S3 bucket for finished audio.
+    """An S3 bucket for finished audio."""
 
-    endpoint_url: of the store, "https://..."; a bucket's name in front of the host is understood.
-    url_expiry_s: how long the links to audio work.
-    """
-
-    endpoint_url: str
+    endpoint_url: str  # of the store; the bucket's name before the host or at the end of the path is left out
     access_key_id: str = field(repr=False)
     secret_access_key: str = field(repr=False)
     name: str
-    region: str = DEFAULT_REGION
-    url_expiry_s: int = DEFAULT_URL_EXPIRY_S
+    region: str | None = None  # as it was set
+    url_expiry_s: int = DEFAULT_URL_EXPIRY_S  # how long the links to audio work
+    key_prefix: str = ""  # before the names of all objects, as it is
+
+    @property
+    def store_url(self) -> str:
+        """The store's address without the bucket's name and without a slash at its end."""
+        parts = urlsplit(self.endpoint_url)
+        netloc, path = parts.netloc, parts.path.rstrip("/")
+        if not _is_store(parts.hostname or ""):
+            netloc = netloc.removeprefix(f"{self.name}.")
+        return f"{parts.scheme}://{netloc}{path.removesuffix(f'/{self.name}').rstrip('/')}"
+
+    @property
+    def host_region(self) -> str | None:
+        """The region that the store's host names."""
+        host = urlsplit(self.store_url).hostname or ""
+        if _matches(_STORES_OF_ONE_REGION, host):
+            return "auto"
+        found = _matches((*_STORES, _OTHER_STORE), host)
+        region = found["region"] if found else None
+        return region.upper() if region and host.endswith(".runpod.io") else region
+
+    @property
+    def signing_region(self) -> str | None:
+        """The region that was set, else the host's; None where only the store knows."""
+        return self.region or self.host_region
+
+    def with_defaults_of(self, operators: BucketSettings) -> BucketSettings:
+        """Returns these settings with the operator's expiry, and region where both use the same store."""
+        is_same_store = operators.store_url == self.store_url
+        return replace(
+            self,
+            region=self.region or (operators.region if is_same_store else None),
+            url_expiry_s=operators.url_expiry_s,
+        )
+
+
+@dataclass(frozen=True)
+class BucketProblem:
+    """What is wrong with one of a bucket's settings."""
+
+    setting: str  # the attribute of BucketSettings
+    reason: str  # the predicate of a sentence about it
+    wanted: str  # what it should be instead, as a noun
+
+
+def bucket_problems(bucket: BucketSettings) -> list[BucketProblem]:
+    """Returns what can be known to be wrong without asking the store."""
+    problems = []
+    is_endpoint = _ENDPOINT.fullmatch(bucket.endpoint_url) is not None
+    if not is_endpoint:
+        wanted = "its address, like https://s3.eu-central-1.example.com"
+        problems.append(BucketProblem("endpoint_url", "is not the address of an S3 store", wanted))
+    for setting in ("access_key_id", "secret_access_key"):
+        if not _BUCKET_KEY.fullmatch(getattr(bucket, setting)):
+            problems.append(BucketProblem(setting, "holds characters that no key has", "the key as it is"))
+    if not _BUCKET_NAME.fullmatch(bucket.name):
+        wanted = "3 to 63 small letters, digits, dots and hyphens"
+        problems.append(BucketProblem("name", "is not the name of a bucket", wanted))
+    if bucket.region is not None and not _BUCKET_REGION.fullmatch(bucket.region):
+        problems.append(BucketProblem("region", "is not the name of a region", "one like eu-central-1"))
+    elif bucket.region is not None and is_endpoint:
+        found = _matches((_AMAZON,), urlsplit(bucket.store_url).hostname or "")
+        if found and found["region"] not in (None, bucket.region):
+            reason = f"is not the region of the endpoint, which is {found['region']}"
+            problems.append(BucketProblem("region", reason, "the same, or none"))
+    if bucket.key_prefix and not _KEY_PREFIX.fullmatch(bucket.key_prefix):
+        reason = "cannot stand before a name"
+        problems.append(BucketProblem("key_prefix", reason, "letters and digits, like speech/"))
+    return problems
+
+
+def _matches(patterns: Iterable[str], host: str) -> re.Match[str] | None:
+    return next((found for pattern in patterns if (found := re.fullmatch(pattern, host))), None)
+
+
+def _is_store(host: str) -> bool:
+    return _matches((*_STORES, *_STORES_OF_ONE_REGION), host) is not None
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the operator chose.
+    """What the operator chose."""
 
-    voice_store_dir: made when the first voice is stored. checkpoint_dir: a folder of weights that
-    wins over every other place. model_revision: branch, tag or commit on the hub. hub_caches: laid
-    out as Hugging Face does, looked into before the user's own. device: auto, cpu, cuda or cuda:N.
-    engine: our way to run the model, or upstream's own. max_concurrency: jobs at a time, for which a GPU's
-    memory is set aside at the start. endpoint_mode: streaming ones answer every job in pieces.
-    job_timeout_s: a job is ended then, before the platform would (600 s unless the endpoint says
-    otherwise). shutdown_grace_s: what running jobs get after a SIGTERM. allow_private_urls: fetch
-    recordings from a network of one's own, too. on_platform: replies go to the platform, with its limits.
-    """
-
-    voice_store_dir: Path
+    voice_store_dir: Path  # made when the first voice is stored
     model: str
-    checkpoint_dir: Path | None
-    model_revision: str
-    hub_caches: tuple[Path, ...]
-    device: str
+    checkpoint_dir: Path | None  # a folder of weights that wins over every other place
+    model_revision: str  # branch, tag or commit on the hub
+    hub_caches: tuple[Path, ...]  # laid out as Hugging Face does, searched before the user's own
+    device: str  # auto, cpu, cuda or cuda:N
     precision: str
-    engine: str
+    engine: str  # our way to run the model, or upstream's own
     max_text_chars: int
-    max_concurrency: int
-    endpoint_mode: str
-    job_timeout_s: int
-    shutdown_grace_s: int
+    max_concurrency: int  # jobs at a time, for which a GPU's memory is set aside at the start
+    endpoint_mode: str  # streaming endpoints answer every job in pieces
+    job_timeout_s: int  # a job is ended then, before the platform would end it
+    shutdown_grace_s: int  # what running jobs get after a SIGTERM
     bucket: BucketSettings | None
-    allow_private_urls: bool
+    allow_private_urls: bool  # recordings may be fetched from the operator's own network, too
     hf_token: str | None = field(repr=False)
     log_level: str
-    on_platform: bool
+    on_platform: bool  # replies go to the platform, with its limits
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ, volume: Path = VOLUME) -> Settings:
-        """Unset and empty variables mean the default. Raises SettingsError."""
+        """Reads the settings; unset and empty variables mean the default. Raises SettingsError."""
         reader = _Reader(env)
         on_platform = reader.text("RUNPOD_WEBHOOK_GET_JOB") is not None
         timeout_s = PLATFORM_JOB_TIMEOUT_S if on_platform else LONGEST_JOB_TIMEOUT_S
         settings = cls(
-            voice_store_dir=reader.folder_to_make("VOICE_STORE_DIR", _default_voice_store_dir(volume)),
+            voice_store_dir=reader.store_folder("VOICE_STORE_DIR", _default_voice_store_dir(volume), volume),
             model=reader.choice("MODEL", MODELS, MODELS[0], remark="this version runs no other model"),
             checkpoint_dir=reader.folder("CHECKPOINT_DIR"),
             model_revision=reader.text("MODEL_REVISION") or "main",
@@ -100,12 +197,37 @@ class Settings:
             bucket=reader.bucket(),
             allow_private_urls=reader.choice("ALLOW_PRIVATE_URLS", ("false", "true"), "false") == "true",
             hf_token=reader.text("HF_TOKEN"),
-            log_level=reader.choice("LOG_LEVEL", LOG_LEVELS, "INFO", fold=str.upper),
+            log_level=reader.choice("LOG_LEVEL", LOG_LEVELS, "INFO", fold=_log_level),
             on_platform=on_platform,
         )
         if reader.problems:
             raise SettingsError("; ".join(reader.problems))
         return settings
+
+    @classmethod
+    def take_from_env(cls) -> Settings:
+        """Reads the process's own environment and removes the secrets from it.
+
+        Libraries and child processes then do not find them there. Raises SettingsError.
+        """
+        settings = cls.from_env()
+        for name in SECRETS:
+            _forget(name)
+        return settings
+
+
+def _forget(name: str) -> None:
+    """Removes a variable from the environment, and its value from the memory that /proc/PID/environ shows."""
+    libc = ctypes.CDLL(None)
+    libc.getenv.restype = ctypes.c_void_p
+    address = libc.getenv(name.encode())
+    if address:
+        ctypes.memset(address, 0, len(ctypes.string_at(address)))
+    os.environ.pop(name, None)
+
+
+def _log_level(value: str) -> str:
+    return {"WARN": "WARNING"}.get(value.upper(), value.upper())
 
 
 def _default_voice_store_dir(volume: Path) -> Path:
@@ -159,14 +281,15 @@ class _Reader:
         names = ("ENDPOINT_URL", "ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "NAME")
         values = [self.text(f"BUCKET_{name}") for name in names]
         expiry_s = self.integer("BUCKET_URL_EXPIRY_S", 60, LONGEST_URL_EXPIRY_S, default=DEFAULT_URL_EXPIRY_S)
-        region = self.text("BUCKET_REGION") or DEFAULT_REGION
-        url, key, secret, bucket = values
-        if url and key and secret and bucket:
-            if not re.fullmatch(r"https?://[^/\s@]+/?", url):
-                self._refuse(
-                    "BUCKET_ENDPOINT_URL", "the store's address, like https://s3.eu-central-1.example"
-                )
-            return BucketSettings(url, key, secret, bucket, region, expiry_s)
+        region, prefix = self.text("BUCKET_REGION"), self.text("BUCKET_KEY_PREFIX") or ""
+        url, key, secret, name = values
+        if url and key and secret and name:
+            bucket = BucketSettings(url, key, secret, name, region, expiry_s, prefix)
+            self.problems += [
+                f"BUCKET_{found.setting.upper()} {found.reason}: set it to {found.wanted}"
+                for found in bucket_problems(bucket)
+            ]
+            return bucket
         if any(values):
             missing = [f"BUCKET_{name}" for name, value in zip(names, values, strict=True) if not value]
             self.problems.append(f"{', '.join(missing)} missing: set all of a bucket's settings, or none")
@@ -185,17 +308,31 @@ class _Reader:
         self._refuse(name, "a folder that exists")
         return None
 
-    def folder_to_make(self, name: str, default: Path) -> Path:
+    def store_folder(self, name: str, default: Path, volume: Path) -> Path:
+        """A folder that may be made later: anywhere on the volume, else in a folder that exists."""
         value = self.text(name)
         try:
             path = default if value is None else Path(value).expanduser()
-            if path.is_dir() or not path.exists():
+            if path.is_dir():
                 return path
+            if path.is_symlink():
+                self._refuse(name, "a folder: that is a link to one that is missing")
+            elif path.exists():
+                self._refuse(name, "a folder, not a file")
+            elif path.is_relative_to(volume) or path.parent.is_dir():
+                return path
+            else:
+                missing = next(folder for folder in reversed(path.absolute().parents) if not folder.is_dir())
+                self._refuse(name, f"a folder in one that exists ({_shortened(str(missing))} is missing)")
         except (RuntimeError, OSError, ValueError):
-            pass
-        self._refuse(name, "a folder, not a file")
+            self._refuse(name, "a folder, not a file")
         return default
 
     def _refuse(self, name: str, wanted: str, remark: str = "") -> None:
-        found = f"{name} is {self.text(name)!r}" if self.text(name) else f"{name} is not set"
+        value = self.text(name)
+        found = f"{name} is {_shortened(value)!r}" if value else f"{name} is not set"
         self.problems.append(f"{found}: set it to {wanted}, or unset it{remark and f' ({remark})'}")
+
+
+def _shortened(value: str) -> str:
+    return value if len(value) <= MAX_SHOWN_CHARS else f"{value[: MAX_SHOWN_CHARS - 3]}..."

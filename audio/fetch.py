@@ -1,185 +1,105 @@
-"""Recordings from addresses that strangers give.
+"""Recordings from URLs that callers send.
 
-The caller decides the address, so the answer must not depend on where the worker stands: only public
-addresses are dialled, each is resolved once and that very address is dialled, redirects included; no proxy,
-no credentials, no cookies; and time and size have an end whatever the server does. ``safe_get`` of the RunPod
-SDK has the same aim; its limits of time are per read, and it takes some addresses for public that are not.
+Only public addresses are dialled, each host is resolved once and that very address is dialled, redirects
+included; no proxy, no credentials, no cookies; time and size are limited whatever the server does.
+``safe_get`` of the RunPod SDK has the same aim; its limits of time are per read, and it takes some addresses
+for public that are not.
 """
 
 from __future__ import annotations
 
-import asyncio
-import ipaddress
 import logging
-import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import TypeVar
-from urllib.parse import urljoin, urlsplit
+from typing import TYPE_CHECKING
+from urllib.parse import urljoin
 
 from audio.decode import MAX_ENCODED_BYTES
+from audio.network import HostPolicy, Resolve, TransferError, resolve_by_system, run_within
+from cancel import CancelToken
 from errors import FetchFailed, FetchRefused
+
+if TYPE_CHECKING:
+    from audio.pinned_http import Response
 
 TOTAL_S = 20.0
 MAX_REDIRECTS = 3
-MAX_URL_CHARS = 4096
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-
-# Global by Python's table, and yet not: the first four hold an IPv4 address that a gateway may go to, the
-# last ones are where clouds keep what belongs to a machine alone.
-_NOT_PUBLIC = tuple(
-    map(
-        ipaddress.ip_network,
-        (
-            "2002::/16",  # 6to4
-            "2001::/32",  # Teredo
-            "64:ff9b::/96",  # NAT64
-            "64:ff9b:1::/48",
-            "::/96",  # IPv4-compatible
-            "fec0::/10",  # site-local
-            "100.64.0.0/10",  # shared address space
-            "192.0.0.0/24",  # one of Oracle's metadata addresses among them
-            "168.63.129.16/32",  # Azure's
-        ),
-    )
-)
-
-
-class TransferError(Exception):
-    """What went wrong on the way, by its kind alone: texts of such errors hold URLs, and URLs hold
-    signatures."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """length_bytes: as it was announced. parts: of the body, as they come; may raise TransferError."""
-
-    status: int
-    headers: Mapping[str, str]
-    length_bytes: int | None
-    parts: AsyncIterator[bytes]
-
-
-Resolve = Callable[[str, int], Awaitable[list[str]]]
-Result = TypeVar("Result")
 
 log = logging.getLogger(__name__)
 
 
-def is_public(address: str) -> bool:
-    """Whether an IP address is anybody's to reach; False for what is none."""
-    try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return False
-    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:
-        parsed = parsed.ipv4_mapped
-    if any(parsed.version == network.version and parsed in network for network in _NOT_PUBLIC):
-        return False
-    return parsed.is_global and not parsed.is_multicast and not parsed.is_reserved
-
-
-async def resolve_by_system(host: str, port: int) -> list[str]:
-    """All addresses of a host. Raises OSError."""
-    pool = ThreadPoolExecutor(1)  # of its own: a lookup that hangs must not hold up the end of the loop
-    try:
-        found = await asyncio.get_running_loop().run_in_executor(
-            pool, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        )
-    finally:
-        pool.shutdown(wait=False)
-    return list(dict.fromkeys(str(info[4][0]) for info in found))
-
-
 class Fetcher:
-    """allow_private: any address, and http, for those who keep recordings in a network of their own."""
+    """Fetches what is at a URL. Thread-safe."""
 
     def __init__(
         self,
         *,
-        allow_private: bool = False,
-        total_s: float = TOTAL_S,
+        allow_private: bool = False,  # any address, and http too, for an operator's own network
+        total_s: float = TOTAL_S,  # for one URL, look-ups and redirects included
         max_bytes: int = MAX_ENCODED_BYTES,
         resolve: Resolve = resolve_by_system,
     ) -> None:
-        self._allow_private, self._total_s, self._max_bytes = allow_private, total_s, max_bytes
-        self._resolve = resolve
+        self.hosts = HostPolicy(allow_private=allow_private, resolve=resolve)
+        self._total_s, self._max_bytes = total_s, max_bytes
 
-    def fetch(self, url: str, field: str) -> bytes:
-        """What is at ``url``. Raises FetchRefused, FetchFailed, naming ``field``. Not on an event loop."""
-        return asyncio.run(self._in_time(self._fetch(url, field), field))
+    def fetch(self, url: str, field: str, cancel: CancelToken | None = None) -> bytes:
+        """Returns the body at ``url``. Not to be called on an event loop.
 
-    def check_endpoint(self, url: str, field: str) -> None:
-        """For what another library will talk to. Raises FetchRefused, FetchFailed.
-
-        The library resolves anew: https, whose certificate a private machine cannot have for a public
-        name, is what keeps it from elsewhere then.
+        field: the field that holds the URL, for errors. Raises FetchRefused, FetchFailed, Cancelled.
         """
-        host, port = self._address(url, field)
-        asyncio.run(self._in_time(self._look_up(host, port, field), field))
-
-    async def _in_time(self, work: Awaitable[Result], field: str) -> Result:
         try:
-            async with asyncio.timeout(self._total_s):
-                return await work
+            return run_within(self._total_s, lambda: self._fetch(url, field), cancel)
         except TimeoutError as error:
             raise FetchFailed(
-                f"{field} was not there within {self._total_s:g} s; send another URL"
+                f"was not there within {self._total_s:g} s", field=field, hint="send another URL"
             ) from error
         except TransferError as error:
             log.warning("fetching failed: %s", error)
-            raise FetchFailed(f"{field} could not be fetched; check that the URL can be reached") from None
+            raise FetchFailed(
+                "could not be fetched", field=field, hint="check that the URL can be reached"
+            ) from None
 
     async def _fetch(self, url: str, field: str) -> bytes:
-        from audio.pinned_get import pinned_get  # its library takes a while to import
+        from audio.pinned_http import pinned_request  # aiohttp takes a while to import
 
         for _ in range(MAX_REDIRECTS + 1):
-            host, port = self._address(url, field)
-            addresses = await self._look_up(host, port, field)
-            async with pinned_get(url, addresses) as answer:
-                if answer.status not in _REDIRECTS:
-                    return await self._read(answer, field)
-                url = urljoin(url, answer.headers.get("Location", ""))
-        raise FetchFailed(f"{field} redirects more than {MAX_REDIRECTS} times; send the URL it ends at")
-
-    async def _read(self, answer: Answer, field: str) -> bytes:
-        if answer.status != 200:
-            raise FetchFailed(f"{field}: the server answered {answer.status}; check the URL")
-        if answer.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
-            raise FetchRefused(f"{field} comes compressed for the way; send a URL of the file as it is")
-        too_large = FetchRefused(
-            f"{field} is larger than {self._max_bytes // 2**20} MiB: send a shorter or compressed recording"
+            target = self.hosts.target(url, field)
+            addresses = await self.hosts.addresses(target, field)
+            async with pinned_request(target, addresses) as response:
+                if response.status not in _REDIRECTS:
+                    return await self._read(response, field)
+                url = _redirected(url, response, field)
+        raise FetchFailed(
+            f"redirects more than {MAX_REDIRECTS} times", field=field, hint="send the URL it ends at"
         )
-        if (answer.length_bytes or 0) > self._max_bytes:
+
+    async def _read(self, response: Response, field: str) -> bytes:
+        if response.status != 200:
+            raise FetchFailed(
+                f"is a URL whose server answered {response.status}", field=field, hint="check the URL"
+            )
+        if response.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
+            raise FetchRefused(
+                "comes with a compressed transfer encoding",
+                field=field,
+                hint="send a URL of the file as it is",
+            )
+        too_large = FetchRefused(
+            f"is larger than {self._max_bytes // 2**20} MiB",
+            field=field,
+            hint="send a shorter or compressed recording",
+        )
+        if (response.length_bytes or 0) > self._max_bytes:
             raise too_large
         data = bytearray()
-        async for part in answer.parts:
-            data += part
+        async for chunk in response.chunks:
+            data += chunk
             if len(data) > self._max_bytes:
                 raise too_large
         return bytes(data)
 
-    def _address(self, url: str, field: str) -> tuple[str, int]:
-        """Host and port. Raises FetchRefused for what must not be asked for at all."""
-        try:
-            parts = urlsplit(url)
-            host, port = parts.hostname, parts.port
-        except ValueError:
-            host, port = None, None
-            parts = urlsplit("")
-        schemes = ("https", "http") if self._allow_private else ("https",)
-        if not host or parts.scheme not in schemes or len(url) > MAX_URL_CHARS:
-            raise FetchRefused(f"{field} must be an {schemes[0]} URL of at most {MAX_URL_CHARS} characters")
-        if parts.username is not None or parts.password is not None:
-            raise FetchRefused(f"{field} holds a user name; send a signed URL instead")
-        return host, port or (443 if parts.scheme == "https" else 80)
 
-    async def _look_up(self, host: str, port: int, field: str) -> list[str]:
-        try:
-            addresses = await self._resolve(host, port)
-        except OSError as error:
-            raise FetchFailed(f"{field}: its host is not known; check the URL") from error
-        if not self._allow_private and not (addresses and all(map(is_public, addresses))):
-            raise FetchRefused(f"{field} leads to an address that is not public; send one that is")
-        return addresses
+def _redirected(url: str, response: Response, field: str) -> str:
+    try:
+        return urljoin(url, response.headers["Location"])
+    except (KeyError, ValueError):  # none; brackets that do not match
+        raise FetchFailed("redirects to no URL", field=field, hint="send the URL it ends at") from None

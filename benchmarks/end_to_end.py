@@ -3,10 +3,10 @@
     python -m benchmarks.end_to_end [--checkpoint DIR] [--device cpu|cuda] [--runs N] [--jobs 1,2] [--json F]
 
 Each side runs in a process of its own, for its peak memory. Ours is the synthesizer as a tts job drives it,
-with a known voice and the watermark; upstream gets a WAV file with every text, as its documentation has it, one
-job after the other. The untrained checkpoint's length follows the text, so that both speak equally long; what
-was spoken is printed. A word is spoken first that is not counted. Times are medians. The real-time factor is
-seconds of work for a second of audio. The first audio is what a streaming endpoint can send then.
+with a known voice and the watermark; upstream gets a WAV file with every text, as its documentation has it,
+one job after the other. The untrained checkpoint's length follows the text, so that both speak equally long;
+what was spoken is printed. A word is spoken first that is not counted. Times are medians. The real-time
+factor is seconds of work for a second of audio. The first audio is what a streaming endpoint can send then.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from audio.encode import encode
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform
 from benchmarks.machine import describe, keep
 from operations import warm_up
-from tests.fakes import build_services, build_worker
+from tests.fakes import build_worker
 
 MINUTE_OF_SILENCE = Waveform(np.zeros(60 * MODEL_SAMPLE_RATE_HZ, np.float32), MODEL_SAMPLE_RATE_HZ)
 
@@ -69,7 +69,7 @@ JOBS: dict[str, Any] = {
 async def measure(times: int) -> dict[str, list[float]]:
     taken: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        worker = build_worker(build_services(Path(folder)))
+        worker = build_worker(Path(folder))
         for name, job_input in JOBS.items():
             taken[name] = []
             for _ in range(times):

@@ -1,167 +1,237 @@
 """Which way finished audio takes.
 
-The platform drops a reply that is too large. Audio that does not fit goes to a bucket or to a folder on the
-volume, and audio that a bucket does not take stays on the volume: it is never thrown away.
+A platform drops a reply that is too large. Audio that does not fit goes to a bucket or to a folder on the
+volume, and audio that a bucket does not take stays on the volume: it is thrown away only where there is
+neither.
 """
 
 from __future__ import annotations
 
 import base64
+import json
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import replace
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
-from delivery.finished import Finished, FinishedJobs
-from delivery.s3 import Bucket, BucketError
-from delivery.spill import Spill
+from audio.network import HostPolicy
+from cancel import CancelToken
+from delivery.records import Record, ResultRecords
+from delivery.s3 import Bucket, BucketError, job_bucket
+from delivery.spill import SPILL_FOLDER, Spill
 from errors import DeliveryFailed, InvalidRequest, OutputTooLarge, WorkerError
-from operations.base import ENVELOPE_BYTES, Delivered, DeliveryMode, Job, posted_bytes
-from settings import BucketSettings
 
-SPILL_FOLDER = "audio_out"
+ENVELOPE_BYTES = 4096  # what the SDK and the platform put around a reply, rounded up generously
+
+DeliveryMode = Literal["auto", "inline", "s3", "volume"]
 
 log = logging.getLogger(__name__)
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
-class Deliverer:
-    """The ``Delivery``. spill: the folder on the volume. bucket: the operator's; a job may bring its own.
+def posted_bytes(value: object) -> int:
+    """Bytes of a value as the SDK posts it. Raises TypeError or ValueError for what cannot be posted."""
+    return len(_encode(value).encode())
 
-    check_endpoint: raises for the endpoint of a job's bucket that must not be talked to.
-    """
+
+def base64_length(byte_count: int) -> int:
+    """Characters that base64 makes of so many bytes, padding included."""
+    return 4 * ((byte_count + 2) // 3)
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where the audio of one job is to go."""
+
+    job_id: str
+    mode: DeliveryMode = "auto"
+    bucket: Bucket | None = None  # the job's own, else the operator's
+    job_input: Mapping[str, Any] | None = None  # what a repetition of the job has too; None: it has none
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """Where the audio went: exactly one of the three."""
+
+    audio: str | None = None  # base64, to be put into the reply
+    audio_path: str | None = None  # a file on the volume
+    audio_url: str | None = None  # of a bucket, signed
+    warnings: tuple[str, ...] = ()
+
+    def fields(self) -> dict[str, str]:
+        """The one of the three that there is, as a reply has it."""
+        places = {"audio": self.audio, "audio_url": self.audio_url, "audio_path": self.audio_path}
+        return {name: place for name, place in places.items() if place is not None}
+
+
+class Delivery:
+    """Brings encoded audio to the caller."""
 
     def __init__(
         self,
-        spill: Spill,
+        spill: Spill | None,
         bucket: Bucket | None = None,
-        check_endpoint: Callable[[str, str], None] = lambda _url, _field: None,
+        job_hosts: HostPolicy | None = None,
     ) -> None:
-        self._spill, self._bucket, self._check_endpoint = spill, bucket, check_endpoint
-        self._finished = FinishedJobs(spill)
+        """spill: the folder on the volume; None where files would end with this worker.
 
-    def prepare(self, mode: DeliveryMode, job: Job) -> None:
-        """See ``operations.base.Delivery``."""
-        bucket = self._bucket_of(job)
-        if bucket is not None and job.s3_config is not None:
-            self._check_endpoint(bucket.settings.endpoint_url, "s3Config.endpointUrl")
+        bucket: the operator's; a job may bring its own. job_hosts: which addresses the bucket of a job may
+        have; by default public ones, over https.
+        """
+        self._spill, self._bucket, self._job_hosts = spill, bucket, job_hosts
+        self._records = None if spill is None else ResultRecords(spill)
+
+    def validate(
+        self,
+        mode: DeliveryMode,
+        job_id: str,
+        cancel: CancelToken,
+        *,
+        s3_config: Mapping[str, Any] | None = None,
+        job_input: Mapping[str, Any] | None = None,
+    ) -> Target:
+        """Returns the target of the job's audio, before any work is done.
+
+        s3_config: the job's own bucket. job_input: see ``Target``. Raises InvalidRequest, FetchRefused,
+        FetchFailed when the job asks for a way that does not exist; Cancelled.
+        """
+        bucket = self._bucket
+        if s3_config is not None:
+            settings = job_bucket(s3_config, bucket.settings if bucket is not None else None)
+            bucket = Bucket(settings, self._job_hosts)
+            bucket.check_endpoint("s3Config.endpointUrl", cancel)
         if mode == "s3" and bucket is None:
             raise InvalidRequest(
-                "delivery: no bucket is set up here for 's3'; send s3Config beside input, or another delivery"
+                "'s3' is not possible: no bucket is set up here",
+                field="delivery",
+                hint="send s3Config beside input, or another delivery",
             )
+        if mode == "volume" and self._spill is None:
+            raise InvalidRequest(
+                "'volume' is not possible: no network volume is attached to this endpoint",
+                field="delivery",
+                hint="send 'auto', or 's3' with a bucket",
+            )
+        return Target(job_id, mode, bucket, job_input)
+
+    def has_room_beside_the_reply(self, target: Target) -> bool:
+        """Whether audio that does not fit into the reply can go, or be kept, elsewhere."""
+        return self._spill is not None or (target.bucket is not None and target.mode != "inline")
+
+    def previous_result(self, target: Target, cancel: CancelToken) -> dict[str, Any] | None:
+        """Returns the reply that this job had before, when its audio was delivered elsewhere; else None.
+
+        Raises Cancelled.
+        """
+        if self._records is None or self._spill is None or target.job_input is None:
+            return None
+        if (found := self._records.find(target.job_id, target.job_input)) is None:
+            return None
+        if found.file is not None:
+            return {**found.reply, "audio_path": str(self._spill.path.resolve() / found.file)}
+        assert found.key is not None
+        if target.bucket is None:
+            return None
+        try:
+            return {**found.reply, "audio_url": target.bucket.url(found.key, cancel)}
+        except BucketError:
+            return None
 
     def deliver(
         self,
         audio: bytes,
+        target: Target,
         *,
         extension: str,
-        mode: DeliveryMode,
+        content_type: str,
         reply: Mapping[str, Any],
-        advice: str,
-        job: Job,
+        limit_bytes: int | None,
+        hint: str,
+        cancel: CancelToken,
     ) -> Delivered:
-        """See ``operations.base.Delivery``."""
-        needed_bytes = base64_length(len(audio)) + posted_bytes(reply) + ENVELOPE_BYTES
-        limit_bytes = job.reply_limit_bytes
-        fits = limit_bytes is None or needed_bytes <= limit_bytes
-        if mode in ("auto", "inline") and fits:
-            return Delivered(audio=base64.b64encode(audio).decode("ascii"))
+        """Puts the audio where the caller can get it.
 
-        name = f"{self._spill.stem(job.id)}{job.part}.{extension}"
+        extension: of the file's name, without the dot. reply: all but the audio; it is kept with audio that
+        goes elsewhere. limit_bytes: the largest reply that arrives; None: any size does. hint: what to do for
+        less audio. Raises OutputTooLarge, DeliveryFailed, Cancelled.
+        """
+        needed_bytes = base64_length(len(audio)) + posted_bytes(reply) + ENVELOPE_BYTES
+        fits = limit_bytes is None or needed_bytes <= limit_bytes
+        if target.mode in ("auto", "inline") and fits:
+            return Delivered(audio=base64.b64encode(audio).decode("ascii"))
         too_large = f"the reply would have {needed_bytes} bytes and {limit_bytes} is the platform's limit"
-        bucket = self._bucket_of(job)
-        if mode == "s3" or (mode == "auto" and bucket is not None):
-            assert bucket is not None  # prepare() saw to that
-            delivered = self._to_bucket(bucket, name, audio, is_only_way=mode == "s3")
-        elif mode == "inline":
-            self._keep(name, audio, OutputTooLarge(f"{too_large}; {advice}"))
+        name = self.file_name(target, extension)
+        if not self.has_room_beside_the_reply(target):
+            raise OutputTooLarge(too_large, hint=hint)
+        if target.mode == "inline":
+            self._keep(name, audio, OutputTooLarge(too_large, hint=hint))
             raise OutputTooLarge(
-                f"{too_large}; the audio is kept on the volume as {self._spill.path.name}/{name}; "
-                f"send delivery 'auto' to get its path, or {advice}"
+                f"{too_large}; the audio is kept on the volume as {SPILL_FOLDER}/{name}",
+                hint=f"send delivery 'auto' to get its path, or {hint}",
             )
-        else:
-            failure: WorkerError = (
-                DeliveryFailed("the volume did not take the audio; check that it is mounted and not full")
-                if mode == "volume"
-                else OutputTooLarge(f"{too_large}; {advice}")
-            )
-            delivered = Delivered(audio_path=self._keep(name, audio, failure))
-        if mode == "auto":
+        try:
+            delivered = self.deliver_elsewhere(audio, target, name, content_type, cancel)
+        except DeliveryFailed as error:
+            if target.mode == "auto" and target.bucket is None:
+                raise OutputTooLarge(too_large, hint=hint) from error
+            raise
+        if target.mode == "auto":
             where = "audio_path on the volume" if delivered.audio_path else "audio_url"
-            note = f"{too_large}: the audio is in {where}; else {advice}"
+            note = f"{too_large}: the audio is in {where}; else {hint}"
             delivered = replace(delivered, warnings=(*delivered.warnings, note))
-        self._remember(job, reply, delivered, name)
+        self._remember(target, reply, delivered, name)
         return delivered
 
-    def repeat(self, job: Job) -> dict[str, Any] | None:
-        """See ``operations.base.Delivery``."""
-        if job.input is None or (found := self._finished.find(job.id, job.input)) is None:
-            return None
-        if found.file is not None:
-            return {**found.reply, "audio_path": str(self._spill.path.resolve() / found.file)}
-        bucket = self._bucket_of(job)
-        assert found.key is not None
+    def deliver_elsewhere(
+        self,
+        audio: bytes,
+        target: Target,
+        name: str,
+        content_type: str,
+        cancel: CancelToken,
+    ) -> Delivered:
+        """Puts the audio into the bucket or onto the volume. Raises DeliveryFailed, Cancelled."""
+        cancel.raise_if_cancelled()
+        bucket = target.bucket
+        if bucket is None or target.mode == "volume":
+            not_taken = DeliveryFailed(
+                "the volume did not take the audio", hint="check that it is mounted and not full"
+            )
+            return Delivered(audio_path=self._keep(name, audio, not_taken))
         try:
-            return None if bucket is None else {**found.reply, "audio_url": bucket.url(found.key)}
-        except BucketError:
-            return None
-
-    def _to_bucket(self, bucket: Bucket, name: str, audio: bytes, *, is_only_way: bool) -> Delivered:
-        try:
-            bucket.upload(name, audio)
-            return Delivered(audio_url=bucket.url(name))
+            bucket.upload(name, audio, cancel, content_type)
+            return Delivered(audio_url=bucket.url(name, cancel))
         except BucketError as error:
             failed = f"the upload to the bucket failed: {error}"
+            if self._spill is None:
+                raise DeliveryFailed(failed, hint="send the job again, or with another bucket") from error
             path = self._keep(name, audio, DeliveryFailed(f"{failed}, and the volume did not take the audio"))
-            if is_only_way:
+            if target.mode == "s3":
                 raise DeliveryFailed(
-                    f"{failed}; the audio is kept on the volume as {self._spill.path.name}/{name}"
+                    f"{failed}; the audio is kept on the volume as {SPILL_FOLDER}/{name}"
                 ) from error
             log.warning("%s", failed, exc_info=error)
             return Delivered(audio_path=path, warnings=(failed,))
 
+    @staticmethod
+    def file_name(target: Target, extension: str, part: int | None = None) -> str:
+        """The name of the job's audio outside of the reply. part: of a stream, which piece it is."""
+        suffix = "" if part is None else f".{part:04d}"
+        return f"{Spill.stem(target.job_id)}{suffix}.{extension}"
+
     def _keep(self, name: str, audio: bytes, failure: WorkerError) -> str:
-        """The path of the file on the volume. Raises ``failure``."""
+        """Returns the path of the file on the volume. Raises ``failure``."""
+        if self._spill is None:
+            raise failure
         try:
             return str(self._spill.write(name, audio))
         except (OSError, WorkerError) as error:
             log.exception("could not keep audio on the volume")
             raise failure from error
 
-    def _remember(self, job: Job, reply: Mapping[str, Any], delivered: Delivered, name: str) -> None:
-        if job.input is None or job.part:
+    def _remember(self, target: Target, reply: Mapping[str, Any], delivered: Delivered, name: str) -> None:
+        if target.job_input is None or self._records is None:
             return
         file, key = (name, None) if delivered.audio_path else (None, name)
-        told = {**reply, "warnings": [*reply.get("warnings", []), *delivered.warnings]}
-        self._finished.remember(job.id, job.input, Finished(told, file, key))
-
-    def _bucket_of(self, job: Job) -> Bucket | None:
-        """Raises InvalidRequest."""
-        if job.s3_config is None:
-            return self._bucket
-        return Bucket(job_bucket(job.s3_config, self._bucket.settings if self._bucket else None))
-
-
-def job_bucket(fields: Mapping[str, Any], operators: BucketSettings | None) -> BucketSettings:
-    """The bucket that a job brings, as the platform's ``s3Config``. Raises InvalidRequest.
-
-    operators: whose region and expiry count, where there is one.
-    """
-    names = ("endpointUrl", "accessId", "accessSecret", "bucketName")
-    problems = [
-        f"s3Config.{name} is required: send a string"
-        for name in names
-        if not isinstance(fields.get(name), str) or not fields[name].strip()
-    ]
-    region = fields.get("region")
-    if region is not None and not isinstance(region, str):
-        problems.append("s3Config.region must be a string")
-    if problems:
-        raise InvalidRequest("; ".join(problems))
-    url, key, secret, bucket = (fields[name].strip() for name in names)
-    defaults = operators or BucketSettings(url, key, secret, bucket)
-    return BucketSettings(url, key, secret, bucket, region or defaults.region, defaults.url_expiry_s)
-
-
-def base64_length(byte_count: int) -> int:
-    """Characters that base64 makes of so many bytes, padding included."""
-    return 4 * ((byte_count + 2) // 3)
+        given = {**reply, "warnings": [*reply.get("warnings", []), *delivered.warnings]}
+        self._records.write(target.job_id, target.job_input, Record(given, file, key))

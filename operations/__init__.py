@@ -1,4 +1,7 @@
-"""The operations by name, and the way from a job's input to its reply."""
+"""The use cases of the worker, one a file: a request and services in, a result out.
+
+Nothing here knows how a job came or how its reply leaves: that is what transports (``serving``) are for.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,10 @@ import numpy as np
 
 from audio.quality import measure_quality
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform
-from errors import InvalidRequest, UnknownOperation
+from errors import UnknownOperation
 from operations import clone_voice, delete_voice, get_voice, list_voices, tts, update_voice
-from operations.base import Job, Operation, Services
-from operations.request import did_you_mean, parse_request, shown
-from speech.contract import UNTRAINED_WARNING
+from operations.base import Operation
+from operations.request import did_you_mean, printable_excerpt
 
 OPERATIONS: Mapping[str, Operation[Any]] = {
     "tts": Operation(tts.TtsRequest, tts.run),
@@ -25,27 +27,17 @@ OPERATIONS: Mapping[str, Operation[Any]] = {
 }
 
 
+def find_operation(name: str) -> Operation[Any]:
+    """Returns the operation of that name. Raises UnknownOperation."""
+    if name not in OPERATIONS:
+        hints = [did_you_mean(name, OPERATIONS), f"the operations are {', '.join(OPERATIONS)}"]
+        reason = f"'{printable_excerpt(name)}' is not an operation"
+        raise UnknownOperation(reason, hint=" ".join(filter(None, hints)))
+    return OPERATIONS[name]
+
+
 def warm_up() -> None:
-    """Pay for what the first recording would: measuring loudness imports scipy, for seconds."""
+    """Pays for what the first recording would: measuring loudness imports scipy, for seconds."""
     measure_quality(
         Waveform(np.linspace(-0.5, 0.5, MODEL_SAMPLE_RATE_HZ, dtype=np.float32), MODEL_SAMPLE_RATE_HZ)
     )
-
-
-def dispatch(job_input: object, services: Services, job: Job) -> dict[str, Any]:
-    """The reply to a job's ``input``. Raises WorkerError."""
-    if not isinstance(job_input, Mapping):
-        raise InvalidRequest("input must be a JSON object with an 'operation' and its fields")
-    name = job_input.get("operation")
-    if not isinstance(name, str):
-        raise InvalidRequest(f"operation is required: send one of {', '.join(OPERATIONS)}")
-    if name not in OPERATIONS:
-        hints = [did_you_mean(name, OPERATIONS), f"the operations are {', '.join(OPERATIONS)}"]
-        raise UnknownOperation(f"'{shown(name)}' is not an operation: {' '.join(filter(None, hints))}")
-    operation = OPERATIONS[name]
-    fields = {field: value for field, value in job_input.items() if field != "operation"}
-    request = parse_request(operation.request, name, fields)
-    reply = dict(operation.run(request, services, job))
-    if services.speaker.info.untrained:
-        reply["warnings"] = [*reply.get("warnings", []), UNTRAINED_WARNING]
-    return reply

@@ -1,116 +1,48 @@
-"""What an operation is, and what it is given to work with."""
+"""What an operation is, what it works with and what it returns."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, Protocol
+from typing import Any, Generic
 
+from audio.waveform import Waveform
+from cancel import CancelToken
+from operations.conditionals import VoiceConditionals
 from operations.request import AnyRequest
-from speech.contract import PATIENT, Listener, Speaker
+from operations.speech_result import SpeechResult
+from speech.contract import Synthesizer
 from voice_store import VoiceStore
 
-ENVELOPE_BYTES = 4096  # what the SDK and the platform put around a reply, rounded up generously
-
-
-_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
-
-
-def posted_bytes(value: object) -> int:
-    """What it weighs as the SDK posts it. Raises TypeError or ValueError for what cannot be posted."""
-    return len(_encode(value).encode())
-
-
-DeliveryMode = Literal["auto", "inline", "s3", "volume"]
-
-
-@dataclass(frozen=True)
-class Job:
-    """id: the platform's. reply_limit_bytes: the largest reply that arrives; None: any size does.
-
-    listener: who waits for speech. input, s3_config: as they came; None when there is none. part: of a job
-    whose audio is delivered in parts, which one this is, as in a file's name. emit: sends a piece of the
-    reply ahead; None where the endpoint does not stream. stream_limit_bytes: for all pieces together.
-    """
-
-    id: str
-    reply_limit_bytes: int | None
-    listener: Listener = PATIENT
-    input: Mapping[str, Any] | None = None
-    s3_config: Mapping[str, Any] | None = None
-    part: str = ""
-    emit: Callable[[Mapping[str, Any]], None] | None = None
-    stream_limit_bytes: int | None = None
-
-
-@dataclass(frozen=True)
-class Delivered:
-    """Where the audio went: exactly one of the three.
-
-    audio: base64, to be put into the reply. audio_path: a file on the volume. audio_url: of a bucket, signed.
-    """
-
-    audio: str | None = None
-    audio_path: str | None = None
-    audio_url: str | None = None
-    warnings: tuple[str, ...] = ()
-
-    def fields(self) -> dict[str, str]:
-        """The one of the three that there is, as a reply has it."""
-        places = {"audio": self.audio, "audio_url": self.audio_url, "audio_path": self.audio_path}
-        return {name: place for name, place in places.items() if place is not None}
-
-
-class Delivery(Protocol):
-    """Brings encoded audio to the caller."""
-
-    def prepare(self, mode: DeliveryMode, job: Job) -> None:
-        """Before any work is done: raises InvalidRequest, FetchRefused when the job asks for a way that
-        does not exist."""
-        ...
-
-    def deliver(
-        self,
-        audio: bytes,
-        *,
-        extension: str,
-        mode: DeliveryMode,
-        reply: Mapping[str, Any],
-        advice: str,
-        job: Job,
-    ) -> Delivered:
-        """Put ``audio`` where the caller can get it; finished audio is never thrown away.
-
-        extension: the file's, without the dot. mode: where the caller wants it. reply: all but the audio;
-        it is kept with audio that goes elsewhere. advice: what to do for less
-        of it. Raises OutputTooLarge, DeliveryFailed.
-        """
-        ...
-
-    def repeat(self, job: Job) -> dict[str, Any] | None:
-        """The reply that this job, handed out once more, had when its audio was delivered elsewhere."""
-        ...
-
-
-Fetch = Callable[[str, str], bytes]
-"""What is at a URL, and the name of the field that holds it: the bytes. Raises FetchRefused, FetchFailed."""
+# Returns the bytes at a URL; the second argument is the name of the field that holds the URL.
+# Raises FetchRefused, FetchFailed, Cancelled.
+Fetch = Callable[[str, str, CancelToken], bytes]
 
 
 @dataclass(frozen=True)
 class Services:
     """What is built once and kept warm. Operations run in several threads at once."""
 
-    speaker: Speaker
+    synthesizer: Synthesizer
+    conditionals: VoiceConditionals
     voices: VoiceStore
-    delivery: Delivery
-    max_text_chars: int
     fetch: Fetch
+    max_text_chars: int  # longest text of one job
+    store_is_shared: bool = True  # False: stored voices end with this worker, and no other worker sees them
+
+
+@dataclass(frozen=True)
+class Result:
+    """What an operation returns that does not speak a text."""
+
+    facts: dict[str, Any]  # JSON-safe
+    preview: Waveform | None = None  # watermarked speech, 24 kHz
+    recording: Waveform | None = None  # a stored recording, to be encoded without loss
 
 
 @dataclass(frozen=True)
 class Operation(Generic[AnyRequest]):
-    """request: the fields it takes. run: does the work and returns the reply's fields."""
+    """A use case. Transports parse the request, call ``run`` and render its result or its WorkerError."""
 
     request: type[AnyRequest]
-    run: Callable[[AnyRequest, Services, Job], Mapping[str, Any]]
+    run: Callable[[AnyRequest, Services, CancelToken], Result | SpeechResult]

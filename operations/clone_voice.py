@@ -2,127 +2,122 @@
 
 from __future__ import annotations
 
-import base64
 import logging
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from typing import Annotated, Any, NotRequired, TypedDict
+from typing import Annotated, Any, TypedDict
 
 from pydantic import AfterValidator, Field
 
-from audio.encode import encode
-from audio.quality import check_reference
-from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform
-from errors import WorkerError
-from operations.base import Job, Services
+from audio.waveform import Waveform
+from cancel import CancelToken
+from errors import Cancelled, Problem, WorkerError
+from operations.base import Result, Services
+from operations.conditionals import Reference
 from operations.parameters import DEFAULT_PARAMETERS, usable_defaults
-from operations.reference import (
-    REFERENCE_AUDIO,
-    REFERENCE_AUDIO_URL,
-    MaxReferenceDuration,
-    ReferenceAudio,
-    ReferenceAudioUrl,
-    sent_recording,
-)
+from operations.reference import REFERENCE_AUDIO, REFERENCE_AUDIO_URL, ReferenceFields, decode_reference
 from operations.request import check_speakable
-from operations.stored_voice import name_lost
+from operations.speech_result import join, watermark
+from operations.stored_voice import NOT_SHARED, name_conflict_warning
 from operations.voice_details import NewVoiceName, VoiceDetails
-from speech.contract import Listener, Reference, SpeechParams, SpeechStopped
+from speech.contract import SamplingParams, Utterance
 from voice_store import Voice
 from voice_store.metadata import given_details
 
-LONGEST_PREVIEW_CHARS = 300  # about 20 s: always small enough for a reply
+MAX_PREVIEW_CHARS = 300  # about 20 s
 PREVIEW_SEED = 0  # the same recording and sentence always give the same preview
 PREVIEW_TEXT = "Hello. This is how I sound, and I can read anything you like."
 
 log = logging.getLogger(__name__)
 
 
-class CloneVoiceRequest(VoiceDetails):
+class CloneVoiceRequest(VoiceDetails, ReferenceFields):
     voice_name: NewVoiceName
-    reference_audio: ReferenceAudio = None
-    reference_audio_url: ReferenceAudioUrl = None
     save_to_library: Annotated[bool, Field(description="true or false")] = True
     overwrite: Annotated[bool, Field(description="true or false")] = False
     preview: Annotated[bool, Field(description="true or false")] = True
     preview_text: Annotated[
         str,
-        Field(
-            max_length=LONGEST_PREVIEW_CHARS,
-            description=f"a text of at most {LONGEST_PREVIEW_CHARS} characters",
-        ),
+        Field(max_length=MAX_PREVIEW_CHARS, description=f"a text of at most {MAX_PREVIEW_CHARS} characters"),
         AfterValidator(check_speakable),
     ] = PREVIEW_TEXT
-    max_reference_duration_sec: MaxReferenceDuration = 30.0
 
     @classmethod
-    def conflicts(cls, sent: Collection[str]) -> list[str]:
+    def conflicts(cls, sent: Collection[str]) -> list[Problem]:
         if REFERENCE_AUDIO in sent and REFERENCE_AUDIO_URL in sent:
-            return ["reference_audio and reference_audio_url exclude each other: send one of them"]
+            reason = "reference_audio and reference_audio_url exclude each other"
+            return [Problem(reason, hint="send one of them")]
         if REFERENCE_AUDIO not in sent and REFERENCE_AUDIO_URL not in sent:
-            return ["reference_audio is required: send a recording in base64, or reference_audio_url"]
+            hint = "send a recording in base64, or reference_audio_url"
+            return [Problem("is required", REFERENCE_AUDIO, hint)]
         return []
 
 
-class CloneVoiceResponse(TypedDict):
-    """voice_id and voice_info are null, created is false, when the voice was not to be saved.
+class CloneVoiceFacts(TypedDict):
+    """What is returned besides the preview.
 
-    sample_audio: a WAV in base64, when a preview was wanted and could be made. quality: what was
-    measured, its warnings among it; they are in ``warnings`` too, with whatever else there is to say.
+    voice_id and voice_info are None, created is False, when the voice was not to be saved.
     """
 
     voice_id: str | None
     voice_name: str
     created: bool
     saved_to_library: bool
-    voice_info: dict[str, Any] | None
-    quality: dict[str, Any]
-    sample_audio: NotRequired[str]
+    voice_info: dict[str, Any] | None  # see ``VoiceStore.metadata``
+    quality: dict[str, Any]  # what was measured, its warnings among it; they are in ``warnings`` too
     warnings: list[str]
 
 
-def run(request: CloneVoiceRequest, services: Services, job: Job) -> CloneVoiceResponse:
-    """Raises WorkerError; once the voice is saved, nothing."""
-    sent = sent_recording(request, services.fetch)
+def run(request: CloneVoiceRequest, services: Services, cancel: CancelToken) -> Result:
+    """Returns CloneVoiceFacts and the preview. Once the voice is saved, nothing is raised any more.
+
+    Raises VoiceExists, StoreUnavailable, and what ``decode_reference`` raises; for a voice that is not to be
+    saved, also what its preview raises.
+    """
+    sent = decode_reference(request, services.fetch, cancel)
     assert sent is not None  # conflicts() saw to that
-    recording, field = sent
-    quality, quality_warnings = check_reference(recording, field)
-    reply = CloneVoiceResponse(
+    facts = CloneVoiceFacts(
         voice_id=None,
         voice_name=request.voice_name,
         created=False,
         saved_to_library=False,
         voice_info=None,
-        quality={**quality.as_dict(), "warnings": list(quality_warnings)},
-        warnings=list(quality_warnings),
+        quality={**sent.quality.as_dict(), "warnings": list(sent.warnings)},
+        warnings=list(sent.warnings),
     )
-    reference = Reference.of(recording)
+    reference = Reference.of(sent.waveform)
     details: Mapping[str, Any] = request.as_stored()
     if request.save_to_library:
-        voice = _save(reply, request, recording, services)
-        reference, details = replace(reference, shelf=voice.shelf), voice.metadata
+        cancel.raise_if_cancelled()
+        voice = _save(facts, request, sent.waveform, services)
+        reference, details = replace(reference, files=voice.shelf), voice.metadata
+    preview = None
     if request.preview:
-        defaults = details[DEFAULT_PARAMETERS] or {}
-        _add_preview(reply, reference, request.preview_text, defaults, services, job.listener)
-    return reply
+        defaults, default_warnings = usable_defaults(details[DEFAULT_PARAMETERS] or {})
+        facts["warnings"].extend(default_warnings)
+        params = SamplingParams(**defaults)
+        preview = _preview(facts, reference, request.preview_text, params, services, cancel)
+    return Result({**facts}, preview=preview)
 
 
 def _save(
-    reply: CloneVoiceResponse, request: CloneVoiceRequest, recording: Waveform, services: Services
+    facts: CloneVoiceFacts, request: CloneVoiceRequest, recording: Waveform, services: Services
 ) -> Voice:
-    """The voice, of which the reply then tells."""
+    """Stores the voice and completes the facts."""
     details = request.as_stored()
     stored = services.voices.put(recording, request.voice_name, overwrite=request.overwrite, **details)
     voice = stored.voice
-    reply["voice_id"] = voice.voice_id
-    reply["voice_name"] = voice.name
-    reply["created"] = stored.created
-    reply["saved_to_library"] = True
-    reply["voice_info"] = dict(voice.metadata)
+    facts["voice_id"] = voice.voice_id
+    facts["voice_name"] = voice.name
+    facts["created"] = stored.created
+    facts["saved_to_library"] = True
+    facts["voice_info"] = dict(voice.metadata)
+    if not services.store_is_shared:
+        facts["warnings"].append(NOT_SHARED)
     if not stored.has_name:
-        reply["warnings"].append(name_lost(voice.name, voice.voice_id))
+        facts["warnings"].append(name_conflict_warning(voice.name, voice.voice_id))
     if not stored.created and not request.overwrite:
-        reply["warnings"].extend(_unchanged_details(details, voice.metadata))
+        facts["warnings"].extend(_unchanged_details(details, voice.metadata))
     return voice
 
 
@@ -139,33 +134,38 @@ def _unchanged_details(asked_for: Mapping[str, Any], stored: Mapping[str, Any]) 
     return [f"the voice was there already, with another {', '.join(unchanged)}: set overwrite to change that"]
 
 
-def _add_preview(
-    reply: CloneVoiceResponse,
+def _preview(
+    facts: CloneVoiceFacts,
     reference: Reference,
     text: str,
-    default_parameters: Mapping[str, float],
+    params: SamplingParams,
     services: Services,
-    listener: Listener,
-) -> None:
-    """Spoken as ``tts`` would. Whatever goes wrong here, a voice that was saved is reported as saved."""
-    defaults, default_warnings = usable_defaults(default_parameters)
-    reply["warnings"].extend(default_warnings)
+    cancel: CancelToken,
+) -> Waveform | None:
+    """The sentence as ``tts`` would speak it; None, with a warning, when that fails for a saved voice."""
+    synthesizer, languages = services.synthesizer, services.synthesizer.info.spec.languages
     try:
-        params = SpeechParams(seed=PREVIEW_SEED, **defaults)
-        speech = services.speaker.speak(text, reference, params, listener)
-        sample = encode(speech.waveform, "wav", MODEL_SAMPLE_RATE_HZ)
+        utterance = Utterance(
+            text,
+            services.conditionals.get(reference, cancel),
+            PREVIEW_SEED,
+            params,
+            "en" if "en" in languages else languages[0],
+        )
+        chunks = list(watermark(synthesizer.synthesize([utterance], cancel), synthesizer, {}))
     except Exception as error:
-        if not reply["saved_to_library"]:
+        if not facts["saved_to_library"]:
             raise
-        log.exception("the voice is saved, its preview failed")
         match error:
+            case Cancelled():
+                reason = "the job was ended before it was done"
             case WorkerError():
                 reason = error.message
-            case SpeechStopped():
-                reason = "the job was ended before it was done"
             case _:
                 reason = "an internal error"
-        reply["warnings"].append(f"the voice is saved, but its preview failed: {reason}")
-    else:
-        reply["sample_audio"] = base64.b64encode(sample).decode("ascii")
-        reply["warnings"].extend(speech.warnings)
+        log.warning("the voice is saved, its preview failed", exc_info=error)
+        facts["warnings"].append(f"the voice is saved, but its preview failed: {reason}")
+        return None
+    warnings = [*synthesizer.info.ignored(params), *(said for chunk in chunks for said in chunk.warnings)]
+    facts["warnings"].extend(dict.fromkeys(warnings))
+    return join(chunks)

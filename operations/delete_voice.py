@@ -6,8 +6,9 @@ from typing import Annotated, TypedDict
 
 from pydantic import BeforeValidator, Field
 
-from operations.base import Job, Services
-from operations.request import shown_value
+from cancel import CancelToken
+from operations.base import Result, Services
+from operations.request import FieldError, value_excerpt
 from operations.stored_voice import StoredVoiceRequest
 
 NO_WAY_BACK = "deleting a voice cannot be undone"
@@ -15,7 +16,7 @@ NO_WAY_BACK = "deleting a voice cannot be undone"
 
 def _check_confirmed(confirm: object) -> object:
     if confirm is not True:
-        raise ValueError(f"must be true, not {shown_value(confirm)}: {NO_WAY_BACK}")
+        raise FieldError(f"must be true, not {value_excerpt(confirm)}", NO_WAY_BACK)
     return confirm
 
 
@@ -25,15 +26,16 @@ class DeleteVoiceRequest(StoredVoiceRequest):
     ]
 
 
-class DeleteVoiceResponse(TypedDict):
-    """deleted: False when the voice had been deleted before."""
+class DeleteVoiceFacts(TypedDict):
+    """The voice that is gone."""
 
     voice_id: str
     voice_name: str
-    deleted: bool
+    deleted: bool  # False when the voice had been deleted before
 
 
-def run(request: DeleteVoiceRequest, services: Services, job: Job) -> DeleteVoiceResponse:
-    """Raises VoiceNotFound, InvalidRequest (the id), StoreUnavailable."""
+def run(request: DeleteVoiceRequest, services: Services, cancel: CancelToken) -> Result:
+    """Returns DeleteVoiceFacts. Raises VoiceNotFound, InvalidRequest (the id), StoreUnavailable."""
     result = services.voices.delete(name=request.voice_name, voice_id=request.voice_id)
-    return DeleteVoiceResponse(voice_id=result.voice_id, voice_name=result.name, deleted=result.deleted)
+    facts = DeleteVoiceFacts(voice_id=result.voice_id, voice_name=result.name, deleted=result.deleted)
+    return Result({**facts})

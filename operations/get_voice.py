@@ -2,61 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, NotRequired
+from typing import Annotated, Any, NotRequired, TypedDict
 
 import numpy as np
 from pydantic import Field
 
-from audio.encode import encode_lossless
 from audio.waveform import Waveform
-from operations.audio_reply import AudioReply, add_audio
-from operations.base import Job, Services
-from operations.stored_voice import StoredVoiceRequest, told
-
-OTHER_WAY_OUT = "export the voice with python -m voice_store where the volume is mounted"
+from cancel import CancelToken
+from operations.base import Result, Services
+from operations.stored_voice import StoredVoiceRequest, public_metadata
 
 
 class GetVoiceRequest(StoredVoiceRequest):
     include_audio: Annotated[bool, Field(description="true or false")] = False
 
 
-class GetVoiceResponse(AudioReply):
-    """voice: as ``list_voices`` has it. The rest but the warnings: with include_audio only.
+class GetVoiceFacts(TypedDict):
+    """What is returned besides the recording."""
 
-    duration: of the audio, in seconds. sample_rate: in Hz.
+    voice: dict[str, Any]  # as ``list_voices`` has it
+    duration: NotRequired[float]  # of the recording, in seconds, with include_audio
+    warnings: list[str]
+
+
+def run(request: GetVoiceRequest, services: Services, cancel: CancelToken) -> Result:
+    """Returns GetVoiceFacts, and the recording with include_audio.
+
+    Raises VoiceNotFound, InvalidRequest (the id), StoreCorrupt (with include_audio), StoreUnavailable.
     """
-
-    voice: dict[str, Any]
-    format: NotRequired[str]
-    sample_rate: NotRequired[int]
-    duration: NotRequired[float]
-
-
-def run(request: GetVoiceRequest, services: Services, job: Job) -> GetVoiceResponse:
-    """Raises VoiceNotFound, StoreCorrupt (with include_audio), StoreUnavailable, OutputTooLarge."""
     if not request.include_audio:
         known = services.voices.metadata(name=request.voice_name, voice_id=request.voice_id)
-        return GetVoiceResponse(voice=told(known), warnings=[])
-    services.delivery.prepare("auto", job)
+        return Result({**GetVoiceFacts(voice=public_metadata(known), warnings=[])})
     voice = services.voices.get(name=request.voice_name, voice_id=request.voice_id)
     recording, warnings = _within_full_scale(voice.waveform)
-    reply = GetVoiceResponse(
-        voice=told(voice.metadata),
-        format="flac",
-        sample_rate=recording.sample_rate_hz,
-        duration=round(recording.duration_s, 3),
-        warnings=warnings,
+    facts = GetVoiceFacts(
+        voice=public_metadata(voice.metadata), duration=round(recording.duration_s, 3), warnings=warnings
     )
-    add_audio(
-        reply,
-        encode_lossless(recording),
-        extension="flac",
-        mode="auto",
-        advice=OTHER_WAY_OUT,
-        services=services,
-        job=job,
-    )
-    return reply
+    return Result({**facts}, recording=recording)
 
 
 def _within_full_scale(waveform: Waveform) -> tuple[Waveform, list[str]]:

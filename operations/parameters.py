@@ -7,12 +7,13 @@ from typing import Annotated, Any
 
 from errors import InvalidRequest
 from operations.request import Request, between, parse_request
+from speech.contract import PARAMETER_NAMES
 
 DEFAULT_PARAMETERS = "default_parameters"  # the field that keeps them with a voice
 
 
 class SpeechParameters(Request):
-    """Those not sent are None. What is used instead: see ``SpeechParams``."""
+    """The fields of ``SamplingParams``, with their ranges. None: not sent."""
 
     exaggeration: Annotated[float | None, between(0, 2)] = None
     cfg_weight: Annotated[float | None, between(0, 1)] = None
@@ -23,12 +24,12 @@ class SpeechParameters(Request):
     top_k: Annotated[int | None, between(0, 1000, "a whole number")] = None
 
     def sent_parameters(self) -> dict[str, Any]:
-        """Those that were sent, as ``SpeechParams`` takes them."""
-        return self.model_dump(include=set(SpeechParameters.model_fields), exclude_none=True)
+        """The parameters that were sent, as ``SamplingParams`` takes them."""
+        return self.model_dump(include=set(PARAMETER_NAMES), exclude_none=True)
 
 
 def usable_defaults(stored: Mapping[str, float]) -> tuple[dict[str, Any], list[str]]:
-    """The parameters that are kept with a voice, and a warning about each that this worker has no use for.
+    """Returns the parameters that are kept with a voice, and a warning about each that is unusable here.
 
     stored: the voice's ``default_parameters``, which another program or another version may have written.
     """
@@ -38,7 +39,8 @@ def usable_defaults(stored: Mapping[str, float]) -> tuple[dict[str, Any], list[s
         try:
             request = parse_request(SpeechParameters, DEFAULT_PARAMETERS, {name: value})
         except InvalidRequest as error:
-            warnings.append(f"ignored, though stored with the voice: {DEFAULT_PARAMETERS}.{error.message}")
+            sentence = error.render(lambda field: f"{DEFAULT_PARAMETERS}.{field}")
+            warnings.append(f"ignored, though stored with the voice: {sentence}")
         else:
             usable |= request.sent_parameters()
     return usable, warnings

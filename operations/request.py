@@ -5,21 +5,33 @@ from __future__ import annotations
 import difflib
 import unicodedata
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from errors import InvalidRequest
+from errors import InvalidRequest, Problem
 
-LONGEST_SHOWN_VALUE = 40  # characters of a refused value that its error repeats
-MOST_PROBLEMS_LISTED = 30  # more than any operation has fields; the rest is counted
-LARGEST_INTEGER_BITS = 64  # beyond this no field has a use for it, and printing it may fail
+MAX_EXCERPT_CHARS = 40  # of a refused value that its error repeats
+MAX_LISTED_PROBLEMS = 30  # more than any operation has fields; the rest is counted
+MAX_MEMBERS = 64  # of a list or object that is looked into: more than any field takes
+MAX_INTEGER_BITS = 64  # beyond this no field has a use for it, and printing it may fail
+MIN_SIMILARITY = 0.75  # of a word that is suggested instead of another, see ``difflib``
+# What other speech services call our fields.
+SYNONYMS = {"speaker": "voice_name", "voice": "voice_name", "input": "text", "prompt": "text"}
 # Drawn with their neighbours: Persian, several Indic scripts and many emoji are written with them.
 _JOINERS = frozenset("\u200c\u200d")
 
 FieldPath = tuple[int | str, ...]  # ("text",), ("tags", 3), ("default_parameters", "top_k")
+
+
+class FieldError(ValueError):
+    """Raised by a validator: what is wrong with the field's value, as the parts of a ``Problem``."""
+
+    def __init__(self, reason: str, hint: str | None = None) -> None:
+        super().__init__(reason)
+        self.reason, self.hint = reason, hint
 
 
 class Request(BaseModel):
@@ -32,8 +44,8 @@ class Request(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     @classmethod
-    def conflicts(cls, sent: Collection[str]) -> list[str]:
-        """Sentences about fields that do not go together; ``sent``: the names of those sent."""
+    def conflicts(cls, sent: Collection[str]) -> list[Problem]:
+        """What is wrong with the fields together. sent: the names of those sent."""
         return []
 
 
@@ -41,16 +53,16 @@ AnyRequest = TypeVar("AnyRequest", bound=Request)
 
 
 def parse_request(model: type[AnyRequest], operation: str, fields: Mapping[str, Any]) -> AnyRequest:
-    """The request that ``fields`` describe. Raises InvalidRequest naming every bad field."""
+    """Returns the request that ``fields`` describe. Raises InvalidRequest naming every bad field."""
     sent = {
         name: value for name, value in fields.items() if value is not None or name not in model.model_fields
     }
     # Of thousands of unknown fields the last ones are only counted: saying what is wrong with each takes a
     # while.
-    uncounted = [name for name in sent if name not in model.model_fields][MOST_PROBLEMS_LISTED:]
+    uncounted = [name for name in sent if name not in model.model_fields][MAX_LISTED_PROBLEMS:]
     for name in uncounted:
         del sent[name]
-    problems = _unusable_values(sent)
+    problems = _unusable_values(model, sent)
     unusable = {path[0] for path in problems}
     try:
         request = model.model_validate({name: value for name, value in sent.items() if name not in unusable})
@@ -58,47 +70,70 @@ def parse_request(model: type[AnyRequest], operation: str, fields: Mapping[str, 
         for detail in error.errors(include_url=False):
             if detail["loc"][0] not in unusable:
                 problems[detail["loc"]] = _problem(model, operation, detail)
-    sentences = [*model.conflicts(sent.keys()), *problems.values()]
-    if sentences:
-        unlisted = len(sentences) + len(uncounted) - MOST_PROBLEMS_LISTED
+    listed = [*model.conflicts(sent.keys()), *problems.values()]
+    if listed:
+        unlisted = len(listed) + len(uncounted) - MAX_LISTED_PROBLEMS
         if unlisted > 0:
-            sentences[MOST_PROBLEMS_LISTED:] = [f"and {unlisted} more"]
-        raise InvalidRequest("; ".join(sentences))
+            listed[MAX_LISTED_PROBLEMS:] = [Problem(f"and {unlisted} more")]
+        raise InvalidRequest.of(listed)
     return request
 
 
-def _unusable_values(fields: Mapping[str, Any]) -> dict[FieldPath, str]:
-    """What pydantic lets through and a reply cannot carry, or what it fails on; a sentence by field."""
+def _unusable_values(model: type[Request], fields: Mapping[str, Any]) -> dict[FieldPath, Problem]:
+    """Problems of values that pydantic lets through or fails on, and that a reply cannot carry, by path."""
     problems = {}
-    for path, value in _with_members(fields):
+    for path, value in _values(fields):
         name, spelled = path[-1], _spelled(path)
-        if isinstance(name, str) and shown(name) != name:
-            problems[path] = f"{spelled} is not a field's name"
+        if isinstance(name, str) and printable_excerpt(name) != name:
+            problems[path] = Problem("is not a field's name", spelled)
         elif isinstance(value, str) and (position := _broken_character(value)) is not None:
-            problems[path] = (
-                f"{spelled} holds half a character (a lone surrogate) at position {position}: "
-                "send whole Unicode"
+            problems[path] = Problem(
+                f"holds half a character (a lone surrogate) at position {position}",
+                spelled,
+                "send whole Unicode",
             )
-        elif isinstance(value, int) and value.bit_length() > LARGEST_INTEGER_BITS:
-            problems[path] = f"{spelled} is too large a number: at most 64 bits are read"
+        elif isinstance(value, int) and value.bit_length() > MAX_INTEGER_BITS:
+            problems[path] = Problem("is too large a number", spelled, "at most 64 bits are read")
+        elif isinstance(value, list | Mapping) and len(value) > MAX_MEMBERS and len(path) == 1:
+            most = _most_members(model.model_fields.get(str(name)), value)
+            if most is not None:
+                problems[path] = _too_many(spelled, len(value), most)
     return problems
 
 
-def _with_members(fields: Mapping[str, Any]) -> Iterator[tuple[FieldPath, Any]]:
-    """The fields and what is directly in them: no field takes more than that."""
+def _values(fields: Mapping[str, Any]) -> Iterator[tuple[FieldPath, Any]]:
+    """The fields and what is directly in them: no field takes more than that. Longer ones are refused."""
     for name, value in fields.items():
         yield (name,), value
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and len(value) <= MAX_MEMBERS:
             yield from (((name, key), member) for key, member in value.items())
-        elif isinstance(value, list):
+        elif isinstance(value, list) and len(value) <= MAX_MEMBERS:
             yield from (((name, index), member) for index, member in enumerate(value))
 
 
+def _most_members(field: FieldInfo | None, value: object) -> int | None:
+    """How many members the field takes; None for a field that takes no such value at all."""
+    if field is None:
+        return None
+    if isinstance(value, Mapping):
+        members = _members(field)
+        return None if members is None else len(members.model_fields)
+    kinds = (field.annotation, *get_args(field.annotation))
+    if not any(get_origin(kind) is list for kind in kinds):
+        return None
+    limits = (getattr(item, "max_length", None) for item in field.metadata)
+    return next((limit for limit in limits if limit is not None), None)
+
+
+def _too_many(spelled: str, count: int, most: int) -> Problem:
+    return Problem(f"has {count} members", spelled, f"send at most {most}")
+
+
 def _spelled(path: FieldPath) -> str:
-    """As a person would write it: ``default_parameters.temperature``, ``tags[3]``."""
+    """The path as a person would write it: ``default_parameters.temperature``, ``tags[3]``."""
     first, *rest = path
-    members = (f"[{part}]" if isinstance(part, int) else f".{shown(part)}" for part in rest)
-    return shown(str(first)) + "".join(members)
+    members = (f"[{part}]" if isinstance(part, int) else f".{printable_excerpt(part)}" for part in rest)
+    return printable_excerpt(str(first)) + "".join(members)
 
 
 def _broken_character(text: str) -> int | None:
@@ -109,27 +144,28 @@ def _broken_character(text: str) -> int | None:
     return None
 
 
-def _problem(model: type[Request], operation: str, detail: ErrorDetails) -> str:
+def _problem(model: type[Request], operation: str, detail: ErrorDetails) -> Problem:
     path, kind = detail["loc"], detail["type"]
     spelled, name = _spelled(path), str(path[0])
     if kind == "value_error":
-        return f"{spelled} {detail['ctx']['error']}"
+        error = detail["ctx"]["error"]
+        assert isinstance(error, FieldError), error
+        return Problem(error.reason, spelled, error.hint)
     if kind == "too_long":
-        limits = detail["ctx"]
-        return f"{spelled} has {limits['actual_length']} members: send at most {limits['max_length']}"
+        return _too_many(spelled, detail["ctx"]["actual_length"], detail["ctx"]["max_length"])
     if len(path) > 1:
         members = _members(model.model_fields[name])
         if members is None:
             wanted = model.model_fields[name].description
-            return f"{spelled} is {shown_value(detail['input'])}: {name} must be {wanted}"
+            return Problem(f"is {value_excerpt(detail['input'])}", spelled, f"{name} must be {wanted}")
         model, operation, name = members, name, str(path[1])
     if kind == "extra_forbidden":
         hint = did_you_mean(name, model.model_fields) or f"its fields are {', '.join(model.model_fields)}"
-        return f"{spelled} is not a field of {operation}: {hint}"
+        return Problem(f"is not a field of {operation}", spelled, hint)
     wanted = model.model_fields[name].description
     if kind == "missing":
-        return f"{spelled} is required: send {wanted}"
-    return f"{spelled} must be {wanted}, not {shown_value(detail['input'])}"
+        return Problem("is required", spelled, f"send {wanted}")
+    return Problem(f"must be {wanted}, not {value_excerpt(detail['input'])}", spelled)
 
 
 def _members(field: FieldInfo) -> type[Request] | None:
@@ -139,20 +175,24 @@ def _members(field: FieldInfo) -> type[Request] | None:
 
 
 def did_you_mean(word: str, known: Collection[str]) -> str:
-    """A question about the nearest known word, or nothing when none is near."""
-    near = difflib.get_close_matches(word[:LONGEST_SHOWN_VALUE], known, n=1)
+    """A question about the known word that was meant, or nothing when none is near enough."""
+    word = word[:MAX_EXCERPT_CHARS]
+    if SYNONYMS.get(word) in known:
+        return f"did you mean {SYNONYMS[word]!r}?"
+    extended = [name for name in known if name.startswith(f"{word}_") or name.endswith(f"_{word}")]
+    near = extended if len(extended) == 1 else difflib.get_close_matches(word, known, 1, MIN_SIMILARITY)
     return f"did you mean {near[0]!r}?" if near else ""
 
 
-def shown(text: str) -> str:
-    """``text`` as an error or a log line may repeat it: short, printable, whole Unicode."""
+def printable_excerpt(text: str) -> str:
+    """The text as an error or a log line may repeat it: short, printable, whole Unicode."""
     printable = "".join(
-        char if char.isprintable() else ascii(char)[1:-1] for char in text[: LONGEST_SHOWN_VALUE + 1]
+        char if char.isprintable() else ascii(char)[1:-1] for char in text[: MAX_EXCERPT_CHARS + 1]
     )
-    return printable if len(printable) <= LONGEST_SHOWN_VALUE else printable[:LONGEST_SHOWN_VALUE] + "..."
+    return printable if len(printable) <= MAX_EXCERPT_CHARS else printable[:MAX_EXCERPT_CHARS] + "..."
 
 
-def shown_value(value: object) -> str:
+def value_excerpt(value: object) -> str:
     """A refused value as its error repeats it."""
     match value:
         case None:
@@ -160,7 +200,7 @@ def shown_value(value: object) -> str:
         case bool():
             return "true" if value else "false"
         case str():
-            return f"'{shown(value)}'"
+            return f"'{printable_excerpt(value)}'"
         case int() | float():
             return str(value)
         case Mapping():
@@ -181,50 +221,43 @@ def one_of(choices: Collection[str] | Collection[int]) -> AfterValidator:
 
     def check(value: str | int) -> str | int:
         if value not in choices:
-            raise ValueError(f"must be one of {', '.join(map(str, choices))}, not {shown_value(value)}")
+            raise FieldError(f"must be one of {', '.join(map(str, choices))}, not {value_excerpt(value)}")
         return value
 
     return AfterValidator(check)
 
 
-def later(is_supported: Callable[[object], bool], advice: str) -> AfterValidator:
+def not_supported_yet(is_supported: Callable[[Any], bool], hint: str) -> AfterValidator:
     """A pydantic validator for what the contract names and this version does not do yet."""
 
     def check(value: object) -> object:
         if not is_supported(value):
-            raise ValueError(f"{shown_value(value)} is not available in this version: {advice}")
+            raise FieldError(f"{value_excerpt(value)} is not available in this version", hint)
         return value
 
     return AfterValidator(check)
 
 
-def check_not_blank(text: str) -> str:
-    """Spaces, control characters and invisible marks alone are blank."""
-    if all(unicodedata.category(char)[0] in "CZ" for char in text):
-        raise ValueError("is blank: send at least one visible character")
-    return text
-
-
 def check_speakable(text: str) -> str:
-    """Punctuation and pictures alone are nothing to say."""
-    check_not_blank(text)
+    """Validates a text to speak: punctuation, pictures and spaces alone are nothing to say."""
     if not any(map(str.isalnum, text)):
-        raise ValueError("has nothing in it to say: send at least one letter or digit")
+        raise FieldError("has nothing in it to say", "send at least one letter or digit")
     return text
 
 
-def label(longest_chars: int, *, may_be_empty: bool = False) -> AfterValidator:
+def short_text(max_chars: int, *, may_be_empty: bool = False) -> AfterValidator:
     """A pydantic validator for a short text that lists show: visible, not too long."""
 
     def check(text: str) -> str:
         if may_be_empty and not text:
             return text
-        check_not_blank(text)
-        if len(text) > longest_chars:
-            raise ValueError(f"has {len(text)} characters: send at most {longest_chars}")
+        if all(unicodedata.category(char)[0] in "CZ" for char in text):
+            raise FieldError("is blank", "send at least one visible character")
+        if len(text) > max_chars:
+            raise FieldError(f"has {len(text)} characters", f"send at most {max_chars}")
         hidden = next(filter(_is_hidden, text), None)
         if hidden is not None:
-            raise ValueError(f"holds the invisible character U+{ord(hidden):04X}: send it without")
+            raise FieldError(f"holds the invisible character U+{ord(hidden):04X}", "send it without")
         return text
 
     return AfterValidator(check)

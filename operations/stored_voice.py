@@ -1,4 +1,4 @@
-"""How a job names one stored voice, and what a caller is told of one."""
+"""How a job names one stored voice, and what a caller sees of one."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from errors import Problem
 from operations.request import Request
 
-# Where a voice's file lies is the store's business.
+# The metadata that callers see: where a voice's file lies is the store's business.
 FIELDS = (
     "voice_id",
     "speaker_name",
@@ -23,6 +24,10 @@ FIELDS = (
     "tags",
     "default_parameters",
 )
+NOT_SHARED = (
+    "no network volume is attached to this endpoint: what was stored ends with this worker, and no other "
+    "worker sees it; attach a volume"
+)
 
 VoiceName = Annotated[
     str | None, Field(min_length=1, max_length=1024, description="the name of a stored voice")
@@ -31,27 +36,31 @@ VoiceId = Annotated[str | None, Field(min_length=1, max_length=100, description=
 
 
 class StoredVoiceRequest(Request):
-    """A request about one voice of the store: exactly one of the two is sent."""
+    """A request about one voice of the store: exactly one of the two fields is sent."""
 
     voice_name: VoiceName = None
     voice_id: VoiceId = None
 
     @classmethod
-    def conflicts(cls, sent: Collection[str]) -> list[str]:
+    def conflicts(cls, sent: Collection[str]) -> list[Problem]:
         match ("voice_name" in sent, "voice_id" in sent):
             case (True, True):
-                return ["voice_name and voice_id exclude each other: send one of them"]
+                return [Problem("voice_name and voice_id exclude each other", hint="send one of them")]
             case (False, False):
-                return ["voice_name is required: send the name of a stored voice, or its id as voice_id"]
+                return [
+                    Problem(
+                        "is required", "voice_name", "send the name of a stored voice, or its id as voice_id"
+                    )
+                ]
         return []
 
 
-def told(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """What a caller is told of a voice. metadata: see ``VoiceStore.metadata``."""
+def public_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """What callers see of a voice. metadata: see ``VoiceStore.metadata``."""
     return {field: metadata[field] for field in FIELDS}
 
 
-def name_lost(name: str, voice_id: str) -> str:
+def name_conflict_warning(name: str, voice_id: str) -> str:
     """A warning for the one of two voices with the same name that the name does not mean."""
     return (
         f'another worker gave the name "{name}" to another voice at the same moment, and the name means that '

@@ -11,26 +11,28 @@ from pydantic import AfterValidator, Field
 
 from errors import InvalidRequest
 from operations.parameters import DEFAULT_PARAMETERS, SpeechParameters
-from operations.request import Request, label
+from operations.request import FieldError, Request, short_text
 from voice_store.names import clean_name
 
-LONGEST_DESCRIPTION_CHARS = 1000
-LONGEST_GENDER_CHARS = 32
-LONGEST_LANGUAGE_CHARS = 35  # what RFC 5646, 4.4.1, asks to have room for
-LONGEST_TAG_CHARS = 64
-MOST_TAGS = 32
+MAX_DESCRIPTION_CHARS = 1000
+MAX_GENDER_CHARS = 32
+MAX_LANGUAGE_CHARS = 35  # what RFC 5646, 4.4.1, asks to have room for
+MAX_TAG_CHARS = 64
+MAX_TAGS = 32
 _MEMOIZED_TEXTS = 2**15  # of the stored ones, which are compared with every search: up to 32 MB
-_LONGEST_MEMOIZED_CHARS = 256
+_MAX_MEMOIZED_CHARS = 256
 
 _LINE_BREAKS = re.compile(r"\s*[\n\r\t\v\f\x85\u2028\u2029]\s*")
 
 
 def _check_voice_name(name: str) -> str:
-    """The store's own rule, asked early, so that its error comes together with the other fields'."""
+    """Applies the store's own rule early, so that its error comes together with the other fields'."""
     try:
         return clean_name(name)
     except InvalidRequest as error:
-        raise ValueError(f"cannot be used: {error.message.removeprefix('voice_name: ')}") from error
+        if error.field is not None:
+            raise FieldError(error.reason, error.hint) from error
+        raise FieldError(f"cannot be used: {error.reason.removeprefix('voice_name: ')}") from error
 
 
 def _on_one_line(text: str) -> str:
@@ -41,18 +43,18 @@ def _on_one_line(text: str) -> str:
 def _check_tags(tags: list[str]) -> list[str]:
     seen: dict[str, int] = {}
     for index, tag in enumerate(tags):
-        first = seen.setdefault(folded(tag), index)
+        first = seen.setdefault(casefold_nfkc(tag), index)
         if first != index:
-            raise ValueError(f"holds the same tag at [{first}] and [{index}]: send it once")
+            raise FieldError(f"holds the same tag at [{first}] and [{index}]", "send it once")
     return tags
 
 
-def folded(text: str) -> str:
-    """For comparing without regard to case, Unicode form and surrounding space."""
+def casefold_nfkc(text: str) -> str:
+    """The text for comparisons that ignore case, Unicode form and surrounding space."""
     # A library of ten thousand voices is searched while somebody waits.
     if text.isascii():
         return text.lower().strip()
-    return _memoized_fold(text) if len(text) <= _LONGEST_MEMOIZED_CHARS else _fold(text)
+    return _memoized_fold(text) if len(text) <= _MAX_MEMOIZED_CHARS else _fold(text)
 
 
 def _fold(text: str) -> str:
@@ -72,26 +74,26 @@ class VoiceDetails(Request):
     voice_description: Annotated[
         str | None,
         Field(
-            max_length=LONGEST_DESCRIPTION_CHARS,
-            description=f"a text of at most {LONGEST_DESCRIPTION_CHARS} characters",
+            max_length=MAX_DESCRIPTION_CHARS,
+            description=f"a text of at most {MAX_DESCRIPTION_CHARS} characters",
         ),
         AfterValidator(_on_one_line),
     ] = None
     gender: Annotated[
         str | None,
         Field(description="a word such as 'female'"),
-        label(LONGEST_GENDER_CHARS, may_be_empty=True),
+        short_text(MAX_GENDER_CHARS, may_be_empty=True),
     ] = None
     language: Annotated[
         str | None,
         Field(description="a language code such as 'en'"),
-        label(LONGEST_LANGUAGE_CHARS, may_be_empty=True),
+        short_text(MAX_LANGUAGE_CHARS, may_be_empty=True),
     ] = None
     tags: Annotated[
-        list[Annotated[str, label(LONGEST_TAG_CHARS)]] | None,
+        list[Annotated[str, short_text(MAX_TAG_CHARS)]] | None,
         Field(
-            max_length=MOST_TAGS,
-            description=f"a list of at most {MOST_TAGS} texts of 1 to {LONGEST_TAG_CHARS} visible characters",
+            max_length=MAX_TAGS,
+            description=f"a list of at most {MAX_TAGS} texts of 1 to {MAX_TAG_CHARS} visible characters",
         ),
         AfterValidator(_check_tags),
     ] = None

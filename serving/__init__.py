@@ -1,1 +1,1 @@
-"""How the worker lives: jobs that end, faults that end the worker, and the platform's loop around both."""
+"""A job's life: threads, time limits, cancelling, health, shutdown. Each transport is a folder in here."""

@@ -28,14 +28,12 @@ from speech.contract import (
 )
 from speech.models.llama_t3 import LlamaT3
 from speech.models.spec import MODELS
-from speech.normalize import has_speakable
-from speech.pace import max_speech_tokens
 from speech.reference.conditionals import FILE_VERSION, Conditionals, dummy_voice
 from speech.runtime import Batch, ChunkRequest, DeviceRuntime, RenderedChunk
 from speech.t3.batch import ROWS_WITH_CFG, RunningBatch
 from speech.t3.request import DecodeRequest
 from speech.t3.sampling import Sampling
-from speech.text import Chunk, split_text
+from speech.text import Chunk, has_speakable, max_speech_tokens, split_text
 from speech.trim import cut_trailing_noise, fade_in, fade_out
 from speech.watermark import Watermarker
 from speech.weights.find import find_checkpoint

@@ -444,7 +444,7 @@ class DeviceRuntime:
         return any(rendering.chunk.job is job for rendering in self._rendering)
 
     def _fail_chunks(self, chunks: Sequence[_Chunk], error: Exception) -> None:
-        """Ends the jobs of chunks that failed; after a lack of memory, tries them once more, one by one."""
+        """Ends the jobs of chunks that failed; after a lack of memory, tries again chunk by chunk."""
         _free_frames(error)
         is_memory = gpu_fault(error) is GpuFault.MEMORY
         for job in {chunk.job: None for chunk in chunks}:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from operations.base import Services
-from tests.fakes import FakeSpeaker, build_services
+from tests.fakes import FakeSynthesizer, build_services
 
 # What the person who runs the tests has set for a worker of their own is none of the tests' business.
 for name in list(os.environ):
@@ -34,11 +34,11 @@ def smoke_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def speaker() -> FakeSpeaker:
-    return FakeSpeaker()
+def synthesizer() -> FakeSynthesizer:
+    return FakeSynthesizer()
 
 
 @pytest.fixture
-def services(tmp_path: Path, speaker: FakeSpeaker) -> Services:
-    """A worker's services around a fake speaker, with a store of their own."""
-    return build_services(tmp_path, speaker)
+def services(tmp_path: Path, synthesizer: FakeSynthesizer) -> Services:
+    """A worker's services around a fake synthesizer, with a store of their own."""
+    return build_services(tmp_path, synthesizer)

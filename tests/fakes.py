@@ -4,148 +4,177 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from audio.fetch import Fetcher
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform
-from delivery import SPILL_FOLDER, Deliverer, Spill
+from cancel import CancelToken
+from delivery import SPILL_FOLDER, Delivery, Spill
 from operations.base import Services
-from serving.worker import Worker
+from operations.conditionals import VoiceConditionals
+from serving.health import HealthCheckedEngine, WorkerHealth
+from serving.runpod.queue_worker import QueueWorker
 from settings import Settings
-from speech.contract import (
-    PATIENT,
-    Listener,
-    ModelInfo,
-    Piece,
-    Reference,
-    Segment,
-    Speech,
-    SpeechParams,
-    SpeechStopped,
-)
+from speech.contract import AudioChunk, ModelInfo, Utterance
+from speech.models.spec import CHATTERBOX
 from voice_store import VoiceStore
 from voice_store.live import Timing
 
 FAKE_REVISION = "fa4e" * 10
 SECONDS_PER_CHARACTER = 0.06
+PAUSE_S = 0.25
+WATERMARK = 2.0**-10  # the fake's watermark: this much is added to every sample
 
 
 @dataclass(frozen=True)
-class Spoken:
-    """One call of ``speak``."""
+class FakeConditionals:
+    """Of one recording; None: of the built-in voice."""
 
-    text: str
-    reference: Reference | None
-    params: SpeechParams
+    waveform_digest: str | None
+
+    def to_bytes(self, digest: str) -> bytes:
+        return f"fake {self.waveform_digest} {digest}".encode()
 
 
 @dataclass
-class FakeSpeaker:
-    """Noise, wholly determined by text, reference and parameters: a ``Speaker`` without a model.
+class FakeSynthesizer:
+    """A ``Synthesizer`` without a model: noise, wholly determined by the utterances."""
 
-    warnings: what each speech comes back with. failure: raised by each ``speak`` while set.
-    gate: when given, each ``speak`` announces itself in ``entered`` and waits for the gate.
-    is_stuck: waits even when nobody listens any more. check_failure: raised by ``check`` while set.
-    """
-
-    info: ModelInfo = field(default_factory=lambda: ModelInfo("chatterbox", FAKE_REVISION))
-    warnings: tuple[str, ...] = ()
-    failure: Exception | None = None
-    gate: threading.Event | None = None
+    info: ModelInfo = field(default_factory=lambda: ModelInfo(CHATTERBOX, FAKE_REVISION))
+    conditionals_key: str = "fake-1"
+    warnings: tuple[str, ...] = ()  # of the first chunk of each request
+    failure: Exception | None = None  # raised by each ``synthesize`` while set
+    encode_failure: Exception | None = None  # raised by each ``encode_reference`` while set
+    check_failure: Exception | None = None  # raised by ``check`` while set
+    gate: threading.Event | None = (
+        None  # each ``synthesize`` announces itself in ``entered`` and waits for it
+    )
     entered: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
-    is_stuck: bool = False
-    check_failure: Exception | None = None
-    checks: int = 0
-    calls: list[Spoken] = field(default_factory=list)
-    speaking: int = 0
+    is_stuck: bool = False  # waits even when the job was cancelled
+    checks: int = 0  # calls of ``check``
+    calls: list[Utterance] = field(default_factory=list)
+    encoded: list[Waveform] = field(default_factory=list)  # the arguments of ``encode_reference``
+    speaking: int = 0  # requests that are being spoken
     most_at_once: int = 0
-
-    def prepare_for_new_voices(self) -> None:
-        """There is nothing to prepare."""
 
     def check(self) -> None:
         self.checks += 1
         if self.check_failure is not None:
             raise self.check_failure
 
-    def speak(
-        self, text: str, reference: Reference | None, params: SpeechParams, listener: Listener = PATIENT
-    ) -> Speech:
-        self.calls.append(Spoken(text, reference, params))
+    def prepare_for_new_voices(self) -> None:
+        """There is nothing to prepare."""
+
+    def builtin_voice(self) -> FakeConditionals:
+        return FakeConditionals(None)
+
+    def encode_reference(self, waveform: Waveform, cancel: CancelToken) -> FakeConditionals:
+        self.encoded.append(waveform)
+        cancel.raise_if_cancelled()
+        if self.encode_failure is not None:
+            raise self.encode_failure
+        return FakeConditionals(waveform.digest())
+
+    def read_conditionals(self, content: bytes, digest: str) -> FakeConditionals | None:
+        kind, *digests = content.decode(errors="replace").split()
+        return FakeConditionals(digest) if kind == "fake" and digests == [digest, digest] else None
+
+    def synthesize(self, utterances: Sequence[Utterance], cancel: CancelToken) -> Iterator[AudioChunk]:
+        self.calls.extend(utterances)
         self.speaking += 1
         self.most_at_once = max(self.most_at_once, self.speaking)
         try:
             if self.gate is not None:
                 self.entered.release()
-                self._wait_for(self.gate, listener)
+                self._wait_for(self.gate, cancel)
             if self.failure is not None:
                 raise self.failure
-            return self._speech(text, reference, params, listener)
+            yield from self._chunks(utterances, cancel)
         finally:
             self.speaking -= 1
 
-    def _wait_for(self, gate: threading.Event, listener: Listener) -> None:
+    def watermark(self, waveform: Waveform) -> Waveform:
+        return Waveform(waveform.samples + np.float32(WATERMARK), waveform.sample_rate_hz)
+
+    def _wait_for(self, gate: threading.Event, cancel: CancelToken) -> None:
         for _ in range(6_000):
             if gate.wait(timeout=0.01):
                 return
-            if listener.is_gone() and not self.is_stuck:
-                raise SpeechStopped
+            if not self.is_stuck:
+                cancel.raise_if_cancelled()
         raise AssertionError("nobody opened the gate")
 
-    def _speech(
-        self, text: str, reference: Reference | None, params: SpeechParams, listener: Listener
-    ) -> Speech:
-        samples: list[NDArray[np.float32]] = []
-        segments: list[Segment] = []
-        sentences = [part.strip() for part in text.replace("!", ".").split(".") if part.strip()]
-        for index, sentence in enumerate(sentences):
-            if listener.is_gone():
-                raise SpeechStopped
-            key = repr((sentence, reference.digest if reference else None, astuple(params)))
+    def _chunks(self, utterances: Sequence[Utterance], cancel: CancelToken) -> Iterator[AudioChunk]:
+        parts = [
+            (number, sentence)
+            for number, utterance in enumerate(utterances)
+            for sentence in map(str.strip, utterance.text.replace("!", ".").split("."))
+            if sentence
+        ]
+        for index, (number, sentence) in enumerate(parts):
+            cancel.raise_if_cancelled()
+            utterance = utterances[number]
+            key = repr((sentence, utterance.voice, utterance.seed, astuple(utterance.params)))
             rng = np.random.default_rng(int.from_bytes(hashlib.sha256(key.encode()).digest()))
-            start = sum(len(part) for part in samples)
             count = max(1, round(len(sentence) * SECONDS_PER_CHARACTER * MODEL_SAMPLE_RATE_HZ))
-            samples.append((0.1 * rng.standard_normal(count)).clip(-1, 1).astype(np.float32))
-            piece = Waveform(samples[-1], MODEL_SAMPLE_RATE_HZ)
-            listener.hear(Piece(index, len(sentences), sentence, piece))
-            segments.append(
-                Segment(sentence, start / MODEL_SAMPLE_RATE_HZ, (start + count) / MODEL_SAMPLE_RATE_HZ)
+            samples = (0.1 * rng.standard_normal(count, np.float32)).clip(-0.9, 0.9)
+            yield AudioChunk(
+                waveform=Waveform(samples, MODEL_SAMPLE_RATE_HZ),
+                pause_after_s=PAUSE_S if index + 1 < len(parts) else 0.0,
+                text=sentence,
+                utterance=number,
+                index=index,
+                count=len(parts),
+                warnings=self.warnings if index == 0 else (),
+                stage_times_s={"t3": 0.25, "s3gen": 0.125} if index == 0 else {},
             )
-        return Speech(
-            waveform=Waveform(np.concatenate(samples), MODEL_SAMPLE_RATE_HZ),
-            segments=tuple(segments),
-            parameters={
-                "exaggeration": params.exaggeration,
-                "cfg_weight": params.cfg_weight,
-                "temperature": params.temperature,
-                "top_p": 1.0 if params.top_p is None else params.top_p,
-                "min_p": 0.05 if params.min_p is None else params.min_p,
-                "repetition_penalty": 1.2 if params.repetition_penalty is None else params.repetition_penalty,
-                "top_k": None,
-            },
-            warnings=self.warnings,
-            stage_times_s={"t3": 0.25, "s3gen": 0.125},
-        )
 
 
-def build_services(root: Path, speaker: FakeSpeaker | None = None, *, max_text_chars: int = 5000) -> Services:
-    """Real store, which waits for no other worker, and delivery under ``root``, a fake speaker."""
+def build_services(
+    root: Path,
+    synthesizer: FakeSynthesizer | None = None,
+    *,
+    max_text_chars: int = 5000,
+    store_is_shared: bool = True,
+    health: WorkerHealth | None = None,
+) -> Services:
+    """A real store under ``root``, which waits for no other worker, and a fake synthesizer."""
+    engine = HealthCheckedEngine(synthesizer or FakeSynthesizer(), health or WorkerHealth())
     return Services(
-        speaker=speaker or FakeSpeaker(),
+        synthesizer=engine,
+        conditionals=VoiceConditionals(engine),
         voices=VoiceStore(root / "voice_embeddings", Timing(settle_s=0)),
-        delivery=Deliverer(Spill(root / SPILL_FOLDER)),
-        max_text_chars=max_text_chars,
         fetch=Fetcher().fetch,
+        max_text_chars=max_text_chars,
+        store_is_shared=store_is_shared,
     )
 
 
 def build_worker(
-    services: Services, env: Mapping[str, str] | None = None, *, stop_grace_s: float = 30.0
-) -> Worker:
-    """On no platform unless the environment says so."""
-    return Worker(Settings.from_env(env or {}), lambda: services, stop_grace_s=stop_grace_s)
+    root: Path,
+    synthesizer: FakeSynthesizer | None = None,
+    env: Mapping[str, str] | None = None,
+    *,
+    stop_grace_s: float = 30.0,
+    has_volume: bool = True,
+    services: Services | None = None,
+    settings: Settings | None = None,
+) -> QueueWorker:
+    """A worker with its folders under ``root``; on no platform unless the environment says so."""
+    settings, health = settings or Settings.from_env(env or {}), WorkerHealth()
+
+    def build() -> Services:
+        return services or build_services(
+            root,
+            synthesizer,
+            max_text_chars=settings.max_text_chars,
+            store_is_shared=has_volume,
+            health=health,
+        )
+
+    delivery = Delivery(Spill(root / SPILL_FOLDER) if has_volume else None)
+    return QueueWorker(settings, build, delivery, health, stop_grace_s=stop_grace_s)

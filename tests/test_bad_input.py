@@ -5,10 +5,12 @@ import base64
 import numpy as np
 import pytest
 
+from delivery import Delivery
 from errors import ModelUnavailable, OutOfMemory
-from serving.worker import Worker
+from serving.health import WorkerHealth
+from serving.runpod.queue_worker import QueueWorker
 from settings import Settings
-from tests.fakes import build_services, build_worker
+from tests.fakes import build_worker
 from tests.recordings import clipped, silence, speech_like, tone, wav_bytes
 
 
@@ -21,8 +23,8 @@ OTHER = encoded(speech_like(8.0, 24_000, 2))
 
 
 @pytest.fixture
-def run(services):
-    return runner(build_worker(services))
+def run(tmp_path, services):
+    return runner(build_worker(tmp_path, services=services))
 
 
 def runner(worker):
@@ -64,7 +66,8 @@ async def test_operation(run, job_input, code, said):
     ("fields", "code", "said"),
     [
         ({"text": None}, "invalid_request", ["text is required"]),
-        ({"text": "  "}, "invalid_request", ["text", "blank"]),
+        ({"text": "  "}, "invalid_request", ["text has nothing in it to say"]),
+        ({"text": "..."}, "invalid_request", ["text has nothing in it to say"]),
         ({"text": 5}, "invalid_request", ["text must be"]),
         ({"text": "\udc80"}, "invalid_request", ["text holds half a character"]),
         ({"text": "x" * 5001}, "text_too_long", ["5001", "5000", "several jobs"]),
@@ -113,8 +116,10 @@ async def test_operation(run, job_input, code, said):
             "invalid_request",
             ["audio_normalization must be", "peak, rms, lufs"],
         ),
-        ({"speed": 1.25}, "invalid_request", ["speed", "not available in this version", "send 1"]),
-        ({"speed": 5}, "invalid_request", ["speed must be"]),
+        ({"speed": 1.25}, "invalid_request", ["speed 1.25 is not available in this version", "send 1"]),
+        ({"speed": 5}, "invalid_request", ["speed 5.0 is not available in this version", "send 1"]),
+        ({"speed": "fast"}, "invalid_request", ["speed must be the number 1, not 'fast'"]),
+        ({"speaker": "Ada"}, "invalid_request", ["speaker is not a field", "did you mean 'voice_name'?"]),
         ({"delivery": "s3"}, "invalid_request", ["delivery", "s3Config"]),
         ({"delivery": "email"}, "invalid_request", ["delivery", "auto, inline, s3, volume"]),
         ({"mode": "streaming"}, "invalid_request", ["mode", "'basic'"]),
@@ -126,9 +131,9 @@ async def test_operation(run, job_input, code, said):
         ),
     ],
 )
-async def test_tts(run, speaker, fields, code, said):
+async def test_tts(run, synthesizer, fields, code, said):
     assert_refused(await run({"operation": "tts", "text": "Hello.", **fields}), code, *said)
-    assert speaker.calls == []
+    assert synthesizer.calls == []
 
 
 @pytest.mark.parametrize(
@@ -178,7 +183,7 @@ async def test_a_damaged_voice(run, tmp_path):
 
 
 async def test_a_volume_that_is_gone(tmp_path):
-    run = runner(build_worker(build_services(tmp_path / "unmounted")))
+    run = runner(build_worker(tmp_path / "unmounted"))
     assert_refused(await run({"operation": "list_voices"}), "store_unavailable", "mount")
     assert "audio" in await run({"operation": "tts", "text": "The built-in voice goes on."})
 
@@ -187,8 +192,8 @@ async def test_a_volume_that_is_gone(tmp_path):
     ("failure", "code"),
     [(OutOfMemory("send a shorter text"), "out_of_memory"), (ZeroDivisionError("at /tmp/x.py"), "internal")],
 )
-async def test_failures_of_the_model(run, speaker, failure, code):
-    speaker.failure = failure
+async def test_failures_of_the_model(run, synthesizer, failure, code):
+    synthesizer.failure = failure
     assert_refused(await run({"operation": "tts", "text": "Hello."}), code)
 
 
@@ -196,11 +201,11 @@ async def test_a_model_that_cannot_be_had():
     def refuse():
         raise ModelUnavailable("set CHECKPOINT_DIR")
 
-    run = runner(Worker(Settings.from_env({}), refuse))
+    run = runner(QueueWorker(Settings.from_env({}), refuse, Delivery(None), WorkerHealth()))
     assert_refused(await run({"operation": "list_voices"}), "model_unavailable", "CHECKPOINT_DIR")
 
 
-async def test_a_reply_that_is_too_large_for_the_caller_who_wants_it_inline(services):
-    run = runner(build_worker(services, {"RUNPOD_WEBHOOK_GET_JOB": "https://jobs.example"}))
+async def test_a_reply_that_is_too_large_for_the_caller_who_wants_it_inline(tmp_path):
+    run = runner(build_worker(tmp_path, env={"RUNPOD_WEBHOOK_GET_JOB": "https://jobs.example"}))
     reply = await run({"operation": "tts", "text": "x" * 3000, "delivery": "inline"})
     assert_refused(reply, "output_too_large", "mp3 or opus", "audio_out/job-1.wav")

@@ -15,13 +15,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from speech.packed import read_packed
+from speech.variants import CHATTERBOX
+from speech.weight_files import fingerprint
 
 from operations import OPERATIONS
 from operations.request import parse_request
 from settings import Settings
-from speech.packed import read_packed
-from speech.variants import CHATTERBOX
-from speech.weight_files import fingerprint
 from tests.hub_listing import HubListing, HubTests
 
 REPOSITORY = Path(__file__).parent.parent

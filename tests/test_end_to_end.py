@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from speech.engine import load_engine
 
 from operations.base import Services
 from speech import reference_encoder
-from speech.engine import load_engine
 from tests.fakes import build_services, build_worker
 from tests.recordings import speech_like, wav_bytes
 

@@ -1,10 +1,10 @@
 import pytest
 
-from tests.fakes import FakeSpeaker
-from tests.speaker_contract import SpeakerContract
+from tests.fakes import FakeSynthesizer
+from tests.synthesizer_contract import SynthesizerContract
 
 
-class TestFakeSpeaker(SpeakerContract):
+class TestFakeSynthesizer(SynthesizerContract):
     @pytest.fixture
-    def speaker(self):
-        return FakeSpeaker()
+    def synthesizer(self):
+        return FakeSynthesizer()

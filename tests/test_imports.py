@@ -9,7 +9,7 @@ import pytest
 
 REPOSITORY = Path(__file__).parent.parent
 ROOMS = ("serving", "delivery", "operations", "voice_store", "audio", "speech")
-FRONT = ("handler", "settings", "logs", "errors", "cancel")
+FRONT = ("handler", "settings", "logs", "errors", "cancel", "characters", "version")
 
 # What each may import of ours, by prefix. Its own room goes without saying.
 ALLOWED = {
@@ -21,19 +21,43 @@ ALLOWED = {
         "delivery",
         "voice_store",
         "audio.fetch",
+        "audio.network",
         "speech.engine",
         "cancel",
         "errors",
+        "version",
     },
-    "serving": {"settings", "logs", "operations", "speech.contract", "cancel", "errors"},
+    "serving": {
+        "settings",
+        "logs",
+        "operations",
+        "delivery",
+        "audio.encode",
+        "audio.waveform",
+        "speech.contract",
+        "cancel",
+        "characters",
+        "errors",
+        "version",
+    },
     "settings": set(),
-    "logs": set(),
+    "logs": {"characters"},
     "errors": set(),
+    "characters": set(),
     "cancel": {"errors"},
-    "delivery": {"settings", "operations.base", "voice_store.files", "voice_store.mount", "cancel", "errors"},
-    "operations": {"speech.contract", "voice_store", "audio", "cancel", "errors"},
-    "voice_store": {"audio", "errors"},
-    "speech": {"audio", "cancel", "errors"},
+    "version": set(),
+    "delivery": {
+        "settings",
+        "audio.network",
+        "audio.pinned_http",
+        "voice_store.files",
+        "voice_store.mount",
+        "cancel",
+        "errors",
+    },
+    "operations": {"speech.contract", "voice_store", "delivery", "audio", "cancel", "characters", "errors"},
+    "voice_store": {"audio", "characters", "errors"},
+    "speech": {"audio", "cancel", "characters", "errors"},
     "audio": {"cancel", "errors"},
 }
 FOREIGN_TO = {
@@ -41,7 +65,7 @@ FOREIGN_TO = {
     "pydantic": {"operations"},
     "torch": {"speech"},
     "chatterbox": {"speech"},
-    "base64": {"operations", "audio", "delivery"},
+    "base64": {"serving", "audio", "delivery"},
 }
 
 

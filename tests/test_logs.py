@@ -43,7 +43,40 @@ def test_a_traceback_follows_its_line(capsys):
         raise RuntimeError("broken")
     except RuntimeError:
         logging.getLogger("handler").exception("it failed")
-    assert "RuntimeError: broken\n" in capsys.readouterr().err
+    first, *traceback = capsys.readouterr().err.splitlines()
+    assert first.endswith("it failed")
+    assert traceback[-1] == "    RuntimeError: broken"
+    assert all(line.startswith("    ") for line in traceback)
+
+
+FORGED = "2026-01-01 00:00:00,000 INFO handler job=- forged"
+
+
+@pytest.mark.parametrize(
+    "line_break", ["\n", "\r", "\r\n", "\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\u2029"]
+)
+def test_what_a_server_sends_cannot_forge_a_line_through_an_error(capsys, line_break):
+    logs.configure("INFO")
+    hostile = f"broken{line_break}{FORGED}{line_break}\x1b[2J\u202e\x00"
+    try:
+        try:
+            raise ValueError(hostile)
+        except ValueError as error:
+            error.add_note(hostile)
+            raise RuntimeError(hostile) from error
+    except RuntimeError as error:
+        log = logging.getLogger("handler")
+        log.exception("it failed", stack_info=True)
+        log.warning("%s", hostile, exc_info=error)
+        record = log.makeRecord(log.name, logging.ERROR, "", 0, "seen before", None, None)
+        record.exc_text = hostile  # as another handler's formatter leaves it
+        log.handle(record)
+    printed = capsys.readouterr().err
+    assert FORGED in printed
+    for line in printed.splitlines():
+        assert line.isprintable()
+        assert line.startswith("    ") or " job=- " in line.partition("forged")[0]
+        assert not line.startswith("2026-01-01")
 
 
 def test_libraries_keep_quiet_below_warnings(capsys):

@@ -1,8 +1,13 @@
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from settings import Settings, SettingsError
+
+REPOSITORY = Path(__file__).parent.parent
 
 
 def from_env(**env: str) -> Settings:
@@ -131,8 +136,8 @@ def test_a_folder_that_cannot_be_is_named(name, value):
 
 BUCKET = {
     "BUCKET_ENDPOINT_URL": "https://s3.example.com",
-    "BUCKET_ACCESS_KEY_ID": "an id",
-    "BUCKET_SECRET_ACCESS_KEY": "very private",
+    "BUCKET_ACCESS_KEY_ID": "an-id",
+    "BUCKET_SECRET_ACCESS_KEY": "very-private",
     "BUCKET_NAME": "audio",
 }
 
@@ -140,8 +145,15 @@ BUCKET = {
 def test_a_bucket_is_whole_or_not_there():
     assert Settings.from_env({}).bucket is None
     bucket = Settings.from_env(BUCKET | {"BUCKET_REGION": "eu-1"}).bucket
-    assert (bucket.name, bucket.region, bucket.url_expiry_s) == ("audio", "eu-1", 86_400)
-    assert "very private" not in repr(Settings.from_env(BUCKET))
+    assert (bucket.name, bucket.region, bucket.url_expiry_s, bucket.key_prefix) == (
+        "audio",
+        "eu-1",
+        86_400,
+        "",
+    )
+    assert Settings.from_env(BUCKET | {"BUCKET_KEY_PREFIX": "speech/"}).bucket.key_prefix == "speech/"
+    assert "very-private" not in repr(Settings.from_env(BUCKET))
+    assert "an-id" not in repr(Settings.from_env(BUCKET))
     for name in BUCKET:
         with pytest.raises(SettingsError, match=f"{name} missing"):
             Settings.from_env({key: value for key, value in BUCKET.items() if key != name})
@@ -151,3 +163,179 @@ def test_a_bucket_is_whole_or_not_there():
 def test_a_bucket_needs_an_address(url):
     with pytest.raises(SettingsError, match="BUCKET_ENDPOINT_URL"):
         Settings.from_env(BUCKET | {"BUCKET_ENDPOINT_URL": url})
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "wanted"),
+    [
+        ("BUCKET_NAME", "My_Audio", "3 to 63 small letters"),
+        ("BUCKET_NAME", "127.0.0.1", "3 to 63 small letters"),
+        ("BUCKET_REGION", "eu west", "one like eu-central-1"),
+        ("BUCKET_KEY_PREFIX", "/speech", "like speech/"),
+        ("BUCKET_KEY_PREFIX", "a//b", "like speech/"),
+        ("BUCKET_KEY_PREFIX", "a/../b", "like speech/"),
+        ("BUCKET_KEY_PREFIX", "a?b", "like speech/"),
+        ("BUCKET_ENDPOINT_URL", "https://s3..example.com", "its address"),
+    ],
+)
+def test_what_no_bucket_can_have_stops_the_start(variable, value, wanted):
+    message = refusal(**BUCKET | {variable: value})
+    assert message.startswith(variable)
+    assert wanted in message
+
+
+def test_what_is_wrong_with_a_bucket_is_said_without_its_keys():
+    message = refusal(
+        **BUCKET
+        | {
+            "BUCKET_ENDPOINT_URL": "https://me:very-private@s3.example.com",
+            "BUCKET_ACCESS_KEY_ID": "very private",
+            "BUCKET_NAME": "A",
+        }
+    )
+    for name in ("BUCKET_ENDPOINT_URL", "BUCKET_ACCESS_KEY_ID", "BUCKET_NAME"):
+        assert name in message
+    assert "private" not in message
+
+
+def test_a_region_beside_a_host_of_another_stops_the_start():
+    host = {"BUCKET_ENDPOINT_URL": "https://s3.us-west-2.amazonaws.com"}
+    assert "which is us-west-2" in refusal(**BUCKET | host | {"BUCKET_REGION": "eu-west-1"})
+    assert Settings.from_env(BUCKET | host | {"BUCKET_REGION": "us-west-2"}).bucket.region == "us-west-2"
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "store", "region"),
+    [
+        ("https://s3.amazonaws.com", None, None),
+        ("https://s3.eu-west-1.amazonaws.com", None, "eu-west-1"),
+        ("https://s3-eu-west-1.amazonaws.com", None, "eu-west-1"),
+        ("https://s3.dualstack.us-gov-west-1.amazonaws.com", None, "us-gov-west-1"),
+        ("https://s3.cn-north-1.amazonaws.com.cn", None, "cn-north-1"),
+        (
+            "https://audio.s3.eu-west-1.amazonaws.com/",
+            "https://s3.eu-west-1.amazonaws.com",
+            "eu-west-1",
+        ),
+        ("https://audio.s3.amazonaws.com", "https://s3.amazonaws.com", None),
+        ("https://0a1b.r2.cloudflarestorage.com/audio", "https://0a1b.r2.cloudflarestorage.com", "auto"),
+        ("https://0a1b.eu.r2.cloudflarestorage.com", None, "auto"),
+        ("https://audio.nyc3.digitaloceanspaces.com", "https://nyc3.digitaloceanspaces.com", "nyc3"),
+        ("https://s3.eu-central-1.wasabisys.com", None, "eu-central-1"),
+        ("https://s3.wasabisys.com", None, None),
+        ("https://s3.us-west-004.backblazeb2.com", None, "us-west-004"),
+        ("https://s3.fr-par.scw.cloud", None, "fr-par"),
+        ("https://s3.gra.io.cloud.ovh.net", None, "gra"),
+        ("https://us-east-1.linodeobjects.com", None, "us-east-1"),
+        ("https://fsn1.your-objectstorage.com", None, "fsn1"),
+        ("https://s3api-eu-ro-1.runpod.io", None, "EU-RO-1"),
+        ("https://storage.googleapis.com", None, "auto"),
+        ("https://s3.eu-central-1.example", None, "eu-central-1"),
+        ("https://minio.example:9000", None, None),
+        ("https://minio.example:9000/audio", "https://minio.example:9000", None),
+        ("https://db.example/storage/v1/s3/", "https://db.example/storage/v1/s3", None),
+        ("http://[::1]:9000", None, None),
+        ("http://127.0.0.1:9000/", "http://127.0.0.1:9000", None),
+    ],
+)
+def test_the_region_is_taken_from_hosts_that_name_one(endpoint, store, region):
+    bucket = Settings.from_env(BUCKET | {"BUCKET_ENDPOINT_URL": endpoint}).bucket
+    assert bucket.store_url == (store or endpoint)
+    assert bucket.signing_region == region
+
+
+@pytest.mark.parametrize(
+    "host", ["nyc3.digitaloceanspaces.com", "storage.googleapis.com", "s3.amazonaws.com"]
+)
+def test_a_bucket_that_is_called_like_a_host_leaves_the_host_whole(host):
+    name = host.partition(".")[0] + ("x" if host.startswith("s3") else "")
+    bucket = Settings.from_env(
+        BUCKET | {"BUCKET_ENDPOINT_URL": f"https://{host}", "BUCKET_NAME": name}
+    ).bucket
+    assert bucket.store_url == f"https://{host}"
+
+
+def test_over_long_values_are_shortened():
+    for variable, value in {
+        "DEVICE": "x" * 100_000,
+        "MAX_TEXT_CHARS": "9" * 5000,
+        "VOICE_STORE_DIR": "/" + "y" * 4000 + "/a/b",
+    }.items():
+        assert len(refusal(**{variable: value})) < 300
+
+
+@pytest.mark.parametrize("level", ["warn", "WARN", "Warning"])
+def test_a_warning_level_may_be_written_short(level):
+    assert from_env(LOG_LEVEL=level).log_level == "WARNING"
+
+
+def test_no_text_is_longer_than_a_job_can_hold():
+    assert from_env(MAX_TEXT_CHARS="100000").max_text_chars == 100_000
+    assert "1 to 100000" in refusal(MAX_TEXT_CHARS="100001")
+
+
+def test_a_missing_folder_above_the_store_is_named(tmp_path):
+    missing = tmp_path / "not-there"
+    message = refusal(VOICE_STORE_DIR=str(missing / "a" / "voices"))
+    assert f"({missing} is missing)" in message
+    assert from_env(VOICE_STORE_DIR=str(missing)).voice_store_dir == missing
+
+
+def test_folders_on_the_volume_are_made_later(tmp_path):
+    deep = tmp_path / "a" / "b" / "voices"
+    assert Settings.from_env({"VOICE_STORE_DIR": str(deep)}, volume=tmp_path).voice_store_dir == deep
+
+
+@pytest.mark.parametrize("is_on_volume", [True, False])
+def test_a_link_to_nothing_is_no_store(tmp_path, is_on_volume):
+    (tmp_path / "voices").symlink_to(tmp_path / "gone")
+    volume = tmp_path if is_on_volume else tmp_path / "elsewhere"
+    with pytest.raises(SettingsError, match="a link to one that is missing"):
+        Settings.from_env({"VOICE_STORE_DIR": str(tmp_path / "voices")}, volume=volume)
+
+
+def test_a_link_to_a_folder_is_a_store(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "voices").symlink_to(tmp_path / "real")
+    assert from_env(VOICE_STORE_DIR=str(tmp_path / "voices")).voice_store_dir == tmp_path / "voices"
+
+
+TAKE = """
+import os, subprocess, sys
+from pathlib import Path
+from settings import Settings
+settings = Settings.take_from_env()
+assert settings.hf_token == "hf_very_private"
+assert settings.bucket.secret_access_key == "bucket-very-private"
+assert settings.bucket.access_key_id == "id-very-private"
+assert settings.bucket.name == os.environ["BUCKET_NAME"] == "audio"
+print(Path("/proc/self/environ").read_bytes())
+print(subprocess.run([sys.executable, "-c", "import os; print(os.environ)"], capture_output=True).stdout)
+print(os.environ, settings)
+"""
+
+
+def test_secrets_are_taken_out_of_the_environment():
+    secrets = {
+        "HF_TOKEN": "hf_very_private",
+        "BUCKET_ACCESS_KEY_ID": "id-very-private",
+        "BUCKET_SECRET_ACCESS_KEY": "bucket-very-private",
+    }
+    finished = subprocess.run(
+        [sys.executable, "-c", TAKE],
+        cwd=REPOSITORY,
+        env=os.environ | BUCKET | secrets | {"TRACE": "kept"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout.count("kept") == 3
+    assert "very" not in finished.stdout
+
+
+def test_reading_another_mapping_leaves_the_environment_alone(monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_very_private")
+    from_env(HF_TOKEN="another")
+    Settings.from_env()
+    assert os.environ["HF_TOKEN"] == "hf_very_private"

@@ -24,9 +24,13 @@ class AnyFolder:
         self._root = root
 
     def check(self) -> None:
-        """Raises StoreUnavailable: no folder may take the place of a missing volume."""
-        if not self._root.is_dir() and not self._root.parent.is_dir():
-            raise StoreUnavailable("the volume with the voices is not mounted; attach it to the worker")
+        """Raises StoreUnavailable: no folder may take the place of a missing volume.
+
+        A link whose target is missing is one, too: it would read as a store without voices.
+        """
+        if self._root.is_dir() or (self._root.parent.is_dir() and not self._root.is_symlink()):
+            return
+        raise StoreUnavailable("the volume with the voices is not mounted", hint="attach it to the worker")
 
 
 class Mount:
@@ -69,5 +73,5 @@ class Mount:
 
 def _gone() -> StoreUnavailable:
     return StoreUnavailable(
-        "the volume with the voices is not mounted any more; attach it, or start a new worker"
+        "the volume with the voices is not mounted any more", hint="attach it, or start a new worker"
     )

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from errors import ModelUnavailable
 from speech.models.spec import ModelSpec
-from speech.normalize import normalize_text
+from speech.text import normalize_text
 
 REQUIRED = ("[START]", "[STOP]")
 SPACE = "[SPACE]"

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import gzip
+import threading
 
 import pytest
 
 from audio.fetch import Fetcher
-from errors import FetchFailed, FetchRefused
-from tests.audio.web import Respond, answer, fetch, resolving_to, server
+from cancel import CancelToken
+from errors import Cancelled, FetchFailed, FetchRefused
+from tests.audio.web import FIELD, Respond, answer, fetch, resolving_to, server
 from tests.fakes import build_services, build_worker
 from tests.serving.jobs import tts
 
@@ -22,6 +24,47 @@ def test_what_is_there_comes_back():
     assert b"Accept-Encoding: identity" in head
     assert b"Cookie" not in head
     assert b"Authorization" not in head
+
+
+QUERY = "X-Sig=a%2Fb%2fc%40d%7E%7e%28%29&plus=a+b%20c&eq==&bare&empty=&pct=%&x=a/b?c:d@e,f;g'h!"
+
+
+def test_a_signed_link_is_sent_as_it_was_given():
+    path = "/a%2Fb/./c/../d%7e(1)%zz"
+    with server(answer(b"audio")) as (url, heads):
+        fetch(f"{url}{path}?{QUERY}#fragment")
+    assert heads[0].startswith(f"GET {path}?{QUERY} HTTP/1.1\r\n".encode())
+
+
+@pytest.mark.parametrize("is_relative", [True, False])
+def test_a_redirect_to_a_signed_link_is_followed_as_it_was_given(is_relative):
+    async def redirect_once(reader, writer):
+        location = f"/next%2F%7E?{QUERY}" if is_relative else f"{urls[0]}/next%2F%7E?{QUERY}"
+        first = len(heads) == 1
+        await answer(
+            b"audio", **({"Location": location} if first else {}), status="302 Found" if first else "200 OK"
+        )(reader, writer)
+
+    urls = []
+    with server(redirect_once) as (url, heads):
+        urls.append(url)
+        assert fetch(f"{url}/start") == b"audio"
+    assert heads[1].startswith(f"GET /next%2F%7E?{QUERY} HTTP/1.1\r\n".encode())
+
+
+def test_characters_that_no_request_can_hold_are_encoded():
+    with server(answer(b"audio")) as (url, heads):
+        fetch(f" {url}/größe 1.wav?q=ü ö ")
+    assert heads[0].startswith(b"GET /gr%C3%B6%C3%9Fe%201.wav?q=%C3%BC%20%C3%B6 HTTP/1.1\r\n")
+
+
+@pytest.mark.parametrize("location", ["", "https://[::1", "https://a..b/"])
+def test_a_redirect_to_nowhere_is_an_error_of_the_field(location):
+    with (
+        server(answer(b"", "302 Found", **({"Location": location} if location else {}))) as (url, _),
+        pytest.raises((FetchFailed, FetchRefused), match="reference_audio_url"),
+    ):
+        fetch(url)
 
 
 def test_a_redirect_is_followed_and_each_hop_is_looked_at():
@@ -53,7 +96,7 @@ def endless(head: bytes, part: bytes, pause_s: float = 0.0) -> Respond:
     """The head, and then the same part for ever."""
 
     async def respond(_reader, writer):
-        writer.write(b"HTTP/1.1 200 OK\r\n" + head)
+        writer.write(head if head == b"\r\n" else b"HTTP/1.1 200 OK\r\n" + head)
         while True:
             writer.write(part)
             await writer.drain()
@@ -66,6 +109,7 @@ DRIPPING = {
     "in the head": endless(b"X-Slow: ", b"a", 0.05),
     "in the body": endless(b"Content-Length: 100000\r\n\r\n", b"a", 0.05),
     "not even that": endless(b"", b"", 3600),
+    "in informational answers": endless(b"\r\n", b"HTTP/1.1 102 Processing\r\n\r\n", 0.001),
 }
 TOO_MUCH = {
     "in chunks": endless(b"Transfer-Encoding: chunked\r\n\r\n", b"10000\r\n" + bytes(65536) + b"\r\n"),
@@ -78,6 +122,34 @@ TOO_MUCH = {
 def test_a_server_that_drips_is_left_when_its_time_is_up(respond):
     with server(respond) as (url, _), pytest.raises(FetchFailed, match=r"within 0.5 s"):
         fetch(url, total_s=0.5)
+
+
+@pytest.mark.parametrize("respond", DRIPPING.values(), ids=DRIPPING)
+def test_a_cancelled_job_leaves_a_server_that_drips(respond):
+    token, arrived = CancelToken(), threading.Event()
+
+    async def announce(reader, writer):
+        arrived.set()
+        await respond(reader, writer)
+
+    def cancel_once_it_waits():
+        assert arrived.wait(30)
+        token.cancel(Cancelled("the caller cancelled the job"))
+
+    canceller = threading.Thread(target=cancel_once_it_waits)
+    canceller.start()
+    with server(announce) as (url, _), pytest.raises(Cancelled, match="the caller cancelled"):
+        Fetcher(allow_private=True, total_s=600).fetch(url, FIELD, token)
+    canceller.join()
+
+
+def test_a_job_that_was_cancelled_before_fetches_nothing():
+    token = CancelToken()
+    token.cancel(Cancelled("the caller cancelled the job"))
+    with server(answer(b"audio")) as (url, heads):
+        with pytest.raises(Cancelled):
+            Fetcher(allow_private=True).fetch(url, FIELD, token)
+        assert heads == []
 
 
 @pytest.mark.parametrize("respond", TOO_MUCH.values(), ids=TOO_MUCH)

@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delivery import Deliverer, Spill
-from delivery.delivering import base64_length
-from errors import DeliveryFailed, OutputTooLarge
-from operations.base import ENVELOPE_BYTES, Job
+from audio.network import HostPolicy
+from cancel import CancelToken
+from delivery import Bucket, Delivery, Spill, Target
+from delivery.delivering import ENVELOPE_BYTES, base64_length
+from errors import Cancelled, DeliveryFailed, FetchRefused, InvalidRequest, OutputTooLarge
 
 AUDIO = bytes(range(256)) * 40
 REPLY = {"text": "a" * 400, "warnings": []}
@@ -23,13 +24,22 @@ def spill_dir(tmp_path):
 
 
 def deliver(spill_dir, *, limit_bytes, job_id="job-1", mode="auto", audio=AUDIO):
-    return Deliverer(Spill(spill_dir)).deliver(
+    delivery = Delivery(Spill(spill_dir))
+    return deliver_by(
+        delivery, delivery.validate(mode, job_id, CancelToken()), limit_bytes=limit_bytes, audio=audio
+    )
+
+
+def deliver_by(delivery, target, *, limit_bytes=1, audio=AUDIO, reply=REPLY, cancel=None):
+    return delivery.deliver(
         audio,
+        target,
         extension="wav",
-        mode=mode,
-        reply=REPLY,
-        advice="ask for mp3",
-        job=Job(job_id, limit_bytes),
+        content_type="audio/wav",
+        reply=reply,
+        limit_bytes=limit_bytes,
+        hint="ask for mp3",
+        cancel=cancel or CancelToken(),
     )
 
 
@@ -121,20 +131,15 @@ def test_a_volume_that_does_not_take_it_is_said(tmp_path):
         deliver(tmp_path / "no-mount" / "audio_out", limit_bytes=FITS, mode="volume")
 
 
-def job(job_id="job-1", **job_input):
-    return Job(job_id, 1, input=job_input)
-
-
-def spoken(deliverer, of_job):
-    reply = {"seed": 7, "warnings": ["loud"]}
-    return deliverer.deliver(
-        AUDIO, extension="wav", mode="auto", reply=reply, advice="ask for mp3", job=of_job
-    )
+def target(delivery, job_id="job-1", **job_input):
+    return delivery.validate("auto", job_id, CancelToken(), job_input=job_input)
 
 
 def test_a_job_that_comes_again_gets_the_same_reply_on_any_worker(spill_dir):
-    path = spoken(Deliverer(Spill(spill_dir)), job(text="a", seed=None)).audio_path
-    again = Deliverer(Spill(spill_dir)).repeat(job(seed=None, text="a"))
+    first, other = Delivery(Spill(spill_dir)), Delivery(Spill(spill_dir))
+    reply = {"seed": 7, "warnings": ["loud"]}
+    path = deliver_by(first, target(first, text="a", seed=None), reply=reply).audio_path
+    again = other.previous_result(target(other, seed=None, text="a"), CancelToken())
     assert again["audio_path"] == path
     assert again["seed"] == 7
     assert again["warnings"][0] == "loud"
@@ -145,14 +150,15 @@ def test_a_job_that_comes_again_gets_the_same_reply_on_any_worker(spill_dir):
     "spoil", ["other input", "other job", "no audio", "damaged", "no file name", "a list"]
 )
 def test_what_is_not_the_same_job_whole_is_done_again(spill_dir, spoil):
-    deliverer = Deliverer(Spill(spill_dir))
-    spoken(deliverer, job(text="a"))
+    delivery = Delivery(Spill(spill_dir))
+    deliver_by(delivery, target(delivery, text="a"))
     record = spill_dir / "job-1.json"
-    asked = job(text="a")
+    asked = target(delivery, text="a")
+    assert delivery.previous_result(asked, CancelToken()) is not None
     if spoil == "other input":
-        asked = job(text="b")
+        asked = target(delivery, text="b")
     elif spoil == "other job":
-        asked = job("job-2", text="a")
+        asked = target(delivery, "job-2", text="a")
     elif spoil == "no audio":
         (spill_dir / "job-1.wav").unlink()
     elif spoil == "damaged":
@@ -161,11 +167,62 @@ def test_what_is_not_the_same_job_whole_is_done_again(spill_dir, spoil):
         record.write_text(record.read_text().replace('"job-1.wav"', '"../secret"'))
     else:
         record.write_text("[]")
-    assert deliverer.repeat(asked) is None
+    assert delivery.previous_result(asked, CancelToken()) is None
 
 
 def test_local_jobs_are_never_repetitions(spill_dir):
-    deliverer = Deliverer(Spill(spill_dir))
-    spoken(deliverer, Job("local_test", 1))
-    assert deliverer.repeat(Job("local_test", 1)) is None
+    delivery = Delivery(Spill(spill_dir))
+    local = Target("local_test")
+    deliver_by(delivery, local)
+    assert delivery.previous_result(local, CancelToken()) is None
     assert [path.name for path in spill_dir.iterdir()] == ["local_test.wav"]
+
+
+def test_without_a_volume_there_is_no_path_that_leads_nowhere():
+    delivery = Delivery(None)
+    with pytest.raises(InvalidRequest, match="delivery 'volume' is not possible: no network volume"):
+        delivery.validate("volume", "job-1", CancelToken())
+    for mode in ("auto", "inline"):
+        with pytest.raises(OutputTooLarge, match="ask for mp3"):
+            deliver_by(delivery, delivery.validate(mode, "job-1", CancelToken()))
+    assert deliver_by(delivery, Target("job-1"), limit_bytes=FITS).audio is not None
+    assert delivery.previous_result(target(delivery, text="a"), CancelToken()) is None
+
+
+S3_CONFIG = {
+    "endpointUrl": "https://127.0.0.1:9",
+    "accessId": "id",
+    "accessSecret": "secret",
+    "bucketName": "audio",
+}
+
+
+def test_without_a_bucket_s3_is_refused_before_the_work(spill_dir):
+    with pytest.raises(InvalidRequest, match="delivery 's3' is not possible.*s3Config"):
+        Delivery(Spill(spill_dir)).validate("s3", "job-1", CancelToken())
+
+
+def test_a_jobs_bucket_is_looked_at_and_made_once():
+    hosts = HostPolicy(allow_private=True)
+    found = Delivery(None, job_hosts=hosts).validate("s3", "job-1", CancelToken(), s3_config=S3_CONFIG)
+    assert isinstance(found.bucket, Bucket)
+    assert found.bucket.settings.name == "audio"
+    with pytest.raises(FetchRefused, match=r"s3Config\.endpointUrl"):
+        Delivery(None).validate("s3", "job-1", CancelToken(), s3_config=S3_CONFIG)
+
+
+def test_every_field_of_a_jobs_bucket_that_is_missing_is_named(spill_dir):
+    with pytest.raises(InvalidRequest) as refused:
+        Delivery(Spill(spill_dir)).validate(
+            "s3", "job-1", CancelToken(), s3_config={"endpointUrl": 1, "region": 2}
+        )
+    for name in ("endpointUrl", "accessId", "accessSecret", "bucketName", "region"):
+        assert f"s3Config.{name} " in refused.value.message
+
+
+def test_a_cancelled_job_uploads_nothing(spill_dir):
+    delivery, cancel = Delivery(None, job_hosts=HostPolicy(allow_private=True)), CancelToken()
+    found = delivery.validate("s3", "job-1", cancel, s3_config=S3_CONFIG)
+    cancel.cancel(Cancelled("the job was cancelled"))
+    with pytest.raises(Cancelled):
+        deliver_by(delivery, found, cancel=cancel)

@@ -10,14 +10,16 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from delivery import Bucket, Deliverer, Spill
-from delivery.s3 import BucketError
-from errors import DeliveryFailed, FetchFailed, FetchRefused, InvalidRequest
-from operations.base import Job
+from audio.network import HostPolicy
+from cancel import CancelToken
+from delivery import Bucket, Delivery, Spill
+from delivery.s3 import BucketError, job_bucket
+from errors import DeliveryFailed, FetchRefused, InvalidRequest
 from settings import BucketSettings
 
 AUDIO = bytes(range(256)) * 40
 NAME = "finished-audio"
+ANY_HOST = HostPolicy(allow_private=True)
 
 
 @pytest.fixture(scope="module")
@@ -47,26 +49,26 @@ def config(store_url, client):
     return BucketSettings(store_url, "key", "secret", NAME)
 
 
-def deliver(deliverer, mode="s3", limit_bytes=10_000_000, job_id="job-1", **job):
-    asked = Job(job_id, limit_bytes, **job)
-    deliverer.prepare(mode, asked)
-    return deliverer.deliver(
+def deliver(delivery, mode="s3", limit_bytes=10_000_000, job_id="job-1", **job):
+    return delivery.deliver(
         AUDIO,
+        delivery.validate(mode, job_id, CancelToken(), **job),
         extension="mp3",
-        mode=mode,
+        content_type="audio/mpeg",
         reply={"seed": 1, "warnings": []},
-        advice="ask for less",
-        job=asked,
+        limit_bytes=limit_bytes,
+        hint="ask for less",
+        cancel=CancelToken(),
     )
 
 
 @pytest.fixture
-def deliverer(tmp_path, config):
-    return Deliverer(Spill(tmp_path / "audio_out"), Bucket(config))
+def delivery(tmp_path, config):
+    return Delivery(Spill(tmp_path / "audio_out"), Bucket(config, ANY_HOST))
 
 
-def test_the_link_gives_the_audio_with_its_type(deliverer, client, tmp_path):
-    delivered = deliver(deliverer)
+def test_the_link_gives_the_audio_with_its_type(delivery, client, tmp_path):
+    delivered = deliver(delivery)
     with urllib.request.urlopen(delivered.audio_url) as answer:
         assert answer.read() == AUDIO
         assert answer.headers["Content-Type"] == "audio/mpeg"
@@ -76,19 +78,19 @@ def test_the_link_gives_the_audio_with_its_type(deliverer, client, tmp_path):
     assert "secret" not in delivered.audio_url
 
 
-def test_auto_takes_the_bucket_only_for_what_does_not_fit(deliverer):
-    assert deliver(deliverer, "auto").audio is not None
-    delivered = deliver(deliverer, "auto", limit_bytes=1)
+def test_auto_takes_the_bucket_only_for_what_does_not_fit(delivery):
+    assert deliver(delivery, "auto").audio is not None
+    delivered = deliver(delivery, "auto", limit_bytes=1)
     assert delivered.audio_url is not None
     assert "audio_url" in delivered.warnings[-1]
 
 
-def test_a_job_that_comes_again_gets_a_fresh_link(deliverer, tmp_path, config):
+def test_a_job_that_comes_again_gets_a_fresh_link(delivery, tmp_path, config):
     job_input = {"text": "a"}
-    deliver(deliverer, input=job_input)
-    again = Deliverer(Spill(tmp_path / "audio_out"), Bucket(config)).repeat(
-        Job("job-1", None, input=job_input)
-    )
+    deliver(delivery, job_input=job_input)
+    other = Delivery(Spill(tmp_path / "audio_out"), Bucket(config, ANY_HOST))
+    target = other.validate("s3", "job-1", CancelToken(), job_input=job_input)
+    again = other.previous_result(target, CancelToken())
     with urllib.request.urlopen(again["audio_url"]) as answer:
         assert answer.read() == AUDIO
     assert "secret" not in (tmp_path / "audio_out" / "job-1.json").read_text()
@@ -96,56 +98,113 @@ def test_a_job_that_comes_again_gets_a_fresh_link(deliverer, tmp_path, config):
 
 
 def test_a_bucket_of_the_job_is_used_before_the_operators(tmp_path, store_url, client):
-    client.create_bucket(Bucket="theirs")
-    deliverer = Deliverer(Spill(tmp_path / "audio_out"), None)
+    client.create_bucket(Bucket="their-audio")
+    delivery = Delivery(Spill(tmp_path / "audio_out"), None, ANY_HOST)
     s3_config = {
         "endpointUrl": store_url,
         "accessId": "key",
         "accessSecret": "secret",
-        "bucketName": "theirs",
+        "bucketName": "their-audio",
     }
-    assert deliver(deliverer, s3_config=s3_config).audio_url
-    assert client.get_object(Bucket="theirs", Key="job-1.mp3")["Body"].read() == AUDIO
+    assert deliver(delivery, s3_config=s3_config).audio_url
+    assert client.get_object(Bucket="their-audio", Key="job-1.mp3")["Body"].read() == AUDIO
 
 
-def test_a_bucket_of_the_job_must_be_whole_and_allowed(tmp_path, store_url):
-    def refuse(url, field):
-        raise FetchRefused(f"{field} leads to an address that is not public")
-
-    deliverer = Deliverer(Spill(tmp_path), None, refuse)
-    with pytest.raises(InvalidRequest, match="s3Config.accessSecret is required"):
-        deliver(deliverer, s3_config={"endpointUrl": store_url, "accessId": "key", "bucketName": "b"})
-    whole = {"endpointUrl": store_url, "accessId": "key", "accessSecret": "secret", "bucketName": "b"}
-    with pytest.raises(FetchRefused, match="s3Config.endpointUrl"):
-        deliver(deliverer, s3_config=whole)
+WHOLE = {
+    "endpointUrl": "https://s3.example",
+    "accessId": "key",
+    "accessSecret": "secret",
+    "bucketName": "their-audio",
+}
 
 
-def test_what_is_finished_is_delivered_though_the_look_at_the_endpoint_would_fail_now(
-    tmp_path, store_url, client
-):
-    looks = []
+def refusal(**changes):
+    with pytest.raises(InvalidRequest) as caught:
+        job_bucket({name: value for name, value in (WHOLE | changes).items() if value != "absent"}, None)
+    return {problem.field: problem.render() for problem in caught.value.problems}
 
-    def look_once(url, field):
-        looks.append(url)
-        if len(looks) > 1:
-            raise FetchFailed("its host is not known any more")
 
-    keys = {"accessId": "key", "accessSecret": "secret"}
-    s3_config = {"endpointUrl": store_url, "bucketName": NAME, **keys}
-    assert deliver(Deliverer(Spill(tmp_path), None, look_once), s3_config=s3_config).audio_url
-    assert looks == [store_url]
+def test_a_bucket_of_the_job_must_be_whole():
+    problems = refusal(accessSecret="absent", bucketName=" ", accessId=5, region=["eu"])
+    assert list(problems) == [
+        "s3Config.accessId",
+        "s3Config.accessSecret",
+        "s3Config.bucketName",
+        "s3Config.region",
+    ]
+    assert problems["s3Config.accessSecret"] == "s3Config.accessSecret is required; send a string"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("bucketName", "ab"),
+        ("bucketName", "a" * 64),
+        ("bucketName", "Their_Audio"),
+        ("bucketName", "their..audio"),
+        ("bucketName", "-audio"),
+        ("bucketName", "../audio"),
+        ("bucketName", "their/audio"),
+        ("bucketName", "127.0.0.1"),
+        ("bucketName", "áudio"),
+        ("region", "eu west"),
+        ("region", "eu/west"),
+        ("region", "e" * 64),
+        ("endpointUrl", "s3.example"),
+        ("endpointUrl", "ftp://s3.example"),
+        ("endpointUrl", "https://key@s3.example"),
+        ("endpointUrl", "https://s3.example?x=y"),
+        ("endpointUrl", "https://s3.example#x"),
+        ("endpointUrl", "https://s3..example"),
+        ("endpointUrl", "https://" + "a" * 64 + ".example"),
+        ("endpointUrl", "https://"),
+        ("endpointUrl", "https://s3.example\r\nX: y"),
+        ("accessId", "a\r\nb"),
+        ("accessSecret", "\ud800"),
+    ],
+)
+def test_what_no_bucket_can_have_is_refused_before_the_work(field, value):
+    problems = refusal(**{field: value})
+    assert list(problems) == [f"s3Config.{field}"]
+    assert "; send " in problems[f"s3Config.{field}"]
+
+
+def test_all_that_is_wrong_with_a_bucket_is_said_at_once():
+    assert len(refusal(bucketName="A", region="", endpointUrl="s3.example", accessId="a b")) == 3
+
+
+def test_a_region_beside_an_endpoint_of_another_is_refused():
+    problems = refusal(endpointUrl="https://s3.us-west-2.amazonaws.com", region="eu-west-1")
+    assert "which is us-west-2" in problems["s3Config.region"]
+
+
+def test_a_bucket_of_the_job_takes_the_operators_region_in_the_same_store_alone():
+    same = BucketSettings("https://s3.example/", "key", "secret", "ours", "eu-1", 60)
+    assert job_bucket(WHOLE, same).region == "eu-1"
+    assert job_bucket(WHOLE | {"region": "eu-2"}, same).region == "eu-2"
+    other = BucketSettings("https://s3.elsewhere", "key", "secret", "ours", "eu-1", 60, "ours/")
+    bucket = job_bucket(WHOLE, other)
+    assert (bucket.region, bucket.url_expiry_s, bucket.key_prefix) == (None, 60, "")
+
+
+@pytest.mark.parametrize("url", ["https://10.0.0.1", "https://their-audio.127.0.0.1", "https://localhost"])
+def test_a_bucket_of_the_job_at_a_private_address_is_refused_before_the_work(tmp_path, url):
+    with pytest.raises(FetchRefused, match="s3Config.endpointUrl leads to an address that is not public"):
+        Delivery(Spill(tmp_path)).validate(
+            "s3", "job-1", CancelToken(), s3_config=WHOLE | {"endpointUrl": url}
+        )
+    with pytest.raises(FetchRefused, match="s3Config.endpointUrl must be an https URL"):
+        Delivery(Spill(tmp_path)).validate(
+            "s3",
+            "job-1",
+            CancelToken(),
+            s3_config=WHOLE | {"endpointUrl": url.replace("https", "http")},
+        )
 
 
 def test_without_any_bucket_s3_is_refused_before_the_work(tmp_path):
     with pytest.raises(InvalidRequest, match="s3Config"):
-        Deliverer(Spill(tmp_path)).prepare("s3", Job("job-1", None))
-
-
-def test_a_bucket_in_front_of_the_host_is_understood():
-    from delivery.s3 import _without_bucket
-
-    assert _without_bucket("https://audio.nyc3.example.com", "audio") == "https://nyc3.example.com"
-    assert _without_bucket("https://nyc3.example.com/", "audio") == "https://nyc3.example.com"
+        Delivery(Spill(tmp_path)).validate("s3", "job-1", CancelToken())
 
 
 class Answers(BaseHTTPRequestHandler):
@@ -179,7 +238,7 @@ def store_that_answers(*statuses):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         url = f"http://127.0.0.1:{server.server_address[1]}"
-        yield Bucket(BucketSettings(url, "key", "secret", NAME)), handler
+        yield Bucket(BucketSettings(url, "key", "secret", NAME), ANY_HOST, pause_s=0.01), handler
     finally:
         server.shutdown()
         server.server_close()
@@ -188,7 +247,7 @@ def store_that_answers(*statuses):
 @pytest.mark.parametrize("first", [503, 0], ids=["busy", "cut off"])
 def test_an_upload_that_fails_once_is_tried_again(tmp_path, first):
     with store_that_answers(first, 200) as (bucket, handler):
-        assert deliver(Deliverer(Spill(tmp_path / "audio_out"), bucket)).audio_url
+        assert deliver(Delivery(Spill(tmp_path / "audio_out"), bucket)).audio_url
         assert handler.asked == 2
 
 
@@ -203,21 +262,21 @@ def test_an_upload_that_fails_once_is_tried_again(tmp_path, first):
 )
 def test_what_a_bucket_does_not_take_stays_on_the_volume(tmp_path, status, said):
     with store_that_answers(status) as (bucket, _):
-        deliverer = Deliverer(Spill(tmp_path / "audio_out"), bucket)
+        delivery = Delivery(Spill(tmp_path / "audio_out"), bucket)
         with pytest.raises(DeliveryFailed, match=said) as caught:
-            deliver(deliverer)
+            deliver(delivery)
         assert "audio_out/job-1.mp3" in caught.value.message
         assert str(tmp_path) not in caught.value.message
         assert (tmp_path / "audio_out" / "job-1.mp3").read_bytes() == AUDIO
-        delivered = deliver(deliverer, "auto", limit_bytes=1)
+        delivered = deliver(delivery, "auto", limit_bytes=1)
         assert delivered.audio_path
         assert said in delivered.warnings[0]
 
 
 def test_a_bucket_that_is_not_there_on_the_real_server(tmp_path, config):
-    missing = Bucket(BucketSettings(config.endpoint_url, "key", "secret", "no-such-bucket"))
+    missing = Bucket(BucketSettings(config.endpoint_url, "key", "secret", "no-such-bucket"), ANY_HOST)
     with pytest.raises(DeliveryFailed, match="there is no such bucket"):
-        deliver(Deliverer(Spill(tmp_path / "audio_out"), missing))
+        deliver(Delivery(Spill(tmp_path / "audio_out"), missing))
 
 
 @pytest.fixture
@@ -235,21 +294,24 @@ def ask(url: str, data: bytes) -> None:
 
 
 def test_keys_that_the_real_server_does_not_know(tmp_path, strict_store):
-    wrong = Bucket(BucketSettings(strict_store, "AKIAUNKNOWN", "secret", NAME))
+    wrong = Bucket(BucketSettings(strict_store, "AKIAUNKNOWN", "secret", NAME), ANY_HOST)
     with pytest.raises(DeliveryFailed, match="the access key is not known"):
-        deliver(Deliverer(Spill(tmp_path / "audio_out"), wrong))
+        deliver(Delivery(Spill(tmp_path / "audio_out"), wrong))
     assert (tmp_path / "audio_out" / "job-1.mp3").read_bytes() == AUDIO
 
 
 def test_nobody_there_and_no_volume_is_said_too(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        nobody = Bucket(BucketSettings(f"http://127.0.0.1:{free.getsockname()[1]}", "key", "secret", NAME))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+        nobody = Bucket(BucketSettings(url, "key", "secret", NAME), ANY_HOST, pause_s=0.01)
         with pytest.raises(DeliveryFailed, match="and the volume did not take the audio"):
-            deliver(Deliverer(Spill(tmp_path / "gone" / "audio_out"), nobody))
+            deliver(Delivery(Spill(tmp_path / "gone" / "audio_out"), nobody))
         with pytest.raises(BucketError):
             nobody.upload("key", b"")
 
 
-def test_keys_stay_out_of_what_is_printed(config):
-    assert "secret" not in repr(config)
+def test_keys_stay_out_of_what_is_printed():
+    printed = repr(BucketSettings("https://s3.example", "AKIAKNOWN", "very private", NAME))
+    assert "AKIAKNOWN" not in printed
+    assert "very private" not in printed

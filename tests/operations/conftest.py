@@ -3,8 +3,10 @@ import base64
 import pytest
 
 from audio.waveform import Waveform
-from operations import dispatch
-from operations.base import Job
+from cancel import CancelToken
+from operations import find_operation
+from operations.request import parse_request
+from operations.speech_result import SpeechResult, join
 from tests.recordings import speech_like, wav_bytes
 
 
@@ -32,9 +34,19 @@ def other_waveform():
 
 @pytest.fixture
 def run(services):
-    """A job's reply: ``run("tts", text="Hello.")``."""
+    """What an operation returns: ``run("list_voices", limit=3)``, see ``run_operation``."""
+    return lambda operation, **fields: run_operation(services, operation, **fields)
 
-    def run_job(operation, *, limit_bytes=None, **fields):
-        return dispatch({"operation": operation, **fields}, services, Job("job-1", limit_bytes))
 
-    return run_job
+def run_operation(services, name, *, cancel=None, **fields):
+    """The facts that an operation returns; of speech its receipt, with its samples as "samples"."""
+    result = start_operation(services, name, cancel=cancel, **fields)
+    if not isinstance(result, SpeechResult):
+        return result.facts
+    samples = join(list(result.chunks)).samples
+    return {**result.receipt(), "samples": samples}
+
+
+def start_operation(services, name, *, cancel=None, **fields):
+    operation = find_operation(name)
+    return operation.run(parse_request(operation.request, name, fields), services, cancel or CancelToken())

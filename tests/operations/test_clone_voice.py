@@ -1,22 +1,29 @@
 import base64
-import io
 import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
-import soundfile
 
-from errors import InvalidRequest, OutOfMemory, ReferenceInvalid, ReferenceTooShort, VoiceExists
-from operations import dispatch
-from operations.base import Job
-from operations.clone_voice import LONGEST_PREVIEW_CHARS
+from cancel import CancelToken
+from errors import Cancelled, InvalidRequest, OutOfMemory, ReferenceInvalid, ReferenceTooShort, VoiceExists
+from operations.clone_voice import MAX_PREVIEW_CHARS
+from tests.fakes import WATERMARK, build_services
+from tests.operations.conftest import run_operation, start_operation
 from tests.recordings import silence, speech_like, tone, wav_bytes
 
 
 def clone(services, recording, **fields):
-    job_input = {"operation": "clone_voice", "voice_name": "Ada", "reference_audio": recording, **fields}
-    return dispatch(job_input, services, Job("job-1", None))
+    return run_operation(
+        services, "clone_voice", **{"voice_name": "Ada", "reference_audio": recording, **fields}
+    )
+
+
+def preview(services, recording, **fields):
+    """The samples of the preview, None when there is none."""
+    fields = {"voice_name": "Ada", "reference_audio": recording, **fields}
+    result = start_operation(services, "clone_voice", **fields)
+    return None if result.preview is None else result.preview.samples
 
 
 def encoded(samples):
@@ -39,20 +46,20 @@ def test_a_cloned_voice_is_stored_with_what_was_said_of_it(services, recording):
     assert services.voices.get(voice_id=reply["voice_id"]).name == "Ada"
 
 
-def test_the_preview_speaks_in_the_new_voice(services, speaker, recording):
-    reply = clone(services, recording, preview_text="Good evening.")
-    samples, rate_hz = soundfile.read(io.BytesIO(base64.b64decode(reply["sample_audio"])))
-    assert rate_hz == 24_000
+def test_the_preview_speaks_in_the_new_voice(services, synthesizer, recording):
+    samples = preview(services, recording, preview_text="Good evening.")
     assert len(samples) > 0
-    (call,) = speaker.calls
+    assert samples.mean() == pytest.approx(WATERMARK, abs=WATERMARK)
+    (call,) = synthesizer.calls
     assert call.text == "Good evening."
     stored = services.voices.get(name="Ada")
-    np.testing.assert_array_equal(call.reference.waveform.samples, stored.waveform.samples)
+    assert call.voice.waveform_digest == stored.digest
+    assert stored.shelf.read(synthesizer.conditionals_key) is not None
 
 
-def test_without_a_preview_nothing_is_spoken(services, speaker, recording):
-    assert "sample_audio" not in clone(services, recording, preview=False)
-    assert speaker.calls == []
+def test_without_a_preview_nothing_is_spoken(services, synthesizer, recording):
+    assert preview(services, recording, preview=False) is None
+    assert synthesizer.calls == []
 
 
 def test_a_voice_that_is_not_to_be_saved_leaves_nothing_behind(services, tmp_path, recording):
@@ -61,7 +68,7 @@ def test_a_voice_that_is_not_to_be_saved_leaves_nothing_behind(services, tmp_pat
     assert reply["created"] is False
     assert reply["voice_id"] is None
     assert reply["voice_info"] is None
-    assert "sample_audio" in reply
+    assert preview(services, recording, save_to_library=False) is not None
     assert files_below(tmp_path) == []
 
 
@@ -127,11 +134,11 @@ def test_longer_recordings_are_cut_and_leading_silence_goes_first(services):
         (RuntimeError("/secret/path"), "internal"),
     ],
 )
-def test_a_failing_preview_does_not_unsay_the_saved_voice(services, speaker, recording, failure, said):
-    speaker.failure = failure
+def test_a_failing_preview_does_not_unsay_the_saved_voice(services, synthesizer, recording, failure, said):
+    synthesizer.failure = failure
     reply = clone(services, recording)
     assert reply["saved_to_library"] is True
-    assert "sample_audio" not in reply
+    assert preview(services, recording) is None
     (warning,) = reply["warnings"]
     assert "the voice is saved" in warning
     assert said in warning
@@ -139,8 +146,8 @@ def test_a_failing_preview_does_not_unsay_the_saved_voice(services, speaker, rec
     assert services.voices.get(name="Ada").voice_id == reply["voice_id"]
 
 
-def test_a_failing_preview_of_an_unsaved_voice_is_an_error(services, speaker, recording):
-    speaker.failure = OutOfMemory("the GPU is full")
+def test_a_failing_preview_of_an_unsaved_voice_is_an_error(services, synthesizer, recording):
+    synthesizer.failure = OutOfMemory("the GPU is full")
     with pytest.raises(OutOfMemory):
         clone(services, recording, save_to_library=False)
 
@@ -166,7 +173,7 @@ def test_a_failing_preview_of_an_unsaved_voice_is_an_error(services, speaker, re
         ({"overwrite": 1}, "overwrite"),
         ({"preview": "false"}, "preview"),
         ({"preview_text": " "}, "preview_text"),
-        ({"preview_text": "x" * (LONGEST_PREVIEW_CHARS + 1)}, "preview_text"),
+        ({"preview_text": "x" * (MAX_PREVIEW_CHARS + 1)}, "preview_text"),
         ({"max_reference_duration_sec": 4.9}, "max_reference_duration_sec"),
         ({"max_reference_duration_sec": 61}, "max_reference_duration_sec"),
         ({"text": "hello"}, "text"),
@@ -184,19 +191,20 @@ def test_names_in_any_script_are_kept(services, recording):
         assert clone(services, recording, voice_name=name, preview=False)["voice_name"] == name
 
 
-def test_tags_and_default_parameters_are_kept_and_the_preview_uses_them(services, speaker, recording):
+def test_tags_and_default_parameters_are_kept_and_the_preview_uses_them(services, synthesizer, recording):
     given = {
         "tags": ["News", "有声书"],
         "default_parameters": {"temperature": 0.2, "top_k": 40, "top_p": None},
     }
     reply = clone(services, recording, **given)
+    assert reply["warnings"] == ["top_k has no effect on the chatterbox model"]
     for voice in (reply["voice_info"], services.voices.metadata(name="Ada")):
         assert voice["tags"] == ["News", "有声书"]
         assert voice["default_parameters"] == {"temperature": 0.2, "top_k": 40}
-    (call,) = speaker.calls
+    (call,) = synthesizer.calls
     assert (call.params.temperature, call.params.top_k) == (0.2, 40)
-    unsaved = clone(services, recording, **given, save_to_library=False)
-    assert unsaved["sample_audio"] == reply["sample_audio"]
+    unsaved = preview(services, recording, **given, save_to_library=False)
+    np.testing.assert_array_equal(unsaved, preview(services, recording, **given))
 
 
 @pytest.mark.parametrize(
@@ -246,3 +254,21 @@ def test_a_name_lost_to_another_worker_at_the_same_moment_is_said(services, monk
     assert reply["saved_to_library"] is True
     (warning,) = reply["warnings"]
     assert f"use voice_id {reply['voice_id']}" in warning
+
+
+def test_without_a_volume_the_reply_says_that_the_voice_ends_with_the_worker(
+    tmp_path, recording, synthesizer
+):
+    services = build_services(tmp_path, synthesizer, store_is_shared=False)
+    assert "no network volume" in clone(services, recording, preview=False)["warnings"][-1]
+    assert clone(services, recording, preview=False, save_to_library=False)["warnings"] == []
+    changed = run_operation(services, "update_voice", voice_name="Ada", gender="female")
+    assert "no network volume" in changed["warnings"][-1]
+
+
+def test_a_cancelled_job_stores_nothing(services, tmp_path, recording):
+    cancel = CancelToken()
+    cancel.cancel(Cancelled("the job was cancelled"))
+    with pytest.raises(Cancelled):
+        clone(services, recording, cancel=cancel)
+    assert files_below(tmp_path) == []

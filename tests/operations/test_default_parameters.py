@@ -5,9 +5,8 @@ import json
 import pytest
 
 from audio.waveform import Waveform
-from operations import dispatch
-from operations.base import Job
 from tests.fakes import build_services
+from tests.operations.conftest import run_operation
 from tests.operations.test_tts import MODEL_PARAMETERS, OTHER_PARAMETERS, speak
 from tests.recordings import speech_like
 
@@ -25,27 +24,27 @@ def params_of(call):
     return {name: getattr(call.params, name) for name in MODEL_PARAMETERS}
 
 
-def test_a_stored_voice_is_spoken_with_its_default_parameters(services, speaker, described):
+def test_a_stored_voice_is_spoken_with_its_default_parameters(services, synthesizer, described):
     for voice in ({"voice_name": "Ada"}, {"voice_id": described.voice_id}):
         reply = speak(services, **voice)
-        assert params_of(speaker.calls[-1]) == {"min_p": None, "repetition_penalty": None} | DEFAULTS
+        assert params_of(synthesizer.calls[-1]) == {"min_p": None, "repetition_penalty": None} | DEFAULTS
         assert reply["parameters"]["temperature"] == 0
         assert reply["parameters"]["min_p"] == 0.05  # the model's own
-        assert reply["warnings"] == []
+        assert reply["warnings"] == ["top_k has no effect on the chatterbox model"]
 
 
 def test_what_the_job_sends_goes_before_the_voices_defaults_and_null_is_not_sent(
-    services, speaker, described
+    services, synthesizer, described
 ):
     reply = speak(services, voice_name="Ada", temperature=0.7, cfg_weight=None, top_k=0)
-    assert params_of(speaker.calls[-1]) == (
+    assert params_of(synthesizer.calls[-1]) == (
         {"min_p": None, "repetition_penalty": None} | DEFAULTS | {"temperature": 0.7, "top_k": 0}
     )
     assert reply["parameters"]["temperature"] == 0.7
     assert reply["parameters"]["cfg_weight"] == 0
 
 
-def test_the_defaults_of_one_voice_do_not_reach_another(services, speaker, described):
+def test_the_defaults_of_one_voice_do_not_reach_another(services, synthesizer, described):
     services.voices.put(Waveform(speech_like(3.0, 24_000, 4), 24_000), "Bob")
     for voice in ({"voice_name": "Bob"}, {}):
         speak(services, voice_name="Ada")
@@ -53,14 +52,13 @@ def test_the_defaults_of_one_voice_do_not_reach_another(services, speaker, descr
 
 
 def test_changed_defaults_count_from_the_next_job_on(services, described):
-    update = {"operation": "update_voice", "voice_name": "Ada", "default_parameters": {"top_p": 0.5}}
-    dispatch(update, services, Job("job-0", None))
+    run_operation(services, "update_voice", voice_name="Ada", default_parameters={"top_p": 0.5})
     assert speak(services, voice_name="Ada")["parameters"] == MODEL_PARAMETERS | OTHER_PARAMETERS | {
         "top_p": 0.5
     }
 
 
-def test_stored_defaults_that_mean_nothing_here_are_ignored_with_a_warning(services, speaker):
+def test_stored_defaults_that_mean_nothing_here_are_ignored_with_a_warning(services, synthesizer):
     waveform = Waveform(speech_like(3.0, 24_000, 3), 24_000)
     stored = {"temperature": 9.0, "pitch": 2, "top_k": 2.5, "repetition_penalty": 1, "\u200b" * 200: 1}
     services.voices.put(waveform, "Ada", default_parameters=stored)

@@ -1,14 +1,10 @@
-import json
-
 import pytest
 
 from audio.waveform import Waveform
 from errors import InvalidRequest
-from operations import dispatch
-from operations.base import Job
 from operations.list_voices import ListVoicesRequest
 from operations.request import parse_request
-from tests.fakes import build_services
+from tests.operations.conftest import run_operation
 from tests.recordings import speech_like
 
 VOICES = [
@@ -33,8 +29,8 @@ def library(services, waveforms):
     return services
 
 
-def listed(services, *, limit_bytes=None, **fields):
-    return dispatch({"operation": "list_voices", **fields}, services, Job("job-1", limit_bytes))
+def listed(services, **fields):
+    return run_operation(services, "list_voices", **fields)
 
 
 def names(reply):
@@ -136,55 +132,3 @@ def test_the_largest_numbers_page_past_the_end(library):
 def test_a_filter_of_absurd_length_is_refused_before_it_is_compared(field):
     with pytest.raises(InvalidRequest, match=f"{field}.*256"):
         parse_request(ListVoicesRequest, "list_voices", {field: "a" + "\u0301\u0323" * 100_000})
-
-
-@pytest.fixture
-def crowd(services, waveforms, tmp_path):
-    """A library of 500 voices, each described at length, in characters of 3 and 4 bytes."""
-    voice_id = services.voices.put(waveforms[0], "0").voice.voice_id
-    folder = tmp_path / "voice_embeddings"
-    data = (folder / "embeddings" / f"{voice_id}.pkl.gz").read_bytes()
-    entry = json.loads((folder / "voice_catalog.json").read_text())[voice_id]
-    catalog = {}
-    for number in range(500):
-        voice_id = f"{number:08x}"
-        (folder / "embeddings" / f"{voice_id}.pkl.gz").write_bytes(data)
-        catalog[voice_id] = entry | {
-            "voice_id": voice_id,
-            "speaker_name": f'"{number}"',
-            "gender": f"{'😀' * 20}{number}",
-            "description": "声" * 900,
-        }
-    (folder / "voice_catalog.json").write_text(json.dumps(catalog))
-    return build_services(tmp_path)
-
-
-@pytest.mark.parametrize("limit_bytes", [100_000, 400_000])
-def test_pages_that_fit_into_a_reply_hold_every_voice_once(crowd, limit_bytes):
-    total = listed(crowd)["total_voices"]
-    assert total >= 500
-    seen, offset = [], 0
-    while offset < total:
-        reply = listed(crowd, limit_bytes=limit_bytes, offset=offset)
-        assert len(json.dumps(reply, ensure_ascii=False).encode()) <= limit_bytes
-        assert reply["total_voices"] == total
-        assert reply["voices"]
-        seen += [voice["voice_id"] for voice in reply["voices"]]
-        offset += len(reply["voices"])
-        if offset < total:
-            assert f"{total - offset} of " in reply["warnings"][-1]
-            assert f"offset {offset}" in reply["warnings"][-1]
-    assert len(set(seen)) == len(seen) == total
-
-
-def test_a_page_that_fits_is_not_warned_about(crowd):
-    reply = listed(crowd, limit_bytes=400_000, limit=20)
-    assert len(reply["voices"]) == 20
-    assert reply["warnings"] == []
-
-
-def test_more_genders_than_a_reply_holds_are_left_out_with_a_warning(crowd):
-    reply = listed(crowd, limit_bytes=30_000, limit=1)
-    assert len(json.dumps(reply, ensure_ascii=False).encode()) <= 30_000
-    assert len(reply["voices"]) == 1
-    assert any("gender_distribution" in warning for warning in reply["warnings"])

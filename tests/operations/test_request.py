@@ -6,8 +6,10 @@ from hypothesis import strategies as st
 from pydantic import Field
 
 from errors import InvalidRequest
-from operations import OPERATIONS
-from operations.request import Request, parse_request, shown
+from operations import OPERATIONS, request, tts
+from operations.request import Request, did_you_mean, parse_request, printable_excerpt
+
+LONG_LIST = [""] * 3_000_000
 
 
 class Size(Request):
@@ -56,7 +58,7 @@ def test_what_is_no_number_in_range_is_refused_with_the_range(value, got):
 
 def test_null_counts_as_not_sent():
     assert parse(weight=1, address=None).address == "here"
-    assert refusal(weight=None) == "weight is required: send a number from 0 to 2"
+    assert refusal(weight=None) == "weight is required; send a number from 0 to 2"
 
 
 def test_a_whole_number_field_takes_no_fraction():
@@ -67,14 +69,14 @@ def test_all_bad_fields_are_named_in_one_error():
     message = refusal(weight="heavy", count=10, adress="there")
     assert "weight must be" in message
     assert "count must be" in message
-    assert "adress is not a field of send: did you mean 'address'?" in message
+    assert "adress is not a field of send; did you mean 'address'?" in message
 
 
 def test_what_is_wrong_within_an_object_is_named_with_the_object():
     message = refusal(weight=1, size={"width": 3, "depth": "1", "widht": 1})
     assert "size.width must be a number from 0 to 2, not 3" in message
     assert "size.depth must be a number from 0 to 2, not '1'" in message
-    assert "size.widht is not a field of size: did you mean 'width'?" in message
+    assert "size.widht is not a field of size; did you mean 'width'?" in message
 
 
 def test_null_within_an_object_counts_as_not_sent():
@@ -88,12 +90,12 @@ def test_what_is_no_object_is_refused(size):
 
 def test_what_is_wrong_within_a_list_is_named_with_its_place():
     message = refusal(weight=1, stamps=["a", None, 5])
-    assert "stamps[1] is null: stamps must be a list of at most 3 texts" in message
-    assert "stamps[2] is 5: stamps must be a list of at most 3 texts" in message
+    assert "stamps[1] is null; stamps must be a list of at most 3 texts" in message
+    assert "stamps[2] is 5; stamps must be a list of at most 3 texts" in message
 
 
 def test_a_list_that_is_too_long_is_refused_with_its_length():
-    assert refusal(weight=1, stamps=["a"] * 4) == "stamps has 4 members: send at most 3"
+    assert refusal(weight=1, stamps=["a"] * 4) == "stamps has 4 members; send at most 3"
 
 
 @pytest.mark.parametrize(
@@ -109,7 +111,7 @@ def test_what_a_reply_cannot_carry_is_found_in_lists_and_objects_too(fields, sai
 
 
 def test_an_unknown_field_like_nothing_known_gets_the_list_of_fields():
-    assert "xyzzy is not a field of send: its fields are weight, address, count, size, stamps" in refusal(
+    assert "xyzzy is not a field of send; its fields are weight, address, count, size, stamps" in refusal(
         weight=1, xyzzy=0
     )
 
@@ -139,15 +141,49 @@ def test_gigantic_numbers_are_refused_by_field(field, number):
     assert field in refusal(**{"weight": 1, field: number})
 
 
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"stamps": LONG_LIST}, "stamps has 3000000 members; send at most 3"),
+        ({"size": dict.fromkeys(map(str, range(100_000)), 1)}, "size has 100000 members; send at most 2"),
+        ({"weight": LONG_LIST}, "weight must be a number from 0 to 2, not a list"),
+        ({"unknown": LONG_LIST}, "unknown is not a field"),
+    ],
+)
+def test_millions_of_members_are_refused_without_looking_at_them(fields, said, monkeypatch):
+    looked_at = []
+    monkeypatch.setattr(request, "_broken_character", lambda text: looked_at.append(text))
+    assert said in refusal(**{"weight": 1, **fields})
+    assert len(looked_at) < 1_000
+
+
+@pytest.mark.parametrize(
+    ("word", "known", "hint"),
+    [
+        ("speaker", tts.TtsRequest.model_fields, "voice_name"),
+        ("voice", tts.TtsRequest.model_fields, "voice_name"),
+        ("txt", tts.TtsRequest.model_fields, "text"),
+        ("normalization", tts.TtsRequest.model_fields, "audio_normalization"),
+        ("speeds", tts.TtsRequest.model_fields, "speed"),
+        ("speaker", ["speed"], None),
+        ("pitch", tts.TtsRequest.model_fields, None),
+        ("clone", OPERATIONS, "clone_voice"),
+        ("voice", OPERATIONS, None),
+    ],
+)
+def test_a_word_is_suggested_only_when_it_is_near(word, known, hint):
+    assert did_you_mean(word, known) == (f"did you mean '{hint}'?" if hint else "")
+
+
 def test_thousands_of_unknown_fields_make_a_short_error():
     message = refusal(weight=1, **{f"field{index}": index for index in range(20_000)})
     assert len(message) < 5_000
     assert message.endswith("more")
 
 
-def test_shown_text_is_short_and_printable():
-    assert shown("a\x1b[31m\n\ud800") == r"a\x1b[31m\n\ud800"
-    assert len(shown("ä" * 1000)) < 50
+def test_excerpts_are_short_and_printable():
+    assert printable_excerpt("a\x1b[31m\n\ud800") == r"a\x1b[31m\n\ud800"
+    assert len(printable_excerpt("ä" * 1000)) < 50
 
 
 HUGE = 10**4299  # as large as Python still prints it: Hypothesis shows its examples

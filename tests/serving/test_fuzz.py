@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from operations import OPERATIONS
-from tests.fakes import build_services, build_worker
+from tests.fakes import build_worker
 
 SCALARS = st.one_of(
     st.none(),
@@ -38,8 +38,7 @@ EVENTS = st.one_of(
 @given(event=EVENTS)
 async def test_any_json_is_answered(tmp_path_factory, event):
     root = tmp_path_factory.mktemp("volume", numbered=True)
-    services = build_services(root)
-    worker = build_worker(services, {"RUNPOD_WEBHOOK_GET_JOB": "https://jobs.example/take"})
+    worker = build_worker(root, env={"RUNPOD_WEBHOOK_GET_JOB": "https://jobs.example/take"})
     reply = await worker.handle(event)
     json.dumps(reply, allow_nan=False, ensure_ascii=False).encode()
     assert reply.get("error_code") != "internal", reply
@@ -51,7 +50,7 @@ async def test_any_json_is_answered(tmp_path_factory, event):
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(event=EVENTS)
 async def test_any_json_is_streamed(tmp_path_factory, event):
-    worker = build_worker(build_services(tmp_path_factory.mktemp("volume", numbered=True)))
+    worker = build_worker(tmp_path_factory.mktemp("volume", numbered=True))
     pieces = [piece async for piece in worker.stream(event)]
     assert pieces
     json.dumps(pieces, allow_nan=False, ensure_ascii=False).encode()

@@ -123,7 +123,7 @@ async def test_sigterm_reaches_a_worker_that_is_the_first_process(server, tmp_pa
 
 async def test_sigterm_while_it_starts_ends_it_at_once(server, start):
     async with start() as worker:
-        await until(lambda: "starting with" in worker.log())
+        await until(lambda: "starting chatterbox" in worker.log())
         assert await worker.leave() == 0, worker.log()
         assert not worker.is_alive()
 

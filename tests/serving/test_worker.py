@@ -10,8 +10,8 @@ from dataclasses import replace
 
 import pytest
 
-from speech.contract import Speech
-from tests.fakes import FakeSpeaker, build_services, build_worker
+from speech.contract import ModelInfo
+from tests.fakes import FakeSynthesizer, build_services, build_worker
 from tests.recordings import speech_like, wav_bytes
 from tests.serving.jobs import tts
 
@@ -19,8 +19,8 @@ ON_PLATFORM = {"RUNPOD_WEBHOOK_GET_JOB": "https://jobs.example/take"}
 
 
 @pytest.fixture
-def speaker():
-    return FakeSpeaker()
+def synthesizer():
+    return FakeSynthesizer()
 
 
 @pytest.fixture
@@ -29,9 +29,9 @@ def recording():
 
 
 @pytest.fixture
-def a_worker(tmp_path, speaker):
-    """Around a fake speaker, on no platform."""
-    return build_worker(build_services(tmp_path, speaker))
+def a_worker(tmp_path, synthesizer):
+    """Around a fake synthesizer, on no platform."""
+    return build_worker(tmp_path, synthesizer)
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ async def test_the_three_operations_work_together(worker, recording):
 
 async def test_an_error_is_a_string_with_its_code_in_front(worker):
     assert await worker(tts(text=" ")) == {
-        "error": "invalid_request: text is blank: send at least one visible character",
+        "error": "invalid_request: text has nothing in it to say; send at least one letter or digit",
         "error_code": "invalid_request",
     }
 
@@ -71,8 +71,8 @@ async def test_an_event_that_is_no_job_is_an_error_and_no_exception(worker, even
     assert "input" in reply["error"] or "operation" in reply["error"]
 
 
-async def test_a_bug_shows_the_caller_the_job_id_alone_and_the_log_everything(worker, speaker, caplog):
-    speaker.failure = RuntimeError(f"{os.sep}secret{os.sep}path on host-17")
+async def test_a_bug_shows_the_caller_the_job_id_alone_and_the_log_everything(worker, synthesizer, caplog):
+    synthesizer.failure = RuntimeError(f"{os.sep}secret{os.sep}path on host-17")
     reply = await worker(tts(job_id="job-9"))
     assert reply["error_code"] == "internal"
     assert "job-9" in reply["error"]
@@ -82,76 +82,74 @@ async def test_a_bug_shows_the_caller_the_job_id_alone_and_the_log_everything(wo
 
 
 @pytest.mark.parametrize("spoiled", [float("nan"), float("inf"), b"bytes", "\ud800", {1, 2}])
-async def test_a_reply_that_the_sdk_would_drop_becomes_an_error(worker, speaker, monkeypatch, spoiled):
-    honest = FakeSpeaker._speech
-
-    def spoil(self, *arguments):
-        speech = honest(self, *arguments)
-        return Speech(speech.waveform, speech.segments, {"temperature": spoiled}, (), {})
-
-    monkeypatch.setattr(FakeSpeaker, "_speech", spoil)
+async def test_a_reply_that_the_sdk_would_drop_becomes_an_error(worker, monkeypatch, spoiled):
+    monkeypatch.setattr(ModelInfo, "resolve", lambda info, params: {"temperature": spoiled})
     assert (await worker(tts()))["error_code"] == "internal"
 
 
 @pytest.mark.parametrize("job_id", [None, 7, "", "\ud800", "a\nb"])
-async def test_odd_job_ids_do_not_break_the_reply(worker, speaker, job_id):
-    speaker.failure = RuntimeError("broken")
+async def test_odd_job_ids_do_not_break_the_reply(worker, synthesizer, job_id):
+    synthesizer.failure = RuntimeError("broken")
     json.dumps(await worker(tts(job_id=job_id)), ensure_ascii=False).encode()
 
 
-async def test_the_event_loop_stays_alive_while_a_job_runs(worker, speaker):
-    speaker.gate = threading.Event()
+async def test_the_event_loop_stays_alive_while_a_job_runs(worker, synthesizer):
+    synthesizer.gate = threading.Event()
     job = asyncio.create_task(worker(tts()))
-    await asyncio.to_thread(speaker.entered.acquire)  # would never return on a blocked loop
+    await asyncio.to_thread(synthesizer.entered.acquire)  # would never return on a blocked loop
     assert not job.done()
-    speaker.gate.set()
+    synthesizer.gate.set()
     assert "audio" in await job
 
 
-async def test_it_is_quiet_only_when_no_job_runs(a_worker, worker, speaker):
-    speaker.gate = threading.Event()
+async def test_it_is_quiet_only_when_no_job_runs(a_worker, worker, synthesizer):
+    synthesizer.gate = threading.Event()
     job = asyncio.create_task(worker(tts()))
-    await asyncio.to_thread(speaker.entered.acquire)
-    quiet = asyncio.create_task(asyncio.to_thread(a_worker.activity.wait_for_quiet, 0.0))
+    await asyncio.to_thread(synthesizer.entered.acquire)
+    quiet = asyncio.create_task(asyncio.to_thread(a_worker.runner.in_flight.wait_for_quiet, 0.0))
     assert not (await asyncio.wait({quiet, job}, timeout=0.05))[0]
-    speaker.gate.set()
+    synthesizer.gate.set()
     assert "audio" in await job
     await quiet
 
 
-async def test_jobs_never_meet_in_the_model(worker, speaker):
+async def test_jobs_never_meet_in_the_model(worker, synthesizer):
     replies = await asyncio.gather(*(worker(tts(seed=seed)) for seed in range(8)))
-    assert speaker.most_at_once == 1
+    assert synthesizer.most_at_once == 1
     assert [reply["seed"] for reply in replies] == list(range(8))
 
 
-async def test_a_job_that_is_cancelled_while_it_waits_never_runs(worker, speaker):
-    speaker.gate = threading.Event()
+async def test_a_job_that_is_cancelled_while_it_waits_never_runs(worker, synthesizer):
+    synthesizer.gate = threading.Event()
     running = asyncio.create_task(worker(tts(text="First.")))
-    await asyncio.to_thread(speaker.entered.acquire)
+    await asyncio.to_thread(synthesizer.entered.acquire)
     waiting = asyncio.create_task(worker(tts(text="Second.")))
     await asyncio.sleep(0)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
-    speaker.gate.set()
+    synthesizer.gate.set()
     await running
     await worker(tts(text="Third."))
-    assert [call.text for call in speaker.calls] == ["First.", "Third."]
+    assert [call.text for call in synthesizer.calls] == ["First.", "Third."]
 
 
 @pytest.mark.parametrize(("job_id", "inline"), [("sync-1", True), ("abc-1", False)])
 async def test_a_reply_between_the_two_limits_is_inline_after_runsync_alone(tmp_path, job_id, inline):
-    worker = build_worker(build_services(tmp_path), ON_PLATFORM)
+    worker = build_worker(tmp_path, env=ON_PLATFORM)
     reply = await worker.handle(tts(text="x" * 3500, job_id=job_id))  # 210 s: 13.4 MB in base64
     assert ("audio" in reply) is inline
     assert ("audio_path" in reply) is not inline
 
 
+def outcomes(caplog):
+    return [record.getMessage() for record in caplog.records if record.name == "serving.runpod.queue_worker"]
+
+
 async def test_each_job_has_one_line_without_its_text_or_audio(worker, caplog):
     caplog.set_level(logging.INFO)
     reply = await worker(tts(text="A very private sentence."))
-    (line,) = [record.getMessage() for record in caplog.records if record.name == "serving.worker"]
+    (line,) = outcomes(caplog)
     assert "operation=tts characters=24" in line
     assert f"audio_s={reply['duration']:.3f}" in line
     assert "outcome=ok" in line
@@ -163,7 +161,7 @@ async def test_each_job_has_one_line_without_its_text_or_audio(worker, caplog):
 async def test_the_line_of_a_failed_job_has_its_code(worker, caplog):
     caplog.set_level(logging.INFO)
     await worker({"id": "x", "input": {"operation": "sing\nforged"}})
-    (line,) = [record.getMessage() for record in caplog.records if record.name == "serving.worker"]
+    (line,) = outcomes(caplog)
     assert "outcome=unknown_operation" in line
     assert "\n" not in line
 
@@ -171,11 +169,11 @@ async def test_the_line_of_a_failed_job_has_its_code(worker, caplog):
 async def test_a_recording_can_be_fetched(a_worker, tmp_path):
     asked = []
 
-    def fetch(url, field):
+    def fetch(url, field, cancel):
         asked.append((url, field))
         return wav_bytes(speech_like(6.0, 24_000, 1), 24_000)
 
-    worker = build_worker(replace(build_services(tmp_path), fetch=fetch))
+    worker = build_worker(tmp_path, services=replace(build_services(tmp_path), fetch=fetch))
     voice = {"reference_audio_url": "https://example.com/ada.wav"}
     cloned = await worker.handle(
         {"id": "a", "input": {"operation": "clone_voice", "voice_name": "Ada", "preview": False, **voice}}
@@ -186,24 +184,25 @@ async def test_a_recording_can_be_fetched(a_worker, tmp_path):
 
 
 async def test_a_fetched_recording_that_is_none_names_its_field(tmp_path):
-    worker = build_worker(replace(build_services(tmp_path), fetch=lambda url, field: b"<html>"))
+    services = replace(build_services(tmp_path), fetch=lambda url, field, cancel: b"<html>")
+    worker = build_worker(tmp_path, services=services)
     reply = await worker.handle(tts(reference_audio_url="https://example.com/ada.wav"))
     assert reply["error"].startswith("reference_invalid: reference_audio_url is not audio")
 
 
-async def test_a_job_handed_out_again_is_not_spoken_again(tmp_path, speaker):
-    worker = build_worker(build_services(tmp_path, speaker), ON_PLATFORM)
+async def test_a_job_handed_out_again_is_not_spoken_again(tmp_path, synthesizer):
+    worker = build_worker(tmp_path, synthesizer, ON_PLATFORM)
     first = await worker.handle(tts(delivery="volume"))
-    again = await build_worker(build_services(tmp_path, speaker), ON_PLATFORM).handle(tts(delivery="volume"))
+    again = await build_worker(tmp_path, synthesizer, ON_PLATFORM).handle(tts(delivery="volume"))
     assert again == first
-    assert len(speaker.calls) == 1
+    assert len(synthesizer.calls) == 1
     await worker.handle(tts("Something else.", delivery="volume"))
-    assert len(speaker.calls) == 2
+    assert len(synthesizer.calls) == 2
 
 
-async def test_a_reply_that_is_too_large_for_the_platform_becomes_an_error(tmp_path, speaker):
-    worker = build_worker(build_services(tmp_path, speaker), ON_PLATFORM)
-    speaker.warnings = ("a" * 11_000_000,)
+async def test_a_reply_that_is_too_large_for_the_platform_becomes_an_error(tmp_path, synthesizer):
+    worker = build_worker(tmp_path, synthesizer, ON_PLATFORM)
+    synthesizer.warnings = ("a" * 11_000_000,)
     assert (await worker.handle(tts()))["error_code"] == "output_too_large"
 
 

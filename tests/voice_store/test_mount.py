@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from delivery import Deliverer, Spill
+from delivery import Deliverer, Spill, spill_folder
 from errors import OutputTooLarge, StoreUnavailable
 from operations.base import Job
 from tests.voice_store.conftest import make_waveform, names
 from voice_store import Mount, VoiceStore
+from voice_store.health.checking import check
 from voice_store.live import Timing
 from voice_store.mount import SENTINEL
 
@@ -106,3 +107,44 @@ def test_a_volume_that_can_only_be_read_is_watched_too(volume, store):
     run("umount", volume)
     with pytest.raises(StoreUnavailable):
         store.get(name="Amy")
+
+
+def test_a_link_to_nothing_is_no_empty_store(tmp_path):
+    (tmp_path / "voices").symlink_to(tmp_path / "gone")
+    store = VoiceStore(tmp_path / "voices", AT_ONCE)
+    for use in (store.list, lambda: store.put(make_waveform(1), "Amy")):
+        with pytest.raises(StoreUnavailable, match="not mounted"):
+            use()
+
+
+def test_audio_that_no_reply_holds_stays_on_the_mount_of_the_store(volume):
+    assert spill_folder(volume, volume) == volume / "audio_out"
+    assert spill_folder(volume, Path("/runpod-volume")) == volume / "audio_out"  # docker run -v x:/voices
+    assert spill_folder(volume / "voice_embeddings", volume) == volume / "audio_out"
+    deep = volume / "a" / "b" / "voices"
+    assert spill_folder(deep, volume) == volume / "a" / "b" / "audio_out"
+    written = Spill(spill_folder(deep, volume), Mount(volume)).write("a.wav", b"audio")
+    assert written == volume / "a" / "b" / "audio_out" / "a.wav"
+    assert written.read_bytes() == b"audio"
+
+
+def test_audio_stays_on_the_mount_of_a_store_behind_a_link(volume, tmp_path):
+    (volume / "voices").mkdir()
+    (tmp_path / "voices").symlink_to(volume / "voices")
+    assert spill_folder(tmp_path / "voices", Path("/runpod-volume")) == tmp_path / "voices" / "audio_out"
+
+
+def test_no_folder_is_made_for_audio_where_the_volume_was(volume):
+    spill = Spill(volume / "a" / "b" / "audio_out", Mount(volume))
+    run("umount", volume)
+    with pytest.raises(StoreUnavailable):
+        spill.write("a.wav", b"audio")
+    assert list(volume.iterdir()) == []
+
+
+def test_audio_beside_the_voices_is_no_trouble_to_the_store(volume):
+    store = VoiceStore(volume, AT_ONCE, Mount(volume))
+    store.put(make_waveform(1), "Amy")
+    Spill(spill_folder(volume, volume), Mount(volume)).write("a.wav", b"audio")
+    assert names(VoiceStore(volume, AT_ONCE, Mount(volume))) == {"Amy"}
+    assert not check(volume).problems

@@ -1,0 +1,142 @@
+"""Speech as an operation returns it: audio chunks on their way, and the receipt for them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any, TypedDict
+
+import numpy as np
+
+from audio.loudness import apply_gain, gain_for
+from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform
+from errors import Internal
+from speech.contract import AudioChunk, Synthesizer
+
+
+class SegmentReceipt(TypedDict):
+    """A chunk of text as it was spoken, and where it lies in the audio, in seconds."""
+
+    text: str
+    start: float
+    end: float
+
+
+class SpeechResult:
+    """Watermarked speech. ``chunks`` can be iterated once; ``receipt`` is complete after that."""
+
+    def __init__(
+        self,
+        chunks: Iterator[AudioChunk],
+        synthesizer: Synthesizer,
+        *,
+        format: str,
+        sample_rate_hz: int,
+        normalization: str | None,
+        facts: Mapping[str, Any],
+        warnings: Iterable[str],
+        stage_times_s: Mapping[str, float],
+        started_s: float,
+    ) -> None:
+        """chunks: as the synthesizer yields them. normalization: see ``audio.loudness.gain_for``.
+
+        facts, warnings, stage_times_s: what the receipt says besides what the chunks tell. started_s: when
+        the job began, by ``time.perf_counter``.
+        """
+        self.format = format
+        self.sample_rate_hz = sample_rate_hz  # to encode at; the chunks are at 24 kHz
+        self.warnings = list(dict.fromkeys(warnings))
+        self._facts, self._started_s = facts, started_s
+        self._stage_times_s = dict(stage_times_s)
+        self._segments: list[SegmentReceipt] = []
+        self._duration_s = 0.0
+        finished = watermark(level(chunks, normalization), synthesizer, self._stage_times_s)
+        self.chunks = self._recorded(finished, chunks)
+
+    def _recorded(
+        self, chunks: Iterator[AudioChunk], source: Iterator[AudioChunk]
+    ) -> Generator[AudioChunk, None, None]:
+        """Notes what the receipt says of each chunk; nothing of the audio is kept."""
+        try:
+            for chunk in chunks:
+                start_s = self._duration_s
+                self._segments.append(
+                    SegmentReceipt(
+                        text=chunk.text,
+                        start=milliseconds(start_s),
+                        end=milliseconds(start_s + chunk.waveform.duration_s),
+                    )
+                )
+                self._duration_s += chunk.duration_s
+                self.warnings.extend(warning for warning in chunk.warnings if warning not in self.warnings)
+                add_times(self._stage_times_s, chunk.stage_times_s)
+                yield chunk
+            if self._duration_s == 0:
+                raise Internal("the model gave no audio", hint="send the job again")
+        finally:
+            if isinstance(source, Generator):
+                source.close()  # whoever stops listening ends the work on the device
+
+    def receipt(self, encode_s: float = 0.0) -> dict[str, Any]:
+        """Returns the facts about the speech, JSON-safe. encode_s: seconds that encoding took."""
+        total_s = time.perf_counter() - self._started_s
+        stages_s = {**self._stage_times_s, "encode": encode_s}
+        return {
+            "format": self.format,
+            "sample_rate": self.sample_rate_hz,
+            "duration": milliseconds(self._duration_s),
+            **self._facts,
+            "segments": list(self._segments),
+            "metrics": {
+                "audio_duration": milliseconds(self._duration_s),
+                "total_generation_time": milliseconds(total_s),
+                "rtf": round(total_s / self._duration_s, 4),
+                "stages": {stage: milliseconds(time_s) for stage, time_s in stages_s.items()},
+            },
+            "warnings": list(self.warnings),
+        }
+
+
+def level(chunks: Iterator[AudioChunk], normalization: str | None) -> Iterator[AudioChunk]:
+    """Yields the chunks with one gain throughout, see ``audio.loudness.gain_for``.
+
+    The gain depends on the whole audio: the first chunk comes when the last one is there.
+    """
+    if normalization is None:
+        yield from chunks
+        return
+    waiting = list(chunks)
+    gain = gain_for((chunk.with_pause().samples for chunk in waiting), normalization)
+    while waiting:
+        chunk = waiting.pop(0)  # nothing keeps what was yielded
+        samples = apply_gain(chunk.waveform.samples, gain)
+        yield replace(chunk, waveform=Waveform(samples, chunk.waveform.sample_rate_hz))
+
+
+def watermark(
+    chunks: Iterator[AudioChunk], synthesizer: Synthesizer, times_s: dict[str, float]
+) -> Iterator[AudioChunk]:
+    """Yields the chunks with the watermark. times_s: the time it takes is added, as "watermark"."""
+    for chunk in chunks:
+        start_s = time.perf_counter()
+        marked = replace(chunk, waveform=synthesizer.watermark(chunk.waveform))
+        add_times(times_s, {"watermark": time.perf_counter() - start_s})
+        yield marked
+
+
+def join(chunks: Iterable[AudioChunk]) -> Waveform:
+    """The chunks in a row, with their pauses."""
+    samples = np.concatenate([chunk.with_pause().samples for chunk in chunks])
+    return Waveform(samples, MODEL_SAMPLE_RATE_HZ)
+
+
+def add_times(total_s: dict[str, float], times_s: Mapping[str, float]) -> None:
+    """Adds seconds by stage to a total."""
+    for stage, time_s in times_s.items():
+        total_s[stage] = total_s.get(stage, 0.0) + time_s
+
+
+def milliseconds(time_s: float) -> float:
+    """Seconds, rounded to whole milliseconds."""
+    return round(time_s, 3)

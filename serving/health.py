@@ -1,0 +1,131 @@
+"""Whether this process may go on serving."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+
+from audio.waveform import Waveform
+from cancel import CancelToken
+from errors import DeviceLost, DeviceSuspect, Internal, OutOfMemory
+from speech.contract import AudioChunk, Conditionals, ModelInfo, Synthesizer, Utterance
+
+OUT_OF_MEMORY_IN_A_ROW = 2
+
+log = logging.getLogger(__name__)
+
+
+class WorkerHealth:
+    """Healthy until it is marked unhealthy, which is for good. Thread-safe.
+
+    A process whose GPU is lost, or in which a thread hangs, must not take another job.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._reason: str | None = None
+        self._callbacks: list[Callable[[], object]] = []
+
+    @property
+    def is_unhealthy(self) -> bool:
+        """Whether ``mark_unhealthy`` was called."""
+        return self._reason is not None
+
+    def raise_if_unhealthy(self) -> None:
+        """Raises Internal for a job that must not run here any more."""
+        if self.is_unhealthy:
+            raise Internal("the worker is being replaced", hint="send the job again")
+
+    def mark_unhealthy(self, reason: str) -> None:
+        """Ends the worker's service and calls the registered callbacks. The first reason counts."""
+        with self._lock:
+            if self._reason is not None:
+                return
+            self._reason = reason
+            callbacks = list(self._callbacks)
+        log.error("this worker serves no more: %s", reason)
+        for callback in callbacks:
+            callback()
+
+    def on_unhealthy(self, callback: Callable[[], object]) -> None:
+        """Calls the callback once the worker is unhealthy, at once if it is so already. It must not block."""
+        with self._lock:
+            if self._reason is None:
+                self._callbacks.append(callback)
+                return
+        callback()
+
+
+class HealthCheckedEngine:
+    """A ``Synthesizer`` whose failures mark the worker unhealthy, whoever catches them.
+
+    The worker is unhealthy when the GPU is lost to the process, when the GPU's memory runs out in two jobs in
+    a row, and when the model does not speak any more after another fault of the GPU.
+    """
+
+    def __init__(self, synthesizer: Synthesizer, health: WorkerHealth) -> None:
+        self._synthesizer, self._health = synthesizer, health
+        self._lock = threading.Lock()
+        self._memory_faults = 0  # in a row
+
+    @property
+    def info(self) -> ModelInfo:
+        return self._synthesizer.info
+
+    @property
+    def conditionals_key(self) -> str:
+        return self._synthesizer.conditionals_key
+
+    def check(self) -> None:
+        self._synthesizer.check()
+
+    def prepare_for_new_voices(self) -> None:
+        self._synthesizer.prepare_for_new_voices()
+
+    def builtin_voice(self) -> Conditionals:
+        return self._synthesizer.builtin_voice()
+
+    def read_conditionals(self, content: bytes, digest: str) -> Conditionals | None:
+        return self._synthesizer.read_conditionals(content, digest)
+
+    def watermark(self, waveform: Waveform) -> Waveform:
+        return self._synthesizer.watermark(waveform)
+
+    def encode_reference(self, waveform: Waveform, cancel: CancelToken) -> Conditionals:
+        try:
+            return self._synthesizer.encode_reference(waveform, cancel)
+        except (DeviceLost, DeviceSuspect, OutOfMemory) as error:
+            self._note_fault(error)
+            raise
+
+    def synthesize(self, utterances: Sequence[Utterance], cancel: CancelToken) -> Iterator[AudioChunk]:
+        try:
+            yield from self._synthesizer.synthesize(utterances, cancel)
+        except (DeviceLost, DeviceSuspect, OutOfMemory) as error:
+            self._note_fault(error)
+            raise
+        with self._lock:
+            self._memory_faults = 0
+
+    def _note_fault(self, error: Exception) -> None:
+        if isinstance(error, DeviceLost):
+            self._health.mark_unhealthy("the GPU is lost to this process")
+            return
+        if isinstance(error, OutOfMemory):
+            with self._lock:
+                self._memory_faults += 1
+                if self._memory_faults >= OUT_OF_MEMORY_IN_A_ROW:
+                    self._health.mark_unhealthy("the GPU's memory ran out in two jobs in a row")
+                    return
+        self._run_canary()
+
+    def _run_canary(self) -> None:
+        try:
+            self._synthesizer.check()
+        except OutOfMemory:
+            # Other jobs hold the memory, or this one still does: that says nothing about the GPU.
+            log.warning("no memory is left to check the model after a fault", exc_info=True)
+        except Exception:
+            log.exception("the model no longer speaks")
+            self._health.mark_unhealthy("after a fault of the GPU the model no longer speaks")

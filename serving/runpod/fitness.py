@@ -1,0 +1,57 @@
+"""What must hold before the first job is taken.
+
+The SDK runs the checks, tells the platform which one failed, and ends the worker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+
+from errors import Internal, OutOfMemory, WorkerError
+from operations.base import Services
+from serving.runpod.envelope import error_sentence
+from serving.runpod.queue_worker import QueueWorker
+from settings import Settings
+
+
+def fitness_checks(
+    settings: Settings, worker: QueueWorker, loading: Future[Services], volume: Path
+) -> list[Callable[[], None]]:
+    """Returns the checks. Each raises when it fails; its name is what the platform is told.
+
+    loading: of the weights, begun already. volume: where the platform mounts one.
+    """
+
+    def network_volume() -> None:
+        if settings.voice_store_dir.is_relative_to(volume) and not volume.is_mount():
+            raise RuntimeError(
+                f"VOICE_STORE_DIR is {settings.voice_store_dir}, and no volume is mounted at {volume}: "
+                "attach one to the endpoint, or unset VOICE_STORE_DIR"
+            )
+
+    def model_weights() -> None:
+        try:
+            loading.result()
+        except WorkerError as error:
+            raise RuntimeError(start_failure(error)) from error
+
+    def spoken_word() -> None:
+        services = loading.result()
+        try:
+            worker.runner.submit(services.synthesizer.check).result()
+        except WorkerError as error:
+            raise RuntimeError(start_failure(error)) from error
+
+    return [network_volume, model_weights, spoken_word]
+
+
+def start_failure(error: WorkerError) -> str:
+    """What is said of a worker that cannot start. Hints for a job's caller are left out."""
+    if isinstance(error, Internal | OutOfMemory):
+        return (
+            f"cannot start: the loaded model does not speak: {error.reason}; check the weights and the GPU, "
+            "the log says more"
+        )
+    return f"cannot start: {error_sentence(error)}"

@@ -1,0 +1,284 @@
+"""From the platform's event to the reply that the SDK posts."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
+
+import logs
+from audio.encode import content_type, encode_lossless
+from cancel import CancelToken
+from delivery import Delivery
+from delivery.delivering import posted_bytes
+from errors import (
+    Internal,
+    ModelUnavailable,
+    OutOfMemory,
+    StoreCorrupt,
+    StoreUnavailable,
+    WorkerError,
+)
+from operations.base import Result, Services
+from operations.get_voice import GetVoiceRequest
+from operations.list_voices import ListVoicesRequest
+from operations.request import printable_excerpt
+from operations.speech_result import SpeechResult
+from operations.tts import TtsRequest
+from serving.health import WorkerHealth
+from serving.jobs import STOP_GRACE_S, JobRunner
+from serving.runpod.envelope import (
+    Job,
+    Limits,
+    add_preview,
+    check_sendable,
+    complete,
+    cut_list,
+    error_reply,
+    error_sentence,
+    job_id_of,
+    parse_job,
+)
+from serving.runpod.speech import (
+    Emit,
+    Piece,
+    check_length,
+    check_streaming,
+    stream_reply,
+    whole_reply,
+)
+from settings import Settings
+
+# What an operator has to look into, with a traceback; what callers send wrong gets a line.
+OUR_FAULTS = (Internal, ModelUnavailable, OutOfMemory, StoreCorrupt, StoreUnavailable)
+EXPORT_INSTEAD = "export the voice with python -m voice_store where the volume is mounted"
+MAX_PIECES_AHEAD = 8  # made and not yet posted: the job's thread waits, so that memory stays bounded
+
+ProgressReport = Callable[[Mapping[str, Any], Mapping[str, Any]], None]
+
+log = logging.getLogger(__name__)
+
+
+class QueueWorker:
+    """Answers jobs of the queue."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        build_services: Callable[[], Services],
+        delivery: Delivery,
+        health: WorkerHealth,
+        *,
+        stop_grace_s: float = STOP_GRACE_S,
+    ) -> None:
+        """build_services: called once, by the first job or before, in a job's thread."""
+        self.health = health
+        self.runner = JobRunner(
+            health,
+            max_concurrency=settings.max_concurrency,
+            timeout_s=settings.job_timeout_s,
+            stop_grace_s=stop_grace_s,
+        )
+        # Tells the platform how far a job is: the event and the progress. None: nobody wants to know.
+        self.report_progress: ProgressReport | None = None
+        self._on_platform = settings.on_platform
+        self._delivery = delivery
+        self._build_services = build_services
+        self._services: Services | None = None
+        self._building = threading.Lock()
+
+    def services(self) -> Services:
+        """Returns the services, once they are built. Raises what building them raises."""
+        with self._building:
+            if self._services is None:
+                self._services = self._build_services()
+            return self._services
+
+    async def handle(self, event: object) -> dict[str, Any]:
+        """Returns the reply to one job; ``{"error": ..., "error_code": ...}`` when it failed.
+
+        Raises nothing but asyncio.CancelledError, see ``JobRunner.run``.
+        """
+        return await self._run(event, None)
+
+    async def stream(self, event: object) -> AsyncIterator[dict[str, Any]]:
+        """Yields the pieces of one job's reply as they come; the last one is what ``handle`` would return.
+
+        What the job's result is not to hold of a piece is taken out of it once the next one is asked for: the
+        SDK has posted it by then and keeps it for the result.
+        """
+        pieces: asyncio.Queue[Piece | None] = asyncio.Queue()
+        slots = threading.Semaphore(MAX_PIECES_AHEAD)
+        loop = asyncio.get_running_loop()
+
+        def emit(piece: Piece, cancel: CancelToken) -> None:  # in the job's thread
+            unregister = cancel.on_cancel(slots.release)
+            slots.acquire()
+            unregister()
+            cancel.raise_if_cancelled()
+            loop.call_soon_threadsafe(pieces.put_nowait, piece)
+
+        reply = asyncio.ensure_future(self._run(event, emit))
+        reply.add_done_callback(lambda _: pieces.put_nowait(None))
+        try:
+            while (piece := await pieces.get()) is not None:
+                yield piece.fields
+                slots.release()
+                if piece.kept is not None:
+                    piece.fields.clear()
+                    piece.fields.update(piece.kept)
+            yield reply.result()
+        finally:
+            reply.cancel()
+            await asyncio.wait({reply})
+
+    async def _run(self, event: object, emit: Callable[[Piece, CancelToken], None] | None) -> dict[str, Any]:
+        job_id, taken_s = job_id_of(event), time.perf_counter()
+
+        def work(cancel: CancelToken) -> dict[str, Any]:
+            emit_piece = None if emit is None else (lambda piece: emit(piece, cancel))
+            return self._reply(event, job_id, emit_piece, cancel, taken_s)
+
+        try:
+            return await self.runner.run(job_id, work)
+        except WorkerError as error:  # it never ran, or hangs
+            with logs.job_lines(job_id):
+                log.warning("%s", error_sentence(error))
+            return error_reply(error)
+
+    def _reply(
+        self, event: object, job_id: str, emit: Emit | None, cancel: CancelToken, taken_s: float
+    ) -> dict[str, Any]:
+        """Returns the reply, in the job's thread. Raises nothing."""
+        start_s = time.perf_counter()
+        limits = Limits.of_job(job_id, on_platform=self._on_platform, is_streamed=emit is not None)
+        try:
+            reply = self._answer(event, emit, limits, cancel)
+            check_sendable(reply, limits.reply_bytes)
+        except WorkerError as error:
+            # The caller gets a sentence; what lies behind it, if anything does, is for the log.
+            if isinstance(error, OUR_FAULTS):
+                log.error("%s", error_sentence(error), exc_info=error)
+            elif error.__cause__ is not None:
+                log.warning("%s: %r", error.code, error.__cause__)
+            reply = error_reply(error)
+        except Exception:
+            log.exception("the job failed by a fault of the worker")
+            reply = error_reply(Internal(f"the worker failed on job {job_id}; its log says more"))
+        try:
+            _log_outcome(event, reply, waited_s=start_s - taken_s, took_s=time.perf_counter() - start_s)
+        except Exception:  # a reply of an earlier try, which somebody has changed on the volume
+            log.exception("the outcome of the job cannot be logged")
+        return reply
+
+    def _answer(
+        self, event: object, emit: Emit | None, limits: Limits, cancel: CancelToken
+    ) -> dict[str, Any]:
+        """Returns the reply of a job that succeeds. Raises WorkerError."""
+        cancel.raise_if_cancelled()
+        self.health.raise_if_unhealthy()
+        job = parse_job(event)
+        if isinstance(job.request, TtsRequest):
+            return self._speech_reply(event, job, job.request, emit, limits, cancel)
+        return self._facts_reply(job, limits, cancel)
+
+    def _speech_reply(
+        self,
+        event: object,
+        job: Job,
+        request: TtsRequest,
+        emit: Emit | None,
+        limits: Limits,
+        cancel: CancelToken,
+    ) -> dict[str, Any]:
+        is_streamed = request.mode == "streaming"
+        if is_streamed:
+            check_streaming(request, can_stream=emit is not None)
+        target = self._delivery.validate(
+            request.delivery,
+            job.id,
+            cancel,
+            s3_config=job.s3_config,
+            job_input=self._repeatable_input(job),
+        )
+        if not is_streamed:
+            if (known := self._delivery.previous_result(target, cancel)) is not None:
+                return known
+            if not self._delivery.has_room_beside_the_reply(target):
+                check_length(request, limits)
+        services = self.services()
+        speech = job.operation.run(request, services, cancel)
+        assert isinstance(speech, SpeechResult)
+        if is_streamed:
+            assert emit is not None  # check_streaming saw to that
+            text_bytes = posted_bytes(request.text)
+            return stream_reply(speech, target, self._delivery, services, limits, emit, cancel, text_bytes)
+        report = self._reporter(event) if emit is None else None
+        return whole_reply(speech, target, self._delivery, services, limits, report, cancel)
+
+    def _facts_reply(self, job: Job, limits: Limits, cancel: CancelToken) -> dict[str, Any]:
+        """Returns the reply of every operation but speech."""
+        target = None
+        if isinstance(job.request, GetVoiceRequest) and job.request.include_audio:
+            target = self._delivery.validate("auto", job.id, cancel, s3_config=job.s3_config)
+        services = self.services()
+        result = job.operation.run(job.request, services, cancel)
+        assert isinstance(result, Result)
+        reply = complete(result.facts, services)
+        if isinstance(job.request, ListVoicesRequest):
+            cut_list(reply, job.request.offset, limits)
+        if result.preview is not None:
+            add_preview(reply, result.preview, limits)
+        if result.recording is not None:
+            assert target is not None
+            reply |= {"format": "flac", "sample_rate": result.recording.sample_rate_hz}
+            delivered = self._delivery.deliver(
+                encode_lossless(result.recording),
+                target,
+                extension="flac",
+                content_type=content_type("flac", result.recording.sample_rate_hz),
+                reply=reply,
+                limit_bytes=limits.reply_bytes,
+                hint=EXPORT_INSTEAD,
+                cancel=cancel,
+            )
+            reply["warnings"].extend(delivered.warnings)
+            reply |= delivered.fields()
+        return reply
+
+    def _repeatable_input(self, job: Job) -> Mapping[str, Any] | None:
+        """What tells a job that the platform hands out again from another one with its id.
+
+        None where jobs share one id, as local ones do.
+        """
+        if not self._on_platform:
+            return None
+        s3_config = job.s3_config or {}
+        return {**job.input, "s3Config": {key: s3_config.get(key) for key in ("endpointUrl", "bucketName")}}
+
+    def _reporter(self, event: object) -> Callable[[Mapping[str, Any]], None] | None:
+        report = self.report_progress
+        if report is None or not isinstance(event, Mapping):
+            return None
+        return lambda progress: report(event, progress)
+
+
+def _log_outcome(event: object, reply: Mapping[str, Any], *, waited_s: float, took_s: float) -> None:
+    """Logs one line, in which nothing of the caller's but the operation's name appears."""
+    job_input = event.get("input") if isinstance(event, Mapping) else None
+    fields = job_input if isinstance(job_input, Mapping) else {}
+    operation, text = fields.get("operation"), fields.get("text")
+    stages = reply.get("metrics", {}).get("stages", {})
+    log.info(
+        "done operation=%s characters=%d audio_s=%.3f waited_s=%.3f took_s=%.3f outcome=%s%s",
+        printable_excerpt(operation) if isinstance(operation, str) else "-",
+        len(text) if isinstance(text, str) else 0,
+        reply.get("duration", 0.0),
+        waited_s,
+        took_s,
+        reply.get("error_code", "ok"),
+        "".join(f" {stage}_s={time_s:.3f}" for stage, time_s in stages.items()),
+    )

@@ -1,0 +1,169 @@
+"""Sentence ends of a paragraph: which marks end a sentence, and which full stops do not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import regex
+
+from speech.text import abbreviations as lists
+
+CLOSERS = "\"'`“”‘’«»‹›)]}」』）】》〉"  # after a mark: in German “ and « close what „ and » opened
+
+# A row of marks with the quotes and brackets that close behind it; French puts a space before those.
+_MARKS = regex.compile(
+    rf"""
+    (?P<marks> \.(?:\ \.)+ | [\p{{Sentence_Terminal}}…]+ )
+    (?P<closers> [{regex.escape(CLOSERS)}]*+ (?:\ [»›](?=[\s.,;:!?…]|$))? )
+    """,
+    regex.VERBOSE,
+)
+_LAST_WORDS = regex.compile(r"(?:(\S{1,40})\ )?(?<!\S)(\S{1,40})$", regex.REVERSE)
+_NEXT_WORD = regex.compile(r"[^\p{L}\p{N}]{0,20}((?:\p{L}\.)+(?!\w)|[\p{L}\p{N}][\p{L}\p{M}\p{N}'’-]{0,40})")
+_LONGEST_LOOKBACK = 100
+_CANNOT_START = regex.compile(r"[.,;:!?…%)\]}’”」』）】》〉、。，；：！？]|[»›](?![\p{L}\p{N}])")
+
+# "U.S", "Ph.D", "z.B", "S.p.A", "J.-P", "LL.M"; not "example.com" or "3.14".
+_DOTTED = regex.compile(r"\p{L}{1,4}(?:\.-?\p{L}{1,3})+")
+_SINGLE_LETTER = regex.compile(r"(?:\p{L}\p{M}*-)?\p{L}\p{M}*")
+_ROMAN_NUMERAL = regex.compile(r"[IVXLCDM]+")
+# No vowel and not all capitals ("TV", "BBC"): "Rgt", "Mgr". Not the sounds that people write so.
+_VOWELLESS = regex.compile(
+    r"""
+    (?! \p{Lu}+$ | (?i: h?m+ | s+h+ | tsk | br+ | gr+ | ps+t | pf+t | z+ | nth )$ )
+    (?i: [b-df-hj-np-tv-xz]{2,5} | [бвгджзйклмнпрстфхцчшщ]{2,5} )
+    """,
+    regex.VERBOSE,
+)
+_ELISION = regex.compile(r"^\p{L}{1,5}'(?=\p{L}{2})")  # "l'Ing", but not "gov't"
+_AMOUNT_WITH_UNIT = regex.compile(r"[\d.,]*\d(\p{L}[\p{L}.]*)")
+
+
+def sentence_ends(text: str) -> Iterator[int]:
+    """Yields the positions in the text, in order, between a sentence and the space or letter after it.
+
+    The text is one paragraph whose only white space is single spaces; its own end is left out. Where it is
+    unclear whether a full stop ends a sentence, it does not: a pause that is missing disturbs a listener
+    less than one in the middle of "Ms. Johnson".
+    """
+    for match in _MARKS.finditer(text):
+        end = match.end()
+        if end < len(text) and _ends_sentence(text, match):
+            yield end
+
+
+def _ends_sentence(text: str, match: regex.Match[str]) -> bool:
+    marks, closers, end = match["marks"], match["closers"], match.end()
+    if text[end] != " ":  # "。" and the like need no space
+        between_digits = text[match.start() - 1 : match.start()].isnumeric() and text[end].isnumeric()
+        return (
+            marks[-1] not in ".!?…"
+            and not closers
+            and not between_digits
+            and (text[end].isalnum() or text[end] in "“‘«‹„「『（《〈")
+        )
+    following = _NEXT_WORD.match(text, end)
+    if following is None or _CANNOT_START.match(text, end + 1):
+        return False
+    word = following[1].replace("’", "'")
+    goes_on = word[0].islower()
+    if goes_on and (closers or text[match.start() - 1 : match.start()] == " " or text[end + 1] in "–—-"):
+        return False  # “Out!” he said; Oh ! dit-il; Да? – сказал он
+    if "…" in marks or ".." in marks or ". ." in marks:
+        return not (goes_on or word[0].isdigit() or word.partition("'")[0] == "I")
+    return marks != "." or _full_stop_ends_sentence(text, match.start(), word)
+
+
+def _full_stop_ends_sentence(text: str, stop: int, following: str) -> bool:
+    """Whether the sentence ends with the full stop at ``stop``. following: the word after it."""
+    before, word = _words_before(text, stop)
+    if amount := _AMOUNT_WITH_UNIT.fullmatch(word):  # "5ft", "5p.m"
+        before, word = "0", amount[1]
+        if _SINGLE_LETTER.fullmatch(word):  # "the 1990s"
+            return True
+    if word[-1:].isdigit():
+        return not _is_ordinal(before, word, following)
+    if following[0].isdigit() or following[0].islower():
+        return not _goes_on(before, word, following)
+    return _capital_starts_sentence(before, word, following)
+
+
+def _words_before(text: str, stop: int) -> tuple[str, str]:
+    """Returns the last two words before the position, the last one without what opens or joins it."""
+    match = _LAST_WORDS.search(text, max(0, stop - _LONGEST_LOOKBACK), stop)
+    if match is None:
+        return "", ""
+    word = match[2].rpartition("/")[2].lstrip("([{<\"'“‘„«‹»›¿¡—–-*_")
+    return match[1] or "", _ELISION.sub("", word.replace("’", "'"))
+
+
+def _is_ordinal(before: str, number: str, following: str) -> bool:
+    """Whether the full stop makes an ordinal or the number of a list item: "der 2. Weltkrieg", "1. First"."""
+    if not number.isdigit() or len(number) > 2:
+        return False
+    starts_item = not before or before[-1] in "!?:" or (before[-1] == "." and not _takes_number(before[:-1]))
+    return starts_item or following in lists.MONTH_NAMES or before.lower() in lists.ORDINAL_DETERMINERS
+
+
+def _takes_number(word: str) -> bool:
+    return _is_abbreviation("", word) or _is_listed(word, lists.ALL_REFERENCES)
+
+
+def _goes_on(before: str, word: str, following: str) -> bool:
+    """Whether the sentence goes on after a full stop before a digit or a small letter."""
+    if _is_listed(word, lists.REFERENCES_BEFORE_DIGITS) and not _is_unit(before, word):
+        return following[0].isdigit()
+    return (
+        _is_abbreviation(before, word)
+        or _is_listed(word, lists.REFERENCES)
+        or _is_listed(word, lists.LIST_ENDS)
+        or (_ROMAN_NUMERAL.fullmatch(word) is not None and following[0].islower())
+    )
+
+
+def _capital_starts_sentence(before: str, word: str, following: str) -> bool:
+    """Whether a full stop before a capital, or a letter of a script without capitals, ends a sentence."""
+    spaced = before + word  # "p. ex", "a. m", "т. д" as "p.ex", "a.m", "т.д"
+    if _is_listed(word, lists.CONNECTORS) or _is_listed(spaced, lists.CONNECTORS):
+        return False
+    if _is_unit(before, word):
+        return _is_starter(following)
+    if _is_listed(word, lists.TITLES):
+        return following in lists.STARTERS_AFTER_TITLE
+    if _is_listed(word, lists.LIST_ENDS) or _is_listed(spaced, lists.LIST_ENDS):
+        return True
+    if _is_listed(word, lists.TIMES) or _is_listed(spaced, lists.TIMES):
+        return following.replace(".", "") not in lists.WITH_TIMES
+    if _is_listed(word, lists.REFERENCES):
+        is_number = following in lists.NUMBER_WORDS or _ROMAN_NUMERAL.fullmatch(following) is not None
+        return not (is_number or len(following) == 1)
+    if _is_listed(word, lists.REFERENCES_BEFORE_DIGITS):
+        return _ROMAN_NUMERAL.fullmatch(following) is None or len(following) == 1
+    return _is_starter(following) or not _is_abbreviation(before, word)
+
+
+def _is_starter(word: str) -> bool:
+    stem, apostrophe, _ = word.partition("'")  # "It's", "Don't", "C'est"
+    if word.isupper():
+        stem = stem.title()
+    return f"{stem}'" in lists.STARTERS if apostrophe and len(stem) < 2 else stem in lists.STARTERS
+
+
+def _is_abbreviation(before: str, word: str) -> bool:
+    """Whether the word, without its full stop, is an abbreviation whatever stands behind it."""
+    return (
+        _SINGLE_LETTER.fullmatch(word) is not None
+        or _DOTTED.fullmatch(word) is not None
+        or _VOWELLESS.fullmatch(word) is not None
+        or _is_listed(word, lists.ABBREVIATIONS)
+        or _is_unit(before, word)
+        or word.endswith("str")  # "Goethestr"
+    )
+
+
+def _is_unit(before: str, word: str) -> bool:
+    return before[-1:].isdigit() and _is_listed(word, lists.UNITS)
+
+
+def _is_listed(word: str, words: frozenset[str]) -> bool:
+    return word in words or word.lower() in words

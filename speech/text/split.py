@@ -1,0 +1,170 @@
+"""Splitting: a text as chunks that the model can speak one by one, with the pauses between them."""
+
+from __future__ import annotations
+
+import math
+import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, groupby, pairwise
+
+from cancel import CancelToken
+from characters import has_speakable
+from speech.text.boundaries import Boundary, rank_boundaries
+from speech.text.clean import clean_text
+from speech.text.duration import duration_units
+
+# About 19 s at an ordinary pace: half of upstream's 40 s, so that a slow reading fits as well.
+DEFAULT_MAX_CHARS = 280
+
+# Readers leave about half a second between sentences and nearly twice that between paragraphs.
+# The model ends what it says with some of that silence; this is the rest.
+SENTENCE_PAUSE_S = 0.2
+PARAGRAPH_PAUSE_S = 0.5
+CLAUSE_PAUSE_S = 0.1
+_PAUSES_S = {Boundary.SENTENCE: SENTENCE_PAUSE_S, Boundary.CLAUSE: CLAUSE_PAUSE_S}
+
+# The longest stretch without a letter or digit that is kept: rows of dots, stars, emoji, marks.
+MAX_MUTE_CHARS = 20
+# A mute stretch, a digit and another mute stretch must fit, so that each chunk has a sound; and
+# numbers up to trillions, so that they stay whole.
+MIN_MAX_CHARS = 100
+
+# Texts of a word or two come out as gibberish, so such a sentence is kept with its neighbour.
+_SHORT_SENTENCE_UNITS = 20
+# Wrapped prose has lines of 40 letters and more; what is shorter was ended on purpose.
+_WRAPPED_LINE_UNITS = 40
+
+_BULLET = re.compile(r"(?:[-*•‣◦▪–—]|#{1,6})\s+")
+_LIST_ITEM = re.compile(_BULLET.pattern + r"|(?:\d{1,3}[.)]|[A-Za-z]\))\s")
+_ENDS_WITH_MARK = re.compile(r"""[.!?…,;:–—\-。！？，、；：．،؛؟।॥\u17d4]["'”’»)\]}」』）】]*$""")
+_MUTE_STRETCH = re.compile(rf"[\W_]{{{MAX_MUTE_CHARS + 1},}}")
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A stretch of text that the model speaks in one go."""
+
+    text: str  # the original wording; its only white space is single spaces
+    pause_after_s: float  # silence to put after it; 0 after the last chunk
+
+
+def split_text(
+    text: str, max_chars: int = DEFAULT_MAX_CHARS, *, cancel: CancelToken | None = None
+) -> list[Chunk]:
+    """Returns the text as chunks, cut at the best places, none longer than ``max_chars``.
+
+    Length is counted in units of duration (``speech.text.duration``): a Latin letter is one character, a
+    digit seven, a Han character three. So a chunk may hold fewer characters than ``max_chars``, and each
+    takes about the same time. Sentences of a paragraph are packed together; what is too long is cut at
+    clause marks, else at spaces, else between characters of a script without spaces, and only an unbroken
+    run that is too long by itself is cut inside a word, number or address. The chunks of a paragraph are
+    kept near equal, so that no tail of a word or two is left over.
+
+    Every letter and digit of ``clean_text(text)`` is in exactly one chunk, in order. Changed are:
+
+    - A line without a letter or digit is dropped; like an empty line it ends a paragraph.
+    - Bullets and heading marks ("- ", "* ", "# ") at the start of a line are dropped.
+    - A heading or list item gets a full stop if it has no mark at its end: the line after it
+      starts with a bullet or number, or it is shorter than wrapped lines are and the line after it
+      does not start with a small letter. Other line ends are spaces.
+    - Of more than 20 characters in a row that are no letters or digits, 20 are kept.
+
+    Text with nothing to say gives no chunks. Takes time linear in the length of the text; ``cancel`` is
+    checked before each paragraph and each chunk.
+
+    Raises ValueError if ``max_chars`` is below 100, and ``errors.Cancelled`` once ``cancel`` is cancelled.
+    """
+    if max_chars < MIN_MAX_CHARS:
+        raise ValueError(f"max_chars must be at least {MIN_MAX_CHARS}, not {max_chars}")
+    cancel = cancel or CancelToken()
+    chunks = []
+    for paragraph in _paragraphs(text):
+        cancel.raise_if_cancelled()
+        for chunk in _split_paragraph(paragraph, max_chars):
+            cancel.raise_if_cancelled()
+            chunks.append(chunk)
+    if chunks:
+        chunks[-1] = Chunk(chunks[-1].text, 0.0)
+    return chunks
+
+
+def _paragraphs(text: str) -> Iterator[str]:
+    lines = clean_text(text).replace("\u2029", "\n\n").splitlines()
+    collapsed = (" ".join(line.split()) for line in lines)
+    for speakable, group in groupby(collapsed, key=has_speakable):
+        if speakable:
+            yield _MUTE_STRETCH.sub(_shorten, _join_lines(list(group))).rstrip()
+
+
+def _join_lines(lines: Sequence[str]) -> str:
+    joined = []
+    for line, following in pairwise([*lines, ""]):
+        spoken = _BULLET.sub("", line, count=1) if _BULLET.match(line) else line
+        if following and _ends_on_purpose(line, following) and not _ENDS_WITH_MARK.search(spoken):
+            spoken += "."
+        joined.append(spoken)
+    return " ".join(joined)
+
+
+def _ends_on_purpose(line: str, following: str) -> bool:
+    if line.startswith("#") or _LIST_ITEM.match(following):
+        return True
+    if len(line) >= _WRAPPED_LINE_UNITS:
+        return False
+    return sum(duration_units(line)) < _WRAPPED_LINE_UNITS and not following[0].islower()
+
+
+def _shorten(mute: re.Match[str]) -> str:
+    kept = mute.group()[:MAX_MUTE_CHARS]
+    return kept[:-1].rstrip() + " " if " " in mute.group() else kept  # never weld two words together
+
+
+def _split_paragraph(paragraph: str, max_units: int) -> Iterator[Chunk]:
+    units_before = [0, *accumulate(duration_units(paragraph))]
+    start = 0
+    if units_before[-1] > max_units:
+        ranks = rank_boundaries(paragraph)
+        speakable = [index for index, char in enumerate(paragraph) if char.isalnum()]
+        while units_before[-1] - units_before[start] > max_units:
+            # Both sides of a cut must have something to say.
+            first = speakable[bisect_left(speakable, start)] + 1
+            last = min(speakable[-1], bisect_right(units_before, units_before[start] + max_units) - 1)
+            cut = _choose_cut(units_before, ranks, range(first, last + 1), start, max_units)
+            yield Chunk(paragraph[start:cut], _PAUSES_S.get(ranks[cut], 0.0))
+            start = cut + (paragraph[cut] == " ")
+    yield Chunk(paragraph[start:], PARAGRAPH_PAUSE_S)
+
+
+def _choose_cut(
+    units_before: Sequence[int], ranks: Sequence[Boundary], allowed: range, start: int, max_units: int
+) -> int:
+    """Returns the position to end the chunk at: of the best rank to be had, the nearest to equal chunks.
+
+    units_before: the duration of the text before each position. allowed: the positions to choose from.
+    start: where the chunk starts.
+    """
+    done, total = units_before[start], units_before[-1]
+    remaining = total - done
+    ideal = remaining / math.ceil(remaining / max_units)
+    attempts = (  # the worst rank to take, the fewest units to leave on either side
+        (Boundary.SENTENCE, ideal / 2),
+        (Boundary.SENTENCE, _SHORT_SENTENCE_UNITS),
+        (Boundary.CLAUSE, ideal / 2),
+        (Boundary.WORD, ideal / 2),
+        (Boundary.UNSPACED, ideal / 2),
+        (Boundary.WORD, 0),
+        (Boundary.TIED, 0),
+        (Boundary.INSIDE_WORD, 0),
+        (Boundary.INSIDE_GRAPHEME, 0),
+    )
+    candidates = (
+        [
+            cut
+            for cut in allowed
+            if ranks[cut] <= worst and least <= units_before[cut] - done <= remaining - least
+        ]
+        for worst, least in attempts
+    )
+    return min(next(filter(None, candidates)), key=lambda cut: abs(units_before[cut] - done - ideal))

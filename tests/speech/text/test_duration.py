@@ -1,0 +1,55 @@
+import pytest
+from hypothesis import given
+
+from speech.text import estimate_duration_s, max_speech_tokens, split_text
+from tests.speech.text.texts import ANY_TEXT
+
+# Audiobooks are read at 150 to 160 words a minute, news faster; 100 is a slow orator, 75 a dictation.
+PANGRAM = "The quick brown fox jumps over the lazy dog and sleeps in the warm sun all day."
+
+
+@pytest.mark.parametrize("words_per_minute", [130, 150, 180])
+def test_the_estimate_is_near_that_of_an_ordinary_reader(words_per_minute):
+    reading_s = len(PANGRAM.split()) * 60 / words_per_minute
+    assert estimate_duration_s(PANGRAM) == pytest.approx(reading_s, rel=0.35)
+
+
+@pytest.mark.parametrize("words_per_minute", [75, 100, 150])
+def test_the_cap_lets_a_slow_reader_finish(words_per_minute):
+    reading_s = len(PANGRAM.split()) * 60 / words_per_minute
+    assert max_speech_tokens(PANGRAM) > 25 * reading_s
+
+
+@pytest.mark.parametrize(
+    ("text", "slow_reading_s"),
+    [
+        ("Hi.", 2.5),
+        ("Nooooo!", 4.0),
+        ("1999", 3.5),  # nineteen ninety-nine
+        ("1,234,567", 8.0),  # one million two hundred thirty-four thousand five hundred sixty-seven
+        ("Call 555-0123 now.", 7.0),
+        ("The FBI, the CIA and NASA.", 7.0),
+        ("WWW", 4.0),
+        ("你好，世界。", 3.5),
+        ("To be, or not to be, that is the question.", 6.0),
+        ("Four score and seven years ago our fathers brought forth a new nation.", 11.0),
+    ],
+)
+def test_the_cap_is_above_slow_readings(text, slow_reading_s):
+    assert max_speech_tokens(text) > 25 * slow_reading_s
+
+
+def test_a_runaway_on_a_short_text_is_caught_long_before_upstreams_limit():
+    assert max_speech_tokens("Yes.") <= 100
+    assert max_speech_tokens(PANGRAM) < 500
+
+
+@given(text=ANY_TEXT)
+def test_the_cap_never_exceeds_upstreams(text):
+    assert 75 <= max_speech_tokens(text) <= 1000
+
+
+def test_every_chunk_of_a_page_can_be_read_twice_as_slowly():
+    for chunk in split_text((PANGRAM + " In 1984 the U.S. paid $1,234.56. ") * 40):
+        assert max_speech_tokens(chunk.text) >= min(1000, 25 * 2 * estimate_duration_s(chunk.text))
+        assert 2 * estimate_duration_s(chunk.text) < 40
