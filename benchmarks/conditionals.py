@@ -20,13 +20,13 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import torch
-from operations.conditionals import VoiceConditionals
 
 from audio.decode import decode_audio
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform, resample
 from benchmarks.machine import describe, keep
 from benchmarks.weights import temporary_weights
 from cancel import CancelToken
+from operations.conditionals import VoiceConditionals
 from operations.reference import stored_reference
 from speech.pipeline import load_synthesizer
 from voice_store import VoiceStore
