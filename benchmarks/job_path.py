@@ -3,8 +3,8 @@
     python -m benchmarks.job_path [--checkpoint DIR] [--list]
 
 A job in a stored voice through ``handler.handler``, once to warm up and once counted with ``sys.setprofile``
-in every thread. Files are those of the repository in which a function was called; frames are the repository's on
-one thread's stack. Without --checkpoint a tiny untrained one is written first.
+in every thread. Files are those of the repository in which a function was called; frames are the repository's
+on one thread's stack. Without --checkpoint a tiny untrained one is written first.
 """
 
 from __future__ import annotations

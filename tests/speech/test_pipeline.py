@@ -48,16 +48,10 @@ FADE = 480  # samples
 
 
 class TestSynthesizer(SynthesizerContract):
-    """Our own; the fixture is the one of conftest.py."""
-
     @pytest.fixture
-    def synthesizer(self, request) -> ChatterboxSynthesizer:
-        return request.getfixturevalue("our_synthesizer")
-
-
-@pytest.fixture
-def our_synthesizer(synthesizer) -> ChatterboxSynthesizer:
-    return synthesizer
+    def synthesizer(self, synthesizer) -> ChatterboxSynthesizer:
+        """The one of conftest.py."""
+        return synthesizer
 
 
 class Unmarked:
