@@ -10,11 +10,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from speech.models.spec import CHATTERBOX, MODELS
+
 VOLUME = Path("/runpod-volume")  # where the platform mounts an endpoint's network volume
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 SECRETS = ("HF_TOKEN", "BUCKET_ACCESS_KEY_ID", "BUCKET_SECRET_ACCESS_KEY")
 PRECISIONS = ("auto", "exact")
-MODELS = ("chatterbox",)
 LARGEST_MAX_TEXT_CHARS = 100_000  # about two hours of speech, which a job holds in memory several times
 LARGEST_MAX_CONCURRENCY = 64
 DEFAULT_REGION = "us-east-1"  # what stores expect that know no regions
@@ -182,7 +183,7 @@ class Settings:
         timeout_s = PLATFORM_JOB_TIMEOUT_S if on_platform else LONGEST_JOB_TIMEOUT_S
         settings = cls(
             voice_store_dir=reader.store_folder("VOICE_STORE_DIR", _default_voice_store_dir(volume), volume),
-            model=reader.choice("MODEL", MODELS, MODELS[0], remark="this version runs no other model"),
+            model=reader.choice("MODEL", MODELS, CHATTERBOX.name, remark="this version runs no other model"),
             checkpoint_dir=reader.folder("CHECKPOINT_DIR"),
             model_revision=reader.text("MODEL_REVISION") or "main",
             hub_caches=(volume / "huggingface-cache" / "hub",),

@@ -1,103 +1,224 @@
-"""A program that decodes one recording with FFmpeg, within limits that end it rather than its caller.
+"""A program that decodes one recording with FFmpeg, shielded from everything around it.
 
-    python -I ffmpeg_child.py FORMAT < recording > samples
+    python -I ffmpeg_child.py < RECORDING > SAMPLES
 
-FFmpeg reads formats made for trust. So this runs apart, on bytes from its standard input, without the
-rights to open or write a file, with little memory and little time. It writes a line of JSON, {"sample_rate",
-"channels"} or {"refused": reason}, and then float32 samples, channels interleaved. Anything else, or
-another exit status than 0, means that the recording cannot be decoded.
+Both are files in memory. The recording is read whole, then the process enters its sandbox, and only then
+are the recording's bytes looked at. SAMPLES receives a report of at most ``REPORT_BYTES``, one JSON object
+padded with zeros, and from there on float32 samples with the channels interleaved. The report has either
+``segments``, a list of [sample rate in Hz, channels, frames], in the order of the samples; or ``refused``,
+one of the names in ``audio.ffmpeg`` with its ``detail``. ``unprotected`` lists what the kernel refused of the
+sandbox. Without a report, or with another exit status than 0, the recording cannot be decoded.
 """
 
 from __future__ import annotations
 
 import io
 import json
-import resource
 import sys
 import wave
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 import av
+import av.error
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # -I leaves it out
+
+from audio.limits import (
+    MAX_CHANNELS,
+    MAX_DURATION_S,
+    MAX_SAMPLE_RATE_HZ,
+    MAX_SAMPLES_BYTES,
+    MAX_SEGMENTS,
+    MIN_SAMPLE_RATE_HZ,
+    REPORT_BYTES,
+)
+from audio.sandbox import enter_sandbox
 
 CPU_S = 2
 MEMORY_BYTES = 256 * 2**20
-MAX_DURATION_S, MAX_CHANNELS, MIN_RATE_HZ, MAX_RATE_HZ = 120, 2, 8_000, 96_000
-CODECS = frozenset({"aac", "alac", "opus", "vorbis", "mp3", "mp3float", "amrnb", "amrwb", "flac"})
-PREFIXES = ("pcm_",)
+
+# FFmpeg's names of what phones, browsers, recorders and editors write. It has hundreds more.
+CONTAINERS = ("wav", "w64", "aiff", "caf", "au", "flac", "ogg", "mp3", "aac", "mov", "matroska", "amr", "asf")
+CODECS = frozenset(
+    (
+        *("aac", "alac", "flac", "mp2", "mp2float", "mp3", "mp3float", "opus", "vorbis", "speex"),
+        *("ac3", "eac3", "amrnb", "amrwb", "wmav1", "wmav2", "wmapro", "wmalossless", "wmavoice"),
+        *("adpcm_ima_qt", "adpcm_ima_wav", "adpcm_ms", "gsm", "gsm_ms", "pcm_mulaw", "pcm_alaw"),
+        *("pcm_s8", "pcm_u8", "pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be", "pcm_s32le", "pcm_s32be"),
+        *("pcm_f32le", "pcm_f32be", "pcm_f64le", "pcm_f64be"),
+    )
+)
+OPTIONS = {
+    "protocol_whitelist": "none",
+    "format_whitelist": ",".join(CONTAINERS),
+    # While it opens a file FFmpeg decodes a little of every stream that it has a decoder for, pictures too.
+    "codec_whitelist": ",".join(sorted(CODECS)),
+}
+
+
+class RefusedError(Exception):
+    """The recording is not accepted, for the reason that the report names."""
+
+    def __init__(self, name: str, detail: str | int = "") -> None:
+        super().__init__(name)
+        self.name = name
+        self.detail = detail
 
 
 def load_everything() -> None:
-    """The libraries load parts of themselves when they are first used, which they cannot do without files."""
+    """Decodes a sound and something that is none.
+
+    Python and the libraries load parts of themselves at their first use, which needs files.
+    """
     wav = io.BytesIO()
     with wave.open(wav, "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(8_000)
-        file.writeframes(bytes(1600))
-    with av.open(io.BytesIO(wav.getvalue()), "r", format="wav") as container:
-        for frame in container.decode(audio=0):
-            av.AudioResampler(format="flt", layout="mono", rate=8_000).resample(frame)
+        file.writeframes(bytes(1_600))
+    decode(wav.getvalue(), io.BytesIO())
+    try:
+        decode(b"RIFF", io.BytesIO())
+    except RefusedError as refusal:
+        json.dumps({"refused": refusal.name})
 
 
-def limit_this_process() -> None:
-    """From here on."""
-    limits = {
-        resource.RLIMIT_CPU: CPU_S,
-        resource.RLIMIT_DATA: MEMORY_BYTES,
-        resource.RLIMIT_FSIZE: 0,
-        resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_NOFILE: 3,
+def decode(recording: bytes, out: Any) -> list[list[int]]:
+    """Writes the recording's samples to ``out``; returns the report's segments.
+
+    out: a binary file. Decoding ends soon after ``MAX_DURATION_S``, which the segments then show.
+    Raises RefusedError.
+    """
+    try:
+        with av.open(io.BytesIO(recording), "r", options=OPTIONS, metadata_errors="ignore") as container:
+            return _decode_stream(container, _choose_stream(container), out)
+    except av.error.ArgumentError:  # how FFmpeg refuses a container that is not on the list
+        raise RefusedError("container") from None
+    except av.error.PatchWelcomeError:
+        raise RefusedError("variant") from None
+    except (MemoryError, av.error.MemoryError):
+        raise RefusedError("memory") from None
+    except av.error.FFmpegError:
+        raise RefusedError("unreadable") from None
+
+
+def _choose_stream(container: Any) -> Any:
+    """The first audio stream with an accepted codec. Phones add a second one in a codec of their own."""
+    streams = container.streams.audio
+    if not streams:
+        raise RefusedError("no_audio")
+    for stream in streams:
+        if stream.codec_context is not None and stream.codec_context.name in CODECS:
+            return stream
+    first = streams[0].codec_context
+    raise RefusedError("codec", first.name if first is not None else "unknown")
+
+
+def _decode_stream(container: Any, stream: Any, out: Any) -> list[list[int]]:
+    """Decodes as players do: damaged packets are left out, and changes of the format are followed."""
+    stream.codec_context.thread_count = 1
+    writer = _SegmentWriter(out)
+    intact = damaged = 0
+    for packet in _read_packets(container, stream):
+        try:
+            frames = packet.decode()
+        except av.error.InvalidDataError:
+            damaged += packet.size > 0
+            continue
+        intact += packet.size > 0
+        for frame in frames:
+            writer.write(frame)
+        if writer.duration_s > MAX_DURATION_S:
+            break
+    writer.finish()
+    if damaged > intact:
+        raise RefusedError("damaged")
+    return writer.segments
+
+
+def _read_packets(container: Any, stream: Any) -> Iterator[Any]:
+    """The stream's packets. A container that is torn off in the middle ends there."""
+    packets = container.demux(stream)
+    first = next(packets, None)
+    if first is None:
+        return
+    yield first
+    with suppress(av.error.InvalidDataError):
+        yield from packets
+
+
+class _SegmentWriter:
+    """Writes frames as interleaved float32, and keeps count of runs of one rate and channel count."""
+
+    def __init__(self, out: Any) -> None:
+        self.segments: list[list[int]] = []
+        self.duration_s = 0.0
+        self._out = out
+        self._bytes = 0
+        self._format: tuple[int, str, str] | None = None
+        self._resampler: Any = None  # changes the sample format alone
+
+    def write(self, frame: Any) -> None:
+        frame_format = (frame.sample_rate, frame.layout.name, frame.format.name)
+        if frame_format != self._format:
+            self.finish()
+            self._begin(frame)
+            self._format = frame_format
+        for part in self._resampler.resample(frame):
+            self._write_samples(part)
+
+    def finish(self) -> None:
+        if self._resampler is not None:
+            for part in self._resampler.resample(None):
+                self._write_samples(part)
+        self._resampler = None
+
+    def _begin(self, frame: Any) -> None:
+        rate_hz, channels = frame.sample_rate, frame.layout.nb_channels
+        if not 1 <= channels <= MAX_CHANNELS:
+            raise RefusedError("channels", channels)
+        if not MIN_SAMPLE_RATE_HZ <= rate_hz <= MAX_SAMPLE_RATE_HZ:
+            raise RefusedError("sample_rate", rate_hz)
+        if len(self.segments) == MAX_SEGMENTS:
+            raise RefusedError("changes", MAX_SEGMENTS)
+        if not self.segments or self.segments[-1][:2] != [rate_hz, channels]:
+            self.segments.append([rate_hz, channels, 0])
+        self._resampler = av.AudioResampler(format="flt", layout=frame.layout, rate=rate_hz)
+
+    def _write_samples(self, frame: Any) -> None:
+        rate_hz, channels, _ = segment = self.segments[-1]
+        size = frame.samples * channels * 4
+        self._bytes += size
+        if self._bytes > MAX_SAMPLES_BYTES:
+            raise RefusedError("too_much")
+        self._out.write(memoryview(frame.planes[0])[:size])
+        segment[2] += frame.samples
+        self.duration_s += frame.samples / rate_hz
+
+
+def main() -> None:
+    with open(0, "rb", closefd=False) as file:
+        recording = file.read()
+    out = open(1, "wb", buffering=2**18, closefd=False)  # noqa: SIM115, stays open until the end
+    load_everything()
+    report: dict[str, object] = {
+        "unprotected": enter_sandbox(
+            cpu_s=CPU_S, memory_bytes=MEMORY_BYTES, file_bytes=REPORT_BYTES + MAX_SAMPLES_BYTES
+        )
     }
-    for which, most in limits.items():
-        resource.setrlimit(which, (most, most))
-
-
-def decode(data: bytes, container_format: str) -> None:
-    out = sys.stdout.buffer
-    no_protocols = {"protocol_whitelist": "none"}
-    with av.open(
-        io.BytesIO(data), "r", format=container_format, options=no_protocols, metadata_errors="ignore"
-    ) as file:
-        if not file.streams.audio:
-            return refuse("holds no audio: send a recording of 5 to 30 s of speech")
-        stream = file.streams.audio[0]
-        codec = stream.codec_context
-        name = codec.name
-        if name not in CODECS and not name.startswith(PREFIXES):
-            return refuse("has an encoding that is not supported: send AAC, Opus, MP3 or WAV")
-        codec.thread_count = 1
-        rate_hz, channels = 0, 0
-        written = 0
-        resampler = None
-        for frame in file.decode(stream):
-            if resampler is None:
-                rate_hz, channels = frame.sample_rate, len(frame.layout.channels)
-                if channels > MAX_CHANNELS:
-                    return refuse(f"has {channels} channels: send mono or stereo")
-                if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
-                    return refuse(
-                        f"has a sample rate of {rate_hz} Hz: send {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz"
-                    )
-                resampler = av.AudioResampler(format="flt", layout=frame.layout.name, rate=rate_hz)
-                out.write(json.dumps({"sample_rate": rate_hz, "channels": channels}).encode() + b"\n")
-            for part in resampler.resample(frame):
-                size = part.samples * channels * 4
-                out.write(memoryview(part.planes[0])[:size])
-                written += part.samples
-            if written > MAX_DURATION_S * rate_hz:
-                break  # the caller sees that it is too long
-        if resampler is None:
-            return refuse("holds no audio: send a recording of 5 to 30 s of speech")
+    out.seek(REPORT_BYTES)
+    try:
+        report["segments"] = decode(recording, out)
+    except RefusedError as refusal:
+        report |= {"refused": refusal.name, "detail": refusal.detail}
     out.flush()
-    return None
-
-
-def refuse(reason: str) -> None:
-    sys.stdout.buffer.write(json.dumps({"refused": reason}).encode() + b"\n")
-    sys.stdout.buffer.flush()
+    out.seek(0)
+    out.write(json.dumps(report).encode())
+    out.flush()
 
 
 if __name__ == "__main__":
-    recording = sys.stdin.buffer.read()
-    load_everything()
-    limit_this_process()
-    decode(recording, sys.argv[1])
+    main()

@@ -1,7 +1,7 @@
-"""Is a recording good enough to be a voice? Measure, trim, then refuse or warn.
+"""Judges whether a recording is good enough to be a voice: measures, trims, refuses and warns.
 
-Refused is only what certainly cannot be spoken like; whatever merely makes a poor voice is warned
-about, because the caller may have nothing better.
+Only what certainly is not speech is refused. A recording that makes a poor voice is warned about, because
+the caller may have nothing better.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from audio.activity import DIGITAL_SILENCE_DBFS, Activity, detect_activity, frame_counts, measure_levels
 from audio.loudness import measure_loudness_lufs, measure_peak_dbfs
+from audio.vad import DIGITAL_SILENCE_DBFS, SpeechActivity, detect_speech, frame_counts, measure_levels
 from audio.waveform import Waveform
 from errors import ReferenceInvalid, ReferenceTooShort
 
@@ -45,23 +45,20 @@ _TRIM_PADDING_HOPS = 5  # 50 ms, the onset of a soft consonant
 
 @dataclass(frozen=True)
 class Quality:
-    """What was measured; None where there was nothing to measure, as in digital silence.
-
-    speech_s: seconds with speech-like activity. clipped_fraction: share of the samples within 10 %
-    of the highest, the last hundredth of a percent not counted. noise_floor_dbfs: level of the
-    quietest tenth between 100 Hz and 8 kHz. snr_db: mean level while active, above that floor.
-    """
+    """Measurements of a recording; None where there was nothing to measure, as in digital silence."""
 
     duration_s: float
-    speech_s: float
+    speech_s: float  # seconds with speech-like activity
     peak_dbfs: float | None
-    clipped_fraction: float
+    clipped_fraction: (
+        float  # share of samples within 10 % of the highest, the top hundredth of a percent aside
+    )
     loudness_lufs: float | None
-    noise_floor_dbfs: float | None
-    snr_db: float | None
+    noise_floor_dbfs: float | None  # level of the quietest tenth between 100 Hz and 8 kHz
+    snr_db: float | None  # mean level while active, above that floor
 
     def as_dict(self) -> dict[str, float | None]:
-        """For JSON: finite numbers rounded to what can be told from a recording, or None."""
+        """Returns finite numbers, rounded to what a recording can tell, or None; for JSON."""
         digits = {"clipped_fraction": 5, "duration_s": 3, "speech_s": 2}
         return {
             name: None if value is None else round(value, digits.get(name, 1))
@@ -70,27 +67,30 @@ class Quality:
 
 
 def measure_quality(waveform: Waveform) -> Quality:
-    return _quality(waveform, detect_activity(waveform))
+    """Measures a recording of any length and rate, without judging it."""
+    return _quality(waveform, detect_speech(waveform))
 
 
 def check_reference(waveform: Waveform, field: str = "reference_audio") -> tuple[Quality, tuple[str, ...]]:
-    """The measurements, and warnings about what makes a poor voice, as sentences.
+    """Returns the measurements, and warnings about what makes a poor voice, as sentences.
 
     Raises ReferenceInvalid for silence, clicks, tones and steady noise, ReferenceTooShort for less
     than 2 s of speech; both name ``field`` and say what to record.
     """
-    activity = detect_activity(waveform)
+    activity = detect_speech(waveform)
     quality = _quality(waveform, activity)
-    _refuse_what_is_not_speech(activity, field)
+    _refuse_non_speech(activity, field)
     if quality.speech_s < MIN_SPEECH_S:
         raise ReferenceTooShort(
-            f"{field} has {quality.speech_s:.1f} s of speech, {MIN_SPEECH_S:.0f} s is the least: {_ADVICE}"
+            f"has {quality.speech_s:.1f} s of speech, {MIN_SPEECH_S:.0f} s is the least",
+            field=field,
+            hint=_ADVICE,
         )
     return quality, _warnings(quality, field)
 
 
 def trim_silence(waveform: Waveform) -> Waveform:
-    """Without the silence before and after: what is 40 dB below the loud parts.
+    """Cuts the silence before and after, which is what lies 40 dB below the loud parts.
 
     50 ms stay on either side. Trimming twice is trimming once; silence stays as it is.
     """
@@ -104,7 +104,7 @@ def trim_silence(waveform: Waveform) -> Waveform:
     return Waveform(np.ascontiguousarray(waveform.samples[start:end]), waveform.sample_rate_hz)
 
 
-def _quality(waveform: Waveform, activity: Activity) -> Quality:
+def _quality(waveform: Waveform, activity: SpeechActivity) -> Quality:
     floor_dbfs = activity.floor_dbfs if activity.floor_dbfs > DIGITAL_SILENCE_DBFS else None
     snr_db = None
     if floor_dbfs is not None and activity.active.any():
@@ -122,22 +122,26 @@ def _quality(waveform: Waveform, activity: Activity) -> Quality:
 
 
 def _clipped_fraction(waveform: Waveform) -> float:
-    magnitudes = np.abs(waveform.samples)
+    samples = waveform.samples
+    # An offset would lift one side of the wave into a crowd of its own.
+    magnitudes = np.abs(samples - samples.mean()) if len(samples) else samples
     highest = np.percentile(magnitudes, _HIGHEST_PERCENTILE) if len(magnitudes) else 0.0
     return float((magnitudes >= _CROWD_ABOVE_HIGHEST * highest).mean()) if highest > 0 else 0.0
 
 
-def _refuse_what_is_not_speech(activity: Activity, field: str) -> None:
+def _refuse_non_speech(activity: SpeechActivity, field: str) -> None:
     if activity.loud_dbfs < _SILENT_BELOW_DBFS:
         is_click = activity.level_dbfs.max() > _SILENT_BELOW_DBFS
         found = "silent but for a short sound" if is_click else "silent"
-        raise ReferenceInvalid(f"{field} is {found}: check the microphone and {_ADVICE}")
+        raise ReferenceInvalid(f"is {found}", field=field, hint=f"check the microphone and {_ADVICE}")
     if activity.partials_share > _TONAL_ABOVE_SHARE:
-        raise ReferenceInvalid(f"{field} holds tones, not speech: {_ADVICE}")
+        raise ReferenceInvalid("holds tones, not speech", field=field, hint=_ADVICE)
     if activity.shape_spread_db < _STEADY_BELOW_DB:
-        raise ReferenceInvalid(f"{field} holds a steady sound such as hum or noise, not speech: {_ADVICE}")
+        raise ReferenceInvalid(
+            "holds a steady sound such as hum or noise, not speech", field=field, hint=_ADVICE
+        )
     if 0 < activity.active_share < _TICKING_BELOW_SHARE:
-        raise ReferenceInvalid(f"{field} holds clicks or knocks, not speech: {_ADVICE}")
+        raise ReferenceInvalid("holds clicks or knocks, not speech", field=field, hint=_ADVICE)
 
 
 def _warnings(quality: Quality, field: str) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.machine import machine
-from benchmarks.weights import some_weights
+from benchmarks.weights import temporary_weights
 
 OF_THE_MODEL = ("decode", "profile", "cold_start", "conditionals", "end_to_end")
 WITH_RUNS = ("cold_start", "conditionals", "end_to_end")
@@ -59,7 +59,7 @@ def main() -> None:
     place = re.sub(r"[^a-z0-9]+", "-", machine(options.device).lower()).strip("-")
     options.to.mkdir(parents=True, exist_ok=True)
     failed = []
-    with some_weights(options.checkpoint, options.size) as checkpoint:
+    with temporary_weights(options.checkpoint, options.size) as checkpoint:
         for name in names:
             file = options.to / f"{name}-{place}"
             arguments = ["--json", str(file.with_suffix(".json"))]

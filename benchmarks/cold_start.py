@@ -2,9 +2,9 @@
 
     python -m benchmarks.cold_start [--checkpoint DIR] [--runs 3] [--json FILE]
 
-Every run is a process of its own, with the files in the page cache. Ours takes the voice from a store, whose
-conditionals an earlier worker has kept; upstream takes a WAV file. Without --checkpoint a full-size untrained
-one is written first, 3.2 GB.
+Every run is a process of its own, with the files in the page cache. Ours takes the voice from a store, where
+an earlier worker has kept its conditionals; upstream takes a WAV file. Without --checkpoint a full-size
+untrained one is written first, 3.2 GB.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ import soundfile
 from audio.decode import decode_audio
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, resample
 from benchmarks.machine import describe, keep
-from benchmarks.weights import some_weights
-from speech.checkpoint import read_config
-from speech.sizes import FULL
+from benchmarks.weights import temporary_weights
+from speech.models.dimensions import FULL
+from speech.weights.load import read_config
 from voice_store import VoiceStore
 
 SAMPLE = Path("samples/reference.flac")
@@ -41,18 +41,21 @@ def reached(stage):
 OURS = (
     CLOCK
     + """
-from operations.reference import find_stored_voice
-from speech.contract import SpeechParams
-from speech.engine import load_engine
+from cancel import CancelToken
+from operations.conditionals import VoiceConditionals
+from operations.reference import stored_reference
+from speech.contract import Utterance
+from speech.pipeline import load_synthesizer
 from voice_store import VoiceStore
 from pathlib import Path
 reached("imported")
-engine = load_engine("chatterbox", checkpoint_dir=Path(sys.argv[2]), device=sys.argv[4])
+synthesizer = load_synthesizer("chatterbox", checkpoint_dir=Path(sys.argv[2]), device=sys.argv[4])
 reached("weights on the device")
-chosen = find_stored_voice(VoiceStore(Path(sys.argv[3])), name="Stored", voice_id=None, max_duration_s=30.0)
-engine.conditionals(chosen.reference)
+stored = stored_reference(VoiceStore(Path(sys.argv[3])).get(name="Stored"), max_duration_s=30.0)
+voice = VoiceConditionals(synthesizer).get(stored, CancelToken())
 reached("a stored voice in hand: ready")
-engine.speak(sys.argv[6], chosen.reference, SpeechParams(seed=0))
+for chunk in synthesizer.synthesize([Utterance(sys.argv[6], voice, seed=0)], CancelToken()):
+    synthesizer.watermark(chunk.waveform)
 reached("first sound, no warm-up before")
 print(json.dumps(stages))
 """
@@ -81,6 +84,11 @@ print(json.dumps(stages))
 )
 
 
+def search_path() -> str:
+    """This folder before what the caller's PYTHONPATH names: packages may lie there."""
+    return os.pathsep.join([".", *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
 def stages_of(program: str, arguments: list[str]) -> dict[str, float]:
     """Seconds since the process was started, by stage."""
     finished = subprocess.run(  # noqa: S603
@@ -88,7 +96,7 @@ def stages_of(program: str, arguments: list[str]) -> dict[str, float]:
         capture_output=True,
         text=True,
         check=False,
-        env=os.environ | {"PYTHONPATH": "."},
+        env=os.environ | {"PYTHONPATH": search_path()},
     )
     if finished.returncode:
         sys.exit(finished.stderr)
@@ -119,7 +127,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    with some_weights(options.checkpoint) as checkpoint:
+    with temporary_weights(options.checkpoint) as checkpoint:
         results = measure(checkpoint, options.device, options.runs)
     print(f"{describe(options.device)}; {options.runs} runs; seconds since the process was started")
     print(f"{'':35} {'ours':>8} {'upstream':>9} {'ratio':>6}")

@@ -2,8 +2,8 @@
 
     python -m benchmarks.conditionals [--checkpoint DIR] [--device cpu|cuda] [--runs 5] [--json FILE]
 
-Ours is what a tts job spends on its reference: finding the stored voice, and its conditionals. Upstream's is
-``prepare_conditionals`` with a WAV file, which it does for every job that names one. A recording of 11.5 s.
+Ours is what a tts job spends on its voice: finding it in the store, and its conditionals. Upstream's is
+``prepare_conditionals`` with a WAV file, which it calls for every job that names one. A recording of 11.5 s.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +24,11 @@ import torch
 from audio.decode import decode_audio
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform, resample
 from benchmarks.machine import describe, keep
-from benchmarks.weights import some_weights
-from operations.reference import find_stored_voice
-from speech.engine import SpeechEngine, load_engine
+from benchmarks.weights import temporary_weights
+from cancel import CancelToken
+from operations.conditionals import VoiceConditionals
+from operations.reference import stored_reference
+from speech.pipeline import load_synthesizer
 from voice_store import VoiceStore
 
 SAMPLE = Path("samples/reference.flac")
@@ -41,31 +44,31 @@ def time_ms(work: Callable[..., object], *arguments: object) -> float:
     return 1e3 * (time.perf_counter() - started)
 
 
-def use(engine: SpeechEngine, voices: VoiceStore, name: str) -> None:
-    chosen = find_stored_voice(voices, name=name, voice_id=None, max_duration_s=MAX_DURATION_S)
-    engine.conditionals(chosen.reference)
+def use(conditionals: VoiceConditionals, voices: VoiceStore, name: str) -> None:
+    conditionals.get(stored_reference(voices.get(name=name), MAX_DURATION_S), CancelToken())
 
 
 def ours(
     checkpoint: Path, device: str, folder: Path, recordings: list[Waveform]
 ) -> Iterator[tuple[str, list[float]]]:
-    def start() -> SpeechEngine:
-        return load_engine("chatterbox", checkpoint_dir=checkpoint, device=device)
-
     store = VoiceStore(folder)
-    for index, recording in enumerate(recordings):
-        store.put(recording, f"Voice {index}")
-    engine, names = start(), [f"Voice {index}" for index in range(len(recordings))]
-    yield "first new voice, encoder loaded for it", [time_ms(use, engine, store, names[0])]
-    yield "new voice", [time_ms(use, engine, store, name) for name in names[1:]]
-    yield "second job in it", [time_ms(use, engine, store, names[-1]) for _ in range(KNOWN_RUNS)]
+    names = [f"Voice {index}" for index in range(len(recordings))]
+    for name, recording in zip(names, recordings, strict=True):
+        store.put(recording, name)
+    with closing(load_synthesizer("chatterbox", checkpoint_dir=checkpoint, device=device)) as synthesizer:
+        known = VoiceConditionals(synthesizer)
+        yield "first new voice, encoder loaded for it", [time_ms(use, known, store, names[0])]
+        yield "new voice", [time_ms(use, known, store, name) for name in names[1:]]
+        yield "second job in it", [time_ms(use, known, store, names[-1]) for _ in range(KNOWN_RUNS)]
 
-    engine, store = start(), VoiceStore(folder)  # of a worker that has seen no voice yet
-    use(engine, store, names[0])
-    yield (
-        "stored voice, first job of another worker",
-        [time_ms(use, engine, store, name) for name in names[1:]],
-    )
+    # Another worker, which has seen no voice yet.
+    with closing(load_synthesizer("chatterbox", checkpoint_dir=checkpoint, device=device)) as synthesizer:
+        known, store = VoiceConditionals(synthesizer), VoiceStore(folder)
+        use(known, store, names[0])
+        yield (
+            "stored voice, first job of another worker",
+            [time_ms(use, known, store, name) for name in names[1:]],
+        )
 
 
 def upstreams(
@@ -102,7 +105,7 @@ def main() -> None:
         )
         for _ in range(options.runs + 1)
     ]
-    with some_weights(options.checkpoint) as checkpoint, tempfile.TemporaryDirectory() as temporary:
+    with temporary_weights(options.checkpoint) as checkpoint, tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         results = {
             "ours": dict(ours(checkpoint, options.device, folder / "voices", recordings)),

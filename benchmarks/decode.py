@@ -2,9 +2,10 @@
 
     python -m benchmarks.decode [--checkpoint DIR] [--device cpu|cuda] [--steps N] [--batches 1,8] [--json F]
 
-The stop token is suppressed, so that all run equally long. GB/s is what the weights weigh for each step: what
-the memory delivers at least. Upstream runs requests one after the other. Without --checkpoint a full-size
-untrained one is written first, 3.2 GB.
+The stop token is suppressed, so that all run equally long. GB/s is the weights' size for each step: what the
+memory delivers at least. Upstream runs requests one after the other. One batch at a time is in memory; on a
+GPU a batch that does not fit is left out. Without --checkpoint a full-size untrained one is written first,
+3.2 GB.
 """
 
 from __future__ import annotations
@@ -23,18 +24,18 @@ import torch
 from torch import Tensor
 
 from benchmarks.machine import describe, keep
-from benchmarks.weights import some_weights
-from speech.checkpoint import Model, load_model
-from speech.conditionals import some_voice
-from speech.decoders import STEPS_A_POLL, t3_dtype
-from speech.locate import Checkpoint
-from speech.t3.batch import Member, RunningBatch
-from speech.t3.linear import pack
-from speech.t3.request import START_SPEECH, STOP_SPEECH, Decoded, Decoder, DecodeRequest
+from benchmarks.weights import temporary_weights
+from speech.models.linear import pack
+from speech.models.llama_t3 import LlamaT3
+from speech.models.spec import CHATTERBOX
+from speech.pipeline import STEPS_PER_POLL, t3_dtype
+from speech.reference.conditionals import dummy_voice
+from speech.t3.batch import ROWS_WITH_CFG, DecodingSequence, RunningBatch
+from speech.t3.request import Decoded, DecodeRequest
 from speech.t3.sampling import Sampling
-from speech.t3.weights import T3Weights
-from speech.upstream import upstream_decoder
-from speech.variants import CHATTERBOX
+from speech.upstream import UpstreamBatch, load_upstream_model
+from speech.weights.find import Checkpoint
+from speech.weights.load import Model, load_model
 
 TEXT = "The harbour was quiet, and the boats lay still on the water while the town behind them woke up."
 SAMPLING = Sampling(cfg_weight=0.5, temperature=0.8, top_p=1.0, min_p=0.05, repetition_penalty=1.2)
@@ -42,46 +43,69 @@ WARM_UP_STEPS = 5
 
 
 def request(model: Model, seed: int, steps: int) -> DecodeRequest:
-    voice = some_voice(model.device)
+    voice = dummy_voice(model.spec.conditioning).to(model.device)
     return DecodeRequest(
-        voice.speaker_embedding,
-        voice.t3_prompt_tokens,
-        0.5,
-        model.tokenizer.encode(TEXT),
-        SAMPLING,
-        steps,
-        seed,
+        speaker_embedding=voice.speaker_embedding,
+        prompt_tokens=voice.t3_prompt_tokens,
+        exaggeration=0.5,
+        text_tokens=model.tokenizer.encode(TEXT),
+        sampling=SAMPLING,
+        max_tokens=steps,
+        seed=seed,
     )
 
 
 def wait(device: torch.device) -> float:
+    """The time when the device has done what it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
 
 
-def upstream_without_stop(checkpoint: Checkpoint, device: torch.device) -> tuple[Model, Decoder]:
-    model = load_model(CHATTERBOX, checkpoint, device, upstream=True)
+def load_upstreams(checkpoint: Checkpoint, device: torch.device) -> Model:
+    """Upstream's model, which never stops."""
+    model, tokens = load_upstream_model(CHATTERBOX, checkpoint, device), CHATTERBOX.tokens
     head: Tensor = model.t3.speech_head.weight  # type: ignore[union-attr]
     with torch.no_grad():
-        head[STOP_SPEECH] = head[START_SPEECH]
-    return model, upstream_decoder(model.t3)
+        head[tokens.stop_speech] = head[tokens.start_speech]  # which is never drawn
+    return model
+
+
+def load_ours(checkpoint: Checkpoint, device: torch.device, precision: str) -> Model:
+    """Our model, which never stops."""
+    model = load_model(CHATTERBOX, checkpoint, device, t3_dtype(device, precision))
+    weights, tokens = model.t3.weights, model.spec.tokens
+    head = (weights.head.to_dense() if weights.head.is_mkldnn else weights.head).clone()
+    head[tokens.stop_speech] = head[tokens.start_speech]
+    return replace(model, t3=LlamaT3(replace(weights, head=pack(head)), model.spec))
+
+
+def gigabytes_a_step(model: Model) -> float:
+    """Of weights that a step reads."""
+    weights = model.t3.weights
+    matrices = [
+        matrix for layer in weights.layers for matrix in (layer.qkv, layer.out, layer.gate_up, layer.down)
+    ]
+    values = sum(matrix.shape.numel() for matrix in (*matrices, weights.head))
+    return values * weights.dtype.itemsize / 1e9
 
 
 @dataclass(frozen=True)
 class Round:
-    """step_s: a step of the whole batch, without reading the text. reading_s: until the first text is read.
-    tokens: of seed 0."""
+    """One measurement of one way."""
 
-    step_s: float
-    reading_s: float
-    tokens: list[int]
+    step_s: float  # seconds of a step of the whole batch, without reading the text
+    reading_s: float  # seconds until the first text is read
+    tokens: list[int]  # of seed 0
 
 
-def upstreams(model: Model, decoder: Decoder, steps: int) -> Round:
+def run_upstreams(model: Model, steps: int) -> Round:
+    batch = UpstreamBatch(model.t3, model.spec)
+
     def run(count: int) -> tuple[float, list[int]]:
         started = wait(model.device)
-        (decoded,) = decoder.decode([request(model, 0, count)])
+        batch.add(request(model, 0, count))
+        (decoded,) = batch.step_many().values()
         return wait(model.device) - started, decoded.tokens.tolist()
 
     reading_s, _ = run(1)
@@ -89,21 +113,31 @@ def upstreams(model: Model, decoder: Decoder, steps: int) -> Round:
     return Round((long_s - reading_s) / (steps - 1), reading_s, tokens)
 
 
-def ours(batch: RunningBatch, model: Model, size: int, poll_every: int, steps: int) -> Round:
+def run_ours(model: Model, size: int, steps: int) -> Round:
+    """Decodes with a batch of its own, whose memory is free afterwards."""
+    on_gpu = model.device.type == "cuda"
+    poll_every = STEPS_PER_POLL if on_gpu else 1
+    batch = RunningBatch(model.t3, ROWS_WITH_CFG * size, poll_every=poll_every, graphs=on_gpu)
+    # On a GPU each length is a graph, captured when it first comes.
+    decode_batch(batch, model, size, poll_every, steps if on_gpu else WARM_UP_STEPS + 2)
+    return decode_batch(batch, model, size, poll_every, steps)
+
+
+def decode_batch(batch: RunningBatch, model: Model, size: int, poll_every: int, steps: int) -> Round:
     started = wait(model.device)
-    batch.join(request(model, 0, steps))
+    batch.add(request(model, 0, steps))
     reading_s = wait(model.device) - started
     for seed in range(1, size):
-        batch.join(request(model, seed, steps))
-    found: dict[Member, Decoded] = {}
+        batch.add(request(model, seed, steps))
+    found: dict[DecodingSequence, Decoded] = {}
     for _ in range(-(-WARM_UP_STEPS // poll_every)):
-        found |= batch.advance()
+        found |= batch.step_many()
     polls, started = 0, wait(model.device)
-    while batch.members:
-        found |= batch.advance()
+    while batch.sequences:
+        found |= batch.step_many()
         polls += 1
-    step_s = (wait(model.device) - started) / (polls * poll_every)
-    tokens = next(done.tokens.tolist() for member, done in found.items() if member.request.seed == 0)
+    step_s = (wait(model.device) - started) / max(polls * poll_every, 1)
+    tokens = next(done.tokens.tolist() for sequence, done in found.items() if sequence.request.seed == 0)
     return Round(step_s, reading_s, tokens)
 
 
@@ -116,57 +150,58 @@ def memory_speed(device: torch.device) -> float:
     return block.nbytes / (wait(device) - started) / 1e9
 
 
-def weights_of(
-    checkpoint: Checkpoint, device: torch.device, precision: str
-) -> tuple[Model, T3Weights, float]:
-    """The stop token suppressed; and how many GB a step reads."""
-    model = load_model(CHATTERBOX, checkpoint, device, t3_dtype=t3_dtype(device, precision))
-    head = model.t3.head.to_dense() if model.t3.head.is_mkldnn else model.t3.head
-    head = head.clone()
-    head[STOP_SPEECH] = head[START_SPEECH]
-    weights = replace(model.t3, head=pack(head))
-    matrices = [
-        matrix for layer in weights.layers for matrix in (layer.qkv, layer.out, layer.gate_up, layer.down)
-    ]
-    values = sum(matrix.shape.numel() for matrix in (*matrices, head))
-    return model, weights, values * weights.dtype.itemsize / 1e9
-
-
 @dataclass(frozen=True)
 class Way:
-    """gigabytes: of weights that a step reads. run: decodes so many steps once."""
+    """A way to decode, at one batch size."""
 
     name: str
     dtype: str
     batch: int
-    gigabytes: float
-    run: Callable[[int], Round]
+    gigabytes: float  # of weights that a step reads
+    run: Callable[[int], Round]  # decodes so many steps once
 
 
 def measure(
     checkpoint: Checkpoint, device: torch.device, steps: int, batches: list[int], rounds: int
 ) -> tuple[float, list[dict[str, Any]]]:
-    """How fast the memory is, and a row for each way. They take turns, so that all meet the same machine."""
-    poll_every = STEPS_A_POLL if device.type == "cuda" else 1
-    model, decoder = upstream_without_stop(checkpoint, device)
-    ways = [Way("upstream", "float32", 1, 0.0, partial(upstreams, model, decoder))]
+    """Returns the memory's speed, and a row for each way.
+
+    The ways take turns, so that all meet the same machine.
+    """
+    upstreams = load_upstreams(checkpoint, device)
+    ways = [Way("upstream", "float32", 1, 0.0, partial(run_upstreams, upstreams))]
     for precision in ("exact", "auto"):
-        own, weights, gigabytes = weights_of(checkpoint, device, precision)
+        model = load_ours(checkpoint, device, precision)
+        dtype = str(model.t3.weights.dtype).removeprefix("torch.")
         for size in batches:
-            batch = RunningBatch(weights, 2 * size, poll_every=poll_every, graphs=device.type == "cuda")
-            dtype = str(weights.dtype).removeprefix("torch.")
-            run = partial(ours, batch, own, size, poll_every)
-            ways.append(Way(f"ours, {precision}", dtype, size, gigabytes, run))
-    for way in ways:
-        way.run(WARM_UP_STEPS + 2 * poll_every)
+            run = partial(run_ours, model, size)
+            ways.append(Way(f"ours, {precision}", dtype, size, gigabytes_a_step(model), run))
+    ways = [way for way in ways if fits(way)]
     taken: list[list[Round]] = [[] for _ in ways]
     speeds = []
     for _ in range(rounds):
         speeds.append(memory_speed(device))
         for way, done in zip(ways, taken, strict=True):
             done.append(way.run(steps))
+            empty_cache(device)
     rows = [row(way, done, taken[0]) for way, done in zip(ways, taken, strict=True)]
     return statistics.median(speeds), rows
+
+
+def fits(way: Way) -> bool:
+    """Runs a way once, as a warm-up; says so and returns False when the GPU's memory does not suffice."""
+    try:
+        way.run(WARM_UP_STEPS + 2 * STEPS_PER_POLL)
+    except torch.OutOfMemoryError:
+        print(f"{way.name}, {way.batch} at once: left out, it does not fit the GPU's memory")
+        return False
+    return True
+
+
+def empty_cache(device: torch.device) -> None:
+    """Gives freed memory back, so that the next batch finds it in one piece."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def row(way: Way, rounds: list[Round], upstreams_rounds: list[Round]) -> dict[str, Any]:
@@ -205,7 +240,7 @@ def main() -> None:
     warnings.simplefilter("ignore")  # upstream's
     batches = options.batches or ([1, 8, 32] if options.device.startswith("cuda") else [1, 8])
     device = torch.device(options.device)
-    with some_weights(options.checkpoint) as folder:
+    with temporary_weights(options.checkpoint) as folder:
         checkpoint = Checkpoint(folder, None, chosen_by_name=True)
         speed, rows = measure(checkpoint, device, options.steps, batches, options.rounds)
     print(f"{describe(options.device)}; {options.steps} tokens; medians of {options.rounds} rounds in turn")

@@ -2,11 +2,11 @@
 
     python -m benchmarks.end_to_end [--checkpoint DIR] [--device cpu|cuda] [--runs N] [--jobs 1,2] [--json F]
 
-Each way runs in a process of its own: its peak memory is its own. Ours is the engine, as a tts job drives it,
-with a known voice; upstream gets a WAV file with every text, as its documentation has it, one job after the
-other. The untrained checkpoint's length follows the text, so that both speak equally long; what was spoken is
-printed. Times are medians after a run that is not counted. The real-time factor is seconds of work for a
-second of audio. The first audio is what a streaming endpoint can send then.
+Each side runs in a process of its own, for its peak memory. Ours is the synthesizer as a tts job drives it,
+with a known voice and the watermark; upstream gets a WAV file with every text, as its documentation has it,
+one job after the other. The untrained checkpoint's length follows the text, so that both speak equally long;
+what was spoken is printed. A word is spoken first that is not counted. Times are medians. The real-time
+factor is seconds of work for a second of audio. The first audio is what a streaming endpoint can send then.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ import torch
 from audio.decode import decode_audio
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform, resample
 from benchmarks.machine import describe, keep
-from benchmarks.weights import some_weights
+from benchmarks.weights import temporary_weights
 
 SAMPLE = Path("samples/reference.flac")
 WORD = "Yes."
@@ -46,26 +46,23 @@ Speak = Callable[[str], tuple[float, float]]  # a text; seconds of audio, and un
 
 
 def ours(checkpoint: Path, device: str, jobs: int, sample: Waveform) -> Speak:
-    from speech.contract import Listener, Piece, Reference, SpeechParams
-    from speech.engine import load_engine
+    from cancel import CancelToken
+    from speech.contract import Utterance
+    from speech.pipeline import load_synthesizer
 
-    class FirstPiece(Listener):
-        def __init__(self) -> None:
-            self.started = time.perf_counter()
-            self.waited_s: float | None = None
-
-        def hear(self, piece: Piece) -> None:
-            self.waited_s = self.waited_s or time.perf_counter() - self.started
-
-    engine = load_engine("chatterbox", checkpoint_dir=checkpoint, device=device, max_concurrency=jobs)
-    engine.check()
-    reference = Reference.of(sample)
+    synthesizer = load_synthesizer(
+        "chatterbox", checkpoint_dir=checkpoint, device=device, max_concurrency=jobs
+    )
+    synthesizer.check()
+    voice = synthesizer.encode_reference(sample, CancelToken())
 
     def speak(text: str) -> tuple[float, float]:
-        listener = FirstPiece()
-        speech = engine.speak(text, reference, SpeechParams(seed=0), listener)
-        assert listener.waited_s is not None
-        return speech.waveform.duration_s, listener.waited_s
+        started, audio_s, first_s = time.perf_counter(), 0.0, 0.0
+        for chunk in synthesizer.synthesize([Utterance(text, voice, seed=0)], CancelToken()):
+            synthesizer.watermark(chunk.waveform)
+            first_s = first_s or time.perf_counter() - started
+            audio_s += chunk.duration_s
+        return audio_s, first_s
 
     return speak
 
@@ -88,11 +85,10 @@ def upstreams(checkpoint: Path, device: str, sample: Waveform) -> Speak:
     return speak
 
 
-def timed(speak: Speak, texts: list[str], at_once: int) -> tuple[float, float, float]:
+def timed(speak: Speak, texts: list[str], threads: ThreadPoolExecutor) -> tuple[float, float, float]:
     """Seconds of work, of audio, and until the first audio of a text, its median."""
     started = time.perf_counter()
-    with ThreadPoolExecutor(at_once) as threads:
-        spoken = list(threads.map(speak, texts))
+    spoken = list(threads.map(speak, texts))
     took_s = time.perf_counter() - started
     return took_s, sum(audio_s for audio_s, _ in spoken), statistics.median(first_s for _, first_s in spoken)
 
@@ -104,13 +100,15 @@ def measure(side: str, checkpoint: Path, device: str, runs: int, jobs: list[int]
     else:
         speak, jobs = upstreams(checkpoint, device, sample), [1]
     speak(WORD)
-    work: dict[str, tuple[list[str], int]] = {"one word": ([WORD], 1), "a sentence": ([SENTENCE], 1)}
+    work: dict[str, list[str]] = {"one word": [WORD], "a sentence": [SENTENCE]}
     if side == "ours":  # upstream speaks sentences one by one: no faster than one
-        work["two sentences, one text"] = ([PARAGRAPH], 1)
-    work |= {f"{count} sentences at once": ([SENTENCE] * count, count) for count in jobs if count > 1}
+        work["two sentences, one text"] = [PARAGRAPH]
+    work |= {f"{count} sentences at once": [SENTENCE] * count for count in jobs if count > 1}
     rows = {}
-    for what, (texts, at_once) in work.items():
-        every = [timed(speak, texts, at_once) for _ in range(runs)]
+    for what, texts in work.items():
+        # A worker's threads stay; new ones for each run would pay for what libraries keep by thread.
+        with ThreadPoolExecutor(len(texts)) as threads:
+            every = [timed(speak, texts, threads) for _ in range(runs)]
         took_s, first_s = (statistics.median(one[index] for one in every) for index in (0, 2))
         audio_s = every[0][1]
         rows[what] = {
@@ -153,7 +151,7 @@ def main() -> None:
         result = measure(options.side, options.checkpoint, options.device, options.runs, jobs)
         print(json.dumps(result))
         return
-    with some_weights(options.checkpoint) as checkpoint:
+    with temporary_weights(options.checkpoint) as checkpoint:
         sides = {side: apart(side, checkpoint, options) for side in ("ours", "upstream")}
     print(f"{describe(options.device)}; medians of {options.runs} runs")
     print(

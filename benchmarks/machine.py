@@ -14,6 +14,7 @@ def describe(device: str = "cpu") -> str:
 
 
 def machine(device: str = "cpu") -> str:
+    """The GPU's name, or the processor's with its number of cores."""
     return _gpu() if device.startswith("cuda") else _cpu()
 
 
@@ -38,10 +39,14 @@ def _cpu() -> str:
 
 
 def commit() -> str:
-    result = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],  # noqa: S607
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    """The commit; "unknown" outside of a repository and where git is not installed."""
+    try:
+        result = subprocess.run(
+            ["git", "describe", "--always", "--dirty"],  # noqa: S607
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except OSError:
+        return "unknown"
     return result.stdout.strip() or "unknown"

@@ -19,14 +19,14 @@ import torch
 
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform
 from benchmarks.machine import describe, keep
-from benchmarks.weights import some_weights
-from speech.contract import Reference, SpeechParams
-from speech.engine import load_engine
+from benchmarks.weights import temporary_weights
+from cancel import CancelToken
+from speech.contract import Conditionals, Utterance
+from speech.pipeline import ChatterboxSynthesizer, load_synthesizer
 
 SENTENCE = "The harbour was quiet, and the boats lay still on the water. "
 TEXT_LENGTHS = (300, 1_000, 2_500, 5_000)
 JOBS_AT_ONCE = 2
-VOICES = 160  # more than are kept, so that the first are forgotten
 VOICE_S = 3
 
 
@@ -39,9 +39,16 @@ def resident_mb() -> float:
     return pages * resource.getpagesize() / 1e6
 
 
-def voice(number: int) -> Reference:
-    noise = np.random.default_rng(number % VOICES).normal(0.0, 0.1, VOICE_S * MODEL_SAMPLE_RATE_HZ)
-    return Reference.of(Waveform(noise.astype(np.float32), MODEL_SAMPLE_RATE_HZ))
+def new_voice(synthesizer: ChatterboxSynthesizer, number: int) -> Conditionals:
+    noise = np.random.default_rng(number).normal(0.0, 0.1, VOICE_S * MODEL_SAMPLE_RATE_HZ)
+    waveform = Waveform(noise.astype(np.float32), MODEL_SAMPLE_RATE_HZ)
+    return synthesizer.encode_reference(waveform, CancelToken())
+
+
+def speak(synthesizer: ChatterboxSynthesizer, text: str, voice: Conditionals, seed: int) -> list[Waveform]:
+    """The watermarked chunks."""
+    chunks = synthesizer.synthesize([Utterance(text, voice, seed)], CancelToken())
+    return [synthesizer.watermark(chunk.waveform) for chunk in chunks]
 
 
 def main() -> None:
@@ -51,28 +58,26 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=500)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    with some_weights(options.checkpoint, "tiny") as checkpoint:
-        engine = load_engine(
+    with temporary_weights(options.checkpoint, "tiny") as checkpoint:
+        synthesizer = load_synthesizer(
             "chatterbox", checkpoint_dir=checkpoint, device=options.device, max_concurrency=JOBS_AT_ONCE
         )
-        engine.check()
-        engine.prepare_for_new_voices()
+        synthesizer.check()
+        synthesizer.prepare_for_new_voices()
     print(describe(options.device))
     peaks, held = {}, {}
     print("characters   audio, s   audio, MB   peak, MB")
     for length in TEXT_LENGTHS:
         text = (SENTENCE * (length // len(SENTENCE) + 1))[:length]
-        speech = engine.speak(text, None, SpeechParams(seed=1))
-        audio_mb = speech.waveform.samples.nbytes / 1e6
+        spoken = speak(synthesizer, text, synthesizer.builtin_voice(), seed=1)
+        audio_s = sum(waveform.duration_s for waveform in spoken)
+        audio_mb = sum(waveform.samples.nbytes for waveform in spoken) / 1e6
         peaks[length] = peak_mb()
-        print(
-            f"{length:10} {speech.waveform.duration_s:10.1f} {audio_mb:11.1f} {peaks[length]:10.0f}",
-            flush=True,
-        )
-        del speech
+        print(f"{length:10} {audio_s:10.1f} {audio_mb:11.1f} {peaks[length]:10.0f}", flush=True)
+        del spoken
 
     def job(number: int) -> None:
-        engine.speak(SENTENCE, voice(number), SpeechParams(seed=number))
+        speak(synthesizer, SENTENCE, new_voice(synthesizer, number), seed=number)
 
     on_gpu = options.device.startswith("cuda")
     print(f"jobs    resident, MB{'    on the GPU, MB' * on_gpu}")

@@ -5,7 +5,8 @@
 Counted by PyTorch's profiler as the difference between a long and a short run, divided by the steps between
 them. Operators are all that PyTorch dispatches, those that call others included; kernels and copies are the
 GPU's. A wait is where the program reads what the device computed: on a GPU the runtime's synchronizing calls;
-on a CPU the operators that would be such calls there, and our look at who is done.
+on a CPU the operators that would be such calls there, and our look at what is done. What takes most time are
+kernels on a GPU, and operators on a CPU.
 """
 
 from __future__ import annotations
@@ -14,79 +15,103 @@ import argparse
 import warnings
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.decode import request, upstream_without_stop, weights_of
+from benchmarks.decode import load_ours, load_upstreams, request
 from benchmarks.machine import describe, keep
-from benchmarks.weights import some_weights
-from speech.decoders import STEPS_A_POLL
-from speech.locate import Checkpoint
-from speech.t3.batch import RunningBatch
+from benchmarks.weights import temporary_weights
+from speech.pipeline import STEPS_PER_POLL
+from speech.runtime import Batch
+from speech.t3.batch import ROWS_WITH_CFG, RunningBatch
+from speech.upstream import UpstreamBatch
+from speech.weights.find import Checkpoint
+from speech.weights.load import Model
 
 SHORT, LONG = 8, 40
 WAITS = ("aten::_local_scalar_dense", "aten::nonzero")
 GPU_WAITS = ("cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize")
-SHOWN = 8  # operators with the most time
+SHOWN = 8  # operators or kernels with the most time
 
 
-def profiled(decode: Callable[[int], object], steps: int, on_gpu: bool) -> tuple[Counter[str], Counter[str]]:
-    """Calls and microseconds by operator; kernels under "kernel"."""
+@dataclass
+class Profile:
+    """What the profiler recorded, by the names of operators and of the runtime's calls, and of kernels."""
+
+    calls: Counter[str] = field(default_factory=Counter)
+    times_us: Counter[str] = field(default_factory=Counter)  # on the CPU, without what they call
+    kernel_calls: Counter[str] = field(default_factory=Counter)
+    kernel_times_us: Counter[str] = field(default_factory=Counter)
+
+
+def profiled(decode: Callable[[int], object], steps: int, on_gpu: bool) -> Profile:
     activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * on_gpu
     with profile(activities=activities) as recorded:
         decode(steps)
         if on_gpu:
             torch.cuda.synchronize()
-    calls: Counter[str] = Counter()
-    times_us: Counter[str] = Counter()
+    found = Profile()
     for event in recorded.events():
-        if event.device_type.name != "CPU":
-            calls["kernel"] += 1
-            continue
-        calls[event.name] += 1
-        times_us[event.name] += int(event.self_cpu_time_total)
-    return calls, times_us
+        if event.device_type.name == "CPU":
+            found.calls[event.name] += 1
+            found.times_us[event.name] += int(event.self_cpu_time_total)
+        else:
+            found.kernel_calls[event.name] += 1
+            found.kernel_times_us[event.name] += int(event.time_range.elapsed_us())
+    return found
 
 
 def a_step(decode: Callable[[int], object], on_gpu: bool) -> dict[str, Any]:
-    decode(SHORT)
-    short_calls, short_us = profiled(decode, SHORT, on_gpu)
-    long_calls, long_us = profiled(decode, LONG, on_gpu)
-    steps = LONG - SHORT
-    calls = {name: (long_calls[name] - short_calls[name]) / steps for name in long_calls}
-    times_ms = {name: (long_us[name] - short_us[name]) / steps / 1e3 for name in long_us}
-    working = {name: count for name, count in calls.items() if times_ms.get(name, 0.0) > 0.0}
-    most = sorted(working, key=lambda name: -times_ms[name])[:SHOWN]
+    """Counts of one step, and what takes most time in it."""
+    decode(LONG)  # on a GPU, captures what a long run needs
+    short, long = (profiled(decode, steps, on_gpu) for steps in (SHORT, LONG))
+    calls = a_step_of(short.calls, long.calls)
+    kernels = a_step_of(short.kernel_calls, long.kernel_calls)
+    if on_gpu:
+        counts, times_us = kernels, a_step_of(short.kernel_times_us, long.kernel_times_us)
+    else:
+        counts, times_us = calls, a_step_of(short.times_us, long.times_us)
+    most = sorted((name for name in times_us if times_us[name] > 0.0), key=lambda name: -times_us[name])
     return {
         "operators": sum(count for name, count in calls.items() if name.startswith(("aten::", "mkldnn::"))),
-        "kernels": calls.get("kernel", 0.0),
+        "kernels": sum(kernels.values()),
         "waits": sum(calls.get(name, 0.0) for name in (GPU_WAITS if on_gpu else WAITS)),
-        "most_time": {name: {"ms": times_ms[name], "calls": calls[name]} for name in most},
+        "most_time": {name: {"ms": times_us[name] / 1e3, "calls": counts[name]} for name in most[:SHOWN]},
     }
+
+
+def a_step_of(short: Counter[str], long: Counter[str]) -> dict[str, float]:
+    return {name: (long[name] - short[name]) / (LONG - SHORT) for name in long}
+
+
+def decoder(batch: Batch, model: Model) -> Callable[[int], object]:
+    """Decodes so many steps of one request in a batch."""
+
+    def decode(steps: int) -> None:
+        batch.add(request(model, 0, steps))
+        while batch.sequences:
+            batch.step_many()
+
+    return decode
 
 
 def ours(checkpoint: Checkpoint, device: torch.device) -> dict[str, Any]:
     on_gpu = device.type == "cuda"
-    model, weights, _ = weights_of(checkpoint, device, "auto")
-    batch = RunningBatch(weights, 2, poll_every=STEPS_A_POLL, graphs=on_gpu)
-
-    def decode(steps: int) -> None:
-        batch.join(request(model, 0, steps))
-        while batch.members:
-            batch.advance()
-
-    found = a_step(decode, on_gpu)
-    if not on_gpu:  # on a CPU no operator shows that ``advance`` looks
-        found["waits"] += 1 / STEPS_A_POLL
+    model = load_ours(checkpoint, device, "auto")
+    batch = RunningBatch(model.t3, ROWS_WITH_CFG, poll_every=STEPS_PER_POLL, graphs=on_gpu)
+    found = a_step(decoder(batch, model), on_gpu)
+    if not on_gpu:  # on a CPU no operator shows that ``step_many`` looks
+        found["waits"] += 1 / STEPS_PER_POLL
     return found
 
 
 def upstreams(checkpoint: Checkpoint, device: torch.device) -> dict[str, Any]:
-    model, decoder = upstream_without_stop(checkpoint, device)
-    return a_step(lambda steps: list(decoder.decode([request(model, 0, steps)])), device.type == "cuda")
+    model = load_upstreams(checkpoint, device)
+    return a_step(decoder(UpstreamBatch(model.t3, model.spec), model), device.type == "cuda")
 
 
 def main() -> None:
@@ -97,15 +122,15 @@ def main() -> None:
     options = parser.parse_args()
     warnings.simplefilter("ignore")  # upstream's, and the profiler's on machines without a GPU
     device = torch.device(options.device)
-    with some_weights(options.checkpoint) as folder:
+    with temporary_weights(options.checkpoint) as folder:
         checkpoint = Checkpoint(folder, None, chosen_by_name=True)
         sides = {"upstream": upstreams(checkpoint, device), "ours": ours(checkpoint, device)}
-    print(f"{describe(options.device)}; a step of one request, polled every {STEPS_A_POLL} steps here")
+    print(f"{describe(options.device)}; a step of one request, polled every {STEPS_PER_POLL} steps here")
     for side, found in sides.items():
         counts = ", ".join(f"{found[what]:.2f} {what}" for what in ("operators", "kernels", "waits"))
         print(f"{side}: {counts}")
         for name, row in found["most_time"].items():
-            print(f"    {name:45} {row['ms']:8.2f} ms {row['calls']:7.1f} calls")
+            print(f"    {name[:45]:45} {row['ms']:8.3f} ms {row['calls']:7.1f} calls")
     keep(options.json, options.device, a_step=sides)
 
 

@@ -30,7 +30,7 @@ from typing import Any
 from audio.encode import encode
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform
 from benchmarks.machine import describe, keep
-from benchmarks.weights import some_weights
+from benchmarks.weights import temporary_weights
 from tests.job_server import REPOSITORY, JobServer, WorkerProcess
 from tests.recordings import speech_like
 from voice_store import VoiceStore
@@ -259,7 +259,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    with some_weights(None, "tiny") as checkpoint, tempfile.TemporaryDirectory() as folder:
+    with temporary_weights(None, "tiny") as checkpoint, tempfile.TemporaryDirectory() as folder:
         outcome = asyncio.run(soak(Path(folder), checkpoint, options.jobs, options.kills))
     print(describe())
     figures = vars(outcome) | {"answered": dict(outcome.answered)}

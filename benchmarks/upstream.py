@@ -9,23 +9,27 @@ from chatterbox import ChatterboxTTS
 from chatterbox.models.tokenizers import EnTokenizer
 from chatterbox.tts import Conditionals
 
-from speech.checkpoint import read_config
-from speech.sizes import FULL
-from speech.upstream import build_voice_encoder
-from speech.upstream_checkpoint import assign_weights, load_upstream, without_storage
-from speech.weight_files import VOICE_ENCODER_FILE
+from speech.models.dimensions import FULL
+from speech.models.spec import CHATTERBOX
+from speech.upstream import (
+    assign_weights,
+    build_voice_encoder,
+    load_upstream_modules,
+    without_storage,
+)
+from speech.weights.load import read_config
 
 
 def load(checkpoint: Path, device: str = "cpu") -> ChatterboxTTS:
-    """``from_local``, or, for a small checkpoint, for which that has no sizes, what comes to the same."""
-    sizes, _ = read_config(checkpoint)
-    if sizes == FULL:
+    """Does what ``from_local`` does, for a small checkpoint as well."""
+    dimensions, _ = read_config(checkpoint)
+    if dimensions == FULL:
         return ChatterboxTTS.from_local(str(checkpoint), device)
-    place = torch.device(device)
-    t3, s3gen = load_upstream(checkpoint, sizes, place)
+    target, files = torch.device(device), CHATTERBOX.files
+    t3, s3gen = load_upstream_modules(CHATTERBOX, checkpoint, dimensions, target)
     with without_storage():
-        voice_encoder = build_voice_encoder(sizes)
-    assign_weights(voice_encoder, checkpoint / VOICE_ENCODER_FILE, place)
-    tokenizer = EnTokenizer(str(checkpoint / "tokenizer.json"))
-    conds = Conditionals.load(checkpoint / "conds.pt").to(device)
+        voice_encoder = build_voice_encoder(dimensions)
+    assign_weights(voice_encoder, checkpoint / files.voice_encoder, target)
+    tokenizer = EnTokenizer(str(checkpoint / files.tokenizer))
+    conds = Conditionals.load(checkpoint / files.builtin_voice).to(device)
     return ChatterboxTTS(t3, s3gen, voice_encoder, tokenizer, device, conds)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 
 @contextmanager
-def some_weights(given: Path | None, size: str = "full") -> Iterator[Path]:
-    """The given folder, or one with an untrained checkpoint ("full" is 3.2 GB), removed afterwards."""
+def temporary_weights(given: Path | None, size: str = "full") -> Iterator[Path]:
+    """Gives ``given``, or a temporary folder with an untrained checkpoint; "full" is 3.2 GB."""
     if given is not None:
         yield given
         return

@@ -69,12 +69,12 @@ def choose_checkpoint() -> str | None:
         settings = Settings.from_env()
     except SettingsError as error:
         sys.exit(f"cannot start: {error}")
-    variant = MODELS[settings.model]
+    model = MODELS[settings.model]
     logging.disable()  # not finding any is no error here
     try:
-        with step(f"looking for {variant.repository} in the caches and on the hub"):
+        with step(f"looking for {model.repository} in the caches and on the hub"):
             found = find_checkpoint(
-                variant,
+                model,
                 hub_caches=settings.hub_caches,
                 revision=settings.model_revision,
                 token=settings.hf_token,
@@ -99,7 +99,7 @@ def choose_checkpoint() -> str | None:
 def is_smoke_checkpoint_current() -> bool:
     """Whether the one of an earlier run was written by the code as it is now."""
     written = SMOKE_CHECKPOINT / "config.json"  # the last file to be written
-    sources = [*(ROOT / "speech").glob("*.py"), ROOT / "requirements.txt"]
+    sources = [*(ROOT / "speech").rglob("*.py"), ROOT / "requirements.txt"]
     return written.exists() and all(written.stat().st_mtime > file.stat().st_mtime for file in sources)
 
 

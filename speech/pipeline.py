@@ -51,6 +51,7 @@ SEED_STRIDE = 0x9E3779B97F4A7C15
 ATTEMPTS = 2  # a chunk that comes out empty or runs on is decoded once more with the next seed
 # Chunks of one text decode together; on a GPU each takes 0.4 GB in bfloat16, two rows of the KV cache.
 CHUNKS_AT_ONCE = 4
+NO_SOUND = "the model says a word and no sound comes"
 STEPS_PER_POLL = 8  # on a GPU, which must not wait for the question whether a sequence is done
 
 
@@ -85,6 +86,10 @@ class ChatterboxSynthesizer:
             samples = self.watermark(chunk.waveform).samples
         except DeviceSuspect as error:
             raise DeviceLost("the GPU failed again when it was tried") from error
+        except DeviceLost:
+            raise
+        except Internal as error:  # no valid audio
+            raise ModelUnavailable(NO_SOUND) from error
         except WorkerError:
             raise
         except Exception as error:
@@ -93,7 +98,7 @@ class ChatterboxSynthesizer:
                 hint="check that the weights are those of the model that MODEL names",
             ) from error
         if not samples.any():
-            raise ModelUnavailable("the model says a word and no sound comes")
+            raise ModelUnavailable(NO_SOUND)
 
     def prepare_for_new_voices(self) -> None:
         """Imports upstream's package, reads the reference encoder's weights and encodes some noise."""

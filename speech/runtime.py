@@ -214,7 +214,7 @@ class DeviceRuntime:
             self._submit(job)
             for _ in requests:
                 result = job.results.get()
-                own.raise_if_cancelled()
+                own.raise_if_cancelled()  # audio that is there already is of no use to who cancelled
                 if isinstance(result, Exception):
                     raise result
                 yield result
@@ -325,6 +325,9 @@ class DeviceRuntime:
                 continue
             self._in_batch[sequence] = chunk
             job.in_batch += 1
+            # Of those with as many chunks in the batch, whoever waited longest is next.
+            self._jobs.remove(job)
+            self._jobs.append(job)
 
     def _next_job(self) -> _Job | None:
         """The job whose chunk is admitted next; None when none waits or there is no room."""
@@ -335,7 +338,7 @@ class DeviceRuntime:
         ]
         if not waiting:
             return None
-        job = min(waiting, key=lambda job: job.in_batch)  # of equals, who came first
+        job = min(waiting, key=lambda job: job.in_batch)
         others = sum(other.in_batch > 0 for other in self._jobs)
         spare_rows = ROWS_WITH_CFG * max(self._max_jobs - others, 0) if job.in_batch else 0
         return job if self._batch.has_room_for(job.waiting[0].request.decode, spare_rows) else None
@@ -441,7 +444,7 @@ class DeviceRuntime:
         return any(rendering.chunk.job is job for rendering in self._rendering)
 
     def _fail_chunks(self, chunks: Sequence[_Chunk], error: Exception) -> None:
-        """Ends the jobs of chunks that failed; after a lack of memory a job is tried again, chunk by chunk."""
+        """Ends the jobs of chunks that failed; after a lack of memory, tries again chunk by chunk."""
         _free_frames(error)
         is_memory = gpu_fault(error) is GpuFault.MEMORY
         for job in {chunk.job: None for chunk in chunks}:

@@ -20,6 +20,8 @@ def pack(weight: Tensor) -> Tensor:
     """The matrix [out, in] in the order in which ``linear`` reads it fastest; on a GPU it stays as it is."""
     if weight.device.type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return weight
+    if weight.dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return weight  # oneDNN refuses bfloat16 on a CPU without AVX-512; PyTorch's own product does not
     packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, EXPECTED_ROWS)
     return packed
 

@@ -122,4 +122,4 @@ CHATTERBOX = ModelSpec(
     max_speech_tokens=1000,
 )
 
-MODELS: Mapping[str, ModelSpec] = {spec.name: spec for spec in (CHATTERBOX,)}
+MODELS: dict[str, ModelSpec] = {spec.name: spec for spec in (CHATTERBOX,)}

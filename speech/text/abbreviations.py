@@ -72,7 +72,7 @@ TIME_ZONES = _words("""
 
 MONTHS = _words("""
     Jan Feb Febr Mar Apr Jun Jul Aug Sep Sept Oct Okt Nov Dec Dez
-    janv févr avr juil déc ene abr ago dic genn febb giu lug ott
+    janv févr avr juil déc ene abr dic genn febb giu lug ott
 """)
 WEEKDAYS = _words("Mon Tue Tues Wed Weds Thu Thur Thurs Fri Sat Sun")
 MONTH_NAMES = _words("""
@@ -98,12 +98,15 @@ OTHERS = (
     Calif Mass Fla Ariz Ala Ark Colo Conn Del Ga Ia Ill Ind Kan Kans Ky La Md Me Mich Minn Miss Mo Mont Neb
     Nev Okla Ore Pa Penn Penna Tenn Tex Va Vt Wash Wis Wisc Wyo Ont Que
     chr jh jhd jhdt gest verh bspw kath ev
-    env apr av bd éd tél ste
-    ej ud uds av avda apdo tel uu ee aprox cía ltda lda
+    env apr av bd éd tél
+    ej avda apdo uu ee aprox cía ltda lda
     nl bv
     il др проф гг
 """)
 )
+
+ABBREVIATIONS = CONNECTORS | TITLES | OTHERS
+ALL_REFERENCES = REFERENCES | REFERENCES_BEFORE_DIGITS
 
 # Words with a capital that start a sentence far more often than they follow an abbreviation.
 STARTERS = _words("""
@@ -143,10 +146,10 @@ STARTERS = _words("""
 # The starters that are nobody's name: only these end a sentence after a title.
 STARTERS_AFTER_TITLE = _words("""
     Although And Because But His However If It Its Our Since That Their Then There These They This Those
-    Thus We When While Your
+    The Thus We When While Your
     Aber Dann Danach Das Dass Deshalb Dies Diese Jetzt Und Wenn Wir
     Alors Cela Cette Mais Nous Puis Pero Luego Entonces Después Porque Poi Ma Maar Toen Men Потом Но
-""") | {"The"}
+""")
 
 # Words before a German or Scandinavian ordinal: "der 2. Weltkrieg", "am 3. Oktober".
 ORDINAL_DETERMINERS = _words("""

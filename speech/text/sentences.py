@@ -106,7 +106,7 @@ def _is_ordinal(before: str, number: str, following: str) -> bool:
 
 
 def _takes_number(word: str) -> bool:
-    return _is_abbreviation("", word) or _is_listed(word, lists.REFERENCES | lists.REFERENCES_BEFORE_DIGITS)
+    return _is_abbreviation("", word) or _is_listed(word, lists.ALL_REFERENCES)
 
 
 def _goes_on(before: str, word: str, following: str) -> bool:
@@ -115,7 +115,8 @@ def _goes_on(before: str, word: str, following: str) -> bool:
         return following[0].isdigit()
     return (
         _is_abbreviation(before, word)
-        or _is_listed(word, lists.REFERENCES | lists.LIST_ENDS)
+        or _is_listed(word, lists.REFERENCES)
+        or _is_listed(word, lists.LIST_ENDS)
         or (_ROMAN_NUMERAL.fullmatch(word) is not None and following[0].islower())
     )
 
@@ -154,7 +155,7 @@ def _is_abbreviation(before: str, word: str) -> bool:
         _SINGLE_LETTER.fullmatch(word) is not None
         or _DOTTED.fullmatch(word) is not None
         or _VOWELLESS.fullmatch(word) is not None
-        or _is_listed(word, lists.CONNECTORS | lists.TITLES | lists.OTHERS)
+        or _is_listed(word, lists.ABBREVIATIONS)
         or _is_unit(before, word)
         or word.endswith("str")  # "Goethestr"
     )

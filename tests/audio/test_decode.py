@@ -1,4 +1,4 @@
-"""What a stranger may send: five containers, within limits, and a sentence for everything else."""
+"""What a stranger may send, within limits, and a sentence for everything else."""
 
 import io
 import struct
@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from audio.ogg import page_checksum
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audio.decode import decode_audio
+from audio.decode import RECORDING_SUFFIXES, decode_audio
 from audio.waveform import Waveform, resample
 from errors import ReferenceInvalid
 from tests.recordings import file_bytes, silence, speech_like, wav_bytes
@@ -63,6 +64,62 @@ def test_every_supported_encoding_comes_back_as_it_was(container, subtype, least
     assert correlation(decoded.samples, SPEECH) > least_correlation
 
 
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize(
+    ("container", "subtype"),
+    [
+        ("WAV", "PCM_U8"),
+        ("WAV", "PCM_16"),
+        ("WAV", "PCM_24"),
+        ("WAV", "PCM_32"),
+        ("WAV", "FLOAT"),
+        ("WAV", "DOUBLE"),
+        ("WAVEX", "PCM_24"),
+        ("RF64", "PCM_16"),
+        ("W64", "PCM_16"),
+        ("AIFF", "PCM_16"),
+        ("AIFF", "PCM_24"),
+        ("CAF", "PCM_16"),
+        ("AU", "PCM_16"),
+        ("FLAC", "PCM_16"),
+        ("FLAC", "PCM_24"),
+    ],
+)
+def test_lossless_recordings_are_read_bit_for_bit(container, subtype, channels):
+    sides = np.stack([speech_like(1.0, 44_100, seed) for seed in range(channels)], axis=1)
+    data = file_bytes(sides, 44_100, container, subtype)
+    frames, _ = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
+    expected = resample(Waveform(frames.mean(axis=1, dtype=np.float32), 44_100), 24_000)
+    np.testing.assert_array_equal(decode_audio(data).samples, expected.samples)
+
+
+@pytest.mark.parametrize("subtype", ["GSM610", "IMA_ADPCM", "MS_ADPCM"])
+def test_the_encodings_of_answering_machines_are_read(subtype):
+    speech = speech_like(2.0, 8_000)
+    decoded = decode_audio(file_bytes(speech, 8_000, "WAV", subtype))
+    expected = resample(Waveform(speech, 8_000), 24_000).samples
+    assert correlation(decoded.samples, expected) > 0.9
+
+
+def test_the_recording_is_decoded_in_the_child_alone():
+    """No parser of the worker's own process sees the bytes: it decodes without the libraries for it."""
+    program = (
+        "import sys\n"
+        "sys.modules['soundfile'] = sys.modules['av'] = None\n"
+        "from audio.decode import decode_audio\n"
+        "print(decode_audio(sys.stdin.buffer.read()).duration_s)\n"
+    )
+    for container in ("WAV", "FLAC", "MP3", "OGG"):
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            input=file_bytes(SPEECH, 24_000, container),
+            capture_output=True,
+            cwd=PROJECT,
+            check=True,
+        )
+        assert float(done.stdout) == pytest.approx(2.0, abs=0.01)
+
+
 @pytest.mark.parametrize("sample_rate_hz", [8_000, 11_025, 22_050, 44_100, 48_000, 96_000, 192_000])
 def test_any_rate_becomes_24_khz_without_a_change_of_length_or_level(sample_rate_hz):
     there = resample(Waveform(SPEECH, 24_000), sample_rate_hz)
@@ -77,6 +134,35 @@ def test_stereo_becomes_the_mean_of_its_channels():
     np.testing.assert_allclose(decoded.samples, (left + right) / 2, atol=1e-6)
 
 
+@pytest.mark.parametrize("channels", [3, 4, 6, 8])
+def test_more_channels_become_the_mean_of_them(channels):
+    sides = np.stack([speech_like(1.0, seed=seed) for seed in range(channels)], axis=1)
+    decoded = decode_audio(wav_bytes(sides, subtype="FLOAT"))
+    np.testing.assert_allclose(decoded.samples, sides.mean(axis=1), atol=1e-6)
+
+
+@pytest.mark.parametrize("other", [-1.0, -0.9, -0.5])
+@pytest.mark.parametrize("offset", [0.0, 0.1])
+def test_a_side_that_is_inverted_does_not_silence_the_other(other, offset):
+    room = 1e-4 * np.random.default_rng(0).standard_normal(len(SPEECH)).astype(np.float32)
+    sides = np.stack([SPEECH, other * SPEECH + room], axis=1) * 0.8 + offset
+    decoded = decode_audio(wav_bytes(sides, subtype="FLOAT"))
+    np.testing.assert_allclose(np.abs(decoded.samples), np.abs(SPEECH * 0.8), atol=6e-3)
+
+
+def test_two_microphones_with_nothing_in_common_are_averaged():
+    sides = np.stack([SPEECH, speech_like(2.0, seed=5)], axis=1)
+    decoded = decode_audio(wav_bytes(sides, subtype="FLOAT"))
+    np.testing.assert_allclose(decoded.samples, sides.mean(axis=1), atol=1e-6)
+
+
+@pytest.mark.parametrize("offset", [-0.8, 0.3])
+def test_an_offset_is_taken_off(offset):
+    quiet = SPEECH * 0.15
+    decoded = decode_audio(wav_bytes(quiet + offset))
+    np.testing.assert_allclose(decoded.samples, quiet, atol=2e-3)
+
+
 def test_audio_beyond_full_scale_is_scaled_to_fit_not_clipped():
     decoded = decode_audio(wav_bytes(SPEECH * 30_000, subtype="FLOAT"))
     assert np.abs(decoded.samples).max() == 1.0
@@ -88,10 +174,51 @@ def test_flac_of_unknown_length_is_read_to_its_end():
     np.testing.assert_allclose(decode_audio(streamed).samples, SPEECH, atol=1e-4)
 
 
-def test_wav_written_to_a_pipe_is_read_to_its_end():
+@pytest.mark.parametrize("claim", [b"\xff\xff\xff\xff", bytes(4)])
+def test_wav_written_to_a_pipe_is_read_to_its_end(claim):
     piped = bytearray(wav_bytes(SPEECH))
-    piped[4:8] = piped[40:44] = b"\xff\xff\xff\xff"
+    piped[4:8] = piped[40:44] = claim
     np.testing.assert_allclose(decode_audio(bytes(piped)).samples, SPEECH, atol=1e-4)
+
+
+def test_opus_without_its_end_flag_is_read_whole():
+    whole = file_bytes(SPEECH, 24_000, "OGG", "OPUS")
+    last = whole.rindex(b"OggS")
+    flags = bytearray(whole[last:])
+    flags[5] &= ~0x04
+    flags[22:26] = bytes(4)
+    flags[22:26] = struct.pack("<I", page_checksum(bytes(flags)))
+    decoded = decode_audio(whole[:last] + bytes(flags))
+    assert decoded.duration_s == pytest.approx(2.0, abs=0.03)
+    assert correlation(decoded.samples, SPEECH) > 0.9
+
+
+def test_zeros_before_an_mp3_are_passed_over():
+    decoded = decode_audio(bytes(3_000) + file_bytes(SPEECH, 24_000, "MP3"))
+    assert decoded.duration_s == pytest.approx(2.0, abs=0.1)
+
+
+@pytest.mark.parametrize("container", ["MP3", "FLAC", "OGG"])
+def test_joined_recordings_are_read_whole(container):
+    first, second = speech_like(2.0, seed=1), speech_like(3.0, seed=2)
+    joined = file_bytes(first, 24_000, container) + file_bytes(second, 24_000, container)
+    assert decode_audio(joined).duration_s == pytest.approx(5.0, abs=0.15)
+
+
+def test_joined_mp3s_of_two_rates_and_layouts_are_read_whole():
+    first, second = speech_like(2.0, 16_000, 1), speech_like(3.0, 44_100, 2)
+    joined = file_bytes(first, 16_000, "MP3") + file_bytes(np.stack([second, second], axis=1), 44_100, "MP3")
+    decoded = decode_audio(joined)
+    assert decoded.duration_s == pytest.approx(5.0, abs=0.2)
+    end = resample(Waveform(second, 44_100), 24_000).samples[-24_000:]
+    lags = range(4_000)  # the encoder's padding
+    assert max(correlation(decoded.samples[-24_000 - lag : -lag or None], end) for lag in lags) > 0.7
+
+
+def test_joined_recordings_that_ffmpeg_cannot_follow_are_refused_not_cut():
+    joined = file_bytes(SPEECH, 24_000, "OGG") + file_bytes(np.stack([SPEECH, SPEECH], axis=1), 24_000, "OGG")
+    with pytest.raises(ReferenceInvalid, match="joins recordings of different kinds"):
+        decode_audio(joined)
 
 
 def test_id3_tags_before_mp3_and_flac_are_skipped():
@@ -109,46 +236,45 @@ def test_long_mp3_is_decoded_without_seams():
 @pytest.mark.parametrize(
     ("data", "says"),
     [
-        (b"\0\0\0 ftypM4A \0\0\0\0" + bytes(64), "M4A"),
-        (b"\x1a\x45\xdf\xa3" + bytes(64), "WebM"),
-        (b"\xff\xf1\x50\x80" + bytes(64), "AAC"),
-        (b"\xff\xfd\x50\x80" + bytes(64), "MP2"),
-        (b"#!AMR\n" + bytes(64), "AMR"),
-        (file_bytes(SPEECH, 24_000, "AIFF"), "AIFF"),
-        (file_bytes(SPEECH, 24_000, "CAF"), "CAF"),
-        (file_bytes(SPEECH, 24_000, "AU"), "AU"),
-        (file_bytes(SPEECH, 24_000, "W64"), "Wave64"),
-        (file_bytes(SPEECH, 24_000, "VOC"), "not audio"),
-        (file_bytes(SPEECH, 24_000, "NIST"), "not audio"),
-        (file_bytes(SPEECH, 24_000, "MAT5"), "not audio"),
-        (file_bytes(SPEECH, 24_000, "PAF"), "not audio"),
-        (b"ID3\x04\x00\x00\x00\x00\x00\x04" + bytes(4) + file_bytes(SPEECH, 24_000, "PAF"), "not audio"),
-        (b"ID3\x04\x00\x00\x00\x00\x00\x00" * 100_000, "not audio"),
-        (wav_bytes(SPEECH, 8_000, "GSM610"), "encoding"),
-        (wav_bytes(SPEECH, 8_000, "IMA_ADPCM"), "encoding"),
-        ((SPEECH * 32767).astype("<i2").tobytes(), "not audio"),
-        (b"<html><body>404</body></html>", "not audio"),
-        (b"", "not audio"),
+        (b"\0\0\0 ftypM4A \0\0\0\0" + bytes(64), "damaged"),
+        (b"\x1a\x45\xdf\xa3" + bytes(64), "damaged"),
+        (b"\xff\xf1\x50\x80" + bytes(64), "damaged"),
+        (file_bytes(SPEECH, 24_000, "VOC"), "format that is not supported"),
+        (file_bytes(SPEECH, 24_000, "NIST"), "format that is not supported"),
+        (file_bytes(SPEECH, 24_000, "PAF"), "format that is not supported"),
+        (file_bytes(SPEECH, 24_000, "MAT5"), "unknown format"),
+        (b"ID3\x04\x00\x00\x00\x00\x00\x00" * 100_000, "unknown format"),
+        (file_bytes(SPEECH, 24_000, "WAV", "G721_32"), "encoding that is not supported (g726)"),
+        ((SPEECH * 32767).astype("<i2").tobytes(), "unknown format"),
+        (b"<html><body>404</body></html>", "unknown format"),
+        (b"", "unknown format"),
     ],
 )
-def test_other_formats_are_named_and_refused_with_what_to_send_instead(data, says):
-    with pytest.raises(
-        ReferenceInvalid, match="send WAV, FLAC, OGG, Opus, MP3, M4A|export it again|holds no audio"
-    ) as refusal:
+def test_other_bytes_are_refused_with_the_reason_and_what_to_send_instead(data, says):
+    with pytest.raises(ReferenceInvalid, match="send WAV, FLAC, OGG, Opus, MP3, M4A") as refusal:
         decode_audio(data, "preview_audio")
+    assert refusal.value.field == "preview_audio"
     assert refusal.value.message.startswith("preview_audio ")
-    assert says in refusal.value.message
+    assert says in refusal.value.reason
 
 
 @pytest.mark.parametrize("container", ["WAV", "FLAC", "OGG", "MP3"])
 def test_a_file_torn_off_in_its_header_is_refused_as_damaged(container):
-    with pytest.raises(ReferenceInvalid, match="damaged or incomplete"):
+    with pytest.raises(ReferenceInvalid, match="damaged"):
         decode_audio(file_bytes(SPEECH, 24_000, container)[:30])
 
 
-def test_a_torn_flac_is_refused_as_damaged():
-    with pytest.raises(ReferenceInvalid, match="damaged or incomplete"):
-        decode_audio(file_bytes(SPEECH, 24_000, "FLAC")[:20_000])
+def test_what_is_there_of_a_torn_flac_is_read():
+    torn = decode_audio(file_bytes(SPEECH, 24_000, "FLAC")[:20_000])
+    assert 0.2 < torn.duration_s < 1.9
+    np.testing.assert_allclose(torn.samples, SPEECH[: len(torn.samples)], atol=1e-4)
+
+
+def test_a_damaged_stretch_costs_no_more_than_itself():
+    speech = speech_like(20.0)
+    damaged = bytearray(file_bytes(speech, 24_000, "FLAC"))
+    damaged[100_000:100_050] = bytes(50)
+    assert 19.0 < decode_audio(bytes(damaged)).duration_s < 20.5
 
 
 def test_a_refusal_shows_nothing_of_the_inside():
@@ -162,8 +288,7 @@ def test_a_refusal_shows_nothing_of_the_inside():
 @pytest.mark.parametrize(
     ("samples", "sample_rate_hz", "says"),
     [
-        (np.zeros((4_000, 3)), 24_000, "3 channels"),
-        (np.zeros((10, 1_024)), 24_000, "1024 channels"),
+        (np.zeros((4_000, 9)), 24_000, "9 channels"),
         (np.zeros(8_000), 7_999, "7999 Hz"),
         (np.zeros(8_000), 2**31 - 1, "2147483647 Hz"),
         (np.zeros(0), 24_000, "no audio"),
@@ -224,7 +349,7 @@ def flac_bomb() -> bytes:
     return buffer.getvalue()
 
 
-def test_an_honest_flac_bomb_is_refused_by_its_header(flac_bomb):
+def test_an_honest_flac_bomb_is_refused(flac_bomb):
     assert "longer than 120 s" in decode_with_little_memory(flac_bomb)
 
 
@@ -232,17 +357,17 @@ def test_a_flac_bomb_of_unknown_length_is_refused_within_bounded_memory(flac_bom
     assert "longer than 120 s" in decode_with_little_memory(with_total_samples(flac_bomb, 0))
 
 
-def test_a_flac_bomb_that_claims_to_be_short_is_read_no_further_than_it_claims(flac_bomb):
-    assert decode_with_little_memory(with_total_samples(flac_bomb, 192_000 * 5)) == "5 s"
+def test_a_flac_bomb_that_claims_to_be_short_is_refused_by_what_it_is(flac_bomb):
+    assert "longer than 120 s" in decode_with_little_memory(with_total_samples(flac_bomb, 192_000 * 5))
 
 
-def test_an_ogg_bomb_is_refused_by_its_header():
+def test_an_ogg_bomb_is_refused():
     bomb = file_bytes(np.zeros(8_000 * 60 * 20, dtype=np.float32), 8_000, "OGG", "VORBIS")
     assert len(bomb) < 500_000  # for 38 MB of float32; it grows with the hours, memory must not
     assert "longer than 120 s" in decode_with_little_memory(bomb)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     container=st.sampled_from(["WAV", "FLAC", "OGG", "MP3"]),
     flips=st.lists(
@@ -262,3 +387,8 @@ def test_damaged_files_are_decoded_or_refused_but_never_surprise(container, flip
 
 
 DAMAGEABLE = {name: file_bytes(speech_like(0.3), 8_000, name) for name in ("WAV", "FLAC", "OGG", "MP3")}
+
+
+def test_endings_of_file_names_are_lower_case_with_a_dot():
+    assert {".wav", ".m4a", ".webm", ".aac", ".amr", ".3gp", ".mp4", ".oga"} <= RECORDING_SUFFIXES
+    assert all(suffix == suffix.lower() and suffix.startswith(".") for suffix in RECORDING_SUFFIXES)

@@ -121,8 +121,8 @@ NOT_SPEECH = {
     "digital silence": (silence(10.0), "silent"),
     "no samples": (silence(0.0), "silent"),
     "one sample": (np.ones(1), "silent"),
-    "an offset": (np.full(240_000, 0.3), "is silent:"),
-    "dither": (np.random.default_rng(0).integers(-1, 2, 240_000) / 32_768, "is silent:"),
+    "an offset": (np.full(240_000, 0.3), "is silent;"),
+    "dither": (np.random.default_rng(0).integers(-1, 2, 240_000) / 32_768, "is silent;"),
     "a click": (click(10.0), "silent but for a short sound"),
     "a click in a quiet room": (click(10.0) + white_noise(10.0, rms=1e-3), "noise"),
     "clicks": (np.tile(click(0.5, click_s=0.02), 20), "not speech"),
@@ -183,6 +183,14 @@ def test_noise_floor_is_the_level_of_the_noise():
     noisy = waveform(np.concatenate([speech_like(6.0), silence(2.0)]) + white_noise(8.0, rms=0.01))
     in_band_dbfs = -40.0 + 10 * np.log10(7_900 / 12_000)  # white up to 12 kHz, measured from 0.1 to 8
     assert measure_quality(noisy).noise_floor_dbfs == pytest.approx(in_band_dbfs, abs=1.5)
+
+
+def test_an_offset_is_not_clipping():
+    quality, warnings = check_reference(waveform(SPEECH * 0.2 - 0.8))
+    assert warnings == ()
+    assert quality.clipped_fraction == pytest.approx(
+        measure_quality(waveform(SPEECH)).clipped_fraction, abs=1e-4
+    )
 
 
 @pytest.mark.parametrize("samples", [SPEECH, silence(3.0), silence(0.0), np.ones(1), tone(0.01)])

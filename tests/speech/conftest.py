@@ -1,18 +1,22 @@
+"""Fixtures of the speech tests: the tiny checkpoint, loaded once, and what is built around it."""
+
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from speech.checkpoint import Model, load_model
-from speech.decoders import make_decoder
-from speech.engine import SpeechEngine
-from speech.locate import Checkpoint
-from speech.t3.request import Decoder
-from speech.variants import CHATTERBOX
+from speech.models.spec import CHATTERBOX
+from speech.pipeline import ChatterboxSynthesizer, make_batch, make_synthesizer
+from speech.runtime import Batch, DeviceRuntime
+from speech.upstream import load_upstream_model
 from speech.watermark import Watermarker
+from speech.weights.find import Checkpoint
+from speech.weights.load import Model, load_model
 
 # The tiny modules gain nothing from threads, and lose much to them on a busy machine.
 torch.set_num_threads(1)
@@ -26,25 +30,47 @@ def checkpoint(smoke_checkpoint: Path) -> Checkpoint:
 
 
 @pytest.fixture(scope="session")
-def tiny_model(checkpoint: Checkpoint) -> Model:
-    """With upstream's T3."""
-    return load_model(CHATTERBOX, checkpoint, CPU, upstream=True)
-
-
-@pytest.fixture(scope="session")
 def our_model(checkpoint: Checkpoint) -> Model:
-    """With our T3, in float32."""
+    """The checkpoint in our T3 and S3Gen, in float32."""
     return load_model(CHATTERBOX, checkpoint, CPU)
 
 
 @pytest.fixture(scope="session")
-def engine(our_model: Model) -> SpeechEngine:
-    return SpeechEngine(our_model, Watermarker(), make_decoder(our_model))
+def upstream_model(checkpoint: Checkpoint) -> Model:
+    """The checkpoint in upstream's T3 and S3Gen."""
+    return load_upstream_model(CHATTERBOX, checkpoint, CPU)
 
 
 @pytest.fixture(scope="session")
-def upstream_decoder(tiny_model: Model) -> Decoder:
-    return make_decoder(tiny_model)
+def watermarker() -> Watermarker:
+    return Watermarker()
+
+
+@pytest.fixture(scope="session")
+def synthesizer(our_model: Model, watermarker: Watermarker) -> Iterator[ChatterboxSynthesizer]:
+    """Our model, for one job at once. Shared: a test that breaks it builds its own with ``build``."""
+    with closing(make_synthesizer(our_model, watermarker)) as synthesizer:
+        yield synthesizer
+
+
+@pytest.fixture
+def build(watermarker: Watermarker) -> Iterator[Callable[..., ChatterboxSynthesizer]]:
+    """Returns a function that builds a synthesizer, which ends with the test.
+
+    Its arguments: a model, a function from the model's batch to the one that is used instead, and how many
+    jobs speak at once.
+    """
+    with ExitStack() as stack:
+
+        def build(
+            model: Model, wrap: Callable[[Any], Batch] = lambda batch: batch, max_jobs: int = 1
+        ) -> ChatterboxSynthesizer:
+            runtime = DeviceRuntime(
+                model.device, lambda: wrap(make_batch(model, max_jobs)), model.s3gen, max_jobs=max_jobs
+            )
+            return stack.enter_context(closing(ChatterboxSynthesizer(model, runtime, watermarker)))
+
+        yield build
 
 
 @pytest.fixture(scope="session")

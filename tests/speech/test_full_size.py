@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -14,25 +15,23 @@ import pytest
 import torch
 from chatterbox import ChatterboxTTS
 
-from audio.waveform import Waveform
-from speech.checkpoint import Model, load_model
-from speech.contract import Reference, SpeechParams
-from speech.decoders import make_decoder
-from speech.engine import SpeechEngine
-from speech.locate import Checkpoint
-from speech.sizes import FULL
+from speech.models.dimensions import FULL
+from speech.models.llama_t3 import LlamaT3, T3Weights
+from speech.models.spec import CHATTERBOX
+from speech.pipeline import make_synthesizer
+from speech.reference.encoder import load_reference_encoder
 from speech.smoke import write_smoke_checkpoint
 from speech.t3.batch import RunningBatch
-from speech.t3.request import START_SPEECH, STOP_SPEECH, Decoded, DecodeRequest
-from speech.t3.weights import T3Weights
-from speech.upstream import upstream_decoder
-from speech.upstream_checkpoint import load_upstream
-from speech.variants import CHATTERBOX
+from speech.t3.request import Decoded
+from speech.upstream import UpstreamBatch, load_upstream_modules
 from speech.watermark import Watermarker
-from tests.recordings import speech_like
-from tests.speech.t3.forced import forced_logits
-from tests.speech.t3.requests import mixed_requests, request
-from tests.speech.test_checkpoint import assert_same_tensors
+from speech.weights.find import Checkpoint
+from speech.weights.load import Model, load_model
+from tests.speech.models.forced import forced_logits
+from tests.speech.reference.test_encoder import assert_equal_conditionals
+from tests.speech.speaking import join, join_marked, recording, speak
+from tests.speech.t3.requests import decode_all, mixed_requests, request
+from tests.speech.test_upstream_modules import assert_same_tensors
 from tests.speech.upstream import upstream_conditionals
 
 pytestmark = pytest.mark.slow
@@ -75,62 +74,48 @@ def upstream(folder) -> ChatterboxTTS:
     return ChatterboxTTS.from_local(folder, "cpu")
 
 
-@pytest.fixture(scope="module")
-def voice() -> Reference:
-    return Reference.of(Waveform(speech_like(12.0, 24_000, seed=4), 24_000))
-
-
-def test_each_tensor_equals_from_local(checkpoint, upstream):
-    t3, s3gen = load_upstream(checkpoint.folder, FULL, CPU)
+def test_each_tensor_equals_from_local(folder, upstream):
+    t3, s3gen = load_upstream_modules(CHATTERBOX, folder, FULL, CPU)
     assert_same_tensors(s3gen, upstream.s3gen)
     assert_same_tensors(t3, upstream.t3)
 
 
-def test_conditionals_equal_upstreams(model, upstream, voice, tmp_path):
-    builtin = upstream.conds
-    theirs = upstream_conditionals(upstream, voice.waveform.samples, tmp_path)
+def test_conditionals_equal_upstreams(folder, upstream, tmp_path):
+    builtin, waveform = upstream.conds, recording(4, 12.0)
+    theirs = upstream_conditionals(upstream, waveform.samples, tmp_path)
     upstream.conds = builtin
-    ours = model.reference_encoder().compute(voice.waveform)
-    assert torch.equal(ours.t3_prompt_tokens, theirs.t3.cond_prompt_speech_tokens)
-    assert torch.equal(ours.decoder_prompt["prompt_token"], theirs.gen["prompt_token"])
-    for name in ("prompt_feat", "embedding"):
-        torch.testing.assert_close(ours.decoder_prompt[name], theirs.gen[name], rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(ours.speaker_embedding, theirs.t3.speaker_emb, rtol=1e-4, atol=1e-5)
+    ours = load_reference_encoder(folder, CHATTERBOX, FULL).compute(waveform)
+    assert_equal_conditionals(ours, theirs, tolerance=1e-4)
 
 
 def test_samples_of_a_sentence_equal_upstreams_generate(model, upstream):
     torch.manual_seed(11)
     theirs = upstream.generate(SENTENCE)[0].numpy()
-    engine = SpeechEngine(model, Watermarker(), make_decoder(model))
-    ours = engine.speak(SENTENCE, None, SpeechParams(seed=11))
-    assert not ours.warnings
-    assert ours.waveform.duration_s > 0.6
-    np.testing.assert_allclose(ours.waveform.samples, theirs, atol=1e-5)
+    with closing(make_synthesizer(model, Watermarker())) as synthesizer:
+        chunks = speak(synthesizer, SENTENCE, seed=11)
+        (chunk,) = chunks
+        assert not chunk.warnings
+        assert len(join(chunks)) > 0.6 * 24_000
+        np.testing.assert_allclose(join_marked(synthesizer, chunks), theirs, atol=1e-5)
 
 
 @pytest.fixture(scope="module")
-def endless(model, upstream) -> T3Weights:
+def endless(model, upstream) -> LlamaT3:
     """Neither T3 stops any more: the stop token is as likely as the start token, which is never drawn."""
+    tokens, head = CHATTERBOX.tokens, upstream.t3.speech_head.weight
     with torch.no_grad():
-        upstream.t3.speech_head.weight[STOP_SPEECH] = upstream.t3.speech_head.weight[START_SPEECH]
-    return T3Weights.from_upstream(upstream.t3.state_dict(), model.t3.heads, torch.float32)
+        head[tokens.stop_speech] = head[tokens.start_speech]
+    return ours_of(upstream, model, torch.float32)
+
+
+def ours_of(upstream: ChatterboxTTS, model: Model, dtype: torch.dtype) -> LlamaT3:
+    weights = T3Weights.from_upstream(upstream.t3.state_dict(), model.t3.weights.heads, dtype)
+    return LlamaT3(weights, CHATTERBOX)
 
 
 @pytest.fixture(scope="module")
 def expected(model, endless, upstream) -> list[Decoded]:
-    return list(upstream_decoder(upstream.t3).decode(mixed_requests(model, STEPS)))
-
-
-def run(weights: T3Weights, rows: int, requests: list[DecodeRequest], pause: int = 0) -> list[Decoded]:
-    """One after the other joins, ``pause`` steps later each; the rows of the first ones leave first."""
-    batch, found = RunningBatch(weights, rows, poll_every=1, graphs=False), {}
-    for one in requests:
-        batch.join(one)
-        for _ in range(pause):
-            found |= {member.request: decoded for member, decoded in batch.advance().items()}
-    while batch.members:
-        found |= {member.request: decoded for member, decoded in batch.advance().items()}
-    return [found[one] for one in requests]
+    return decode_all(UpstreamBatch(upstream.t3, CHATTERBOX), mixed_requests(model, STEPS))
 
 
 @pytest.mark.parametrize("index", range(5))
@@ -139,21 +124,23 @@ def test_tokens_of_one_request_equal_upstreams(model, endless, expected, index):
     one = mixed_requests(model, STEPS)[index]
     assert len(expected[index].tokens) == STEPS
     for rows in (2, 10):
-        (found,) = run(endless, rows, [one])
+        (found,) = decode_all(RunningBatch(endless, rows, poll_every=1, graphs=False), [one])
         assert torch.equal(found.tokens, expected[index].tokens)
 
 
-@pytest.mark.parametrize("pause", [0, 30])
-def test_tokens_of_a_ragged_batch_equal_upstreams(model, endless, expected, pause):
-    found = run(endless, 10, mixed_requests(model, STEPS), pause)
+@pytest.mark.parametrize(("poll_every", "steps_apart"), [(1, 0), (1, 30), (8, 4)])
+def test_tokens_of_a_ragged_batch_equal_upstreams(model, endless, expected, poll_every, steps_apart):
+    """One after the other joins, so many looks later each; the rows of the first ones leave first."""
+    batch = RunningBatch(endless, 10, poll_every=poll_every, graphs=False)
+    found = decode_all(batch, mixed_requests(model, STEPS), steps_apart)
     for ours, theirs in zip(found, expected, strict=True):
         assert torch.equal(ours.tokens, theirs.tokens)
         assert torch.equal(ours.generator.get_state(), theirs.generator.get_state())
 
 
 @pytest.fixture(scope="module")
-def rounded(model, endless, upstream) -> T3Weights:
-    return T3Weights.from_upstream(upstream.t3.state_dict(), model.t3.heads, torch.bfloat16)
+def rounded(model, endless, upstream) -> LlamaT3:
+    return ours_of(upstream, model, torch.bfloat16)
 
 
 def test_bfloat16_stays_near_float32(model, endless, rounded):

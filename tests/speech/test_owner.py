@@ -131,10 +131,11 @@ def speak(synthesizer: ChatterboxSynthesizer, utterance: Utterance) -> np.ndarra
 def test_only_one_thread_submits_work_to_the_device_and_never_two_things_at_once(logged_model, log):
     with running(logged_model) as synthesizer, ThreadPoolExecutor(6) as jobs:
         voice = synthesizer.builtin_voice()
-        spoken = [
-            jobs.submit(speak, synthesizer, Utterance(PAGE + " Then the wind rose.", voice, seed=seed, params=params))
+        utterances = [
+            Utterance(PAGE + " Then the wind rose.", voice, seed=seed, params=params)
             for seed, params in enumerate(PARAMS.values())
         ]
+        spoken = [jobs.submit(speak, synthesizer, utterance) for utterance in utterances]
         encoded = [
             jobs.submit(synthesizer.encode_reference, recording(seed), CancelToken()) for seed in range(2)
         ]

@@ -9,17 +9,18 @@ import numpy as np
 import pytest
 import torch
 
-from speech.contract import SpeechParams
-from speech.decoders import make_decoder
-from speech.smoke import CODEBOOK, SPEECH_PER_TEXT_TOKEN, main, write_smoke_checkpoint
-from speech.t3.request import DecodeRequest
+from cancel import CancelToken
+from speech.contract import Utterance
+from speech.models.spec import CHATTERBOX, CODEBOOK_SIZE
+from speech.pipeline import make_batch
+from speech.smoke import SPEECH_PER_TEXT_TOKEN, main, write_smoke_checkpoint
 from speech.t3.sampling import Sampling
-from speech.variants import CHATTERBOX
+from tests.speech.t3.requests import decode_all, request
 
 
 def test_the_same_seed_writes_the_same_files(smoke_checkpoint, tmp_path):
     write_smoke_checkpoint(tmp_path)
-    names = [*CHATTERBOX.files, "config.json"]
+    names = [*CHATTERBOX.files.all, "config.json"]
     matching, differing, missing = filecmp.cmpfiles(smoke_checkpoint, tmp_path, names, shallow=False)
     assert sorted(matching) == sorted(names), (differing, missing)
 
@@ -48,23 +49,19 @@ def test_the_command_line_says_that_it_is_noise(tmp_path, capsys):
     "text", ["Yes.", "A sentence of some forty letters, or so.", "Word after word. " * 16]
 )
 def test_length_follows_the_text_and_ids_are_speech(our_model, text, cfg_weight):
-    voice = our_model.builtin_voice
-    text_tokens = our_model.tokenizer.encode(text)
     sampling = Sampling(cfg_weight, 0.8, 1.0, 0.05, 1.2)
-    (decoded,) = make_decoder(our_model).decode(
-        [
-            DecodeRequest(
-                voice.speaker_embedding, voice.t3_prompt_tokens, 0.5, text_tokens, sampling, 1000, seed=0
-            )
-        ]
-    )
+    one = request(our_model, text, sampling=sampling, max_tokens=1000)
+    (decoded,) = decode_all(make_batch(our_model), [one])
     assert decoded.stopped
-    assert len(decoded.tokens) == pytest.approx(SPEECH_PER_TEXT_TOKEN * len(text_tokens), rel=0.15, abs=6)
-    assert int(decoded.tokens.max()) < CODEBOOK
+    expected = SPEECH_PER_TEXT_TOKEN * len(one.text_tokens)
+    assert len(decoded.tokens) == pytest.approx(expected, rel=0.15, abs=6)
+    assert int(decoded.tokens.max()) < CODEBOOK_SIZE
 
 
-def test_audio_is_at_the_level_of_speech(engine):
-    samples = engine.speak("A sentence to listen to.", None, SpeechParams(seed=0)).waveform.samples
+def test_audio_is_at_the_level_of_speech(synthesizer):
+    utterance = Utterance("A sentence to listen to.", synthesizer.builtin_voice(), seed=0)
+    (chunk,) = synthesizer.synthesize([utterance], CancelToken())
+    samples = chunk.waveform.samples
     level_dbfs = 20 * np.log10(np.sqrt(np.mean(samples**2)))
     assert -35 < level_dbfs < -10
     assert np.abs(samples).max() < 1

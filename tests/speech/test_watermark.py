@@ -12,17 +12,11 @@ import numpy as np
 import pytest
 import torch
 
-from speech.watermark import Watermarker
 from tests.recordings import speech_like
 from tests.speech.detector import confidence
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 RATE_HZ = 24_000
-
-
-@pytest.fixture(scope="module")
-def watermarker() -> Watermarker:
-    return Watermarker()
 
 
 def test_marked_speech_is_told_from_unmarked(watermarker, perth):
@@ -60,10 +54,11 @@ def test_without_the_watermark_the_worker_does_not_start(smoke_checkpoint, tmp_p
     """A package of that name without the weights: the start says so and exits 1."""
     (tmp_path / "perth").mkdir()
     (tmp_path / "perth" / "__init__.py").touch()
+    search_path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
     started = subprocess.run(
         [sys.executable, "handler.py"],
         cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(tmp_path), "CHECKPOINT_DIR": str(smoke_checkpoint)},
+        env=os.environ | {"PYTHONPATH": search_path, "CHECKPOINT_DIR": str(smoke_checkpoint)},
         capture_output=True,
         text=True,
         timeout=300,

@@ -1,12 +1,16 @@
-"""Requests to decode, short to write."""
+"""Requests to decode, short to write, and how to decode them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
-from speech.checkpoint import Model
-from speech.t3.request import DecodeRequest
+from cancel import CancelToken
+from speech.runtime import Batch
+from speech.t3.request import Decoded, DecodeRequest
 from speech.t3.sampling import Sampling
+from speech.weights.load import Model
 
 USUAL = Sampling(cfg_weight=0.5, temperature=0.8, top_p=1.0, min_p=0.05, repetition_penalty=1.2)
 TEXT = "Some words to speak."
@@ -21,16 +25,19 @@ def request(
     exaggeration: float = 0.5,
     sampling: Sampling = USUAL,
     prompt_tokens: torch.Tensor | None = None,
+    cancel: CancelToken | None = None,
 ) -> DecodeRequest:
     voice = model.builtin_voice
+    assert voice is not None
     return DecodeRequest(
-        voice.speaker_embedding,
-        voice.t3_prompt_tokens if prompt_tokens is None else prompt_tokens,
-        exaggeration,
-        model.tokenizer.encode(text),
-        sampling,
-        max_tokens,
-        seed,
+        speaker_embedding=voice.speaker_embedding,
+        prompt_tokens=voice.t3_prompt_tokens if prompt_tokens is None else prompt_tokens,
+        exaggeration=exaggeration,
+        text_tokens=model.tokenizer.encode(text),
+        sampling=sampling,
+        max_tokens=max_tokens,
+        seed=seed,
+        cancel=cancel or CancelToken(),
     )
 
 
@@ -70,3 +77,33 @@ def mixed_requests(model: Model, max_tokens: int = 400) -> list[DecodeRequest]:
             sampling=Sampling(0.5, 0.0, 0.9, 0.0, 1.2),
         ),
     ]
+
+
+def finish(batch: Batch) -> dict[DecodeRequest, Decoded]:
+    """Steps a batch until nothing is in it."""
+    found: dict[DecodeRequest, Decoded] = {}
+    while batch.sequences:
+        found |= {sequence.request: decoded for sequence, decoded in batch.step_many().items()}
+    return found
+
+
+def decode_all(batch: Batch, requests: Sequence[DecodeRequest], steps_apart: int = 0) -> list[Decoded]:
+    """Decodes requests, as many at once as the batch has room for.
+
+    steps_apart: looks at what is done between two additions.
+    """
+    waiting, found = list(requests), {}
+    while waiting:
+        while waiting and batch.has_room_for(waiting[0]):
+            batch.add(waiting.pop(0))
+            for _ in range(steps_apart):
+                if batch.sequences:
+                    found |= _step(batch)
+        if waiting:
+            found |= _step(batch)
+    found |= finish(batch)
+    return [found[each] for each in requests]
+
+
+def _step(batch: Batch) -> dict[DecodeRequest, Decoded]:
+    return {sequence.request: decoded for sequence, decoded in batch.step_many().items()}

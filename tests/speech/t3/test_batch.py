@@ -1,4 +1,4 @@
-"""Rows that join and leave a running batch say what upstream says of each alone."""
+"""Sequences that join and leave a running batch say what upstream says of each alone."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from speech.t3 import batch as batch_module
 from speech.t3.batch import RunningBatch
-from speech.t3.request import Decoded, DecodeRequest
+from speech.t3.request import Decoded
 from speech.t3.sampling import Sampling
-from tests.speech.t3.requests import USUAL, mixed_requests, request
+from speech.upstream import UpstreamBatch
+from tests.speech.t3.requests import decode_all, finish, mixed_requests, request
 
 UNGUIDED = Sampling(0.0, 0.8, 1.0, 0.05, 1.2)
 
@@ -20,16 +21,9 @@ def batch_of(model, rows: int = 10, **options) -> RunningBatch:
     return RunningBatch(model.t3, rows, **{"poll_every": 1, "graphs": False} | options)
 
 
-def finish(batch: RunningBatch) -> dict[DecodeRequest, Decoded]:
-    found = {}
-    while batch.members:
-        found |= {member.request: decoded for member, decoded in batch.advance().items()}
-    return found
-
-
 @pytest.fixture(scope="module")
-def expected(our_model, upstream_decoder) -> list[Decoded]:
-    return list(upstream_decoder.decode(mixed_requests(our_model)))
+def expected(our_model, upstream_model) -> list[Decoded]:
+    return decode_all(UpstreamBatch(upstream_model.t3, upstream_model.spec), mixed_requests(our_model))
 
 
 def assert_equal(found: Decoded, expected: Decoded) -> None:
@@ -41,39 +35,40 @@ def assert_equal(found: Decoded, expected: Decoded) -> None:
 @pytest.mark.parametrize("index", range(5))
 def test_alone(our_model, expected, index):
     batch, one = batch_of(our_model), mixed_requests(our_model)[index]
-    batch.join(one)
+    batch.add(one)
     assert_equal(finish(batch)[one], expected[index])
 
 
 def test_in_a_slot_that_others_used_before(our_model, expected):
-    batch, requests = batch_of(our_model, rows=2), mixed_requests(our_model)
-    for one, theirs in zip(requests, expected, strict=True):
-        batch.join(one)
+    batch = batch_of(our_model, rows=2)
+    for one, theirs in zip(mixed_requests(our_model), expected, strict=True):
+        batch.add(one)
         assert_equal(finish(batch)[one], theirs)
 
 
-@given(steps=st.lists(st.integers(0, 30), min_size=5, max_size=5), order=st.permutations(range(5)))
+@pytest.mark.parametrize("poll_every", [1, 8])
+@given(pauses=st.lists(st.integers(0, 30), min_size=5, max_size=5), order=st.permutations(range(5)))
 @settings(max_examples=12, deadline=None)
-def test_joining_and_leaving_at_any_time(our_model, expected, steps, order):
-    batch, requests = batch_of(our_model), mixed_requests(our_model)
+def test_added_and_done_at_any_time(our_model, expected, poll_every, pauses, order):
+    batch, requests = batch_of(our_model, poll_every=poll_every), mixed_requests(our_model)
     found = {}
-    for index, pause in zip(order, steps, strict=True):
-        batch.join(requests[index])
-        for _ in range(pause):
-            if batch.members:
-                found |= {member.request: decoded for member, decoded in batch.advance().items()}
+    for index, pause in zip(order, pauses, strict=True):
+        batch.add(requests[index])
+        for _ in range(pause // poll_every):
+            if batch.sequences:
+                found |= {sequence.request: decoded for sequence, decoded in batch.step_many().items()}
     found |= finish(batch)
     for one, theirs in zip(requests, expected, strict=True):
         assert_equal(found[one], theirs)
 
 
 @pytest.mark.parametrize("gone", range(5))
-def test_a_request_that_is_taken_out_leaves_the_others_alone(our_model, expected, gone):
+def test_a_sequence_that_is_removed_leaves_the_others_alone(our_model, expected, gone):
     batch, requests = batch_of(our_model), mixed_requests(our_model)
-    members = [batch.join(one) for one in requests]
+    sequences = [batch.add(one) for one in requests]
     for _ in range(4):
-        batch.advance()
-    batch.leave([members[gone]])
+        batch.step_many()
+    batch.remove([sequences[gone]])
     found = finish(batch)
     assert requests[gone] not in found
     for index, one in enumerate(requests):
@@ -81,18 +76,27 @@ def test_a_request_that_is_taken_out_leaves_the_others_alone(our_model, expected
             assert_equal(found[one], expected[index])
 
 
-def test_looking_at_the_device_every_few_steps_changes_no_token(our_model, expected):
-    batch, requests = batch_of(our_model, poll_every=8), mixed_requests(our_model)
-    for one in requests:
-        batch.join(one)
-    found = finish(batch)
-    for one, theirs in zip(requests, expected, strict=True):
-        assert torch.equal(found[one].tokens, theirs.tokens)
-        assert found[one].stopped == theirs.stopped
+@pytest.mark.parametrize("poll_every", [2, 7, 8, 64])
+def test_looking_at_the_device_every_few_steps_changes_neither_tokens_nor_generators(
+    our_model, expected, poll_every
+):
+    """What is drawn past a sequence's end is taken back: S3Gen goes on with the generator."""
+    found = decode_all(batch_of(our_model, poll_every=poll_every), mixed_requests(our_model))
+    for ours, theirs in zip(found, expected, strict=True):
+        assert_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("max_tokens", [1, 7, 8, 9, 16])
+def test_a_sequence_at_its_limit_is_rewound_too(our_model, max_tokens):
+    requests = mixed_requests(our_model, max_tokens)
+    every_step = decode_all(batch_of(our_model), requests)
+    every_eight = decode_all(batch_of(our_model, poll_every=8), requests)
+    for found, theirs in zip(every_eight, every_step, strict=True):
+        assert_equal(found, theirs)
 
 
 class GraphsOnPaper:
-    """Runs every step as it comes, and says which shapes there were."""
+    """Runs every step as it comes, and notes which shapes there were."""
 
     def __init__(self) -> None:
         self.shapes: list[tuple[int, int, int, bool]] = []
@@ -104,7 +108,7 @@ class GraphsOnPaper:
 
 def test_what_is_captured_at_the_start_is_what_usual_requests_need(our_model, expected, monkeypatch):
     paper = GraphsOnPaper()
-    monkeypatch.setattr(batch_module, "StepGraphs", lambda: paper)
+    monkeypatch.setattr(batch_module, "StepGraphs", lambda device: paper)
     batch = batch_of(our_model, graphs=True)
     batch.capture()
     captured = set(paper.shapes)
@@ -113,23 +117,23 @@ def test_what_is_captured_at_the_start_is_what_usual_requests_need(our_model, ex
     paper.shapes.clear()
     for count in (1, 2, 3, 5):
         for seed in range(count):
-            batch.join(request(our_model, seed=seed, max_tokens=1000))
+            batch.add(request(our_model, seed=seed, max_tokens=1000))
         finish(batch)
     assert len(set(paper.shapes)) > 3
     assert set(paper.shapes) <= captured
-    for one, theirs in zip(
-        mixed_requests(our_model), expected, strict=True
-    ):  # capturing leaves nothing behind
-        batch.join(one)
+    # Capturing leaves nothing behind.
+    for one, theirs in zip(mixed_requests(our_model), expected, strict=True):
+        batch.add(one)
         assert_equal(finish(batch)[one], theirs)
 
 
 def test_without_guidance_a_request_takes_one_row(our_model):
     batch = batch_of(our_model, rows=3)
-    batch.join(request(our_model))
+    batch.add(request(our_model))
     assert not batch.has_room_for(request(our_model))
     assert batch.has_room_for(request(our_model, sampling=UNGUIDED))
-    batch.join(request(our_model, sampling=UNGUIDED))
+    assert not batch.has_room_for(request(our_model, sampling=UNGUIDED), spare_rows=1)
+    batch.add(request(our_model, sampling=UNGUIDED))
     assert batch.used_rows == 3
 
 
@@ -138,7 +142,7 @@ def test_without_guidance_the_second_row_has_no_say(our_model):
     two_rows = Sampling(1e-30, *(getattr(UNGUIDED, name) for name in list(vars(UNGUIDED))[1:]))
     batch = batch_of(our_model)
     first, second = request(our_model, sampling=UNGUIDED), request(our_model, sampling=two_rows)
-    batch.join(first), batch.join(second)
+    batch.add(first), batch.add(second)
     assert batch.used_rows == 3
     found = finish(batch)
     assert torch.equal(found[first].tokens, found[second].tokens)
@@ -146,8 +150,8 @@ def test_without_guidance_the_second_row_has_no_say(our_model):
 
 def test_a_text_that_leaves_little_room_is_cut_at_the_end_of_the_cache(our_model):
     batch = batch_of(our_model, capacity=96)
-    one = request(our_model, "A text that takes its room. " * 2, max_tokens=400, sampling=USUAL)
-    batch.join(one)
+    one = request(our_model, "A text that takes its room. " * 2, max_tokens=400)
+    batch.add(one)
     decoded = finish(batch)[one]
     assert not decoded.stopped
     assert 0 < len(decoded.tokens) < 96
@@ -156,9 +160,7 @@ def test_a_text_that_leaves_little_room_is_cut_at_the_end_of_the_cache(our_model
 def test_rows_that_are_not_in_use_cost_no_memory(our_model):
     """The cache of 400 rows would take 1.3 GB; on a CPU pages come when they are written."""
     before = resident_mb()
-    batch = batch_of(our_model, rows=400)
-    batch.join(request(our_model, max_tokens=5))
-    finish(batch)
+    decode_all(batch_of(our_model, rows=400), [request(our_model, max_tokens=5)])
     assert resident_mb() - before < 300
 
 

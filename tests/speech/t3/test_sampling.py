@@ -12,14 +12,16 @@ from transformers.generation.logits_process import (
     TopPLogitsWarper,
 )
 
+from speech.models.spec import CHATTERBOX
 from speech.t3.sampling import Sampling, SamplingRows, draw
 
 VOCABULARY = 300
+ORDER = CHATTERBOX.sampler
 
 
-def upstreams_draw(logits, guide, seen_ids, sampling: Sampling, generator) -> int:
+def upstreams_draw(logits, uncond_logits, seen_ids, sampling: Sampling, generator) -> int:
     """One pass of the loop in ``T3.inference``, one row."""
-    scores = logits + sampling.cfg_weight * (logits - guide)
+    scores = logits + sampling.cfg_weight * (logits - uncond_logits)
     scores = RepetitionPenaltyLogitsProcessor(sampling.repetition_penalty)(seen_ids[None], scores[None])
     if sampling.temperature != 1.0:
         scores = scores / sampling.temperature
@@ -44,7 +46,7 @@ def test_each_row_draws_what_upstream_draws(samplings, seed):
     numbers = torch.Generator().manual_seed(seed)
     count = len(samplings)
     logits = 4 * torch.randn(count, VOCABULARY, generator=numbers)
-    guides = 4 * torch.randn(count, VOCABULARY, generator=numbers)
+    uncond_logits = 4 * torch.randn(count, VOCABULARY, generator=numbers)
     seen_ids = torch.randint(0, VOCABULARY, (count, 30), generator=numbers)
     rows, seen = SamplingRows.neutral(count, torch.device("cpu")), torch.zeros(count, VOCABULARY).bool()
     noise, expected = torch.empty(count, VOCABULARY), []
@@ -53,10 +55,12 @@ def test_each_row_draws_what_upstream_draws(samplings, seed):
         seen[index, seen_ids[index]] = True
         noise[index].exponential_(generator=torch.Generator().manual_seed(seed + index))
         generator = torch.Generator().manual_seed(seed + index)
-        expected.append(upstreams_draw(logits[index], guides[index], seen_ids[index], sampling, generator))
-    assert draw(logits, guides, seen, rows, noise, with_top_p=True).tolist() == expected
-    if all(sampling.top_p == 1.0 for sampling in samplings):
-        assert draw(logits, guides, seen, rows, noise, with_top_p=False).tolist() == expected
+        row = logits[index], uncond_logits[index], seen_ids[index]
+        expected.append(upstreams_draw(*row, sampling, generator))
+    needs_top_p = any(sampling.top_p < 1.0 for sampling in samplings)
+    for with_top_p in {True, needs_top_p}:
+        drawn = draw(logits, uncond_logits, seen, rows, noise, order=ORDER, with_top_p=with_top_p)
+        assert drawn.tolist() == expected
 
 
 def test_draws_are_as_frequent_as_they_are_likely():
@@ -69,9 +73,32 @@ def test_draws_are_as_frequent_as_they_are_likely():
     seen = torch.zeros(1, 6).bool()
     for _ in range(draws):
         noise = torch.empty(1, 6).exponential_(generator=generator)
-        counts[draw(logits, logits, seen, rows, noise, with_top_p=False)] += 1
+        counts[draw(logits, logits, seen, rows, noise, order=ORDER, with_top_p=False)] += 1
     expected = draws * torch.softmax(logits[0] / 0.8, dim=-1)
     assert float(((counts - expected) ** 2 / expected).sum()) < 25.7  # 5 degrees of freedom
+
+
+@pytest.mark.parametrize(
+    ("order", "expected"),
+    [(("guidance", "repetition_penalty"), 0), (("repetition_penalty", "guidance"), 1)],
+)
+def test_the_steps_are_applied_in_the_models_order(order, expected):
+    """Scores of 2.25 and 2.0 when the penalty comes last, of 1.5 and 2.0 when guidance does."""
+    rows = SamplingRows.neutral(1, torch.device("cpu"))
+    rows.set(0, Sampling(1.0, 1.0, 1.0, 0.0, 2.0))
+    logits, uncond_logits = torch.tensor([[3.0, 2.0]]), torch.tensor([[1.5, 2.0]])
+    seen = torch.tensor([[True, False]])
+    drawn = draw(logits, uncond_logits, seen, rows, torch.ones(1, 2), order=order, with_top_p=False)
+    assert drawn.tolist() == [expected]
+
+
+def test_a_step_that_the_model_does_not_have_changes_nothing():
+    logits = torch.tensor([[2.0, 1.0, 0.0]])
+    rows = SamplingRows.neutral(1, torch.device("cpu"))
+    rows.set(0, Sampling(1.0, 0.001, 0.0, 1.0, 2.0))
+    noise = torch.tensor([[9.0, 9.0, 0.01]])
+    drawn = draw(logits, -logits, torch.ones(1, 3).bool(), rows, noise, order=(), with_top_p=True)
+    assert drawn.tolist() == [2]
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1e-38, 0.0009])

@@ -178,6 +178,8 @@ He took the max.| Then he left.
 It needs a min.| Tom waits.
 She likes the fig.| Tom does not.
 He sat.| Then he stood.
+He left long ago.| Tom stayed.
+Call me Max.| Everybody does.
 Look at the sun.| It is up.
 He did his rep.| Then he rested.
 I like art.| Tom likes it as well.

@@ -10,9 +10,9 @@ import pytest
 from huggingface_hub import constants
 
 from errors import ModelUnavailable
-from speech import locate
-from speech.locate import find_checkpoint
-from speech.variants import CHATTERBOX
+from speech.models.spec import CHATTERBOX
+from speech.weights import find
+from speech.weights.find import find_checkpoint
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 OTHER_COMMIT = "89abcdef0123456789abcdef0123456789abcdef"
@@ -20,7 +20,7 @@ OTHER_COMMIT = "89abcdef0123456789abcdef0123456789abcdef"
 
 def weights_in(folder: Path) -> Path:
     folder.mkdir(parents=True)
-    for name in CHATTERBOX.weights:
+    for name in CHATTERBOX.files.required:
         (folder / name).touch()
     return folder
 
@@ -48,7 +48,7 @@ def downloads(monkeypatch) -> list[str]:
         asked.append(repository)
         raise httpx.ConnectError("no route to host secret.internal")
 
-    monkeypatch.setattr(locate, "snapshot_download", refuse)
+    monkeypatch.setattr(find, "snapshot_download", refuse)
     return asked
 
 
@@ -110,14 +110,14 @@ def test_nothing_anywhere_says_how_to_get_weights(tmp_path, downloads):
 
 def test_a_download_gives_the_commit(tmp_path, monkeypatch):
     snapshot = weights_in(tmp_path / "snapshots" / COMMIT)
-    monkeypatch.setattr(locate, "snapshot_download", lambda *_, **__: str(snapshot))
+    monkeypatch.setattr(find, "snapshot_download", lambda *_, **__: str(snapshot))
     found = find_checkpoint(CHATTERBOX)
     assert (found.folder, found.revision, found.chosen_by_name) == (snapshot, COMMIT, False)
 
 
 def test_the_real_client_without_a_hub_ends_in_model_unavailable(tmp_path, monkeypatch):
     """No stand-in: the installed client, pointed at a port where nothing listens."""
-    monkeypatch.setattr(locate, "snapshot_download", huggingface_hub.snapshot_download)
+    monkeypatch.setattr(find, "snapshot_download", huggingface_hub.snapshot_download)
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(ModelUnavailable, match="hub did not give them"):
         find_checkpoint(CHATTERBOX)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import os
+import json
 import shutil
 import stat
 from collections.abc import Iterator
@@ -11,17 +11,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from scripts import repack
-from speech import checkpoint as checkpoints
-from speech.checkpoint import Model, load_model
-from speech.locate import Checkpoint
-from speech.packed import PACKED_FILE
-from speech.t3.weights import T3Weights
-from speech.variants import CHATTERBOX
-from speech.weight_files import T3_FILE
+from speech.models.llama_t3 import T3Weights
+from speech.models.spec import CHATTERBOX
+from speech.s3gen.s3gen import RenderRequest
+from speech.weights import load as loading
+from speech.weights.find import Checkpoint
+from speech.weights.load import Model, load_model
+from speech.weights.pack import PACKED_FILE
 
 CPU = torch.device("cpu")
+T3_FILE, S3GEN_FILE = CHATTERBOX.files.t3, CHATTERBOX.files.s3gen
 
 
 @pytest.fixture
@@ -60,13 +62,13 @@ def assert_equal_weights(first: T3Weights, second: T3Weights) -> None:
 def files_read(monkeypatch) -> list[str]:
     """The originals that loading has read."""
     names: list[str] = []
-    read = checkpoints.read_weights
+    read = loading.read_weights
 
     def note(file, *arguments):
         names.append(file.name)
         return read(file, *arguments)
 
-    monkeypatch.setattr(checkpoints, "read_weights", note)
+    monkeypatch.setattr(loading, "read_weights", note)
     return names
 
 
@@ -76,32 +78,47 @@ def test_they_are_the_weights(folder, files_read):
     files_read.clear()
     packed = load(folder)
     assert files_read == []
-    assert_equal_weights(packed.t3, plain.t3)
+    assert_equal_weights(packed.t3.weights, plain.t3.weights)
     assert packed.revision == plain.revision
-    tokens, prompt = torch.arange(30), packed.builtin_voice.decoder_prompt
-    torch.manual_seed(1)
-    expected = plain.token_to_wave(tokens, prompt)
-    torch.manual_seed(1)
-    assert torch.equal(packed.token_to_wave(tokens, prompt), expected)
+    assert torch.equal(samples_of(packed), samples_of(plain))
+
+
+def samples_of(model: Model) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(1)
+    (samples,) = model.s3gen.render([RenderRequest(torch.arange(30), model.builtin_voice, generator)])
+    return samples
 
 
 def test_float32_does_not_use_them(packed, files_read):
-    assert load(packed, torch.float32).t3.dtype == torch.float32
+    assert load(packed, torch.float32).t3.weights.dtype == torch.float32
     assert T3_FILE in files_read
 
 
 def test_they_are_smaller_than_what_they_replace(packed):
-    replaced = sum((packed / name).stat().st_size for name in (T3_FILE, "s3gen.safetensors"))
+    replaced = sum((packed / name).stat().st_size for name in (T3_FILE, S3GEN_FILE))
     assert (packed / PACKED_FILE).stat().st_size < 0.7 * replaced
 
 
-def test_other_weights_in_their_place_are_not_mixed_with_them(packed, files_read, caplog):
-    with (packed / T3_FILE).open("r+b") as file:  # the last values of the last tensor
-        file.seek(-8, os.SEEK_END)
-        file.write(b"\0\0\0\0\0\0\0\0")
-    load(packed)
-    assert T3_FILE in files_read
+@pytest.mark.parametrize("file", [T3_FILE, S3GEN_FILE])
+def test_other_weights_in_their_place_are_not_mixed_with_them(packed, files_read, caplog, file):
+    """A fine-tune: every name, shape and size as before, other values."""
+    weights = {name: tensor * 1.01 for name, tensor in load_file(packed / file).items()}
+    save_file(weights, packed / file, metadata={"format": "pt"})
+    found = load(packed)
+    assert files_read == [T3_FILE, S3GEN_FILE]
     assert "pack them again" in caplog.text
+    if file == T3_FILE:
+        assert torch.equal(found.t3.weights.norm, weights["tfmr.norm.weight"].bfloat16())
+
+
+def test_their_fingerprint_is_not_the_models_commit(packed, files_read):
+    """A snapshot of the hub is packed and found by its content, and keeps its commit as its revision."""
+    commit = "0" * 40
+    config = json.loads((packed / "config.json").read_text())
+    (packed / "config.json").write_text(json.dumps(config | {"untrained": False}))
+    model = load_model(CHATTERBOX, Checkpoint(packed, commit), CPU, torch.bfloat16)
+    assert model.revision == commit
+    assert files_read == []
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,11 @@
-"""Joining chunks: pauses where they belong, no clicks, clean tails, and nothing of the speech lost."""
+"""The ends of a chunk: no clicks, clean tails, and nothing of the speech lost."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from speech.assemble import KEPT_TAIL_S, Spoken, cut_trailing_noise, fade_in, fade_out, finish, join
+from speech.trim import KEPT_TAIL_S, cut_trailing_noise, fade_in, fade_out
 from tests.recordings import speech_like
 
 RATE = 24_000
@@ -20,31 +20,18 @@ def speech(duration_s: float = 2.0) -> np.ndarray:
     return seconds(duration_s, 0.1)
 
 
-def assemble(chunks: list[Spoken]) -> tuple[np.ndarray, list[tuple[float, float]]]:
-    return join([finish(chunk, index, len(chunks), RATE) for index, chunk in enumerate(chunks)], RATE)
+def test_a_faded_end_falls_to_zero_within_20_ms():
+    faded = fade_out(np.ones(RATE, np.float32), RATE)
+    assert abs(faded[-1]) < 1e-3
+    assert faded[-481] == 1.0
+    assert (np.diff(faded[-480:]) <= 0).all()
 
 
-def test_one_chunk_comes_back_as_it_is():
-    samples = speech()
-    joined, spans = assemble([Spoken(samples, 0.5)])
-    assert np.array_equal(joined, samples)
-    assert spans == [(0.0, 2.0)]
-
-
-def test_chunks_lie_where_the_spans_say_with_the_pauses_between():
-    chunks = [Spoken(speech(1.0), 0.25), Spoken(speech(0.5), 0.6), Spoken(speech(2.0), 9.0)]
-    joined, spans = assemble(chunks)
-    assert spans == [(0.0, 1.0), (1.25, 1.75), (2.35, 4.35)]
-    assert len(joined) == round(4.35 * RATE)
-    assert not joined[RATE : round(1.25 * RATE)].any()
-
-
-def test_ends_at_a_pause_fall_to_zero_within_20_ms():
-    joined, _ = assemble([Spoken(np.ones(RATE, np.float32), 0.1), Spoken(np.ones(RATE, np.float32), 0.0)])
-    assert abs(joined[RATE - 1]) < 1e-3
-    assert joined[RATE - 481] == 1.0
-    assert abs(joined[round(1.1 * RATE)]) < 1e-3
-    assert joined[-1] == 1.0, "the end of all is not faded"
+def test_a_faded_start_rises_from_zero_within_20_ms():
+    faded = fade_in(np.ones(RATE, np.float32), RATE)
+    assert abs(faded[0]) < 1e-3
+    assert faded[480] == 1.0
+    assert faded[-1] == 1.0
 
 
 @pytest.mark.parametrize("fade", [fade_in, fade_out])
@@ -59,6 +46,7 @@ def test_silence_after_the_last_word_is_cut_to_a_tail():
     cut = cut_trailing_noise(np.concatenate([speech(2.0), seconds(1.5, 1e-5)]), RATE)
     assert len(cut) / RATE == pytest.approx(2.0 + KEPT_TAIL_S, abs=0.03)
     assert np.array_equal(cut[: 2 * RATE], speech(2.0))
+    assert abs(cut[-1]) < 1e-7, "the cut is faded"
 
 
 def test_a_faint_stray_sound_after_a_gap_is_cut():

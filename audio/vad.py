@@ -1,4 +1,4 @@
-"""Where a recording is active, and whether what is active there can be speech. No model.
+"""Voice activity detection by energy and spectrum, without a model: where a recording may hold speech.
 
 The features are chosen to tell only what certainly is not speech. Figures in this file come from real
 and synthetic speech: clean, at 0 dB to noise, through a telephone, clipped, whispered, behind music.
@@ -34,41 +34,40 @@ _HANN_LOBE_BINS = 2
 
 
 @dataclass(frozen=True, eq=False)
-class Activity:
-    """level_dbfs: float32 [frames], RMS of each frame between 100 Hz and 8 kHz, a full-scale sine
-    being -3. loud_dbfs: the level exceeded for 0.3 s in all. floor_dbfs: the level that a tenth of
-    the frames stays below. active: bool [frames]. speech_s: seconds of active segments, short gaps
-    included and shorter segments left out. active_share: of the frames in those seconds, how many
-    are active; clean speech has 0.8 and more, speech in louder noise 0.5, a ticking clock under
-    0.3. shape_spread_db: how far the spectrum of an active frame
-    lies from the usual one, in the median; noise has 1.7 to 2, tones and hums near 0, speech 4
-    to 11. partials_share: in three quarters of the active frames the two strongest partials hold at
-    least this share of the power; tones, whistles and key pads have 1, speech up to 0.75.
-    """
+class SpeechActivity:
+    """Measurements of a recording by frames of ``FRAME_S``, one each ``HOP_S``."""
 
-    level_dbfs: NDArray[np.float32]
-    loud_dbfs: float
-    floor_dbfs: float
-    active: NDArray[np.bool_]
-    speech_s: float
+    level_dbfs: NDArray[np.float32]  # [frames], RMS between 100 Hz and 8 kHz; a full-scale sine has -3
+    loud_dbfs: float  # the level exceeded for 0.3 s in all
+    floor_dbfs: float  # the level that a tenth of the frames stays below
+    active: NDArray[np.bool_]  # [frames]
+    speech_s: (
+        float  # seconds of active segments, with short gaps and without segments shorter than a syllable
+    )
+    # Share of active frames in those seconds: clean speech has 0.8 and more, speech in louder noise 0.5, a
+    # ticking clock under 0.3.
     active_share: float
+    # Median distance of an active frame's spectrum from the usual one: noise has 1.7 to 2, tones and hums
+    # near 0, speech 4 to 11.
     shape_spread_db: float
+    # In three quarters of the active frames the two strongest partials hold at least this share of the power:
+    # tones, whistles and key pads have 1, speech up to 0.75.
     partials_share: float
 
 
 def frame_counts(sample_rate_hz: int) -> tuple[int, int]:
-    """Samples in a frame and from one frame to the next."""
+    """Returns the numbers of samples in a frame and from one frame to the next."""
     return round(FRAME_S * sample_rate_hz), round(HOP_S * sample_rate_hz)
 
 
 def measure_levels(waveform: Waveform) -> tuple[NDArray[np.float32], float]:
-    """``Activity.level_dbfs`` and ``Activity.loud_dbfs``."""
+    """Returns ``level_dbfs`` and ``loud_dbfs`` of ``SpeechActivity``."""
     level_dbfs = _level_dbfs(_power_spectra(waveform))
     return level_dbfs, _loud_dbfs(level_dbfs)
 
 
-def detect_activity(waveform: Waveform) -> Activity:
-    """Measure a recording of any length; at most 120 s take about 100 MB."""
+def detect_speech(waveform: Waveform) -> SpeechActivity:
+    """Measures a recording of any length; 120 s take about 100 MB."""
     spectra = _power_spectra(waveform)
     level_dbfs = _level_dbfs(spectra)
     loud_dbfs = _loud_dbfs(level_dbfs)
@@ -78,7 +77,7 @@ def detect_activity(waveform: Waveform) -> Activity:
     active = level_dbfs >= max(loud_dbfs - _ACTIVE_BELOW_LOUD_DB, above_floor_dbfs)
     active &= level_dbfs > DIGITAL_SILENCE_DBFS
     speech_s, active_share = _measure_segments(active)
-    return Activity(
+    return SpeechActivity(
         level_dbfs=level_dbfs,
         loud_dbfs=loud_dbfs,
         floor_dbfs=floor_dbfs,
@@ -91,7 +90,7 @@ def detect_activity(waveform: Waveform) -> Activity:
 
 
 def _power_spectra(waveform: Waveform) -> NDArray[np.float32]:
-    """Power by frame and frequency, float32 [frames, bins], bins 31.25 Hz apart from 0 Hz on.
+    """Computes power by frame and frequency: float32 [frames, bins], bins 31.25 Hz apart from 0 Hz on.
 
     Only whole frames count, so that cutting at a hop leaves the others as they were; audio shorter
     than a frame is filled up with zeros. Each frame's mean is taken off: an offset is no sound.
@@ -120,13 +119,13 @@ def _level_dbfs(spectra: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _loud_dbfs(level_dbfs: NDArray[np.float32]) -> float:
-    """The level that the audio exceeds for 0.3 s; all of it, when it is shorter than that."""
+    """Returns the level that the audio exceeds for 0.3 s, or its lowest when it is shorter than that."""
     rank = min(round(_LOUD_S / HOP_S), len(level_dbfs) - 1)
     return float(np.sort(level_dbfs)[::-1][rank])
 
 
 def _measure_segments(active: NDArray[np.bool_]) -> tuple[float, float]:
-    """``Activity.speech_s`` and ``Activity.active_share``, 0 and 0 where there are no segments."""
+    """Returns ``speech_s`` and ``active_share`` of ``SpeechActivity``; both 0 where there are no segments."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], active.view(np.int8), [0]])))
     starts, ends = edges[::2], edges[1::2]
     if len(starts) == 0:
@@ -143,8 +142,11 @@ def _measure_segments(active: NDArray[np.bool_]) -> tuple[float, float]:
 
 
 def _shape_spread_db(spectra: NDArray[np.float32]) -> float:
-    """Band powers in dB, each frame's own mean taken off; then RMS over the bands of the distance
-    to the median frame; then the median over the frames. Loudness does not enter."""
+    """Computes ``SpeechActivity.shape_spread_db``, independent of loudness.
+
+    Band powers in dB, each frame's own mean taken off; then the RMS over the bands of the distance to the
+    median frame; then the median over the frames.
+    """
     if len(spectra) == 0:
         return 0.0
     lows_hz = range(_SHAPE_LOW_HZ, _SHAPE_HIGH_HZ, _SHAPE_STEP_HZ)

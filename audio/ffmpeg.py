@@ -1,0 +1,235 @@
+"""Decodes recordings with FFmpeg, in a sandboxed process for each one."""
+
+from __future__ import annotations
+
+import json
+import logging
+import mmap
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audio.limits import (
+    MAX_CHANNELS,
+    MAX_DURATION_S,
+    MAX_SAMPLE_RATE_HZ,
+    MIN_SAMPLE_RATE_HZ,
+    REPORT_BYTES,
+)
+from errors import ReferenceInvalid
+
+FORMATS_HINT = "send WAV, FLAC, OGG, Opus, MP3, M4A, WebM, AAC or AMR"
+
+# The child's own limit is 2 s of CPU time; on a machine that is busy these take longer.
+WALL_S = 20
+_CHILD = Path(__file__).with_name("ffmpeg_child.py")
+_MAX_REPORTED_DURATION_S = MAX_DURATION_S + 60  # one packet more than the limit, at most
+
+log = logging.getLogger(__name__)
+_logged_gaps: set[str] = set()
+_MAX_LOGGED_GAPS = 10  # a child that was taken over may make them up
+_GAP = re.compile(r"[A-Za-z0-9_() ]{1,80}")
+
+
+@dataclass(frozen=True, eq=False)
+class Segment:
+    """A run of samples with one rate and one number of channels."""
+
+    frames: NDArray[np.float32]  # [n, channels]
+    sample_rate_hz: int
+
+
+class _BrokenReportError(ValueError):
+    """The child did not write what it should: it was overwhelmed, or taken over by the recording."""
+
+
+def decode_with_ffmpeg(data: bytes, field: str) -> list[Segment]:
+    """Decodes a recording in any of the accepted containers and codecs.
+
+    Returns its segments in order, usually one; without samples none. A recording longer than
+    ``MAX_DURATION_S`` ends soon after it. Raises ReferenceInvalid, which names ``field``.
+    """
+    with _memory_file("recording") as recording, _memory_file("samples") as samples:
+        _write_whole(recording, data)
+        exit_status = _run_child(recording, samples, field)
+        if exit_status != 0:
+            log.warning("the process that decodes recordings ended with %d", exit_status)
+            if exit_status == -signal.SIGXCPU:
+                raise _takes_too_long(field)
+            raise _damaged(field)
+        return read_samples(samples, field)
+
+
+def read_samples(samples: int, field: str) -> list[Segment]:
+    """Reads what the child wrote to the file descriptor ``samples``, which is trusted with nothing.
+
+    Raises ReferenceInvalid: for the reason that the child gives, or as damaged when it gives no valid report.
+    """
+    try:
+        report = _read_report(os.pread(samples, REPORT_BYTES, 0))
+        _log_gaps(report)
+        if "refused" in report:
+            raise _refusal(report["refused"], report.get("detail"), field)
+        return _read_segments(samples, report.get("segments"))
+    except _BrokenReportError as error:
+        log.warning("the process that decodes recordings left no valid report: %s", error)
+        raise _damaged(field) from error
+
+
+def _run_child(recording: int, samples: int, field: str) -> int:
+    """Runs the child to its end; returns its exit status, negative for a signal."""
+    os.lseek(recording, 0, os.SEEK_SET)
+    child = subprocess.Popen(  # noqa: S603, our own program
+        [sys.executable, "-I", str(_CHILD)],
+        stdin=recording,
+        stdout=samples,
+        stderr=subprocess.DEVNULL,
+        env={},  # the worker's holds secrets
+        cwd="/",
+    )
+    try:
+        return child.wait(WALL_S)
+    except subprocess.TimeoutExpired as error:
+        raise _takes_too_long(field) from error
+    finally:
+        child.kill()
+        child.wait()
+
+
+@contextmanager
+def _memory_file(name: str) -> Iterator[int]:
+    """A file descriptor of an empty file that has no place on any disk."""
+    descriptor = os.memfd_create(name, os.MFD_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _write_whole(descriptor: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def _read_report(block: bytes) -> dict[str, Any]:
+    """The child's report. Raises _BrokenReportError; the block may hold anything."""
+    try:
+        report = json.loads(block.rstrip(b"\0"))
+    except (ValueError, RecursionError) as error:
+        raise _BrokenReportError("not JSON") from error
+    if not isinstance(report, dict):
+        raise _BrokenReportError("not an object")
+    return report
+
+
+def _read_segments(samples: int, described: Any) -> list[Segment]:
+    """The segments behind the report, as views of the file's memory. Raises _BrokenReportError."""
+    size = os.fstat(samples).st_size
+    if not isinstance(described, list):
+        raise _BrokenReportError("no segments")
+    layouts = [_read_layout(item) for item in described]
+    if sum(frames / rate_hz for rate_hz, _, frames in layouts) > _MAX_REPORTED_DURATION_S:
+        raise _BrokenReportError("too long")
+    if sum(channels * frames for _, channels, frames in layouts) * 4 > max(size - REPORT_BYTES, 0):
+        raise _BrokenReportError("less samples than reported")
+    if size <= REPORT_BYTES:
+        return []
+    # The mapping outlives the descriptor, as long as an array refers to it.
+    memory = mmap.mmap(samples, size, prot=mmap.PROT_READ)
+    segments = []
+    offset = REPORT_BYTES
+    for rate_hz, channels, frames in layouts:
+        values = np.frombuffer(memory, np.float32, channels * frames, offset)
+        offset += values.nbytes
+        segments.append(Segment(values.reshape(frames, channels), rate_hz))
+    return segments
+
+
+def _read_layout(item: Any) -> tuple[int, int, int]:
+    """Sample rate in Hz, channels and frames of one segment. Raises _BrokenReportError."""
+    if not (isinstance(item, list) and len(item) == 3 and all(type(value) is int for value in item)):
+        raise _BrokenReportError("not a segment")
+    rate_hz, channels, frames = item
+    if not (
+        MIN_SAMPLE_RATE_HZ <= rate_hz <= MAX_SAMPLE_RATE_HZ and 1 <= channels <= MAX_CHANNELS and frames >= 0
+    ):
+        raise _BrokenReportError("a segment beyond the limits")
+    return rate_hz, channels, frames
+
+
+def _log_gaps(report: dict[str, Any]) -> None:
+    """Says once for each protection that the kernel refused that decoding goes on without it."""
+    missing = report.get("unprotected")
+    for gap in missing if isinstance(missing, list) else []:
+        if not (isinstance(gap, str) and _GAP.fullmatch(gap)):
+            raise _BrokenReportError("not a protection")
+        if gap not in _logged_gaps and len(_logged_gaps) < _MAX_LOGGED_GAPS:
+            _logged_gaps.add(gap)
+            log.warning("recordings are decoded without %s: the kernel refused this part of the sandbox", gap)
+
+
+def _refusal(name: Any, detail: Any, field: str) -> ReferenceInvalid:
+    """The error for a ``refused`` of the report. Raises _BrokenReportError for one that does not exist."""
+    if name == "codec":
+        shown = detail if re.fullmatch(r"[a-z0-9_]{1,32}", str(detail)) else "unknown"
+        return ReferenceInvalid(
+            f"holds audio in an encoding that is not supported ({shown})", field=field, hint=FORMATS_HINT
+        )
+    if name == "channels" and type(detail) is int:
+        return ReferenceInvalid(
+            f"has {detail} channels, {MAX_CHANNELS} are the most", field=field, hint="send mono or stereo"
+        )
+    if name == "sample_rate" and type(detail) is int:
+        return ReferenceInvalid(
+            f"has a sample rate of {detail} Hz",
+            field=field,
+            hint=f"send {MIN_SAMPLE_RATE_HZ} to {MAX_SAMPLE_RATE_HZ} Hz",
+        )
+    if name == "damaged":
+        return _damaged(field)
+    if not isinstance(name, str) or name not in _REFUSALS:
+        raise _BrokenReportError("an unknown refusal")
+    reason, hint = _REFUSALS[name]
+    return ReferenceInvalid(reason, field=field, hint=hint)
+
+
+_REFUSALS = {
+    "unreadable": (
+        "is not audio that can be read, it is damaged, incomplete or in an unknown format",
+        FORMATS_HINT,
+    ),
+    "container": ("is a file of a format that is not supported", FORMATS_HINT),
+    "variant": (
+        "uses a part of its format that is not supported, or joins recordings of different kinds",
+        f"export it again, or {FORMATS_HINT}",
+    ),
+    "no_audio": ("holds no audio", f"{FORMATS_HINT} with 10 to 30 s of speech"),
+    "memory": ("takes too much memory to decode", f"export it again, or {FORMATS_HINT}"),
+    "changes": ("changes its sample rate or channels too often", "export it with one rate and one layout"),
+    "too_much": ("unpacks to more samples than are accepted", "send mono or stereo, or a shorter recording"),
+}
+
+
+def _damaged(field: str) -> ReferenceInvalid:
+    return ReferenceInvalid(
+        "cannot be decoded, it is damaged or incomplete",
+        field=field,
+        hint=f"export it again, or {FORMATS_HINT}",
+    )
+
+
+def _takes_too_long(field: str) -> ReferenceInvalid:
+    return ReferenceInvalid(
+        "takes too long to decode", field=field, hint=f"send a shorter recording, or {FORMATS_HINT}"
+    )
