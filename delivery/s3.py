@@ -1,7 +1,8 @@
 """Finished audio in an S3 bucket, and links by which callers get it.
 
-botocore signs the requests. They are sent by ``audio.pinned_http``, since a caller may bring the store: the
-address that was checked is the one that is dialled, and no answer can keep a job waiting or fill the memory.
+boto3 signs the links and botocore the uploads, which ``audio.pinned_http`` sends, since a caller may bring the
+store: the address that was checked is the one that is dialled, and no answer can keep a job waiting or fill the
+memory.
 """
 
 from __future__ import annotations
@@ -138,14 +139,21 @@ class Bucket:
         """
         if not self._is_region_known:
             self._run(lambda: self._send_with_retries("GET", key, _ONE_BYTE, b""), self._deadline_s, cancel)
-        from botocore.auth import S3SigV4QueryAuth
-        from botocore.awsrequest import AWSRequest
+        import boto3
+        from botocore.config import Config
 
-        request = AWSRequest("GET", self._object_url(key))
-        S3SigV4QueryAuth(self._credentials(), "s3", self._region, self.settings.url_expiry_s).add_auth(
-            request
+        session = boto3.session.Session(
+            self.settings.access_key_id, self.settings.secret_access_key, region_name=self._region
         )
-        return str(request.url)
+        config = Config(signature_version="s3v4", s3={"addressing_style": "path"})
+        client = session.client("s3", endpoint_url=self._store_url(), config=config)
+        # Signing is all that boto3 does here: it opens no connection.
+        url: str = client.generate_presigned_url(
+            "get_object",
+            Params={"Bucket": self.settings.name, "Key": self.settings.key_prefix + key},
+            ExpiresIn=self.settings.url_expiry_s,
+        )
+        return url
 
     def _run(
         self, work: Callable[[], Awaitable[Result]], deadline_s: float, cancel: CancelToken | None
@@ -221,10 +229,13 @@ class Bucket:
 
     def _object_url(self, key: str) -> str:
         """The object's URL with the bucket in the path, which every store understands."""
-        store_url = self.settings.store_url
-        if self._region != (self.settings.host_region or DEFAULT_REGION):
-            store_url = _AMAZON_HOST.sub(f"s3.{self._region}.amazonaws.com", store_url)
-        return f"{store_url}/{self.settings.name}/{quote(self.settings.key_prefix + key, safe='/~')}"
+        return f"{self._store_url()}/{self.settings.name}/{quote(self.settings.key_prefix + key, safe='/~')}"
+
+    def _store_url(self) -> str:
+        """The store's URL; of Amazon's, that of the bucket's region."""
+        if self._region == (self.settings.host_region or DEFAULT_REGION):
+            return self.settings.store_url
+        return _AMAZON_HOST.sub(f"s3.{self._region}.amazonaws.com", self.settings.store_url)
 
     def _credentials(self) -> Any:
         from botocore.credentials import ReadOnlyCredentials
