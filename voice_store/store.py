@@ -87,7 +87,7 @@ class VoiceStore:
         folder = Folder(root, may_be_link=True)
         self._voices = Voices(root)
         self._indexes = indexes = Indexes(folder, self._voices)
-        housekeeping = Housekeeping(folder, self._voices, indexes)
+        housekeeping = Housekeeping(folder, self._voices)
         self._library = LiveLibrary(self._voices, indexes, housekeeping, timing)
         self._cache = VoiceCache(self._voices.embeddings, CACHE_BYTES)
         self._writer = Writer(folder, self._voices, indexes, self._library, self._cache)

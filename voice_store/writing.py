@@ -96,6 +96,7 @@ class Writer:
                 metadata = library.voices[predecessor]
                 if new.overwrite and new.details:
                     metadata = self.update(predecessor, None, new.details) or metadata
+                self._tell_indexes_of_another()
                 return Kept(predecessor, there, metadata, created=False)
             if is_filled and not new.overwrite:
                 taken = library.voices[predecessor]["speaker_name"]
@@ -161,10 +162,11 @@ class Writer:
             if fault.errno not in FULL:
                 raise
             self._voices.embeddings.remove(voice_id)  # takes no space, and is what one does on a full volume
+            with self._done_all_the_same("removing what lies beside a deleted voice"):
+                self._voices.forget(voice_id)
         with self._done_all_the_same("removing the files of a deleted voice"):
             self._voices.finish_deletion(voice_id)
         self._cache.drop(voice_id)
-        self._indexes.metadata.forget(voice_id)
         self._tell_indexes()
         return True
 
@@ -196,6 +198,7 @@ class Writer:
             if fold_name(metadata.get("speaker_name", "")) == fold_name(name):
                 there = self._load_if_same(voice_id, loaded.digest)
                 if there is not None:
+                    self._tell_indexes_of_another()
                     return Kept(voice_id, there, metadata, created=False)
         raise StoreUnavailable("saving the voice failed: this recording is stored under too many names")
 
@@ -236,7 +239,6 @@ class Writer:
             with self._done_all_the_same("removing the replaced voice"):
                 self._voices.finish_deletion(predecessor)
             self._cache.drop(predecessor)
-            self._indexes.metadata.forget(predecessor)
         return committed
 
     def _await_content(self, voice_id: str) -> bool:
@@ -256,6 +258,11 @@ class Writer:
         with self._done_all_the_same("bringing the indexes up to date"):
             return self._library.write()
         return Library({}, {})
+
+    def _tell_indexes_of_another(self) -> None:
+        """Writes the indexes for the worker whose voice is acknowledged here and which may have died since."""
+        if self._library.is_doubtful:
+            self._tell_indexes()
 
     def _load_if_same(self, voice_id: str, digest: str) -> LoadedVoice | None:
         with suppress(StoreCorrupt, FileNotFoundError):

@@ -82,7 +82,7 @@ class _Store:
         self._before = StoreReader(root)
         self._voices = Voices(root)
         self._indexes = Indexes(self._root, self._voices)
-        housekeeping = Housekeeping(self._root, self._voices, self._indexes)
+        housekeeping = Housekeeping(self._root, self._voices)
         self._library = LiveLibrary(self._voices, self._indexes, housekeeping, Timing(settle_s=0))
 
     def has_voices(self) -> bool:
