@@ -61,7 +61,9 @@ class IndexFile:
             return False
         data = self._json.dumps(content)
         if len(data) > self._max_bytes:
-            log.warning("index %s not written: with what other programs keep there it is too large", self.name)
+            log.warning(
+                "index %s not written: with what other programs keep there it is too large", self.name
+            )
             return False
         self._stamp = self._folder.replace(self.name, data)
         self.content = content

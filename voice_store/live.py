@@ -13,7 +13,7 @@ from voice_store.indexes import Indexes
 from voice_store.library import Library
 from voice_store.listing import Listing, Voices
 
-# Passes of writing the indexes while others write, too. Each worker that clones at the same time can cost one.
+# Passes of writing the indexes while others write. Each worker that clones at the same time can cost one.
 _PASSES = 30
 
 
@@ -82,7 +82,7 @@ class LiveLibrary:
             with suppress(OSError):  # a volume that is read-only
                 self._housekeeping.finish_deletions(self.listing)
             # An empty folder may be a volume that is not there: its indexes stay.
-            if self.listing.voice_ids:
+            if self.listing.voice_ids or self.listing.deleted:
                 self._library = self._make_indexes_good()
             else:
                 self._doubtful_since_s = None
@@ -119,8 +119,11 @@ class LiveLibrary:
         who write: whoever writes last then finds what is missing, and mends it.
         """
         with self._indexes.taking_turns():
-            for _ in range(_PASSES):
-                self._list(self._timing.now(), anew=True)
+            for number in range(_PASSES):
+                has_changed = self._list(self._timing.now(), anew=True)
+                if number > 0 and not has_changed and not self._indexes.have_changed():
+                    self._doubtful_since_s = None
+                    break
                 self._indexes.read(self.listing)
                 library = self._indexes.library(self.listing)
                 if self._indexes.write(self.listing, library):

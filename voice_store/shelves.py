@@ -61,22 +61,22 @@ class Shelves:
 
     def forget(self, voice_id: str) -> None:
         """Removes what was made of a voice that is gone. Raises OSError."""
-        for owner, name in self._all():
+        for owner, name in self.files():
             if owner == voice_id:
                 self.folder.remove(name)
 
     def owners(self) -> set[str]:
         """The ids of voices of which anything is here. Raises OSError."""
-        return {owner for owner, _ in self._all()}
+        return {owner for owner, _ in self.files()}
 
     def sweep(self, voice_ids: Collection[str], older_than_s: float) -> list[str]:
         """Removes what was made of other voices than these, and says which, by file name."""
-        orphans = [name for owner, name in self._all() if owner not in voice_ids]
+        orphans = [name for owner, name in self.files() if owner not in voice_ids]
         return [
             name for name in orphans if self.folder.is_older(name, older_than_s) and self.folder.remove(name)
         ]
 
-    def _all(self) -> list[tuple[str, str]]:
-        """The voice's id and the file's name, of each file."""
+    def files(self) -> list[tuple[str, str]]:
+        """The voice's id and the file's name, of each file. Raises OSError."""
         matches = (_NAME.fullmatch(name) for name in self.folder.names())
         return [(match[1], match[0]) for match in matches if match and is_voice_id(match[1])]

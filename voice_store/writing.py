@@ -260,7 +260,7 @@ class Writer:
         return Library({}, {})
 
     def _tell_indexes_of_another(self) -> None:
-        """Writes the indexes for the worker whose voice is acknowledged here and which may have died since."""
+        """Writes the indexes for a worker whose voice is acknowledged here, and which may have died since."""
         if self._library.is_doubtful:
             self._tell_indexes()
 

@@ -249,7 +249,9 @@ def traces_of_deleted(root: Path, told: Told) -> list[str]:
 
 
 def _clone_beside_killed(root: Path, has_locks: bool, deletes: bool, dice: random.Random) -> Told:
-    steps = [dice.randrange(1, STEPS_OF_CLONES) if number < KILLED_WORKERS else 0 for number in range(WORKERS)]
+    steps = [
+        dice.randrange(1, STEPS_OF_CLONES) if number < KILLED_WORKERS else 0 for number in range(WORKERS)
+    ]
     start, go = os.pipe()
     started = []
     for number in range(WORKERS):
