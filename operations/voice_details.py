@@ -30,7 +30,7 @@ def _check_voice_name(name: str) -> str:
     try:
         return clean_name(name)
     except InvalidRequest as error:
-        raise ValueError(f"cannot be used: {error.message.removeprefix('voice_name: ')}") from error
+        raise ValueError(f"{error.reason}: {error.hint}") from error
 
 
 def _on_one_line(text: str) -> str:

@@ -69,5 +69,5 @@ class Mount:
 
 def _gone() -> StoreUnavailable:
     return StoreUnavailable(
-        "the volume with the voices is not mounted any more; attach it, or start a new worker"
+        "the volume with the voices is not mounted any more", hint="attach it, or start a new worker"
     )

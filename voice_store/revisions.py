@@ -49,7 +49,7 @@ class Revisions:
         """
         data = to_json(dict(content))
         if len(data) > MAX_REVISION_BYTES:  # no reader would take it
-            raise InvalidRequest("what is known about the voice is too long", hint="shorten or remove details")
+            raise InvalidRequest("what is known about the voice is too long", hint="shorten some of it")
         self.folder.make()
         if not self.folder.create(_file_name(voice_id, number), data):
             return False

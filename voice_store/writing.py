@@ -101,8 +101,9 @@ class Writer:
             if is_filled and not new.overwrite:
                 taken = library.voices[predecessor]["speaker_name"]
                 raise VoiceExists(
-                    f'voice_name: a voice named "{taken}" exists with other audio; choose another name, or '
-                    "set overwrite to replace it"
+                    f'is taken: a voice named "{taken}" exists with other audio',
+                    field="voice_name",
+                    hint="choose another name, or set overwrite to replace it",
                 )
         for folder in (self._root, self._voices.embeddings.folder):
             folder.make()
@@ -119,7 +120,7 @@ class Writer:
         self, voice_id: str, new_name: str | None, details: Mapping[str, Any]
     ) -> dict[str, Any] | None:
         """The metadata after the change; None when there is no such voice. See ``VoiceStore.update``."""
-        new_name = None if new_name is None else clean_name(new_name)
+        new_name = None if new_name is None else clean_name(new_name, "new_voice_name")
         for attempt in range(_ATTEMPTS):
             self._library.pause(_PAUSE_S * (attempt // _WORKERS_AT_ONCE))
             library = self._library.read(anew=True)
@@ -129,7 +130,11 @@ class Writer:
             metadata = library.voices.get(voice_id) or tidy_metadata(voice_id, entry)
             name = new_name or metadata["speaker_name"]
             if new_name is not None and library.find(new_name) not in (None, voice_id):
-                raise VoiceExists(f'new_voice_name: another voice is named "{new_name}"; choose another name')
+                raise VoiceExists(
+                    f'is taken: another voice is named "{new_name}"',
+                    field="new_voice_name",
+                    hint="choose another name",
+                )
             wanted = tidy_metadata(voice_id, {**metadata, **details, "speaker_name": name})
             if wanted == metadata:
                 return metadata
@@ -139,7 +144,7 @@ class Writer:
             if self._voices.revisions.add(voice_id, number, revision):
                 break
         else:
-            raise StoreUnavailable("changing the voice failed: too many others change it; try again")
+            raise StoreUnavailable("changing the voice failed: too many others change it", hint="try again")
         if not self._voices.is_there(voice_id):  # deleted meanwhile, before this
             with self._done_all_the_same("removing the change of a deleted voice"):
                 self._voices.revisions.drop(voice_id)
@@ -282,9 +287,9 @@ class Writer:
 
 def _storable(waveform: Waveform) -> Waveform:
     if len(waveform.samples) == 0 or not np.isfinite(waveform.samples).all():
-        raise ReferenceInvalid("the recording holds no audio; send one with speech")
+        raise ReferenceInvalid("the recording holds no audio", hint="send one with speech")
     if waveform.duration_s > MAX_DURATION_S:
-        raise ReferenceInvalid(f"the recording is longer than {MAX_DURATION_S:.0f} s; cut it")
+        raise ReferenceInvalid(f"the recording is longer than {MAX_DURATION_S:.0f} s", hint="cut it")
     return resample(waveform, MODEL_SAMPLE_RATE_HZ)
 
 

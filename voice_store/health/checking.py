@@ -63,7 +63,7 @@ def check(
     many there will be; passes them on. Raises StoreUnavailable where no store can be read.
     """
     if not root.is_dir():
-        raise StoreUnavailable("there is no such store; name its folder")
+        raise StoreUnavailable("there is no such store", hint="name its folder")
     with volume_faults("checking the store"):
         problems = _check_folders(root)
         if any(problem.folder != METADATA for problem in problems):
