@@ -13,6 +13,7 @@ from pathlib import Path
 from errors import WorkerError
 from voice_store.commands import browse, change, export, health, intake
 from voice_store.commands.terminal import LogFormatter, Parser, complain, sentence_of
+from voice_store.mount import missing_folder
 from voice_store.plain_files import reason
 
 DEFAULT_FOLDER = Path("voice_embeddings")
@@ -32,6 +33,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.ERROR, handlers=[handler])
     run: Callable[[argparse.Namespace], int] = options.run
     try:
+        missing = missing_folder(options.dir)
+        if missing is not None:
+            complain(
+                f"voice_store: the folder {missing} is missing; make it, or mount the volume that it is on"
+            )
+            return 1
         status = run(options)
         sys.stdout.flush()  # so that a closed pipe shows here
         return status

@@ -6,6 +6,7 @@ voices that are not found there are not gone.
 
 from __future__ import annotations
 
+import logging
 import uuid
 from contextlib import suppress
 from pathlib import Path
@@ -13,24 +14,54 @@ from pathlib import Path
 from errors import StoreUnavailable
 from voice_store.files import Folder, NotAPlainFileError
 
+log = logging.getLogger(__name__)
+
 SENTINEL = ".voice-volume"
 _MAX_SENTINEL_BYTES = 64
 
 
-class AnyFolder:
-    """Nothing is known of a mount: it is enough that the store's folder is there, or the one above it."""
+def missing_folder(root: Path) -> Path | None:
+    """The folder that keeps a store from being made at ``root``; None if it is there or can be made.
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    Where a link leads to, if nothing is there; else the folder above, if it is missing, unless a volume is
+    mounted further up: no folder may take the place of a volume that is not mounted, but on one that is
+    mounted the folders above the store's can be made.
+    """
+    if root.is_dir():
+        return None
+    for folder in (root, *root.parents):
+        if folder.is_symlink() and not folder.exists():
+            return folder.readlink() if folder.readlink().is_absolute() else folder.parent / folder.readlink()
+    return None if root.parent.is_dir() or _is_on_mounted_volume(root) else root.parent
 
-    def check(self) -> None:
-        """Raises StoreUnavailable: no folder may take the place of a missing volume.
 
-        A link whose target is missing is one, too: it would read as a store without voices.
-        """
-        if self._root.is_dir() or (self._root.parent.is_dir() and not self._root.is_symlink()):
-            return
-        raise StoreUnavailable("the volume with the voices is not mounted", hint="attach it to the worker")
+def check_folder(root: Path) -> None:
+    """Raises StoreUnavailable when ``missing_folder`` gives one, and logs which."""
+    missing = missing_folder(root)
+    if missing is None:
+        return
+    log.warning("the folder %s is missing, so there can be no voices in %s", missing, root)
+    if missing != root.parent:
+        raise StoreUnavailable(
+            "the folder that a link leads to, in the path of the voices, is missing",
+            hint="make that folder, mount the volume that holds it, or remove the link",
+        )
+    raise StoreUnavailable("the volume with the voices is not mounted", hint="attach it to the worker")
+
+
+def make_parents(root: Path) -> None:
+    """Makes the folders above ``root`` that are missing. Raises OSError.
+
+    Only for a root of which ``missing_folder`` gives None.
+    """
+    for folder in reversed([parent for parent in root.parents if not parent.is_dir()]):
+        Folder(folder, may_be_link=True).make()
+
+
+def _is_on_mounted_volume(path: Path) -> bool:
+    """Whether the folder above that is there lies below a mount point other than the root."""
+    path = next(parent for parent in path.absolute().parents if parent.is_dir()).resolve()
+    return any(parent.is_mount() for parent in (path, *path.parents)[:-1])
 
 
 class Mount:

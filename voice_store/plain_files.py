@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 
-RECORDING_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3"})
+from audio.decode import RECORDING_SUFFIXES
 
 _KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
 
@@ -40,15 +40,23 @@ def read_plain_file(path: Path, max_bytes: int, start: int = 0, size: int | None
     return data
 
 
-def find_recordings(path: Path) -> list[Path]:
+def is_recording(path: PurePath) -> bool:
+    """Whether a file is called like one of those that can be decoded."""
+    return path.suffix.lower() in RECORDING_SUFFIXES
+
+
+def find_recordings(path: Path) -> tuple[list[Path], list[Path]]:
     """The path itself unless it is a folder, else the recordings below that, in order of their paths.
 
-    Folders that are links are not entered. Raises OSError for a folder that cannot be listed.
+    And what else is there: files that are called otherwise, and folders that are links, which are not
+    entered. Hidden files are neither. Raises OSError for a folder that cannot be listed.
     """
     if not path.is_dir():
-        return [path]
-    found = (file for file in _files_below(path) if file.suffix.lower() in RECORDING_SUFFIXES)
-    return sorted(found)
+        return [path], []
+    recordings, others = list[Path](), list[Path]()
+    for found in sorted(_files_below(path)):
+        (recordings if is_recording(found) and not _is_linked_folder(found) else others).append(found)
+    return recordings, others
 
 
 def reason(fault: OSError) -> str:
@@ -60,9 +68,14 @@ def _files_below(folder: Path) -> Iterator[Path]:
     def stop(fault: OSError) -> None:
         raise fault
 
-    for parent, _, names in os.walk(folder, onerror=stop):
+    for parent, folders, files in os.walk(folder, onerror=stop):
+        links = [name for name in folders if _is_linked_folder(Path(parent, name))]
         # Other programs' hidden files are none: macOS puts a "._x.wav" beside each x.wav on foreign disks.
-        yield from (Path(parent, name) for name in names if not name.startswith("."))
+        yield from (Path(parent, name) for name in (*files, *links) if not name.startswith("."))
+
+
+def _is_linked_folder(path: Path) -> bool:
+    return path.is_symlink() and path.is_dir()
 
 
 def _read(file: int, count: int) -> Iterator[bytes]:

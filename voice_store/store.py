@@ -21,7 +21,7 @@ from voice_store.library import Library
 from voice_store.listing import Voices
 from voice_store.live import LiveLibrary, Timing
 from voice_store.metadata import copy_metadata, given_details, is_former_name, tidy_metadata
-from voice_store.mount import AnyFolder, Mount
+from voice_store.mount import Mount, check_folder, make_parents
 from voice_store.names import MAX_VISIBLE_CHARACTERS, readable
 from voice_store.shelves import Shelf
 from voice_store.turns import in_turn
@@ -82,7 +82,8 @@ class VoiceStore:
 
     def __init__(self, root: Path, timing: Timing = Timing(), mount: Mount | None = None) -> None:  # noqa: B008
         self.turn: AbstractContextManager[object] = threading.RLock()
-        self._mount = mount or AnyFolder(root)
+        self._root = root
+        self._mount = mount
         self._timing = timing
         folder = Folder(root, may_be_link=True)
         self._voices = Voices(root)
@@ -127,8 +128,9 @@ class VoiceStore:
             default_parameters=default_parameters,
         )
         new = NewVoice(waveform, name, details, original_file, voice_id, created_at, overwrite)
-        self._mount.check()
+        self._check_volume()
         with volume_faults("saving the voice"):
+            make_parents(self._root)
             kept = self._writer.put(new)
         shelf = self._voices.shelves.of(kept.voice_id)
         return PutResult(
@@ -228,9 +230,15 @@ class VoiceStore:
             return DeleteResult(found, found_name, self._writer.delete(found, found_name))
 
     def _read(self, *, anew: bool = False) -> Library:
-        self._mount.check()
+        self._check_volume()
         with volume_faults("reading the voices"):
             return self._library.read(anew=anew)
+
+    def _check_volume(self) -> None:
+        """Raises StoreUnavailable where voices can neither be nor be made."""
+        if self._mount is not None:
+            self._mount.check()
+        check_folder(self._root)
 
     def _find(self, name: str | None, voice_id: str | None) -> tuple[Library, str]:
         """The voice that is meant, by its id; one that is missing may just be arriving from another worker.

@@ -3,8 +3,11 @@
 import os
 import unicodedata
 
+import av
+import numpy as np
 import pytest
 
+from tests.recordings import speech_like
 from tests.voice_store.conftest import names
 from tests.voice_store.terminal import run_cli, run_program, write_recording
 
@@ -28,9 +31,9 @@ def test_a_folder_of_recordings_becomes_voices_named_like_the_files(root, store,
     assert names(store) == {"Amy", "Zoë 🎤", "小明"}
     assert all(voice["tags"] == ["new"] for voice in store.list())
     assert {voice["original_file"] for voice in store.list()} >= {"Amy.WAV", "小明.ogg"}
-    assert capsys.readouterr().out.endswith("3 added, 0 already there, 0 left out\n")
+    assert capsys.readouterr().out.endswith("3 added, 0 already there, 0 left out, 1 passed over\n")
     assert run_cli(root, "add", folder, "--jobs", jobs) == 0
-    assert capsys.readouterr().out.endswith("0 added, 3 already there, 0 left out\n")
+    assert capsys.readouterr().out.endswith("0 added, 3 already there, 0 left out, 1 passed over\n")
 
 
 def test_a_bad_file_does_not_stop_the_rest(root, store, folder, capsys):
@@ -100,3 +103,38 @@ def test_an_empty_argument_is_not_the_current_folder(root, command, capsys, monk
     assert stopped.value.code == 2
     assert "give a file or a folder" in capsys.readouterr().err
     assert not root.exists()
+
+
+@pytest.mark.parametrize("command", ["add", "import"])
+def test_recordings_of_every_kind_that_can_be_decoded_are_taken_from_a_folder(
+    root, store, tmp_path, capsys, command
+):
+    folder = tmp_path / "in"
+    kinds = {"m4a": "mp4", "mp4": "mp4", "3gp": "3gp", "webm": "webm", "oga": "ogg", "aac": "adts"}
+    for seed, (suffix, container) in enumerate(kinds.items()):
+        write_with_ffmpeg(folder / f"{suffix} voice.{suffix.upper()}", container, seed)
+    (folder / "notes.txt").write_text("no audio")
+    (folder / "talk.pdf").write_text("no audio")
+    (folder / "other.json").write_text("{}")
+    (tmp_path / "elsewhere").mkdir()
+    (folder / "linked.wav").symlink_to(tmp_path / "elsewhere")
+    assert run_cli(root, command, folder) == 0
+    assert names(store) == {f"{suffix} voice" for suffix in kinds}
+    said = capsys.readouterr()
+    assert said.out.endswith("6 added, 0 already there, 0 left out, 4 passed over\n")
+    passed_over = [line for line in said.err.splitlines() if line.startswith("passed over: ")]
+    expected = ("linked.wav", "notes.txt", "other.json", "talk.pdf")
+    assert passed_over == [f"passed over: {folder / name}" for name in expected]
+
+
+def write_with_ffmpeg(path, container, seed):
+    path.parent.mkdir(exist_ok=True)
+    samples = (speech_like(3.0, 24_000, seed) * 32_767).astype(np.int16)
+    codec = {"ogg": "libopus", "webm": "libopus"}.get(container, "aac")
+    with av.open(str(path), "w", format=container) as file:
+        stream = file.add_stream(codec, rate=48_000 if codec == "libopus" else 24_000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(samples.reshape(1, -1), format="s16", layout="mono")
+        frame.sample_rate = 24_000
+        for resampled in av.AudioResampler(stream.format, "mono", stream.rate).resample(frame):
+            file.mux(stream.encode(resampled))
+        file.mux(stream.encode(None))

@@ -108,8 +108,9 @@ def test_what_is_mistyped_ends_with_status_2(root, arguments):
         (["export", "Amy", "Amu", "--to", "never"], 'the nearest names are "Amy"'),
         (["add", "nothing.wav", "--name", "x"], "nothing.wav cannot be opened: no such file"),
         (["import", "nothing.tar"], "nothing.tar: no such file"),
-        (["--dir", "/no/such/volume", "list"], "not mounted"),
-        (["--dir", "/no/such/volume", "check"], "there is no such store"),
+        (["--dir", "/no/such/volume", "list"], "the folder /no/such is missing"),
+        (["--dir", "/no/such/volume", "check"], "the folder /no/such is missing"),
+        (["--dir", "/no-such-store", "check"], "there is no such store"),
         (["--dir", "/dev/null", "list"], "voices"),
     ],
 )

@@ -10,6 +10,7 @@ from delivery import Deliverer, Spill, spill_folder
 from errors import OutputTooLarge, StoreUnavailable
 from operations.base import Job
 from tests.voice_store.conftest import make_waveform, names
+from tests.voice_store.terminal import run_cli
 from voice_store import Mount, VoiceStore
 from voice_store.health.checking import check
 from voice_store.live import Timing
@@ -109,14 +110,6 @@ def test_a_volume_that_can_only_be_read_is_watched_too(volume, store):
         store.get(name="Amy")
 
 
-def test_a_link_to_nothing_is_no_empty_store(tmp_path):
-    (tmp_path / "voices").symlink_to(tmp_path / "gone")
-    store = VoiceStore(tmp_path / "voices", AT_ONCE)
-    for use in (store.list, lambda: store.put(make_waveform(1), "Amy")):
-        with pytest.raises(StoreUnavailable, match="not mounted"):
-            use()
-
-
 def test_audio_that_no_reply_holds_stays_on_the_mount_of_the_store(volume):
     assert spill_folder(volume, volume) == volume / "audio_out"
     assert spill_folder(volume, Path("/runpod-volume")) == volume / "audio_out"  # docker run -v x:/voices
@@ -148,3 +141,41 @@ def test_audio_beside_the_voices_is_no_trouble_to_the_store(volume):
     Spill(spill_folder(volume, volume), Mount(volume)).write("a.wav", b"audio")
     assert names(VoiceStore(volume, AT_ONCE, Mount(volume))) == {"Amy"}
     assert not check(volume).problems
+
+
+def test_folders_above_the_store_are_made_on_a_mounted_volume(volume):
+    """Wherever it is mounted; also where nothing is known of the mount."""
+    for mounted in (Mount(volume), None):
+        root = volume / str(mounted is None) / "below" / "voices"
+        store = VoiceStore(root, AT_ONCE, mounted)
+        assert store.list() == []
+        assert not root.parent.exists()
+        assert store.put(make_waveform(1), "Amy").created
+        assert names(VoiceStore(root, AT_ONCE)) == {"Amy"}
+
+
+def test_folders_above_the_store_are_not_made_where_no_volume_is_mounted(tmp_path, monkeypatch):
+    monkeypatch.setattr(Path, "is_mount", lambda _: False)  # the system's temporary folder may be one
+    store = VoiceStore(tmp_path / "volume" / "below" / "voices", AT_ONCE)
+    for use in (store.list, lambda: store.put(make_waveform(1), "Amy")):
+        with pytest.raises(StoreUnavailable, match="not mounted; attach it"):
+            use()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("below", ["", "voices"])
+def test_a_link_that_leads_nowhere_is_no_empty_store(tmp_path, caplog, capsys, below):
+    (tmp_path / "link").symlink_to("gone")
+    root = tmp_path / "link" / below
+    store = VoiceStore(root, AT_ONCE)
+    for use in (store.list, lambda: store.put(make_waveform(1), "Amy"), lambda: store.get(name="Amy")):
+        with pytest.raises(
+            StoreUnavailable, match="that a link leads to.* is missing; make that folder"
+        ) as caught:
+            use()
+        assert str(tmp_path) not in caught.value.message
+    assert f"the folder {tmp_path / 'gone'} is missing" in caplog.text
+    assert run_cli(root, "list") == 1
+    assert f"the folder {tmp_path / 'gone'} is missing" in capsys.readouterr().err
+    (tmp_path / "gone").mkdir()
+    assert store.put(make_waveform(1), "Amy").created

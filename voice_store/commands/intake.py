@@ -10,6 +10,8 @@ from voice_store.commands.terminal import complain, say, sentence_of, with_bar
 from voice_store.transfer.intake import Fate, keep_all
 from voice_store.transfer.sources import Source, find_items, find_named_recordings
 
+MOST_PASSED_OVER_LINES = 50  # a folder may hold anything
+
 
 def add_commands(commands: Subparsers) -> None:
     command = commands.add_parser("add", help="keep recordings as voices")
@@ -18,7 +20,7 @@ def add_commands(commands: Subparsers) -> None:
         nargs="+",
         type=path,
         metavar="FILE_OR_FOLDER",
-        help="WAV, FLAC, OGG, Opus or MP3, or folders with such at any depth",
+        help="WAV, FLAC, OGG, Opus, MP3, M4A, MP4, 3GP, WebM, AAC or AMR, or folders with such at any depth",
     )
     command.add_argument("--name", help="of a single recording's voice (default: the file's own name)")
     add_details(command)
@@ -49,7 +51,7 @@ def take_in(options: argparse.Namespace) -> int:
 
 
 def _keep(source: Source, options: argparse.Namespace) -> int:
-    """A line for each voice; what was left out comes last, where it is seen."""
+    """A line for each voice; what was left out or passed over comes last, where it is seen."""
     fates: Counter[Fate] = Counter()
     faults = []
     names = {"voice_name": "--name" if getattr(options, "name", None) is not None else "its name"}
@@ -64,10 +66,15 @@ def _keep(source: Source, options: argparse.Namespace) -> int:
             say(f"{outcome.fate.value}: {outcome.says}")
         for warning in outcome.warnings:
             complain(f"warning: {warning}")
+    for file in source.passed_over[:MOST_PASSED_OVER_LINES]:
+        complain(f"passed over: {file}")
+    if len(source.passed_over) > MOST_PASSED_OVER_LINES:
+        complain(f"passed over: {len(source.passed_over) - MOST_PASSED_OVER_LINES} more")
     faults += source.faults
     for fault in faults:
         complain(f"voice_store: {fault}")
-    if len(source.items) + len(source.faults) > 1:
+    if len(source.items) + len(source.faults) + len(source.passed_over) > 1:
         added, there = fates[Fate.ADDED], fates[Fate.ALREADY_THERE]
-        say(f"{added} added, {there} already there, {len(faults)} left out")
+        passed_over = f", {len(source.passed_over)} passed over" if source.passed_over else ""
+        say(f"{added} added, {there} already there, {len(faults)} left out{passed_over}")
     return 1 if faults else 0

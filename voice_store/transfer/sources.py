@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from audio.decode import RECORDING_SUFFIXES
 from errors import InvalidRequest, WorkerError
 from voice_store.names import fold_name
 from voice_store.plain_files import (
-    RECORDING_SUFFIXES,
     UnreadableFileError,
     find_recordings,
+    is_recording,
     read_plain_file,
     reason,
 )
@@ -31,10 +32,11 @@ from voice_store.transfer.tar_members import find_members
 
 @dataclass
 class Source:
-    """items: what can become voices, no two of one name. faults: sentences about what cannot."""
+    """What lies at a path."""
 
-    items: list[Item] = field(default_factory=list)
-    faults: list[str] = field(default_factory=list)
+    items: list[Item] = field(default_factory=list)  # what can become voices, no two of one name
+    faults: list[str] = field(default_factory=list)  # sentences about what cannot
+    passed_over: list[str] = field(default_factory=list)  # files that are no recordings by their names
 
     def without_namesakes(self) -> Source:
         """Only one of several items of one name: the newest, as in a store, else the first."""
@@ -48,7 +50,7 @@ class Source:
             kept, left = (item, there) if item.age > there.age else (there, item)
             chosen[key] = kept
             faults.append(f'{left.label}: {kept.label} has the same name, "{kept.name}", and is kept instead')
-        return Source(list(chosen.values()), faults)
+        return Source(list(chosen.values()), faults, self.passed_over)
 
 
 def find_items(path: Path) -> Source:
@@ -56,7 +58,7 @@ def find_items(path: Path) -> Source:
     mode = path.stat().st_mode
     if stat.S_ISDIR(mode):
         source = _in_store(path) if _is_store(path) else _in_folder(path)
-    elif path.suffix.lower() in RECORDING_SUFFIXES:
+    elif is_recording(path):
         source = Source([Recording(path, _name_of(path))])
     elif stat.S_ISREG(mode):
         source = _in_tar(path)
@@ -74,12 +76,13 @@ def find_named_recordings(
     source = Source()
     for path in paths:
         try:
-            files = find_recordings(path)
+            files, others = find_recordings(path)
         except OSError as fault:
             source.faults.append(f"{fault.filename}: it cannot be opened: {reason(fault)}")
             continue
         if not files:
             source.faults.append(f"{path}: no recording is in it")
+        source.passed_over += map(str, others)
         source.items += [Recording(file, name or _name_of(file), details or {}) for file in files]
     return source.without_namesakes()
 
@@ -102,6 +105,7 @@ def _in_folder(folder: Path) -> Source:
     """Recordings, and what was exported, wherever in the folder either lies."""
     source = Source()
     described: set[Path] = set()  # stems of files that belong together
+    descriptions: set[Path] = set()
     for file in sorted(path for path in folder.rglob("*.json") if not path.name.startswith(".")):
         stem = file.with_suffix("")
         try:
@@ -109,17 +113,21 @@ def _in_folder(folder: Path) -> Source:
         except (UnreadableFileError, WorkerError) as fault:
             if any(stem.with_name(stem.name + suffix).exists() for suffix in RECORDING_SUFFIXES):
                 described.add(stem)
+                descriptions.add(file)
                 source.faults.append(f"{file}: {_sentence_of(fault)}")
             continue
         if description is None:
             continue
         described.add(stem)
+        descriptions.add(file)
         audio = file.with_name(_audio_name(stem.name, description))
         if audio.exists():
             source.items.append(Exported(str(audio), description, audio))
         else:
             source.faults.append(f"{file}: {audio.name}, which it describes, is missing")
-    for recording in find_recordings(folder):
+    recordings, others = find_recordings(folder)
+    source.passed_over += [str(file) for file in others if file not in descriptions]
+    for recording in recordings:
         if recording.with_suffix("") not in described:
             source.items.append(Recording(recording, _name_of(recording)))
     return source
@@ -129,6 +137,7 @@ def _in_tar(path: Path) -> Source:
     members = find_members(path)
     source = Source()
     described: set[str] = set()
+    descriptions: set[str] = set()
     for name, member in members.files.items():
         stem, suffix = name.removesuffix(".json"), PurePosixPath(name).suffix
         if suffix != ".json":
@@ -138,10 +147,12 @@ def _in_tar(path: Path) -> Source:
             description = parse_description(data)
         except (UnreadableFileError, WorkerError) as fault:
             source.faults.append(f"{name}: {_sentence_of(fault)}")
+            descriptions.add(name)
             described.update(f"{stem}.{format}" for format in FORMATS)
             continue
         if description is None:
             continue
+        descriptions.add(name)
         audio_name = str(PurePosixPath(name).with_name(_audio_name(PurePosixPath(stem).name, description)))
         described.add(audio_name)
         audio = members.files.get(audio_name)
@@ -152,7 +163,10 @@ def _in_tar(path: Path) -> Source:
     source.faults += [
         f"{name}: no JSON file describes it"
         for name in members.files
-        if PurePosixPath(name).suffix.lower() in RECORDING_SUFFIXES and name not in described
+        if is_recording(PurePosixPath(name)) and name not in described
+    ]
+    source.passed_over += [
+        name for name in members.files if not is_recording(PurePosixPath(name)) and name not in descriptions
     ]
     source.faults += [f"{path}: {fault}" for fault in members.faults]
     return source
