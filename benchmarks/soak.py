@@ -31,10 +31,17 @@ from audio.encode import encode
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform
 from benchmarks.machine import describe, keep
 from benchmarks.weights import temporary_weights
-from tests.job_server import REPOSITORY, JobServer, WorkerProcess
+from tests.job_server import JobServer, WorkerProcess
 from tests.recordings import speech_like
 from voice_store import VoiceStore
 
+# The worker's own program. The folder that the workers share stands for the network volume.
+PROGRAM = """
+import handler
+
+handler.outlives_worker = lambda settings: True
+handler.main()
+"""
 WORKERS = 2
 JOBS_UNDER_WAY = 8
 RECORDING_S = 4
@@ -192,7 +199,9 @@ class Soak:
             "VOICE_STORE_DIR": str(self._folder / "voice_embeddings"),
             "DEVICE": "cpu",
         }
-        running = WorkerProcess.running(self._server, REPOSITORY / "handler.py", folder, settings)
+        program = folder / "worker.py"
+        program.write_text(PROGRAM)
+        running = WorkerProcess.running(self._server, program, folder, settings)
         self._workers[name] = stack, await stack.enter_async_context(running)
 
     async def _kill_now_and_then(self) -> None:
