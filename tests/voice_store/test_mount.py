@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from delivery import Deliverer, Spill, spill_folder
+from cancel import CancelToken
+from delivery import Delivery, Spill, spill_folder
 from errors import OutputTooLarge, StoreUnavailable
-from operations.base import Job
 from tests.voice_store.conftest import make_waveform, names
 from tests.voice_store.terminal import run_cli
 from voice_store import Mount, VoiceStore
@@ -60,10 +60,20 @@ def test_nothing_is_written_where_the_volume_was(volume, store):
 
 
 def test_audio_is_not_kept_where_the_volume_was(volume, store):
-    deliverer = Deliverer(Spill(volume / "audio_out", Mount(volume)))
+    delivery = Delivery(Spill(volume / "audio_out", Mount(volume)))
+    target = delivery.validate("auto", "a", CancelToken())
     run("umount", volume)
     with pytest.raises(OutputTooLarge):
-        deliverer.deliver(b"audio", extension="wav", mode="auto", reply={}, advice="", job=Job("a", 1))
+        delivery.deliver(
+            b"audio",
+            target,
+            extension="wav",
+            content_type="audio/wav",
+            reply={},
+            limit_bytes=1,
+            hint="",
+            cancel=CancelToken(),
+        )
     assert list(volume.iterdir()) == []
 
 
