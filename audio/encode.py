@@ -48,7 +48,7 @@ _FORMATS = {
     "wav": _Format("WAV", "PCM_16", "audio/wav"),
     "mp3": _Format("MP3", "MPEG_LAYER_III", "audio/mpeg"),
     "flac": _Format("FLAC", "PCM_16", "audio/flac"),
-    "ogg": _Format("OGG", "VORBIS", "audio/ogg", block_samples=1024),
+    "ogg": _Format("OGG", "VORBIS", "audio/ogg", block_samples=2048),
     "opus": _Format("OGG", "OPUS", "audio/ogg; codecs=opus"),
     "pcm": _Format("RAW", "PCM_16", "audio/pcm"),
     "ulaw": _Format("RAW", "ULAW", "audio/PCMU"),
@@ -84,7 +84,7 @@ class StreamEncoder:
     FLAC's number of samples and MD5 are 0 (unknown, RFC 9639), and mp3 has no Info tag. A decoder of mp3
     therefore does not cut the encoder's padding: 1,105 samples of silence before the audio, and up to two
     frames after it. The other formats decode to the length of the audio. Parts of pcm and ulaw are whole
-    numbers of samples.
+    numbers of samples. ogg and opus come in pages, so that about a second of audio may be held back.
 
     A stream without samples is an empty file in wav, pcm and ulaw, and one sample of silence in the formats
     that have no empty file.

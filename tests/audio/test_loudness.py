@@ -1,9 +1,10 @@
 import json
 
 import numpy as np
+import pyloudnorm
 import pytest
 
-from audio.loudness import measure_loudness_lufs, measure_peak_dbfs, normalize
+from audio.loudness import apply_gain, gain_for, measure_loudness_lufs, measure_peak_dbfs, normalize
 from audio.waveform import Waveform
 from tests.recordings import silence, speech_like, tone
 
@@ -72,3 +73,29 @@ def test_nothing_and_silence_have_no_loudness():
     for duration_s in (0.0, 0.1, 2.0):
         waveform = Waveform(silence(duration_s), 24_000)
         assert json.dumps([measure_loudness_lufs(waveform), measure_peak_dbfs(waveform)]) == "[null, null]"
+
+
+@pytest.mark.parametrize("sample_rate_hz", [8_000, 11_025, 24_000, 44_100])
+@pytest.mark.parametrize("duration_s", [0.2, 0.2255, 2.345])
+def test_loudness_is_that_of_pyloudnorm(sample_rate_hz, duration_s):
+    samples = np.concatenate(
+        [speech_like(duration_s, sample_rate_hz), 0.01 * speech_like(duration_s, sample_rate_hz)]
+    ).astype(np.float32)
+    expected = pyloudnorm.Meter(sample_rate_hz).integrated_loudness(samples.astype(np.float64))
+    assert measure_loudness_lufs(Waveform(samples, sample_rate_hz)) == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("sizes", [1, 1_000, 9_999, 70_000])
+@pytest.mark.parametrize("mode", [None, "peak", "rms", "lufs"])
+def test_a_gain_computed_and_applied_chunk_by_chunk_is_that_of_the_whole(mode, sizes):
+    quiet = scaled(0.1).samples[: 11_000 if sizes == 1 else None]
+    chunks = [quiet[start : start + sizes] for start in range(0, len(quiet), sizes)]
+    gain = gain_for(iter([*chunks, silence(0.0)]), mode)
+    normalized = np.concatenate([apply_gain(chunk, gain) for chunk in chunks])
+    np.testing.assert_allclose(normalized, normalize(Waveform(quiet, 24_000), mode).samples, rtol=1e-6)
+
+
+@pytest.mark.parametrize("mode", [None, "peak", "rms", "lufs"])
+def test_no_chunks_have_a_gain_of_one(mode):
+    assert gain_for([], mode) == 1.0
+    assert gain_for([silence(0.0), silence(0.3)], mode) == 1.0
