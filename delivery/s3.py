@@ -1,8 +1,8 @@
 """Finished audio in an S3 bucket, and links by which callers get it.
 
-boto3 signs the links and botocore the uploads, which ``audio.pinned_http`` sends, since a caller may bring the
-store: the address that was checked is the one that is dialled, and no answer can keep a job waiting or fill the
-memory.
+boto3 signs the links and botocore the uploads. ``audio.pinned_http`` sends these, since a caller may bring the
+store: the address that was checked is the one that is dialled, and no answer can keep a job waiting or fill
+the memory.
 """
 
 from __future__ import annotations

@@ -30,9 +30,7 @@ def _check_voice_name(name: str) -> str:
     try:
         return clean_name(name)
     except InvalidRequest as error:
-        if error.field is not None:
-            raise FieldError(error.reason, error.hint) from error
-        raise FieldError(f"cannot be used: {error.reason.removeprefix('voice_name: ')}") from error
+        raise FieldError(error.reason, error.hint) from error
 
 
 def _on_one_line(text: str) -> str:

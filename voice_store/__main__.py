@@ -12,7 +12,7 @@ from pathlib import Path
 
 from errors import WorkerError
 from voice_store.commands import browse, change, export, health, intake
-from voice_store.commands.terminal import complain
+from voice_store.commands.terminal import LogFormatter, Parser, complain, sentence_of
 from voice_store.plain_files import reason
 
 DEFAULT_FOLDER = Path("voice_embeddings")
@@ -27,14 +27,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # terminals that cannot show every name
-    logging.basicConfig(level=logging.ERROR, format="voice_store: %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(LogFormatter("voice_store: %(message)s"))
+    logging.basicConfig(level=logging.ERROR, handlers=[handler])
     run: Callable[[argparse.Namespace], int] = options.run
     try:
         status = run(options)
         sys.stdout.flush()  # so that a closed pipe shows here
         return status
     except WorkerError as fault:
-        complain(f"voice_store: {fault.message}")
+        complain(f"voice_store: {sentence_of(fault)}")
     except BrokenPipeError:  # whoever read the output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
@@ -47,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m voice_store", description=__doc__)
+    parser = Parser(prog="python -m voice_store", description=__doc__)
     parser.add_argument(
         "--dir",
         type=Path,

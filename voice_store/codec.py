@@ -77,8 +77,8 @@ def decode_voice(data: bytes, voice_id: str) -> StoredVoice:
     # raise: one file must never stop the reading of the rest.
     except (ValueError, TypeError, AttributeError, ArithmeticError, LookupError) as fault:
         raise StoreCorrupt(
-            f"the file of voice {voice_id} cannot be read: {fault}; clone the voice again with overwrite, or "
-            "restore the file"
+            f"the file of voice {voice_id} cannot be read: {fault}",
+            hint="clone the voice again with overwrite, or restore the file",
         ) from fault
 
 

@@ -55,7 +55,7 @@ class Embeddings:
         stamp = self.stamp(voice_id)
         known_stamp, verdict = self._damaged.get(voice_id, (None, None))
         if verdict is not None and stamp == known_stamp:
-            raise StoreCorrupt(verdict.message) from verdict.__cause__
+            raise StoreCorrupt.of(verdict.problems) from verdict.__cause__
         try:
             return decode_voice(self._read(voice_id), voice_id)
         except StoreCorrupt as verdict:
@@ -112,5 +112,5 @@ def _plain_file_of(voice_id: str) -> Iterator[None]:
         yield
     except NotAPlainFileError as fault:
         raise StoreCorrupt(
-            f"the file of voice {voice_id} is a link, a pipe or far too large; remove the voice"
+            f"the file of voice {voice_id} is a link, a pipe or far too large", hint="remove the voice"
         ) from fault

@@ -53,14 +53,14 @@ def volume_faults(doing: str) -> Iterator[None]:
         yield
     except OSError as fault:
         if fault.errno in FULL:
-            advice = "the volume is full; remove voices or enlarge it, then try again"
+            what, hint = "the volume is full", "remove voices or enlarge it, then try again"
         elif fault.errno in _FORBIDDEN:
-            advice = "the volume does not allow it; make it readable and writable for the worker"
+            what, hint = "the volume does not allow it", "make it readable and writable for the worker"
         elif fault.errno in _NOT_A_FOLDER:
-            advice = "a file or a link lies where the store needs a folder; put a folder in its place"
+            what, hint = "a file or a link lies where the store needs a folder", "put a folder in its place"
         else:
-            advice = "the volume did not answer; check that it is mounted, then try again"
-        raise StoreUnavailable(f"{doing} failed: {advice}") from fault
+            what, hint = "the volume did not answer", "check that it is mounted, then try again"
+        raise StoreUnavailable(f"{doing} failed: {what}", hint=hint) from fault
 
 
 class Folder:

@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import logging
 
 from voice_store.files import Folder, Stamp
 from voice_store.json_by_line import JsonByLine
-from voice_store.json_files import (
-    DamagedJsonError,
-    JsonObject,
-    Loads,
-    parse_object,
-    set_aside,
-    to_json,
-)
+from voice_store.json_files import DamagedJsonError, JsonObject, parse_object, set_aside
 
 log = logging.getLogger(__name__)
 
@@ -22,19 +14,18 @@ log = logging.getLogger(__name__)
 class IndexFile:
     """content: what is in the file, as of the last ``read`` or ``write``; empty while there is none.
 
-    by_line: whether it is written with a member a line, for those that grow with the store.
+    It is written with a member a line: indented, what other programs nest deeply would grow with every level.
     """
 
-    def __init__(self, folder: Folder, name: str, *, by_line: bool = False) -> None:
+    def __init__(self, folder: Folder, name: str) -> None:
         self.content: JsonObject = {}
         self.name = name
         self._folder = folder
         self._stamp: Stamp | None = None  # as of the content
         self._is_known = False
         self._may_be_written = True
-        by_line_json = JsonByLine()
-        self._loads: Loads = by_line_json.loads if by_line else json.loads
-        self._dumps = by_line_json.dumps if by_line else to_json
+        self._max_bytes = 0  # as of the last ``read``
+        self._json = JsonByLine()
 
     def has_changed(self) -> bool:
         """Whether the file is another one than the one last read or written. Raises OSError."""
@@ -45,11 +36,12 @@ class IndexFile:
 
         The voices can be served without an index that cannot be read; but what was not read is not replaced.
         """
+        self._max_bytes = max_bytes
         try:
             if not self.has_changed():
                 return
             stamp = self._folder.stamp_of(self.name)
-            content = parse_object(self._folder, self.name, max_bytes, self._loads)
+            content = parse_object(self._folder, self.name, max_bytes, self._json.loads)
         except DamagedJsonError:
             set_aside(self._folder, self.name)
             stamp, content = None, None
@@ -60,9 +52,19 @@ class IndexFile:
         self.content, self._stamp = content or {}, stamp
         self._is_known = self._may_be_written = True
 
-    def write(self, content: JsonObject) -> None:
-        """Exchanges the file unless that is what it holds. Raises OSError."""
+    def write(self, content: JsonObject) -> bool:
+        """Exchanges the file, and returns True; False where nothing was to be done or can be.
+
+        More than ``read`` would take is not written, which is logged. Raises OSError.
+        """
         if not self._may_be_written or (content == self.content and self._stamp is not None):
-            return
-        self._stamp = self._folder.replace(self.name, self._dumps(content))
+            return False
+        data = self._json.dumps(content)
+        if len(data) > self._max_bytes:
+            log.warning(
+                "index %s not written: with what other programs keep there it is too large", self.name
+            )
+            return False
+        self._stamp = self._folder.replace(self.name, data)
         self.content = content
+        return True

@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from filelock import FileLock, Timeout
 
 from errors import StoreCorrupt
+from voice_store.embeddings import is_voice_id
 from voice_store.files import Folder
 from voice_store.index_file import IndexFile
 from voice_store.json_files import JsonObject
@@ -36,7 +37,6 @@ from voice_store.metadata import (
     revision_of,
     tidy_metadata,
 )
-from voice_store.metadata_files import MetadataFiles
 from voice_store.names import fold_name, readable
 
 log = logging.getLogger(__name__)
@@ -55,8 +55,8 @@ class Indexes:
 
     def __init__(self, root: Folder, voices: Voices) -> None:
         self._voices = voices
-        self.metadata = MetadataFiles(Folder(root.path / "metadata"), voices.embeddings)
-        self._catalog = IndexFile(root, "voice_catalog.json", by_line=True)
+        self.metadata = voices.metadata
+        self._catalog = IndexFile(root, "voice_catalog.json")
         self._mapping = IndexFile(root, "name_mapping.json")
         self._stats = IndexFile(root, "stats.json")
         self._lock = FileLock(root.path / LOCK_FILE, timeout=_LOCK_TIMEOUT_S, fallback_to_soft=False)
@@ -117,21 +117,22 @@ class Indexes:
         return self._library
 
     def write(self, listing: Listing, library: Library) -> bool:
-        """Brings catalog, mapping and stats up to date.
+        """Brings catalog, mapping and stats up to date; True when they are, and nothing was to be written.
 
-        False, having done nothing, when another program has exchanged them meanwhile: read them first.
-        Failing is logged.
+        False after writing, and, with nothing written, when another program has exchanged them since they
+        were read: what was written may come from a listing that is older than what another worker wrote just
+        before, so list and read again. Failing is logged, and not tried again.
         """
         try:
             if self.have_changed():
                 return False
             catalog = self._merged_catalog(listing)
-            self._catalog.write(catalog)
-            self._mapping.write(self._merged_mapping(catalog, library))
-            self._write_stats(library)
+            mapping = self._merged_mapping(catalog, library)
+            written = (self._catalog.write(catalog), self._mapping.write(mapping), self._write_stats(library))
         except (OSError, RecursionError) as fault:
             log.warning("indexes not written: %r", fault)
-        return True
+            return True
+        return not any(written)
 
     def compare(self, listing: Listing, library: Library) -> dict[str, tuple[JsonObject, JsonObject]]:
         """What catalog, mapping and stats hold, and what ``write`` would make of them, by file name."""
@@ -146,7 +147,10 @@ class Indexes:
 
     @contextmanager
     def taking_turns(self) -> Iterator[None]:
-        """Where locks work, only one worker at a time is in here, so that none merges in vain."""
+        """Where locks work, only one worker at a time is in here, so that none merges in vain.
+
+        And none can die between an old listing and writing what is behind others' indexes.
+        """
         try:
             self._lock.acquire()
         except (OSError, Timeout, NotImplementedError) as fault:
@@ -215,8 +219,11 @@ class Indexes:
         def stays(key: str, entry: object) -> bool:
             if key in self._entries:
                 return True
+            if key in listing.deleted:
+                return False
             is_ours = isinstance(entry, dict) and entry.keys() <= KEYS
-            return not is_ours and key not in listing.deleted
+            # A voice that came after the listing was made, and that its worker has told the catalog of.
+            return not is_ours or (is_voice_id(key) and self._voices.embeddings.has(key))
 
         return {
             key: entry for key, entry in (self._catalog.content | self._entries).items() if stays(key, entry)
@@ -232,11 +239,12 @@ class Indexes:
         }
         return kept | library.own_names
 
-    def _write_stats(self, library: Library) -> None:
+    def _write_stats(self, library: Library) -> bool:
         self._stats.read(MIN_INDEX_BYTES)
         there, counted = self._stats.content, _counted(library)
-        if any(there.get(key) != counted[key] for key in counted):
-            self._stats.write({"generation_time": now()} | there | counted | {"last_updated": now()})
+        if all(there.get(key) == counted[key] for key in counted):
+            return False
+        return self._stats.write({"generation_time": now()} | there | counted | {"last_updated": now()})
 
 
 def _counted(library: Library) -> JsonObject:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 _START, _BETWEEN, _END = "{\n", ",\n", "\n}\n"
+_UNKNOWN = object()
 
 
 class JsonByLine:
@@ -18,8 +19,9 @@ class JsonByLine:
         """ASCII, so that a reader's locale does not matter."""
         lines = {}
         for key, value in content.items():
-            known, line = self._lines.get(key, (None, ""))
-            lines[key] = value, line if known is value else f"{json.dumps(key)}: {json.dumps(value)}"
+            known, line = self._lines.get(key, (_UNKNOWN, ""))
+            is_same = known is value or (type(value) is str and known == value)
+            lines[key] = value, line if is_same else f"{json.dumps(key)}: {json.dumps(value)}"
         self._remember(lines)
         text = _BETWEEN.join(line for _, line in lines.values())
         return (_START + text + _END if lines else "{}\n").encode("ascii")

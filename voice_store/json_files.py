@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from voice_store.files import Folder, NotAPlainFileError
+from voice_store.json_by_line import JsonByLine
 
 log = logging.getLogger(__name__)
 
@@ -77,5 +78,5 @@ def set_aside(folder: Folder, name: str) -> None:
 
 
 def to_json(content: JsonObject) -> bytes:
-    """Indented, and ASCII, so that a reader's locale does not matter."""
-    return json.dumps(content, indent=2).encode("ascii")
+    """A member a line, as ``JsonByLine`` writes it."""
+    return JsonByLine().dumps(content)

@@ -34,15 +34,14 @@ class Library:
         }
         self._aliases = aliases
         known = {
-            _composed(alias): voice_id
+            _seen_name(alias): voice_id
             for alias, voice_id in aliases.items()
             if voice_id in voices and len(alias) <= MAX_CODE_POINTS
         }
-        self._exact = known | self.own_names
+        own = {_seen_name(voice["speaker_name"]): voice_id for voice_id, voice in self.voices.items()}
+        self._exact = known | own
         self._folded = {
-            _fold_name(name): voice_id
-            for named in (known, self.own_names)
-            for name, voice_id in named.items()
+            _fold_name(name): voice_id for named in (known, own) for name, voice_id in named.items()
         }
 
     def with_changed(self, voices: Mapping[str, dict[str, Any]]) -> Library:
@@ -62,15 +61,18 @@ class Library:
         library = copy.copy(self)
         library.voices = self.voices | newer
         library.own_names = self.own_names | names
-        library._exact = self._exact | names
+        library._exact = self._exact | {_seen_name(name): voice_id for name, voice_id in names.items()}
         library._folded = self._folded | {_fold_name(name): voice_id for name, voice_id in names.items()}
         return library
 
     def find(self, name: str) -> str | None:
-        """The id of the voice of exactly that name, else of that name in another case or Unicode form."""
+        """The id of the voice of exactly that name, else of that name in another case or Unicode form.
+
+        Characters that nobody sees make no difference.
+        """
         if len(name) > MAX_UNNORMALIZED:
             return None
-        return self._exact.get(_compose(name)) or self._folded.get(names.fold_name(name))
+        return self._exact.get(names.seen_name(name)) or self._folded.get(names.fold_name(name))
 
     def nearest_names(self, name: str) -> list[str]:
         """Up to three names that look like it, the most alike first."""
@@ -107,4 +109,5 @@ def _compose(name: str) -> str:
 
 # Of names in the store, which hardly change from one snapshot to the next; not of what callers ask for.
 _memoized = functools.lru_cache(_MEMOIZED_NAMES)
-_fold_name, _without_accents, _composed = map(_memoized, (names.fold_name, _strip_accents, _compose))
+_fold_name, _without_accents = map(_memoized, (names.fold_name, _strip_accents))
+_composed, _seen_name = map(_memoized, (_compose, names.seen_name))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from voice_store.embeddings import Embeddings
 from voice_store.files import Folder, Stamp
+from voice_store.metadata_files import MetadataFiles
 from voice_store.revisions import Revisions
 from voice_store.shelves import Shelves
 from voice_store.tombstones import Tombstone, Tombstones
@@ -25,6 +26,10 @@ class Listing:
     deleted: frozenset[str]
     hidden: frozenset[str]
 
+    def gone(self) -> frozenset[str]:
+        """The ids of deleted voices whose files are gone, too."""
+        return self.deleted.difference(self.voice_ids, self.hidden)
+
 
 class Voices:
     """The folders that say which voices there are and what was done to them, and what was made of them.
@@ -37,6 +42,7 @@ class Voices:
         self.revisions = Revisions(kind(root / "revisions"))
         self.tombstones = Tombstones(kind(root / "deleted"))
         self.shelves = Shelves(kind(root / "conditionals"), self.embeddings)
+        self.metadata = MetadataFiles(kind(root / "metadata"), self.embeddings)
 
     def stamps(self) -> tuple[Stamp | None, ...]:
         """Differ once a voice came, changed or went, unless that was within a tick of the volume's clock."""
@@ -49,7 +55,12 @@ class Voices:
         hidden = frozenset(
             tombstone.voice_id for tombstone in pending if tombstone.hides(self.embeddings.stamp)
         )
-        buried = (tombstone.voice_id for tombstone in pending if tombstone.successor is None)
+        # A voice that was replaced counts as deleted once its file is gone; before, only while it is hidden.
+        buried = (
+            tombstone.voice_id
+            for tombstone in pending
+            if tombstone.successor is None or not self.embeddings.has(tombstone.voice_id)
+        )
         return Listing(
             [voice_id for voice_id in voice_ids if voice_id not in hidden],
             self.revisions.latest(),
@@ -62,14 +73,31 @@ class Voices:
         return self.embeddings.has(voice_id) and not self._hiding(voice_id)
 
     def finish_deletion(self, voice_id: str) -> None:
-        """Removes what is left of a voice that a tombstone hides."""
+        """Removes what is left of a voice that a tombstone hides.
+
+        The voice's file goes last: for as long as it is there, the tombstone hides it, and any worker finds
+        that the deletion is to be finished. What another worker wrote in between goes after it.
+        """
         hiding = self._hiding(voice_id)
-        if hiding:
+        if not hiding:
+            return
+        try:
+            self.forget(voice_id)
+        finally:  # the recording itself goes, whatever the volume says about the rest
             self.embeddings.remove(voice_id)
-            self.revisions.drop(voice_id)
-            self.shelves.forget(voice_id)
+        self.forget(voice_id)
         for tombstone in hiding:
             self.tombstones.settle(tombstone)
+
+    def owners(self) -> set[str]:
+        """The ids of voices, be they there or not, beside whose file anything lies: see ``forget``."""
+        return self.metadata.ids() | self.revisions.latest().keys() | self.shelves.owners()
+
+    def forget(self, voice_id: str) -> None:
+        """Removes what lies beside the file of a voice that is deleted: metadata, changes, conditionals."""
+        self.metadata.forget(voice_id)
+        self.revisions.drop(voice_id)
+        self.shelves.forget(voice_id)
 
     def finish_replacements_by(self, voice_id: str) -> None:
         """Removes the files of voices that are hidden for as long as this one is there."""

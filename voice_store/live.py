@@ -13,7 +13,8 @@ from voice_store.indexes import Indexes
 from voice_store.library import Library
 from voice_store.listing import Listing, Voices
 
-_MERGES = 3  # attempts at writing the indexes while other programs do
+# Passes of writing the indexes while others write. Each worker that clones at the same time can cost one.
+_PASSES = 30
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,11 @@ class LiveLibrary:
         assert self._listing is not None, "read() first"
         return self._listing
 
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether something was seen to differ that the indexes may not know yet."""
+        return self._doubtful_since_s is not None
+
     def read(self, *, anew: bool = False) -> Library:
         """The voices there are. anew: does not believe the stamps."""
         now_s = self._timing.now()
@@ -73,22 +79,20 @@ class LiveLibrary:
             if self._doubtful_since_s is None:
                 self._doubtful_since_s = now_s
         if self._doubtful_since_s is not None and self._is_due(self._doubtful_since_s, now_s):
-            self._doubtful_since_s = None
             with suppress(OSError):  # a volume that is read-only
                 self._housekeeping.finish_deletions(self.listing)
             # An empty folder may be a volume that is not there: its indexes stay.
-            if self.listing.voice_ids:
+            if self.listing.voice_ids or self.listing.deleted:
                 self._library = self._make_indexes_good()
+            else:
+                self._doubtful_since_s = None
         return self._library
 
     def write(self) -> Library:
         """The voices there are, after a change by this worker, which the indexes are told."""
         if not self._timing.indexes_at_once:
             return self.read(anew=True)
-        self._list(self._timing.now(), anew=True)
-        with self._indexes.taking_turns():
-            self._library = self._make_indexes_good()
-        self._doubtful_since_s = None
+        self._library = self._make_indexes_good()
         self._housekeeping.tidy_up(self.listing)
         return self._library
 
@@ -107,11 +111,26 @@ class LiveLibrary:
         return self._listing != before
 
     def _make_indexes_good(self) -> Library:
-        for _ in range(_MERGES):
-            self._indexes.read(self.listing)
-            library = self._indexes.library(self.listing)
-            if self._indexes.write(self.listing, library):
-                break
+        """Writes the indexes until they say what the volume says after they were written.
+
+        Locks may not work, and nothing exchanges a file only if nobody else has just done so: what is written
+        here may lack a voice that another worker has committed, told the indexes of and acknowledged since
+        the listing was made. So the voices are listed, and the indexes read, again after every write, by all
+        who write: whoever writes last then finds what is missing, and mends it.
+        """
+        with self._indexes.taking_turns():
+            for number in range(_PASSES):
+                has_changed = self._list(self._timing.now(), anew=True)
+                if number > 0 and not has_changed and not self._indexes.have_changed():
+                    self._doubtful_since_s = None
+                    break
+                self._indexes.read(self.listing)
+                library = self._indexes.library(self.listing)
+                if self._indexes.write(self.listing, library):
+                    self._doubtful_since_s = None
+                    break
+            else:
+                self._doubtful_since_s = self._timing.now()
         self._indexes_read_at_s = self._timing.now()
         return library
 

@@ -15,6 +15,7 @@ DATE_FORMAT = "%Y-%m-%dT%H:%M:%S"  # UTC, without saying so
 MAX_DESCRIPTION_CHARACTERS = 2_000
 MAX_TAGS = 32
 MAX_DEFAULT_PARAMETERS = 32
+MAX_FORMER_NAMES = 32  # with it, no revision is larger than may be read
 
 # What can change about a voice besides its name; how an entry says which state of it it knows.
 DETAILS = ("gender", "description", "language", "tags", "default_parameters")
@@ -136,7 +137,7 @@ def next_revision(
     return {
         "speaker_name": name,
         REVISION: number,
-        FORMER_NAMES: list(dict.fromkeys(old_names)),
+        FORMER_NAMES: list(dict.fromkeys(old_names))[-MAX_FORMER_NAMES:],
         **forgotten,
         **kept,
         **details,

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from typing import Any
 
-from voice_store.embeddings import Embeddings
+from voice_store.embeddings import Embeddings, is_voice_id
 from voice_store.files import Folder
-from voice_store.json_files import JsonObject, read_object, to_json
+from voice_store.json_files import DamagedJsonError, JsonObject, parse_object, read_object, to_json
 from voice_store.metadata import foreign_keys
 
 log = logging.getLogger(__name__)
 
 MAX_METADATA_BYTES = 2**18
+
+_SUFFIX = ".json"
 
 
 class MetadataFiles:
@@ -47,14 +49,23 @@ class MetadataFiles:
             return False
 
     def describe(self, voice_id: str, metadata: Mapping[str, Any]) -> None:
-        """Writes what is known about a voice that is there; None is not knowing. Failing is logged."""
+        """Writes what is known about a voice that is there; None is not knowing. Failing is logged.
+
+        Another worker may delete the voice meanwhile: then nothing is left here either.
+        """
         name = _file_name(voice_id)
         try:
             there = read_object(self.folder, name, MAX_METADATA_BYTES)
             known = foreign_keys(there) | {key: value for key, value in metadata.items() if value is not None}
-            if known != there:
+            if known != there and self._embeddings.has(voice_id):
+                content = to_json(known)
+                if len(content) > MAX_METADATA_BYTES:  # no reader would take it
+                    log.warning("metadata of voice %s not written: other programs' keys fill it", voice_id)
+                    return
                 self.folder.make()
-                self.folder.replace(name, to_json(known))
+                self.folder.replace(name, content)
+                if not self._embeddings.has(voice_id):
+                    self.forget(voice_id)
         except (OSError, RecursionError) as fault:
             log.warning("metadata of voice %s not written: %r", voice_id, fault)
 
@@ -65,6 +76,29 @@ class MetadataFiles:
         except OSError as fault:
             log.warning("metadata of voice %s not removed: %r", voice_id, fault)
 
+    def ids(self) -> set[str]:
+        """The ids that have a file here, of whatever content. Raises OSError."""
+        ids = {name.removesuffix(_SUFFIX) for name in self.folder.names() if name.endswith(_SUFFIX)}
+        return {voice_id for voice_id in ids if is_voice_id(voice_id)}
+
+    def orphans(self, voice_ids: Collection[str], older_than_s: float) -> list[str]:
+        """The ids, in order, of files about other voices than these that no other program has keys in.
+
+        Only files that were last written to longer ago count. Raises OSError.
+        """
+        return [
+            voice_id
+            for voice_id in sorted(self.ids().difference(voice_ids))
+            if self.folder.is_older(_file_name(voice_id), older_than_s) and self._is_ours(voice_id)
+        ]
+
+    def _is_ours(self, voice_id: str) -> bool:
+        try:
+            content = parse_object(self.folder, _file_name(voice_id), MAX_METADATA_BYTES)
+        except DamagedJsonError:
+            return False
+        return content is not None and not foreign_keys(content)
+
 
 def _file_name(voice_id: str) -> str:
-    return f"{voice_id}.json"
+    return f"{voice_id}{_SUFFIX}"

@@ -32,7 +32,7 @@ def map_in_processes(work: Callable[[Thing], Result], things: Sequence[Thing], j
         yield from pool.map(work, things)
     except BrokenProcessPool as fault:
         raise StoreUnavailable(
-            "one of the processes was killed, perhaps for want of memory; try again with fewer jobs"
+            "one of the processes was killed, perhaps for want of memory", hint="try again with fewer jobs"
         ) from fault
     finally:
         pool.shutdown(cancel_futures=True)

@@ -13,7 +13,7 @@ _KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a so
 
 
 class UnreadableFileError(Exception):
-    """Says what keeps a file from being read, in words that follow its name and a colon."""
+    """What keeps a file from being read: its text is the predicate of a sentence about the file."""
 
 
 def read_plain_file(path: Path, max_bytes: int, start: int = 0, size: int | None = None) -> bytes:
@@ -27,16 +27,16 @@ def read_plain_file(path: Path, max_bytes: int, start: int = 0, size: int | None
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 kind = _KINDS.get(stat.S_IFMT(status.st_mode), "a device")
-                raise UnreadableFileError(f"it is {kind}, not a file")
+                raise UnreadableFileError(f"is {kind}, not a file")
             wanted = status.st_size if size is None else size
             if wanted > max_bytes:
-                raise UnreadableFileError(f"it is larger than {max_bytes / 2**20:g} MiB")
+                raise UnreadableFileError(f"is larger than {max_bytes / 2**20:g} MiB")
             file.seek(start)
             data = b"".join(_read(file.fileno(), wanted))
     except OSError as fault:
-        raise UnreadableFileError(f"it cannot be opened: {reason(fault)}") from fault
+        raise UnreadableFileError(f"cannot be opened: {reason(fault)}") from fault
     if len(data) < wanted:
-        raise UnreadableFileError("its end is missing")
+        raise UnreadableFileError("has no end: part of it is missing")
     return data
 
 

@@ -46,7 +46,7 @@ class StoreReader:
 
     def __init__(self, root: Path) -> None:
         if not root.is_dir():
-            raise StoreUnavailable("there is no such store; name its folder")
+            raise StoreUnavailable("there is no such store", hint="name its folder")
         self.voices = Voices(root, ReadOnlyFolder)
         self.folder = ReadOnlyFolder(root, may_be_link=True)
         self.indexes = Indexes(self.folder, self.voices)

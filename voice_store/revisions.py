@@ -15,6 +15,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from errors import InvalidRequest
 from voice_store.embeddings import is_voice_id
 from voice_store.files import Folder
 from voice_store.json_files import JsonObject, read_object, to_json
@@ -42,9 +43,15 @@ class Revisions:
         return read_object(self.folder, _file_name(voice_id, number), MAX_REVISION_BYTES, is_ours=True)
 
     def add(self, voice_id: str, number: int, content: Mapping[str, Any]) -> bool:
-        """Commits a revision; False, with nothing changed, when another writer was quicker."""
+        """Commits a revision; False, with nothing changed, when another writer was quicker.
+
+        Raises InvalidRequest for one that is too large.
+        """
+        data = to_json(dict(content))
+        if len(data) > MAX_REVISION_BYTES:  # no reader would take it
+            raise InvalidRequest("what is known about the voice is too long", hint="shorten some of it")
         self.folder.make()
-        if not self.folder.create(_file_name(voice_id, number), to_json(dict(content))):
+        if not self.folder.create(_file_name(voice_id, number), data):
             return False
         # Lower numbers are removed once there is a higher one: it may have been free for that reason.
         return self.latest().get(voice_id) == number

@@ -39,7 +39,7 @@ def save_voice_embedding(
     try:
         waveform = to_waveform(np.asarray(audio_array), int(sample_rate))
     except ValueError as fault:
-        raise ReferenceInvalid(f"audio_array: {fault}") from fault
+        raise ReferenceInvalid(f"cannot be used: {fault}", field="audio_array") from fault
     folder = Path(embeddings_dir)
     voice = (
         VoiceStore(folder)
@@ -86,7 +86,7 @@ def read_recording(path: Path, field: str) -> tuple[Waveform, tuple[str, ...]]:
     try:
         data = read_plain_file(path, MAX_ENCODED_BYTES)
     except UnreadableFileError as fault:
-        raise InvalidRequest(f"{field}: {fault}; give a recording") from fault
+        raise InvalidRequest(str(fault), field=field, hint="give a recording") from fault
     waveform = trim_silence(decode_audio(data, field))
     _, warnings = check_reference(waveform, field)
     return waveform, warnings

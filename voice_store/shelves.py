@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from voice_store.embeddings import Embeddings, is_voice_id
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 MAX_BYTES = 2**23
 KEY = re.compile(r"[a-z0-9-]{1,64}")
-_NAME = re.compile(r"([^.]+)\.[a-z0-9-]{1,64}\.safetensors")
+_NAME = re.compile(r"(.+)\.[a-z0-9-]{1,64}\.safetensors")
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +41,8 @@ class Shelf:
             if self._embeddings.has(self._voice_id):  # else it has been deleted meanwhile
                 self._folder.make()
                 self._folder.replace(self._name(key), content)
+                if not self._embeddings.has(self._voice_id):
+                    self._folder.remove(self._name(key))
         except (OSError, NotAPlainFileError) as fault:
             log.warning("conditionals of voice %s not kept: %r", self._voice_id, fault)
 
@@ -59,16 +61,22 @@ class Shelves:
 
     def forget(self, voice_id: str) -> None:
         """Removes what was made of a voice that is gone. Raises OSError."""
-        for name in self._names(lambda owner: owner == voice_id):
-            self.folder.remove(name)
+        for owner, name in self.files():
+            if owner == voice_id:
+                self.folder.remove(name)
+
+    def owners(self) -> set[str]:
+        """The ids of voices of which anything is here. Raises OSError."""
+        return {owner for owner, _ in self.files()}
 
     def sweep(self, voice_ids: Collection[str], older_than_s: float) -> list[str]:
         """Removes what was made of other voices than these, and says which, by file name."""
-        orphans = self._names(lambda owner: owner not in voice_ids)
+        orphans = [name for owner, name in self.files() if owner not in voice_ids]
         return [
             name for name in orphans if self.folder.is_older(name, older_than_s) and self.folder.remove(name)
         ]
 
-    def _names(self, chosen: Callable[[str], bool]) -> list[str]:
+    def files(self) -> list[tuple[str, str]]:
+        """The voice's id and the file's name, of each file. Raises OSError."""
         matches = (_NAME.fullmatch(name) for name in self.folder.names())
-        return [match[0] for match in matches if match and is_voice_id(match[1]) and chosen(match[1])]
+        return [(match[1], match[0]) for match in matches if match and is_voice_id(match[1])]

@@ -87,7 +87,7 @@ class VoiceStore:
         folder = Folder(root, may_be_link=True)
         self._voices = Voices(root)
         self._indexes = indexes = Indexes(folder, self._voices)
-        housekeeping = Housekeeping(folder, self._voices, indexes)
+        housekeeping = Housekeeping(folder, self._voices)
         self._library = LiveLibrary(self._voices, indexes, housekeeping, timing)
         self._cache = VoiceCache(self._voices.embeddings, CACHE_BYTES)
         self._writer = Writer(folder, self._voices, indexes, self._library, self._cache)
@@ -239,7 +239,9 @@ class VoiceStore:
         """
         assert (name is None) != (voice_id is None), "either a name or an id"
         if voice_id is not None and not is_voice_id(voice_id):
-            raise InvalidRequest("voice_id: give the 8 hex digits that list_voices shows")
+            raise InvalidRequest(
+                "is not an id", field="voice_id", hint="give the 8 hex digits that list_voices shows"
+            )
         until_s = self._timing.now() + self._timing.settle_s
         library = self._read()
         while (found := self._match(library, name, voice_id)) is None:
@@ -285,10 +287,10 @@ def _name_not_found(library: Library, name: str) -> VoiceNotFound:
         return VoiceNotFound(f'no voice is named "{shown}"; the nearest names are {nearest}')
     if library.voices:
         return VoiceNotFound(
-            f'no voice is named "{shown}", nor anything like it; list_voices shows all names'
+            f'no voice is named "{shown}", nor anything like it', hint="list_voices shows all names"
         )
-    return VoiceNotFound(f'no voice is named "{shown}": there are none yet; make one with clone_voice')
+    return VoiceNotFound(f'no voice is named "{shown}": there are none yet', hint="make one with clone_voice")
 
 
 def _id_not_found(voice_id: str) -> VoiceNotFound:
-    return VoiceNotFound(f"no voice has the id {voice_id}; list_voices shows all ids")
+    return VoiceNotFound(f"no voice has the id {voice_id}", hint="list_voices shows all ids")

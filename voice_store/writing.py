@@ -96,12 +96,14 @@ class Writer:
                 metadata = library.voices[predecessor]
                 if new.overwrite and new.details:
                     metadata = self.update(predecessor, None, new.details) or metadata
+                self._tell_indexes_of_another()
                 return Kept(predecessor, there, metadata, created=False)
             if is_filled and not new.overwrite:
                 taken = library.voices[predecessor]["speaker_name"]
                 raise VoiceExists(
-                    f'voice_name: a voice named "{taken}" exists with other audio; choose another name, or '
-                    "set overwrite to replace it"
+                    f'is taken: a voice named "{taken}" exists with other audio',
+                    field="voice_name",
+                    hint="choose another name, or set overwrite to replace it",
                 )
         for folder in (self._root, self._voices.embeddings.folder):
             folder.make()
@@ -118,7 +120,7 @@ class Writer:
         self, voice_id: str, new_name: str | None, details: Mapping[str, Any]
     ) -> dict[str, Any] | None:
         """The metadata after the change; None when there is no such voice. See ``VoiceStore.update``."""
-        new_name = None if new_name is None else clean_name(new_name)
+        new_name = None if new_name is None else clean_name(new_name, "new_voice_name")
         for attempt in range(_ATTEMPTS):
             self._library.pause(_PAUSE_S * (attempt // _WORKERS_AT_ONCE))
             library = self._library.read(anew=True)
@@ -128,7 +130,11 @@ class Writer:
             metadata = library.voices.get(voice_id) or tidy_metadata(voice_id, entry)
             name = new_name or metadata["speaker_name"]
             if new_name is not None and library.find(new_name) not in (None, voice_id):
-                raise VoiceExists(f'new_voice_name: another voice is named "{new_name}"; choose another name')
+                raise VoiceExists(
+                    f'is taken: another voice is named "{new_name}"',
+                    field="new_voice_name",
+                    hint="choose another name",
+                )
             wanted = tidy_metadata(voice_id, {**metadata, **details, "speaker_name": name})
             if wanted == metadata:
                 return metadata
@@ -138,7 +144,7 @@ class Writer:
             if self._voices.revisions.add(voice_id, number, revision):
                 break
         else:
-            raise StoreUnavailable("changing the voice failed: too many others change it; try again")
+            raise StoreUnavailable("changing the voice failed: too many others change it", hint="try again")
         if not self._voices.is_there(voice_id):  # deleted meanwhile, before this
             with self._done_all_the_same("removing the change of a deleted voice"):
                 self._voices.revisions.drop(voice_id)
@@ -161,10 +167,11 @@ class Writer:
             if fault.errno not in FULL:
                 raise
             self._voices.embeddings.remove(voice_id)  # takes no space, and is what one does on a full volume
+            with self._done_all_the_same("removing what lies beside a deleted voice"):
+                self._voices.forget(voice_id)
         with self._done_all_the_same("removing the files of a deleted voice"):
             self._voices.finish_deletion(voice_id)
         self._cache.drop(voice_id)
-        self._indexes.metadata.forget(voice_id)
         self._tell_indexes()
         return True
 
@@ -196,6 +203,7 @@ class Writer:
             if fold_name(metadata.get("speaker_name", "")) == fold_name(name):
                 there = self._load_if_same(voice_id, loaded.digest)
                 if there is not None:
+                    self._tell_indexes_of_another()
                     return Kept(voice_id, there, metadata, created=False)
         raise StoreUnavailable("saving the voice failed: this recording is stored under too many names")
 
@@ -236,7 +244,6 @@ class Writer:
             with self._done_all_the_same("removing the replaced voice"):
                 self._voices.finish_deletion(predecessor)
             self._cache.drop(predecessor)
-            self._indexes.metadata.forget(predecessor)
         return committed
 
     def _await_content(self, voice_id: str) -> bool:
@@ -257,6 +264,11 @@ class Writer:
             return self._library.write()
         return Library({}, {})
 
+    def _tell_indexes_of_another(self) -> None:
+        """Writes the indexes for a worker whose voice is acknowledged here, and which may have died since."""
+        if self._library.is_doubtful:
+            self._tell_indexes()
+
     def _load_if_same(self, voice_id: str, digest: str) -> LoadedVoice | None:
         with suppress(StoreCorrupt, FileNotFoundError):
             loaded = self._cache.load(voice_id)
@@ -275,9 +287,9 @@ class Writer:
 
 def _storable(waveform: Waveform) -> Waveform:
     if len(waveform.samples) == 0 or not np.isfinite(waveform.samples).all():
-        raise ReferenceInvalid("the recording holds no audio; send one with speech")
+        raise ReferenceInvalid("the recording holds no audio", hint="send one with speech")
     if waveform.duration_s > MAX_DURATION_S:
-        raise ReferenceInvalid(f"the recording is longer than {MAX_DURATION_S:.0f} s; cut it")
+        raise ReferenceInvalid(f"the recording is longer than {MAX_DURATION_S:.0f} s", hint="cut it")
     return resample(waveform, MODEL_SAMPLE_RATE_HZ)
 
 

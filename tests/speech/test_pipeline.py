@@ -25,11 +25,13 @@ from speech.models.linear import pack
 from speech.models.llama_t3 import LlamaT3
 from speech.models.spec import CHATTERBOX
 from speech.pipeline import ChatterboxSynthesizer, load_synthesizer, make_synthesizer
+from speech.t3.request import DecodeRequest
+from speech.t3.sampling import Sampling
 from speech.weights.find import Checkpoint
 from speech.weights.load import Model, load_model
 from tests.recordings import speech_like
 from tests.speech.detector import confidence
-from tests.speech.runtimes import ConstantBatch, FlakyBatch
+from tests.speech.runtimes import ConstantBatch, FlakyBatch, WatchedBatch
 from tests.speech.speaking import (
     PAGE,
     SENTENCE,
@@ -173,15 +175,29 @@ def test_parameters_come_back_resolved_and_ignored_ones_are_named(synthesizer):
     assert synthesizer.info.ignored(params) == ["top_k has no effect on the chatterbox model"]
 
 
-@pytest.mark.parametrize(
-    "name", ["exaggeration", "cfg_weight", "temperature", "top_p", "min_p", "repetition_penalty"]
-)
-def test_every_parameter_that_resolves_is_heard(synthesizer, name):
-    usual = synthesizer.info.resolve(SamplingParams())[name]
-    other = {"temperature": 0.4, "top_p": 0.3, "min_p": 0.4, "repetition_penalty": 2.0}.get(name, 0.0)
-    expected = says(synthesizer)
-    assert np.array_equal(says(synthesizer, **{name: usual}), expected)
-    assert not np.array_equal(says(synthesizer, **{name: other}), expected)
+def test_every_parameter_reaches_t3(build, our_model):
+    given = {
+        "exaggeration": 1.3,
+        "cfg_weight": 0.3,
+        "temperature": 0.6,
+        "top_p": 0.9,
+        "min_p": 0.1,
+        "repetition_penalty": 1.5,
+    }
+    requests: list[DecodeRequest] = []
+
+    class Recording(WatchedBatch):
+        def add(self, request: DecodeRequest) -> Any:
+            requests.append(request)
+            return super().add(request)
+
+    recording = build(our_model, Recording)
+    speak(recording, "Yes.", **given)
+    speak(recording, "Yes.")
+    usual = {"exaggeration": 0.5} | dataclasses.asdict(Sampling.of(CHATTERBOX.default_parameters))
+    for request, expected in zip(requests, (given, usual), strict=True):
+        assert {"exaggeration": request.exaggeration} | dataclasses.asdict(request.sampling) == expected
+    assert usual == CHATTERBOX.default_parameters
 
 
 @pytest.mark.parametrize("text", ["", "   \n", "...", "?!"])

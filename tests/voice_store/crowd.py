@@ -13,16 +13,20 @@ import json
 import multiprocessing
 import os
 import pickle
+import random
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
 from itertools import chain
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from errors import VoiceExists
+from errors import VoiceExists, VoiceNotFound
 from tests.voice_store.conftest import make_waveform, read_json
 from tests.voice_store.faults import AT_ONCE, Row, drop_indexes
+from tests.voice_store.interference import interfering, killing
 from voice_store import VoiceStore, writing
 
 WORKERS = 8
@@ -170,6 +174,131 @@ def clone_into_taken_ids(folder: Path) -> Row:
     with patch.object(writing, "candidate_ids", same_ids):  # in the children too
         kept = list(chain.from_iterable(together(clone_many, WORKERS, root)))
     return Row("every recording wants the same ids", WORKERS * CLONES, len(kept), _missing(root, kept))
+
+
+KILLED_WORKERS = 3
+KILLED_CLONES = 12
+CLONES_PER_DELETION = 3
+STEPS_OF_CLONES = 800  # system calls that change the volume, of about KILLED_CLONES clones
+
+
+@dataclass
+class Told:
+    """What the workers of one crowd were told by the store."""
+
+    kept: dict[str, str] = field(default_factory=dict)  # name by id, of the clones that were acknowledged
+    doomed: set[str] = field(default_factory=set)  # ids whose deletion was asked for
+    deleted: set[str] = field(default_factory=set)  # ids whose deletion was acknowledged
+
+
+def clone_beside_killed(
+    folder: Path, *, rounds: int, has_locks: bool = True, deletes: bool = False, seed: int = 0
+) -> Row:
+    """Clones in WORKERS processes of which KILLED_WORKERS are killed at random, in a new store each round.
+
+    What an older program reads afterwards counts: an acknowledged voice that catalog, mapping or metadata do
+    not hold is lost, and so is a deletion of which something is left there. Where there are no locks, a
+    worker that is killed in the middle of writing an index can leave it behind what others wrote before: the
+    next worker that lists the voices mends it, so one does.
+    """
+    row = Row(
+        f"{WORKERS} workers, {KILLED_WORKERS} killed, {rounds} times, to older programs"
+        f"{', deleting' * deletes}{', without locks' * (not has_locks)}"
+    )
+    for number in range(rounds):
+        root = folder / f"store {number}"
+        told = _clone_beside_killed(root, has_locks, deletes, random.Random(f"{seed} {number}"))
+        if not has_locks:
+            VoiceStore(root, AT_ONCE).list()
+        row.tried += WORKERS * KILLED_CLONES
+        row.acknowledged += len(told.kept) + len(told.deleted)
+        row.lost += len(unknown_to_older_programs(root, told)) + len(traces_of_deleted(root, told))
+    return row
+
+
+def unknown_to_older_programs(root: Path, told: Told) -> list[str]:
+    """The ids of acknowledged voices that the indexes do not hold as they are read plainly."""
+    catalog, mapping = read_json(root / "voice_catalog.json"), read_json(root / "name_mapping.json")
+
+    def is_known(voice_id: str, name: str) -> bool:
+        described = root / "metadata" / f"{voice_id}.json"
+        return (
+            catalog.get(voice_id, {}).get("speaker_name") == name
+            and mapping.get(name) == voice_id
+            and described.exists()
+            and read_json(described).get("speaker_name") == name
+        )
+
+    return [
+        voice_id
+        for voice_id, name in told.kept.items()
+        if voice_id not in told.doomed and not is_known(voice_id, name)
+    ]
+
+
+def traces_of_deleted(root: Path, told: Told) -> list[str]:
+    """The ids of voices whose deletion was acknowledged and of which any file but the tombstone tells."""
+    indexed = {*read_json(root / "voice_catalog.json"), *read_json(root / "name_mapping.json").values()}
+    folders = ("embeddings", "metadata", "revisions", "conditionals")
+    files = [path.name for folder in folders for path in (root / folder).glob("*")]
+    return [
+        voice_id
+        for voice_id in told.deleted
+        if voice_id in indexed or any(name.startswith(voice_id) for name in files)
+    ]
+
+
+def _clone_beside_killed(root: Path, has_locks: bool, deletes: bool, dice: random.Random) -> Told:
+    steps = [
+        dice.randrange(1, STEPS_OF_CLONES) if number < KILLED_WORKERS else 0 for number in range(WORKERS)
+    ]
+    start, go = os.pipe()
+    started = []
+    for number in range(WORKERS):
+        reader, writer = os.pipe()
+        process = os.fork()
+        if process == 0:
+            os.close(go)
+            os.read(start, 1)  # until all have been started
+            _clone_until_killed(number, root, has_locks, deletes, steps[number], writer)
+        os.close(writer)
+        started.append((process, reader))
+    os.close(start)
+    os.close(go)
+    told = Told()
+    for process, reader in started:
+        with os.fdopen(reader) as pipe:
+            said = [json.loads(line) for line in pipe]
+        os.waitpid(process, 0)
+        told.kept |= {voice_id: name for what, voice_id, name in said if what == "kept"}
+        told.doomed |= {voice_id for what, voice_id, _ in said if what == "deleting"}
+        told.deleted |= {voice_id for what, voice_id, _ in said if what == "deleted"}
+    return told
+
+
+def _clone_until_killed(
+    number: int, root: Path, has_locks: bool, deletes: bool, step: int, writer: int
+) -> None:
+    """Never returns. step: at which the process is killed; 0 for never."""
+    if not has_locks:
+        fcntl.flock = _refuse_locks
+    write, store, dice = os.write, VoiceStore(root), random.Random(number)
+
+    def say(*said: str) -> None:
+        write(writer, (json.dumps(said) + "\n").encode())
+
+    with interfering(killing(step)):
+        for clone in range(KILLED_CLONES):
+            seed = 1 + number * KILLED_CLONES + clone
+            voice = store.put(make_waveform(seed), f"voice {seed}", description=f"of {number}").voice
+            say("kept", voice.voice_id, voice.name)
+            if deletes and clone % CLONES_PER_DELETION == 0:
+                victim = dice.choice(store.list())
+                say("deleting", victim["voice_id"], victim["speaker_name"])
+                with suppress(VoiceNotFound):  # another worker was quicker
+                    store.delete(voice_id=victim["voice_id"])
+                say("deleted", victim["voice_id"], victim["speaker_name"])
+    os._exit(0)
 
 
 DETAILS = ("description", "gender", "language", "tags", "default_parameters")

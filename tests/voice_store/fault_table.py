@@ -19,6 +19,8 @@ from pathlib import Path
 from tests.voice_store import chaos, crowd, faults
 from tests.voice_store.faults import CHANGES, ERRORS, Row
 
+CROWDS = 30
+
 
 def trials(rounds: int) -> Iterator[Callable[[Path], Row]]:
     for change in CHANGES:
@@ -28,6 +30,9 @@ def trials(rounds: int) -> Iterator[Callable[[Path], Row]]:
             for change in CHANGES:
                 yield partial(faults.fail_at_every_step, change, code, from_then_on=from_then_on)
     yield partial(chaos.kill_at_random, rounds=rounds)
+    for has_locks in (True, False):
+        for deletes in (False, True):
+            yield partial(crowd.clone_beside_killed, rounds=CROWDS, has_locks=has_locks, deletes=deletes)
     yield crowd.clone_at_once
     yield partial(crowd.clone_at_once, has_locks=False)
     yield partial(crowd.clone_at_once, has_links=False)

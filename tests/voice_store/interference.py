@@ -71,3 +71,30 @@ def failing(code: int, at_step: int, *, from_then_on: bool) -> Interferes:
         return call(*arguments, **options)
 
     return fail
+
+
+class CrashError(BaseException):
+    """The process is gone: nothing that it would still do happens."""
+
+
+def interleaving(other: Callable[[], object], at_step: int, *, crash_at: int | None = None) -> Interferes:
+    """Lets another worker do all of ``other`` before that step; the steps that it takes do not count.
+
+    crash_at: a later step, from which on nothing happens any more.
+    """
+    own_steps = count(1)
+    is_others_turn = False
+
+    def interleave(_: int, __: str, call: Callable[..., Any], arguments: tuple, options: dict) -> Any:
+        nonlocal is_others_turn
+        if not is_others_turn:
+            step = next(own_steps)
+            if step == at_step:
+                is_others_turn = True
+                other()
+                is_others_turn = False
+            if crash_at is not None and step >= crash_at:
+                raise CrashError
+        return call(*arguments, **options)
+
+    return interleave

@@ -47,8 +47,8 @@ def test_a_bad_file_does_not_stop_the_rest(root, store, folder, capsys):
         ("a broken.wav", "is not audio"),
         ("zeros.wav", "is not audio"),
         ("a short.flac", "is not audio"),
-        ("pipe.mp3", "it is a pipe"),
-        ("device.wav", "it is a device"),
+        ("pipe.mp3", "is a pipe"),
+        ("device.wav", "is a device"),
         ("nothing.wav", "no such file"),
     ]:
         assert sum(file in line and reason in line for line in lines) == 1, (file, lines)
@@ -71,7 +71,7 @@ def test_an_empty_folder_is_told(root, tmp_path, capsys):
 def test_a_name_that_cannot_be_one_is_told_with_the_file(root, tmp_path, capsys):
     write_recording(tmp_path / f"{'n' * 65}.wav")
     assert run_cli(root, "add", tmp_path) == 1
-    assert f"{'n' * 65}.wav: shorten the name" in capsys.readouterr().err
+    assert f"{'n' * 65}.wav: its name is too long; shorten the name" in capsys.readouterr().err
 
 
 def test_names_of_files_cannot_control_the_terminal(root, tmp_path):

@@ -155,7 +155,9 @@ def test_a_name_that_another_voice_has_is_refused(store, root, new_name):
     store.put(make_waveform(1), "Amy")
     store.put(make_waveform(2), "Ben")
     files = snapshot(root)
-    with pytest.raises(VoiceExists, match=r"new_voice_name: another voice is named .*choose another"):
+    with pytest.raises(
+        VoiceExists, match=r"new_voice_name is taken: another voice is named .*choose another"
+    ):
         store.update(name="Amy", new_name=new_name, description="calm")
     assert snapshot(root) == files
 

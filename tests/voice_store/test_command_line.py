@@ -106,7 +106,7 @@ def test_what_is_mistyped_ends_with_status_2(root, arguments):
         (["remove", "00000000", "--yes"], 'no voice is named "00000000"'),
         (["update", "Amu", "--gender", "x"], 'the nearest names are "Amy"'),
         (["export", "Amy", "Amu", "--to", "never"], 'the nearest names are "Amy"'),
-        (["add", "nothing.wav", "--name", "x"], "nothing.wav: it cannot be opened: no such file"),
+        (["add", "nothing.wav", "--name", "x"], "nothing.wav cannot be opened: no such file"),
         (["import", "nothing.tar"], "nothing.tar: no such file"),
         (["--dir", "/no/such/volume", "list"], "not mounted"),
         (["--dir", "/no/such/volume", "check"], "there is no such store"),
@@ -206,3 +206,59 @@ def test_a_question_without_anybody_to_answer_is_a_no(root, store, monkeypatch, 
     monkeypatch.setattr("sys.stdin", io.StringIO(""))
     assert run_cli(root, "remove", "Amy") == 0
     assert capsys.readouterr().out.endswith("kept\n")
+
+
+TRICKS = "\u202egnp.\x1b[2J\u200e\u2066\x9b1m\u2028"
+
+
+def reaches_the_terminal(text: str) -> bool:
+    return any(character in text for character in TRICKS if not character.isascii() or character == "\x1b")
+
+
+def test_nothing_that_moves_or_reorders_text_reaches_the_terminal(root, store, tmp_path):
+    """Names of files, what is typed, and what other programs have put into the store."""
+    voice_id = store.put(make_waveform(1), "Amy").voice.voice_id
+    tags = [TRICKS, "a\u200fb\u061c"]
+    catalog = {voice_id: {"speaker_name": "Amy\u200f", "duration": 0.25, "tags": tags, TRICKS: TRICKS}}
+    (root / "voice_catalog.json").write_text(json.dumps(catalog))
+    (root / "name_mapping.json").write_text(json.dumps({TRICKS: "99999999"}))
+    folder = tmp_path / f"in {TRICKS}"
+    folder.mkdir()
+    (folder / f"{TRICKS}.wav").write_bytes(b"no audio")
+    (folder / f"{TRICKS}.txt").write_bytes(b"no audio")
+    for arguments in (
+        *(["check"], ["list"], ["list", "--json"], ["show", "Amy"], ["stats"], ["show", TRICKS]),
+        *(["add", folder], ["import", folder], ["add", folder, TRICKS], ["export", "--to", folder]),
+        *([TRICKS], ["add", folder, "--jobs", TRICKS], ["--dir", folder / TRICKS, "list"]),
+        *(["--dir", folder / TRICKS / "deep", "list"], ["repair", "--yes"]),
+    ):
+        done = run_program(root, *arguments)
+        assert not reaches_the_terminal(done.stdout + done.stderr), arguments
+    shown = json.loads(run_program(root, "list", "--json").stdout)
+    assert shown == json.loads(json.dumps(VoiceStore(root).list()))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["add", "RECORDING", "--name", "a/b"], "--name holds a slash"),
+        (["add", "RECORDING", "--name", "Amy"], "--name is taken"),
+        (["add", "RECORDING", "--name", "Amy"], "or set --overwrite to replace it"),
+        (["add", "RECORDING"], "its name is taken"),
+        (["update", "Ben", "--new-name", "Amy"], "--new-name is taken"),
+        (["update", "Ben", "--new-name", "a/b"], "--new-name holds a slash"),
+        (["show", "Nobody at all"], "; list shows all names"),
+        (["export", "Broken", "--to", "FOLDER"], "clone the voice again with --overwrite"),
+    ],
+)
+def test_errors_speak_of_options_and_not_of_the_api(root, store, tmp_path, arguments, says):
+    for seed, name in enumerate(("Amy", "Ben", "Broken", "recording")):
+        voice = store.put(make_waveform(seed), name).voice
+        if name == "Broken":
+            (root / "embeddings" / f"{voice.voice_id}.pkl.gz").write_bytes(b"broken")
+    places = {"RECORDING": write_recording(tmp_path / "recording.wav"), "FOLDER": tmp_path / "out"}
+    done = run_program(root, *(places.get(argument, argument) for argument in arguments))
+    assert done.returncode == 1
+    assert says in done.stderr
+    for term in ("voice_name", "voice_id", "list_voices", "clone_voice", " overwrite"):
+        assert term not in done.stderr

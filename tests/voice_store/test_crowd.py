@@ -45,3 +45,21 @@ def test_workers_killed_at_random_lose_nothing(tmp_path):
     row = chaos.kill_at_random(tmp_path, rounds=8)
     assert row.acknowledged > 100
     assert row.lost == 0
+
+
+@pytest.mark.parametrize("has_locks", [True, False])
+def test_what_older_programs_read_is_complete_when_workers_were_killed_and_voices_deleted(
+    tmp_path, has_locks
+):
+    row = crowd.clone_beside_killed(tmp_path, rounds=2, has_locks=has_locks, deletes=True)
+    assert row.acknowledged > 100
+    assert row.lost == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("has_locks", [True, False])
+@pytest.mark.parametrize("deletes", [True, False])
+def test_what_older_programs_read_is_complete_after_thirty_crowds(tmp_path, has_locks, deletes):
+    row = crowd.clone_beside_killed(tmp_path, rounds=30, has_locks=has_locks, deletes=deletes)
+    assert row.acknowledged > 1_500
+    assert row.lost == 0

@@ -2,12 +2,16 @@
 
 import errno
 import os
+from contextlib import suppress
 
 import pytest
 
 from errors import StoreUnavailable, VoiceNotFound
-from tests.voice_store.conftest import make_waveform, names, write_plain_file
+from tests.voice_store.conftest import make_waveform, names, write_json, write_plain_file
+from tests.voice_store.interference import interfering
 from voice_store import DeleteResult, VoiceStore
+from voice_store.health.checking import check
+from voice_store.health.repairing import repair
 from voice_store.live import Timing
 
 AT_ONCE = Timing(settle_s=0)
@@ -128,3 +132,68 @@ def test_tombstones_go_after_a_month(store, root):
     assert not tombstone.exists()
     with pytest.raises(VoiceNotFound):
         store.delete(voice_id=voice_id)
+
+
+def test_whatever_is_left_of_a_deleted_voice_is_listed_and_removed_by_whoever_writes_next(store, root):
+    """As by a worker that died after it had written about a voice that another one was deleting."""
+    voice_id = store.put(make_waveform(1), "Amy").voice.voice_id
+    store.put(make_waveform(2), "Ben")
+    store.delete(name="Amy")
+    store.put(make_waveform(3), "Cy")
+    left = [
+        root / "metadata" / f"{voice_id}.json",
+        root / "revisions" / f"{voice_id}.1.json",
+        root / "conditionals" / f"{voice_id}.chatterbox.safetensors",
+    ]
+    for writer in (
+        lambda: repair(root, check(root).problems),
+        lambda: VoiceStore(root).put(make_waveform(4), "D"),
+    ):
+        for path in left:
+            path.parent.mkdir(exist_ok=True)
+            path.write_text('{"speaker_name": "Amy"}')
+        told = {problem.file for problem in check(root, sleep=lambda _: None).problems}
+        assert told == {str(path.relative_to(root)) for path in left}
+        writer()
+        assert not any(path.exists() for path in left)
+    assert check(root, sleep=lambda _: None).problems == ()
+
+
+def test_metadata_of_a_voice_that_is_gone_without_a_note_goes_after_a_day_unless_others_have_keys_there(
+    store, root
+):
+    store.put(make_waveform(1), "Amy")
+    ours, fresh, theirs = (root / "metadata" / f"{voice_id}.json" for voice_id in ("0a", "0b", "0c"))
+    for path in (ours, fresh, theirs):
+        write_json(path, {"speaker_name": "Gone"} | ({"theirs": 1} if path == theirs else {}))
+    for path in (ours, theirs):
+        os.utime(path, (1, 1))
+    problems = check(root, sleep=lambda _: None).problems
+    assert [problem.file for problem in problems] == ["metadata/0a.json"]
+    VoiceStore(root).put(make_waveform(2), "Ben")
+    assert [path.exists() for path in (ours, fresh, theirs)] == [False, True, True]
+
+
+@pytest.mark.parametrize("call", ["unlink", "rename"])
+def test_a_deletion_that_was_cut_short_anywhere_leaves_nothing_once_it_is_finished(store, root, call):
+    """Metadata, changes and conditionals, too; of a voice with dots in its id as well."""
+    store.put(make_waveform(2), "Ben")
+    voice_id = store.put(make_waveform(1), "Amy", voice_id="amy-v1.2").voice.voice_id
+    store.update(name="Amy", description="calm")
+    store.get(name="Amy").shelf.write("chatterbox", b"what a model made")
+    failing_from = [0]
+
+    def fail(step, name, original, arguments, options):
+        failing_from[0] -= name == call
+        if name == call and failing_from[0] < 0:
+            raise OSError(errno.EIO, "broken")
+        return original(*arguments, **options)
+
+    for calls in range(6):
+        failing_from[0] = calls
+        with interfering(fail), suppress(StoreUnavailable, VoiceNotFound):
+            store.delete(name="Amy")
+    VoiceStore(root, AT_ONCE).put(make_waveform(3), "Cy")
+    assert names(store) == {"Ben", "Cy"}
+    about = [path for path in root.rglob(f"{voice_id}*") if path.parent.name != "deleted"]
+    assert about == []

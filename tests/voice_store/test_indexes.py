@@ -261,3 +261,43 @@ def test_an_alias_of_absurd_length_is_passed_over(store, root):
     assert store.get(name="Amy").voice_id == voice.voice_id
     with pytest.raises(VoiceNotFound):
         store.get(name="a" + "\u0301\u0323" * 1_000)
+
+
+@pytest.mark.parametrize("index", ["voice_catalog.json", "name_mapping.json", "stats.json", "metadata"])
+def test_what_other_programs_nest_deeply_does_not_grow_with_the_next_clone(store, root, index):
+    """Indented, half a megabyte in which 60,000 numbers lie 400 levels deep would take 50 MB."""
+    voice_id = store.put(make_waveform(1), "Amy").voice.voice_id
+    path = root / index if index != "metadata" else root / index / f"{voice_id}.json"
+    nested = '{"a":' * 400 + "[" + ",".join(["1"] * 60_000) + "]" + "}" * 400
+    content = path.read_text().rstrip().removesuffix("}") + f', "theirs": {nested}, "nothing": null}}'
+    path.write_text(content)
+    store.put(make_waveform(2), "Ben")
+    store.update(name="Amy", description="calm")
+    assert read_json(path)["theirs"] == json.loads(nested)
+    assert read_json(path)["nothing"] is None
+    assert len(path.read_text()) < 2 * len(content)
+    assert read_json(root / "name_mapping.json").keys() >= {"Amy", "Ben"}
+
+
+def test_an_index_is_not_written_larger_than_it_may_be_read(store, root, monkeypatch):
+    """JSON that escapes what other programs wrote plainly takes up to six times its size."""
+    monkeypatch.setattr("voice_store.indexes.MIN_INDEX_BYTES", 2**18)
+    store.put(make_waveform(1), "Amy")
+    mapping = read_json(root / "name_mapping.json") | {"theirs": {"text": "\x7f" * 2**16}}
+    (root / "name_mapping.json").write_text(json.dumps(mapping).replace("\\u007f", "\x7f"))
+    before = (root / "name_mapping.json").read_bytes()
+    store.put(make_waveform(2), "Ben")
+    assert (root / "name_mapping.json").read_bytes() == before
+    assert VoiceStore(root).get(name="Ben").digest == make_waveform(2).digest()
+    assert len(read_json(root / "voice_catalog.json")) == 2
+
+
+def test_a_voice_that_was_renamed_often_keeps_what_was_changed_last(store):
+    """Former names are remembered, but not without end: a revision that is too large would not be read."""
+    store.put(make_waveform(1), "0", voice_id="00000000")
+    for number in range(1, 40):
+        store.update(voice_id="00000000", new_name=f"{number:02}" + "\U0001f600" * 62)
+    store.update(voice_id="00000000", description="calm")
+    (entry,) = store.list()
+    assert entry["description"] == "calm"
+    assert entry["speaker_name"].startswith("39")

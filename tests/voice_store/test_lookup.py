@@ -3,7 +3,7 @@
 import pytest
 
 from errors import InvalidRequest, VoiceExists, VoiceNotFound
-from tests.voice_store.conftest import make_waveform, names, write_json, write_plain_file
+from tests.voice_store.conftest import make_waveform, names, read_json, write_json, write_plain_file
 from voice_store.codec import encode_voice
 
 
@@ -125,3 +125,18 @@ def test_names_are_near_without_their_accents(store):
     store.put(make_waveform(1), "Kénnedy")
     with pytest.raises(VoiceNotFound, match='the nearest names are "Kénnedy"'):
         store.get(name="Kenny")
+
+
+def test_of_old_voices_whose_names_look_the_same_the_newest_is_meant_and_none_is_lost(store, root):
+    for voice_id, name, year in (("0a", "Amy", 2024), ("0b", "Amy\u200b", 2025), ("0c", "\u3164", 2023)):
+        content = {"audio": make_waveform(year).samples, "voice_name": name, "created_at": f"{year}-01-01"}
+        write_plain_file(root, voice_id, content)
+    for name in ("Amy", "Amy\u200b", "\u2060amy"):
+        assert store.get(name=name).voice_id == "0b"
+    assert [voice["voice_id"] for voice in store.list()] == ["0c", "0a", "0b"]
+    for voice_id in ("0a", "0b", "0c"):
+        assert store.get(voice_id=voice_id).voice_id == voice_id
+    mapping = read_json(root / "name_mapping.json")  # for older programs, which know exact names alone
+    assert mapping == {"Amy": "0a", "Amy\u200b": "0b", "\u3164": "0c"}
+    with pytest.raises(VoiceExists):
+        store.put(make_waveform(1), "A\u00admy")

@@ -1,4 +1,6 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from errors import InvalidRequest
 from voice_store.names import clean_name, fold_name, readable
@@ -35,6 +37,7 @@ def test_names_are_composed_and_stripped():
         *("a\nb", "a\x00", "a\x1b[31m", "a\u2028b", "\ud800", "evil\u202egnp.exe"),
         *("../x", "a/b", "a\\b"),
         *("x" * 65, "a" + "\u0301" * 300),
+        *("\u3164\u3164", "\u2800", "\u115f \u200b"),
     ],
 )
 def test_names_that_cannot_be_shown_are_refused(name):
@@ -51,6 +54,11 @@ def test_names_that_cannot_be_shown_are_refused(name):
         ("STRASSE", "straße"),
         ("ﬁona", "Fiona"),
         (" a ", "A"),
+        ("Amy\u200b", "Amy"),
+        ("A\u2060m\u00ady\ufe0f", "\ufeffamy\u200f"),
+        ("Amy\u3164Lee\uffa0", "AmyLee"),
+        ("Amy \u2009\u2800 Lee", "Amy Lee"),
+        ("me\u034f\u0301", "m\u00e9"),
     ],
 )
 def test_names_that_differ_in_form_alone_fold_together(one, other):
@@ -65,3 +73,8 @@ def test_text_of_others_becomes_readable():
     assert readable("a\x1b[2Jb\ud800\u202ec") == "a[2Jbc"
     assert readable(5) == ""
     assert len(readable("x" * 10_000_000)) == 256
+
+
+@given(st.text(max_size=20))
+def test_folding_twice_is_folding_once(name):
+    assert fold_name(fold_name(name)) == fold_name(name)

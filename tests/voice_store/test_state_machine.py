@@ -22,7 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from errors import VoiceExists, VoiceNotFound
 from tests.voice_store.conftest import make_waveform as make_any_waveform
-from tests.voice_store.interference import interfering
+from tests.voice_store.interference import CrashError, interfering
 from voice_store import VoiceStore
 from voice_store.live import Timing
 from voice_store.names import fold_name
@@ -35,10 +35,6 @@ INDEXES = st.sampled_from(["voice_catalog.json", "name_mapping.json", "stats.jso
 JUNK = st.sampled_from([b"", b"{", b"[]", b"\xff", b"null", b'{"a": 1}', None])
 
 make_waveform = functools.cache(functools.partial(make_any_waveform, duration_s=0.01))
-
-
-class CrashError(BaseException):
-    """The process is gone: nothing that it would still do happens."""
 
 
 def crashing(at_step: int) -> Callable[..., Any]:

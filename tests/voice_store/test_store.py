@@ -84,7 +84,7 @@ def test_other_audio_under_a_taken_name_is_refused(store, root):
     store.put(make_waveform(1), "Amy")
     files = snapshot(root)
     for name in ("Amy", "AMY"):
-        with pytest.raises(VoiceExists, match=r"voice_name: .* set overwrite to replace it"):
+        with pytest.raises(VoiceExists, match=r"voice_name is taken: .* set overwrite to replace it"):
             store.put(make_waveform(2), name)
     assert snapshot(root) == files
 

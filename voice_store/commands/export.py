@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from errors import InvalidRequest
 from voice_store.commands.options import Subparsers, find_voice, path
-from voice_store.commands.terminal import complain, say, with_bar
+from voice_store.commands.terminal import complain, say, sentence_of, with_bar
 from voice_store.reader import StoreReader
 from voice_store.transfer.description import FORMATS
 from voice_store.transfer.exporting import TAR_SUFFIX, export_voices, open_target
@@ -40,8 +40,8 @@ def export(options: argparse.Namespace) -> int:
     with open_target(options.to, replaces=options.force) as target:
         results = export_voices(reader, voice_ids, target, options.format)
         faults = [fault for fault in with_bar(results, len(voice_ids)) if fault is not None]
-        for fault in faults:
-            complain(f"voice_store: {fault}")
+        for label, fault in faults:
+            complain(f"voice_store: {label}: {sentence_of(fault)}")
         if len(faults) == len(voice_ids):
             raise InvalidRequest("nothing was exported")
     say(f"exported: {len(voice_ids) - len(faults)} of {len(voice_ids)} voices to {options.to}")

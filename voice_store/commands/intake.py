@@ -6,7 +6,7 @@ import argparse
 from collections import Counter
 
 from voice_store.commands.options import Subparsers, add_details, add_jobs, given, path
-from voice_store.commands.terminal import complain, say, with_bar
+from voice_store.commands.terminal import complain, say, sentence_of, with_bar
 from voice_store.transfer.intake import Fate, keep_all
 from voice_store.transfer.sources import Source, find_items, find_named_recordings
 
@@ -52,11 +52,14 @@ def _keep(source: Source, options: argparse.Namespace) -> int:
     """A line for each voice; what was left out comes last, where it is seen."""
     fates: Counter[Fate] = Counter()
     faults = []
+    names = {"voice_name": "--name" if getattr(options, "name", None) is not None else "its name"}
     outcomes = keep_all(source.items, options.dir, overwrite=options.overwrite, jobs=options.jobs)
     for outcome in with_bar(outcomes, len(source.items)):
         fates[outcome.fate] += 1
-        if outcome.fate is Fate.LEFT_OUT:
-            faults.append(outcome.says)
+        if outcome.fault is not None:
+            sentence = sentence_of(outcome.fault, names)
+            label = outcome.says
+            faults.append(sentence if sentence.startswith(label) else f"{label}: {sentence}")
         else:
             say(f"{outcome.fate.value}: {outcome.says}")
         for warning in outcome.warnings:

@@ -63,7 +63,7 @@ def check(
     many there will be; passes them on. Raises StoreUnavailable where no store can be read.
     """
     if not root.is_dir():
-        raise StoreUnavailable("there is no such store; name its folder")
+        raise StoreUnavailable("there is no such store", hint="name its folder")
     with volume_faults("checking the store"):
         problems = _check_folders(root)
         if any(problem.folder != METADATA for problem in problems):
@@ -170,7 +170,8 @@ def _check_revisions(reader: StoreReader) -> list[Problem]:
     for voice_id, number in reader.voices.revisions.latest().items():
         name = f"{voice_id}.{number}.json"
         if voice_id not in reader.listing.voice_ids:
-            if voice_id not in reader.listing.hidden and folder.is_older(name, LEFTOVER_AFTER_S):
+            is_told = voice_id in reader.listing.deleted  # with the deletion, or what is left of it
+            if not is_told and folder.is_older(name, LEFTOVER_AFTER_S):
                 problems.append(Problem(REVISIONS, name, "is about a voice that is not there", Remedy.TIDY))
         elif is_damaged_json(folder, name, MAX_REVISION_BYTES):
             says = f"is damaged: what was changed about voice {voice_id} last may be lost"

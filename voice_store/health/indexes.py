@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from voice_store.files import Folder, Stamp
-from voice_store.health.problems import METADATA, Problem, Remedy
+from voice_store.health.problems import CONDITIONALS, METADATA, REVISIONS, Problem, Remedy
+from voice_store.housekeeping import LEFTOVER_AFTER_S
 from voice_store.indexes import MAX_INDEX_BYTES
 from voice_store.json_files import DamagedJsonError, JsonObject, parse_object
 from voice_store.metadata_files import MAX_METADATA_BYTES
@@ -18,8 +19,8 @@ _NO_JSON = "is damaged: it is no JSON file"
 
 
 def check_indexes(reader: StoreReader) -> list[Problem]:
-    """Catalog, mapping, stats and metadata. Raises OSError."""
-    return [*_check_index_files(reader), *_check_metadata(reader)]
+    """Catalog, mapping, stats, metadata, and what is left of deleted voices. Raises OSError."""
+    return [*_check_index_files(reader), *_check_metadata(reader), *_check_traces(reader)]
 
 
 def index_files(root: Path) -> Iterator[Stamp | None]:
@@ -89,3 +90,23 @@ def _check_metadata(reader: StoreReader) -> Iterator[Problem]:
             yield Problem(METADATA, name, "is missing", Remedy.REBUILD)
         elif is_damaged_json(folder, name, MAX_METADATA_BYTES):
             yield Problem(METADATA, name, _NO_JSON, Remedy.QUARANTINE, folder.stamp_of(name))
+
+
+def _check_traces(reader: StoreReader) -> Iterator[Problem]:
+    """Files about voices that were deleted, and metadata of voices that are gone some other way."""
+    voices, gone = reader.voices, reader.listing.gone()
+    if voices.metadata.folder.path.is_symlink() or voices.metadata.folder.path.is_file():
+        return
+    says = "is about a voice that was deleted"
+    for voice_id in sorted(voices.metadata.ids() & gone):
+        yield Problem(METADATA, f"{voice_id}.json", says, Remedy.TIDY)
+    for voice_id, number in sorted(voices.revisions.latest().items()):
+        if voice_id in gone:
+            yield Problem(REVISIONS, f"{voice_id}.{number}.json", says, Remedy.TIDY)
+    for voice_id, name in voices.shelves.files():
+        if voice_id in gone:
+            yield Problem(CONDITIONALS, name, says, Remedy.TIDY)
+    if reader.listing.voice_ids:  # as for who tidies up: an empty folder may be a volume that is not there
+        known = {*reader.listing.voice_ids, *reader.listing.deleted}
+        for voice_id in voices.metadata.orphans(known, LEFTOVER_AFTER_S):
+            yield Problem(METADATA, f"{voice_id}.json", "is about a voice that is not there", Remedy.TIDY)

@@ -8,6 +8,7 @@ from enum import Enum, auto
 from voice_store.files import Stamp
 
 EMBEDDINGS, METADATA, REVISIONS, DELETED = FOLDERS = ("embeddings", "metadata", "revisions", "deleted")
+CONDITIONALS = "conditionals"
 VOICE_SUFFIX = ".pkl.gz"
 
 
@@ -24,7 +25,8 @@ class Remedy(Enum):
 class Problem:
     """What is wrong with one file.
 
-    folder: one of FOLDERS, or "" for the store's own. name: of the file in it, or "" for the folder itself.
+    folder: one of FOLDERS or CONDITIONALS, or "" for the store's own. name: of the file in it, or "" for the
+    folder itself.
     says: the rest of a sentence. stamp: of the file that was looked at, where it is to be moved.
     """
 

@@ -56,7 +56,9 @@ def repair(root: Path, problems: Sequence[Problem]) -> Repairs:
         if {file for file, _ in repairs.left}.intersection(INDEXES):
             return repairs  # a rebuild would exchange it
         if not store.has_voices() and not repairs.moved:
-            repairs.left.append((EMBEDDINGS, "holds no voices: is the volume mounted? The indexes stay"))
+            store.tidy_up()
+            if any(problem.remedy is Remedy.REBUILD for problem in problems):
+                repairs.left.append((EMBEDDINGS, "holds no voices: is the volume mounted? The indexes stay"))
             return repairs
         if any(problem.file in (CATALOG, MAPPING) for problem in problems):
             repairs.moved += store.copy_indexes()
@@ -82,11 +84,17 @@ class _Store:
         self._before = StoreReader(root)
         self._voices = Voices(root)
         self._indexes = Indexes(self._root, self._voices)
-        housekeeping = Housekeeping(self._root, self._voices, self._indexes)
-        self._library = LiveLibrary(self._voices, self._indexes, housekeeping, Timing(settle_s=0))
+        self._housekeeping = Housekeeping(self._root, self._voices)
+        self._library = LiveLibrary(self._voices, self._indexes, self._housekeeping, Timing(settle_s=0))
+
+    def tidy_up(self) -> None:
+        """Finishes deletions and removes what writers that died have left; indexes stay."""
+        self._housekeeping.tidy_up(self._voices.list())
 
     def has_voices(self) -> bool:
-        return bool(self._voices.embeddings.list_ids())
+        """Whether there are voices, or notes that say where they have gone."""
+        listing = self._voices.list()
+        return bool(listing.voice_ids or listing.deleted)
 
     def quarantine(self, problem: Problem) -> str:
         """Moves a file away; returns where to, from the store's folder."""

@@ -90,7 +90,7 @@ def parse_description(data: bytes) -> Description | None:
     if not isinstance(content, dict) or content.get("kind") != _KIND:
         return None
     if content.get("version") != _VERSION:
-        raise InvalidRequest("it was written by a newer version of this program; import it with that")
+        raise InvalidRequest("it was written by a newer version of this program", hint="import it with that")
     claimed_id = content.get("voice_id")
     voice_id = claimed_id if isinstance(claimed_id, str) and is_voice_id(claimed_id) else None
     texts = (content.get(key) for key in ("digest", "audio_file", "audio_sha256"))
@@ -102,7 +102,8 @@ def decode_audio_file(data: bytes, description: Description) -> Waveform:
     """The samples of an exported voice. Raises InvalidRequest unless it is the file that was described."""
     if hashlib.sha256(data).hexdigest() != description.audio_sha256:
         raise InvalidRequest(
-            "its audio is not what was exported: it is damaged or was edited; keep it as a new voice with add"
+            "its audio is not what was exported: it is damaged or was edited",
+            hint="keep it as a new voice with add",
         )
     if not data.startswith((b"RIFF", b"fLaC")):  # libsndfile would try two dozen formats
         raise InvalidRequest("its audio is neither WAV nor FLAC")
@@ -111,7 +112,7 @@ def decode_audio_file(data: bytes, description: Description) -> Waveform:
         with soundfile.SoundFile(io.BytesIO(data)) as file:
             is_ours = (file.format, file.subtype) in _ENCODINGS and file.channels == 1
             if not is_ours or file.samplerate != MODEL_SAMPLE_RATE_HZ or not 0 < file.frames <= max_frames:
-                raise InvalidRequest("its audio is of a kind that no export makes; keep it with add")
+                raise InvalidRequest("its audio is of a kind that no export makes", hint="keep it with add")
             samples = file.read(max_frames, dtype="float32")
     except soundfile.LibsndfileError as fault:
         raise InvalidRequest("its audio cannot be decoded") from fault

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
-from errors import InvalidRequest, StoreCorrupt, VoiceNotFound
+from errors import InvalidRequest, StoreCorrupt, VoiceNotFound, WorkerError
 from voice_store.files import Folder, NotAPlainFileError
 from voice_store.plain_files import reason
 from voice_store.reader import StoreReader
@@ -29,8 +29,8 @@ class Target(Protocol):
 
 def export_voices(
     reader: StoreReader, voice_ids: Sequence[str], target: Target, format: str
-) -> Iterator[str | None]:
-    """Writes each voice to the target; for each None, or a sentence that says why it is not there.
+) -> Iterator[tuple[str, WorkerError] | None]:
+    """Writes each voice to the target; for each None, or which voice it is and why it is not there.
 
     format: one of FORMATS. Raises OSError when the target cannot be written.
     """
@@ -43,7 +43,7 @@ def export_voices(
             description = describe(metadata, waveform.digest(), audio_file, audio)
             target.add({f"{stem}.json": description, audio_file: audio})
         except (StoreCorrupt, VoiceNotFound, InvalidRequest) as fault:
-            yield f"{metadata['speaker_name']} ({voice_id}): {fault.message}"
+            yield f"{metadata['speaker_name']} ({voice_id})", fault
         else:
             yield None
 
@@ -69,7 +69,7 @@ def open_target(path: Path, *, replaces: bool) -> Iterator[Target]:
 @contextmanager
 def _open_tar(path: Path, replaces: bool) -> Iterator[Target]:
     if path.is_dir() or (not replaces and os.path.lexists(path)):
-        raise InvalidRequest(f"{path} is there already; --force replaces a file")
+        raise InvalidRequest(f"{path} is there already", hint="--force replaces a file")
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         with temporary.open("xb") as file:
@@ -92,7 +92,7 @@ class _FolderTarget:
         missing = {name: data for name, data in files.items() if not self._holds(name, data)}
         taken = [name for name in missing if self._folder.has(name)]
         if taken and not self._replaces:
-            raise InvalidRequest(f"another {taken[0]} is in that folder; --force replaces it")
+            raise InvalidRequest(f"another {taken[0]} is in that folder", hint="--force replaces it")
         for name, data in missing.items():
             self._folder.replace(name, data)
 

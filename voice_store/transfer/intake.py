@@ -26,12 +26,14 @@ class Fate(Enum):
 class Outcome:
     """What became of an item.
 
-    says: for one that was left out, why; else which voice it is. warnings: sentences that say about what.
+    says: which voice it is; for one that was left out, which item. warnings: sentences that say about what.
+    fault: why it was left out.
     """
 
     fate: Fate
     says: str
     warnings: tuple[str, ...] = ()
+    fault: WorkerError | None = None
 
 
 def keep_all(items: Sequence[Item], root: Path, *, overwrite: bool, jobs: int) -> Iterator[Outcome]:
@@ -49,10 +51,7 @@ def _keep(root: Path, overwrite: bool, item: Item) -> Outcome:
         arrival = item.load()
         result = _put(store, item, arrival, overwrite)
     except WorkerError as fault:
-        sentence = fault.message.removeprefix("voice_name: ")
-        return Outcome(
-            Fate.LEFT_OUT, sentence if sentence.startswith(item.label) else f"{item.label}: {sentence}"
-        )
+        return Outcome(Fate.LEFT_OUT, item.label, fault=fault)
     voice = result.voice
     warnings = arrival.warnings
     if not result.has_name:

@@ -97,7 +97,7 @@ class Exported:
         try:
             data = read_plain_file(self.path, MAX_AUDIO_BYTES, self.start, self.size)
         except UnreadableFileError as fault:
-            raise InvalidRequest(f"its audio: {fault}") from fault
+            raise InvalidRequest(f"its audio {fault}") from fault
         waveform = decode_audio_file(data, self.description)
         details = told_details(self.description.metadata) | {"voice_id": self.description.voice_id}
         return Arrival(waveform, details, digest=self.description.digest)

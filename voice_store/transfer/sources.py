@@ -63,7 +63,7 @@ def find_items(path: Path) -> Source:
     else:
         raise InvalidRequest(f"{path} is neither a file nor a folder")
     if not source.items and not source.faults:
-        raise InvalidRequest(f"{path} holds no voices: give recordings, what export made, or a store")
+        raise InvalidRequest(f"{path} holds no voices", hint="give recordings, what export made, or a store")
     return source.without_namesakes()
 
 
@@ -109,7 +109,7 @@ def _in_folder(folder: Path) -> Source:
         except (UnreadableFileError, WorkerError) as fault:
             if any(stem.with_name(stem.name + suffix).exists() for suffix in RECORDING_SUFFIXES):
                 described.add(stem)
-                source.faults.append(f"{file}: {fault}")
+                source.faults.append(f"{file}: {_sentence_of(fault)}")
             continue
         if description is None:
             continue
@@ -137,7 +137,7 @@ def _in_tar(path: Path) -> Source:
             data = read_plain_file(path, MAX_DESCRIPTION_BYTES, member.start, member.size)
             description = parse_description(data)
         except (UnreadableFileError, WorkerError) as fault:
-            source.faults.append(f"{name}: {fault}")
+            source.faults.append(f"{name}: {_sentence_of(fault)}")
             described.update(f"{stem}.{format}" for format in FORMATS)
             continue
         if description is None:
@@ -156,6 +156,10 @@ def _in_tar(path: Path) -> Source:
     ]
     source.faults += [f"{path}: {fault}" for fault in members.faults]
     return source
+
+
+def _sentence_of(fault: UnreadableFileError | WorkerError) -> str:
+    return fault.message if isinstance(fault, WorkerError) else f"it {fault}"
 
 
 def _audio_name(stem: str, description: Description) -> str:
