@@ -19,6 +19,7 @@ from errors import InvalidRequest, WorkerError
 from operations import OPERATIONS, clone_voice, delete_voice, get_voice, list_voices, tts, update_voice
 from operations.request import parse_request
 from operations.stored_voice import FIELDS
+from settings import Settings
 from speech.contract import PARAMETER_NAMES
 from speech.models.spec import CHATTERBOX
 from tests.test_deployment import variables_that_are_read
@@ -27,7 +28,10 @@ from voice_store.__main__ import main as voice_store_command
 REPOSITORY = Path(__file__).parent.parent
 DOCUMENTS = {
     path: (REPOSITORY / path).read_text()
-    for path in ("README.md", "docs/api.md", "docs/deploy.md", "docs/store.md", "CHANGELOG.md")
+    for path in (
+        *("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"),
+        *sorted(path.relative_to(REPOSITORY).as_posix() for path in (REPOSITORY / "docs").glob("*.md")),
+    )
 }
 AUDIO = [field.name for field in dataclasses.fields(Delivered) if field.name != "warnings"]
 REPLIES = {
@@ -56,12 +60,12 @@ def section(document, *headings):
     return text
 
 
-def rows(text):
-    """The cells of the tables' rows, without header and rule."""
+def rows(text, start="`"):
+    """The cells of the tables' rows whose first cell starts like that: not those of header and rule."""
     lines = [
         [cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"
     ]
-    return [cells for cells in lines if cells[0].startswith("`")]
+    return [cells for cells in lines if cells[0].startswith(start)]
 
 
 def names_in(cell):
@@ -165,13 +169,23 @@ def test_an_example_is_a_job_that_the_worker_takes_or_a_reply_that_it_gives(exam
         assert any(example.keys() <= names for names in known), example.keys()
 
 
-def test_the_readme_has_a_job_and_a_reply_for_every_operation():
-    for operation in OPERATIONS:
-        job, reply = re.findall(
-            r"```json\n(.*?)```", section("README.md", "Jobs and replies", operation), re.S
-        )
-        assert json.loads(job)["input"]["operation"] == operation
-        assert "error" not in json.loads(reply)
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_there_is_a_job_and_a_reply_for_every_operation(operation):
+    examples = map(json.loads, re.findall(r"```json\n(.*?)```", section("docs/api.md", operation), re.S))
+    *_, job, reply = examples
+    assert job["input"]["operation"] == operation
+    assert reply.keys() <= REPLIES[operation]
+
+
+def test_the_readme_lists_every_operation():
+    documented = [names_in(first)[0] for first, *_ in rows(section("README.md", "Operations"), "[`")]
+    assert documented == list(OPERATIONS)
+
+
+def test_no_example_looks_like_noise():
+    """Replies in the documents come from an untrained checkpoint, whose warning is left out of them."""
+    for document in ("README.md", "docs/api.md"):
+        assert not any("untrained" in text for text in fenced(document, "json"))
 
 
 def test_what_is_documented_as_not_yet_there_is_refused_with_what_to_send_instead():
@@ -183,17 +197,28 @@ def test_what_is_documented_as_not_yet_there_is_refused_with_what_to_send_instea
             assert all(word in refused.value.message for word in names_in(instead))
 
 
-def test_the_readme_lists_every_setting():
-    documented = [names_in(name)[0] for name, *_ in rows(section("README.md", "Settings"))]
+def test_every_setting_is_documented_once():
+    documented = [names_in(name)[0] for name, *_ in rows(section("docs/deploy.md", "Settings"))]
     assert sorted(documented) == sorted(variables_that_are_read() - SET_BY_THE_PLATFORM)
 
 
-def test_the_readmes_voice_store_commands_work(tmp_path, monkeypatch, capsys):
+def test_the_readme_names_every_setting_once():
+    named = names_in("".join(re.findall(r"^\|.*$", section("README.md", "Settings"), re.M)))
+    assert sorted(named) == sorted(variables_that_are_read() - SET_BY_THE_PLATFORM)
+
+
+def test_a_documented_default_is_the_one_that_is_used():
+    settings = {name: default for name, default, _ in rows(section("docs/deploy.md", "Settings"))}
+    defaults = dataclasses.asdict(Settings.from_env({}))
+    for name in defaults.keys() - {"voice_store_dir", "job_timeout_s", "hf_token", "checkpoint_dir"}:
+        if (documented := settings.get(f"`{name.upper()}`")) is not None:
+            assert documented == f"`{str(defaults[name]).replace('False', 'false')}`", name
+
+
+def test_the_documented_voice_store_commands_work(tmp_path, monkeypatch, capsys):
     shutil.copytree(REPOSITORY / "samples", tmp_path / "samples")
     monkeypatch.chdir(tmp_path)
-    (commands,) = re.findall(
-        r"```sh\n(.*?)```", section("README.md", "The voice store from a terminal"), re.S
-    )
+    (commands,) = re.findall(r"```sh\n(.*?)```", section("docs/store.md", "From a terminal"), re.S)
     for line in commands.splitlines():
         python, dash_m, module, *arguments = shlex.split(line)
         assert (python, dash_m, module) == ("python", "-m", "voice_store")
