@@ -323,7 +323,7 @@ class _Reader:
             elif path.is_relative_to(volume) or path.parent.is_dir():
                 return path
             else:
-                missing = next(folder for folder in reversed(path.absolute().parents) if not folder.is_dir())
+                missing = next(folder for folder in reversed(path.parents) if not folder.is_dir())
                 self._refuse(name, f"a folder in one that exists ({_shortened(str(missing))} is missing)")
         except (RuntimeError, OSError, ValueError):
             self._refuse(name, "a folder, not a file")

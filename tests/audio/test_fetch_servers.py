@@ -199,7 +199,7 @@ def test_proxies_and_passwords_of_the_machine_are_not_used(monkeypatch, tmp_path
 async def test_the_log_has_no_url(tmp_path, caplog, length):
     services = dataclasses.replace(build_services(tmp_path), fetch=Fetcher(allow_private=True).fetch)
     with server(answer(b"short", Content_Length=length)) as (url, _):
-        reply = await build_worker(services).handle(
+        reply = await build_worker(tmp_path, services=services).handle(
             tts(reference_audio_url=f"{url}/private?signature=secret")
         )
     assert reply["error_code"] == "fetch_failed"
