@@ -1,4 +1,4 @@
-"""What an exception says about the GPU's state."""
+"""Classification of exceptions by what they say about the GPU's state."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ import torch
 
 
 class GpuFault(enum.Enum):
-    """MEMORY: there was not enough of it; the next try may fit. SUSPECT: the device may compute on, or not:
-    ask it. STICKY: CUDA gives this error to every call of the process from now on.
-    """
+    """Kinds of faults."""
 
-    MEMORY = enum.auto()
-    SUSPECT = enum.auto()
-    STICKY = enum.auto()
+    MEMORY = enum.auto()  # not enough memory; the next try may fit
+    SUSPECT = enum.auto()  # whether the device still works has to be tried
+    STICKY = enum.auto()  # CUDA gives this error to every further call of the process
 
 
 # Errors after which "the process must be terminated and relaunched", in the words of the CUDA runtime
@@ -32,7 +30,7 @@ _MEMORY = re.compile(r"out of memory|ALLOC_FAILED")
 
 
 def gpu_fault(error: BaseException) -> GpuFault | None:
-    """None for what is no fault of the GPU. Looks at what caused the exception, too."""
+    """Returns the kind of fault that an exception, or its cause, tells of; None for any other exception."""
     if isinstance(error, torch.OutOfMemoryError):
         return GpuFault.MEMORY
     if isinstance(error, torch.AcceleratorError) or (

@@ -1,7 +1,7 @@
-"""Resemble's PerTh watermark, on everything that the worker says.
+"""Resemble's PerTh watermark, which everything that the worker says carries.
 
-``PerthImplicitWatermarker.apply_watermark`` of resemble-perth 1.0 with the weights in that package,
-without its import, which takes seconds.
+The same samples within rounding as ``PerthImplicitWatermarker.apply_watermark`` of resemble-perth 1.0 gives,
+with the weights of that package and without its import, which takes seconds.
 """
 
 from __future__ import annotations
@@ -35,9 +35,10 @@ _LAYERS = 7
 
 
 class Watermarker:
-    """Marks samples, on the CPU. Raises ModelUnavailable at once when the weights are not there."""
+    """Adds the watermark to samples, on the CPU. Thread-safe."""
 
     def __init__(self) -> None:
+        """Reads the weights. Raises ModelUnavailable when they are not there."""
         package = importlib.util.find_spec("perth")
         places = package.submodule_search_locations if package else None
         try:
@@ -49,28 +50,31 @@ class Watermarker:
             ]
         except (OSError, KeyError, RuntimeError, pickle.UnpicklingError) as error:
             raise ModelUnavailable(
-                "the watermark's weights cannot be read; install resemble-perth as requirements.txt has it"
+                "the watermark's weights cannot be read",
+                hint="install resemble-perth as requirements.txt has it",
             ) from error
         self._window = torch.hann_window(FFT_SIZE)
 
     @torch.inference_mode()
     def mark(self, samples: NDArray[np.float32], sample_rate_hz: int) -> NDArray[np.float32]:
-        """The samples with the mark, float32 [n], as long as they came."""
-        heard = torch.tensor(resample(Waveform(samples, sample_rate_hz), SAMPLE_RATE_HZ).samples)
+        """Returns the samples with the watermark, float32 [n], as long as they were."""
+        audio_32k = torch.tensor(resample(Waveform(samples, sample_rate_hz), SAMPLE_RATE_HZ).samples)
         # librosa's resampling, which PerTh uses, rounds the length up.
-        heard = F.pad(heard, (0, -(-len(samples) * SAMPLE_RATE_HZ // sample_rate_hz) - len(heard)))
-        spectrum = torch.stft(heard, FFT_SIZE, HOP, FFT_SIZE, self._window, return_complex=True)
+        audio_32k = F.pad(
+            audio_32k, (0, -(-len(samples) * SAMPLE_RATE_HZ // sample_rate_hz) - len(audio_32k))
+        )
+        spectrum = torch.stft(audio_32k, FFT_SIZE, HOP, FFT_SIZE, self._window, return_complex=True)
         levels = (20 * torch.log10(spectrum.abs().clamp(min=SMALLEST_MAGNITUDE)) - _FLOOR_DB) / _RANGE_DB
         marked_levels = self._encode(levels) * _RANGE_DB + _FLOOR_DB
         magnitudes = 10.0 ** (marked_levels / 20).clamp(max=_LOUDEST_EXPONENT)
-        turned = torch.polar(magnitudes, spectrum.angle())
-        signal = torch.istft(turned, FFT_SIZE, HOP, FFT_SIZE, self._window).numpy()
+        marked_spectrum = torch.polar(magnitudes, spectrum.angle())
+        signal = torch.istft(marked_spectrum, FFT_SIZE, HOP, FFT_SIZE, self._window).numpy()
         marked = resample(Waveform(signal, SAMPLE_RATE_HZ), sample_rate_hz).samples[: len(samples)]
-        # Whole frames only came back; a few milliseconds are left over.
+        # The inverse STFT gives whole frames only; the last milliseconds stay unmarked.
         return np.concatenate([marked, samples[len(marked) :]], dtype=np.float32)
 
     def _encode(self, levels: Tensor) -> Tensor:
-        """Levels with the mark in the lower bins of loud frames. levels: [bins, frames]."""
+        """Returns levels with the watermark in the lower bins of loud frames. levels: [bins, frames]."""
         by_frame = levels.sum(dim=0)
         loud = by_frame > by_frame.max() * _QUIET
         hidden = levels[None, :MARKED_BINS]

@@ -84,7 +84,7 @@ def test_libraries_keep_quiet_below_warnings(capsys):
     logging.getLogger("numba.core").debug("chatter")
     logging.getLogger().info("chatter")
     logging.getLogger("httpx").warning("worth knowing")
-    logging.getLogger("speech.engine").debug("ours")
+    logging.getLogger("speech.pipeline").debug("ours")
     assert "chatter" not in (printed := capsys.readouterr().err)
     assert "worth knowing" in printed
     assert "ours" in printed
