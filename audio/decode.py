@@ -20,6 +20,16 @@ from audio.limits import MAX_ENCODED_BYTES as MAX_ENCODED_BYTES  # those who fet
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform, resample
 from errors import ReferenceInvalid
 
+# Endings of the names of files that can be decoded, for looking through folders.
+RECORDING_SUFFIXES = frozenset(
+    (
+        *(".wav", ".wave", ".bwf", ".w64", ".rf64", ".aif", ".aiff", ".aifc", ".caf", ".au", ".snd"),
+        *(".flac", ".ogg", ".oga", ".opus", ".spx", ".mp3", ".mp2", ".mpga", ".aac", ".amr", ".awb"),
+        *(".m4a", ".m4b", ".m4r", ".mp4", ".m4v", ".mov", ".3gp", ".3gpp", ".3g2"),
+        *(".webm", ".weba", ".mka", ".mkv", ".wma", ".asf", ".wmv"),
+    )
+)
+
 # Base64 takes 4 characters for 3 bytes; line breaks every 64 or 76 and a data: prefix come on top.
 _MAX_BASE64_CHARS = MAX_ENCODED_BYTES * 4 // 3 * 33 // 32 + 1024
 _MAX_DATA_PREFIX_CHARS = 256
