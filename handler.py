@@ -98,7 +98,8 @@ def outlives_worker(settings: Settings) -> bool:
 
 
 def _is_on_volume(settings: Settings) -> bool:
-    return settings.voice_store_dir.is_relative_to(VOLUME) and VOLUME.is_mount()
+    # Resolved: neither a link nor ".." in the path decides.
+    return settings.voice_store_dir.resolve().is_relative_to(VOLUME.resolve()) and VOLUME.is_mount()
 
 
 def _mount(settings: Settings) -> Mount | None:
@@ -172,7 +173,7 @@ def _check_local_job(test_input: str | None) -> None:
     name = "--test_input" if test_input is not None else LOCAL_JOB.name
     try:
         job = json.loads(LOCAL_JOB.read_text("utf-8") if test_input is None else test_input)
-        parse_job(job)
+        parse_job(job, "")
     except FileNotFoundError:
         sys.exit(f"{name} is not in this folder: make it, or send a job with --test_input")
     except (OSError, ValueError, RecursionError) as error:
@@ -223,6 +224,8 @@ def _serve(settings: Settings, worker: QueueWorker, loading: Future[Services]) -
 
 def _prepare(worker: QueueWorker, loading: Future[Services]) -> None:
     """Loads what new voices take, when no job in a known voice would have to run beside that."""
+    if loading.exception() is not None:  # the fitness check says so
+        return
     synthesizer = loading.result().synthesizer
     worker.runner.in_flight.wait_for_quiet(QUIET_S)
     synthesizer.prepare_for_new_voices()

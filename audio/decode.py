@@ -18,6 +18,7 @@ from audio.ffmpeg import FORMATS_HINT, Segment, decode_with_ffmpeg
 from audio.limits import MAX_DURATION_S
 from audio.limits import MAX_ENCODED_BYTES as MAX_ENCODED_BYTES  # those who fetch and read recordings use it
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform, resample
+from cancel import CancelToken
 from errors import ReferenceInvalid
 
 # Endings of the names of files that can be decoded, for looking through folders.
@@ -84,7 +85,7 @@ def decode_base64(text: str, field: str) -> bytes:
     return data
 
 
-def decode_audio(data: bytes, field: str = "reference_audio") -> Waveform:
+def decode_audio(data: bytes, field: str = "reference_audio", cancel: CancelToken | None = None) -> Waveform:
     """Decodes a recording to mono at 24 kHz, whole: what changes its format midway, too.
 
     Accepts the containers and codecs listed in ``audio.ffmpeg_child``; at most 25 MiB, 8 channels, 120 s and
@@ -92,11 +93,11 @@ def decode_audio(data: bytes, field: str = "reference_audio") -> Waveform:
     recording is inverted, the strongest channel is used. A constant offset is removed. Audio beyond full
     scale (floats and MP3 can be) is scaled down to fit, not clipped. Memory stays under about 400 MB
     whatever the recording claims or unpacks to. Raises ReferenceInvalid, which names ``field`` and says what
-    to send.
+    to send; Cancelled.
     """
     if len(data) > MAX_ENCODED_BYTES:
         raise _too_large(field)
-    segments = decode_with_ffmpeg(data, field)
+    segments = decode_with_ffmpeg(data, field, cancel or CancelToken())
     duration_s = sum(len(segment.frames) / segment.sample_rate_hz for segment in segments)
     if duration_s == 0:
         raise ReferenceInvalid("holds no audio", field=field, hint=f"{FORMATS_HINT} with 5 to 30 s of speech")

@@ -26,6 +26,7 @@ from audio.limits import (
     MIN_SAMPLE_RATE_HZ,
     REPORT_BYTES,
 )
+from cancel import CancelToken
 from errors import ReferenceInvalid
 
 FORMATS_HINT = "send WAV, FLAC, OGG, Opus, MP3, M4A, WebM, AAC or AMR"
@@ -53,15 +54,15 @@ class _BrokenReportError(ValueError):
     """The child did not write what it should: it was overwhelmed, or taken over by the recording."""
 
 
-def decode_with_ffmpeg(data: bytes, field: str) -> list[Segment]:
+def decode_with_ffmpeg(data: bytes, field: str, cancel: CancelToken) -> list[Segment]:
     """Decodes a recording in any of the accepted containers and codecs.
 
     Returns its segments in order, usually one; without samples none. A recording longer than
-    ``MAX_DURATION_S`` ends soon after it. Raises ReferenceInvalid, which names ``field``.
+    ``MAX_DURATION_S`` ends soon after it. Raises ReferenceInvalid, which names ``field``; Cancelled.
     """
     with _memory_file("recording") as recording, _memory_file("samples") as samples:
         _write_whole(recording, data)
-        exit_status = _run_child(recording, samples, field)
+        exit_status = _run_child(recording, samples, field, cancel)
         if exit_status != 0:
             log.warning("the process that decodes recordings ended with %d", exit_status)
             if exit_status == -signal.SIGXCPU:
@@ -86,8 +87,8 @@ def read_samples(samples: int, field: str) -> list[Segment]:
         raise _damaged(field) from error
 
 
-def _run_child(recording: int, samples: int, field: str) -> int:
-    """Runs the child to its end; returns its exit status, negative for a signal."""
+def _run_child(recording: int, samples: int, field: str, cancel: CancelToken) -> int:
+    """Runs the child to its end or the job's; returns its exit status, negative for a signal."""
     os.lseek(recording, 0, os.SEEK_SET)
     child = subprocess.Popen(  # noqa: S603, our own program
         [sys.executable, "-I", str(_CHILD)],
@@ -97,11 +98,15 @@ def _run_child(recording: int, samples: int, field: str) -> int:
         env={},  # the worker's holds secrets
         cwd="/",
     )
+    unregister = cancel.on_cancel(child.kill)
     try:
-        return child.wait(WALL_S)
+        exit_status = child.wait(WALL_S)
+        cancel.raise_if_cancelled()
+        return exit_status
     except subprocess.TimeoutExpired as error:
         raise _takes_too_long(field) from error
     finally:
+        unregister()
         child.kill()
         child.wait()
 

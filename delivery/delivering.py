@@ -199,7 +199,7 @@ class Delivery:
             )
             return Delivered(audio_path=self._keep(name, audio, not_taken))
         try:
-            bucket.upload(name, audio, cancel, content_type)
+            bucket.upload(name, audio, content_type, cancel)
             return Delivered(audio_url=bucket.url(name, cancel))
         except BucketError as error:
             failed = f"the upload to the bucket failed: {error}"

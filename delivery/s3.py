@@ -20,18 +20,6 @@ from cancel import CancelToken
 from errors import FetchFailed, FetchRefused, InvalidRequest, Problem
 from settings import DEFAULT_REGION, BucketSettings, bucket_problems
 
-# Raw samples have no type that says byte order and rate: audio/L16 is big-endian, audio/basic means 8 kHz.
-CONTENT_TYPES = {
-    "wav": "audio/wav",
-    "mp3": "audio/mpeg",
-    "flac": "audio/flac",
-    "ogg": "audio/ogg",
-    "opus": "audio/ogg",
-    "aac": "audio/aac",
-    "pcm": "application/octet-stream",
-    "ulaw": "application/octet-stream",
-}
-
 # Error codes of S3, as a part of a sentence for the caller.
 _REASONS = {
     "NoSuchBucket": "there is no such bucket",
@@ -116,18 +104,13 @@ class Bucket:
         """Checks that the store may be dialled, before the work. Raises FetchRefused, FetchFailed."""
         self._hosts.check(self.settings.store_url, field, cancel)
 
-    def upload(
-        self, key: str, data: bytes, cancel: CancelToken | None = None, content_type: str | None = None
-    ) -> None:
+    def upload(self, key: str, data: bytes, content_type: str, cancel: CancelToken | None = None) -> None:
         """Returns when the store has the object. Not to be called on an event loop.
 
-        key: below the settings' prefix. content_type: by default that of the key's extension.
+        key: below the settings' prefix. content_type: see ``audio.encode.content_type``.
         Raises BucketError, Cancelled.
         """
-        headers = {
-            "Content-Type": content_type
-            or CONTENT_TYPES.get(key.rpartition(".")[2], "application/octet-stream")
-        }
+        headers = {"Content-Type": content_type}
         deadline_s = self._deadline_s + len(data) / SLOWEST_BYTES_PER_S
         self._run(lambda: self._send_with_retries("PUT", key, headers, data), deadline_s, cancel)
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from audio.decode import decode_audio
+from audio.encode import encode
 from audio.quality import measure_quality
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform
 from characters import printable_excerpt
@@ -38,7 +40,12 @@ def find_operation(name: str) -> Operation[Any]:
 
 
 def warm_up() -> None:
-    """Pays for what the first recording would: measuring loudness imports scipy, for seconds."""
+    """Pays for what the first recording would: measuring loudness imports scipy, for seconds.
+
+    Decodes a short recording, too: where the kernel refuses a part of the decoder's sandbox, the log says so
+    at the start.
+    """
+    samples = np.linspace(-0.5, 0.5, MODEL_SAMPLE_RATE_HZ, dtype=np.float32)
     measure_quality(
-        Waveform(np.linspace(-0.5, 0.5, MODEL_SAMPLE_RATE_HZ, dtype=np.float32), MODEL_SAMPLE_RATE_HZ)
+        decode_audio(encode(Waveform(samples, MODEL_SAMPLE_RATE_HZ), "wav", MODEL_SAMPLE_RATE_HZ))
     )

@@ -51,7 +51,7 @@ def decode_reference(request: ReferenceFields, fetch: Fetch, cancel: CancelToken
     else:
         return None
     cancel.raise_if_cancelled()
-    decoded = decode_audio(data, field)
+    decoded = decode_audio(data, field, cancel)
     cancel.raise_if_cancelled()
     waveform = trim_silence(decoded).first(request.max_reference_duration_sec)
     return SentRecording(waveform, *check_reference(waveform, field))

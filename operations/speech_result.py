@@ -8,9 +8,11 @@ from dataclasses import replace
 from typing import Any, TypedDict
 
 import numpy as np
+from numpy.typing import NDArray
 
 from audio.loudness import apply_gain, gain_for
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform
+from cancel import CancelToken
 from errors import Internal
 from speech.contract import AudioChunk, Synthesizer
 
@@ -30,6 +32,7 @@ class SpeechResult:
         self,
         chunks: Iterator[AudioChunk],
         synthesizer: Synthesizer,
+        cancel: CancelToken,
         *,
         format: str,
         sample_rate_hz: int,
@@ -51,15 +54,23 @@ class SpeechResult:
         self._stage_times_s = dict(stage_times_s)
         self._segments: list[SegmentReceipt] = []
         self._duration_s = 0.0
-        leveled = chunks if normalization is None else level(chunks, normalization)
-        self.chunks = self._finished(leveled, chunks, synthesizer)
+        leveled = chunks if normalization is None else level(chunks, normalization, cancel)
+        self.chunks = self._finished(leveled, chunks, synthesizer, cancel)
 
     def _finished(
-        self, chunks: Iterator[AudioChunk], source: Iterator[AudioChunk], synthesizer: Synthesizer
+        self,
+        chunks: Iterator[AudioChunk],
+        source: Iterator[AudioChunk],
+        synthesizer: Synthesizer,
+        cancel: CancelToken,
     ) -> Generator[AudioChunk, None, None]:
-        """Watermarks each chunk and notes what the receipt says of it; nothing of the audio is kept."""
+        """Watermarks each chunk and notes what the receipt says of it; nothing of the audio is kept.
+
+        Raises Cancelled: what consumes the chunks, such as encoding, ends here once nobody waits.
+        """
         try:
             for unmarked in chunks:
+                cancel.raise_if_cancelled()
                 marking_s = time.perf_counter()
                 chunk = watermark(unmarked, synthesizer)
                 add_times(self._stage_times_s, {"watermark": time.perf_counter() - marking_s})
@@ -101,13 +112,19 @@ class SpeechResult:
         }
 
 
-def level(chunks: Iterator[AudioChunk], normalization: str) -> Iterator[AudioChunk]:
+def level(chunks: Iterator[AudioChunk], normalization: str, cancel: CancelToken) -> Iterator[AudioChunk]:
     """Yields the chunks with one gain throughout, see ``audio.loudness.gain_for``.
 
-    The gain depends on the whole audio: the first chunk comes when the last one is there.
+    The gain depends on the whole audio: the first chunk comes when the last one is there. Raises Cancelled.
     """
+
+    def samples_until_cancelled() -> Iterator[NDArray[np.float32]]:
+        for chunk in waiting:
+            cancel.raise_if_cancelled()
+            yield chunk.with_pause().samples
+
     waiting = list(chunks)
-    gain = gain_for((chunk.with_pause().samples for chunk in waiting), normalization)
+    gain = gain_for(samples_until_cancelled(), normalization)
     while waiting:
         chunk = waiting.pop(0)  # nothing keeps what was yielded
         samples = apply_gain(chunk.waveform.samples, gain)

@@ -114,6 +114,7 @@ def run(request: TtsRequest, services: Services, cancel: CancelToken) -> SpeechR
     return SpeechResult(
         synthesizer.synthesize([utterance], cancel),
         synthesizer,
+        cancel,
         format=request.format,
         sample_rate_hz=request.sample_rate,
         normalization=request.audio_normalization,

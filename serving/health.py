@@ -67,7 +67,7 @@ class HealthCheckedEngine:
     def __init__(self, synthesizer: Synthesizer, health: WorkerHealth) -> None:
         self._synthesizer, self._health = synthesizer, health
         self._lock = threading.Lock()
-        self._memory_faults = 0  # in a row
+        self._memory_faults: list[BaseException | None] = []  # what caused those in a row, each once
 
     @property
     def info(self) -> ModelInfo:
@@ -106,7 +106,7 @@ class HealthCheckedEngine:
             self._note_fault(error)
             raise
         with self._lock:
-            self._memory_faults = 0
+            self._memory_faults.clear()
 
     def _note_fault(self, error: Exception) -> None:
         if isinstance(error, DeviceLost):
@@ -114,9 +114,13 @@ class HealthCheckedEngine:
             return
         if isinstance(error, OutOfMemory):
             with self._lock:
-                self._memory_faults += 1
-                if self._memory_faults >= OUT_OF_MEMORY_IN_A_ROW:
-                    self._health.mark_unhealthy("the GPU's memory ran out in two jobs in a row")
+                # One lack of memory can end several jobs.
+                if error.__cause__ is None or all(
+                    error.__cause__ is not fault for fault in self._memory_faults
+                ):
+                    self._memory_faults.append(error.__cause__)
+                if len(self._memory_faults) >= OUT_OF_MEMORY_IN_A_ROW:
+                    self._health.mark_unhealthy("the GPU's memory ran out twice in a row")
                     return
         self._run_canary()
 

@@ -69,7 +69,8 @@ class JobRunner:
     def cancel_all(self, reason: Cancelled) -> None:
         """Cancels every job that runs or waits. To be called on the event loop's thread."""
         for token in tuple(self._tokens):
-            token.cancel(reason)
+            # An error of its own for each: one exception object must not be raised in several threads.
+            token.cancel(Cancelled(reason.reason, hint=reason.hint))
 
     async def run(self, job_id: str, work: Callable[[CancelToken], Result]) -> Result:
         """Returns what ``work`` returns, which a thread does.

@@ -120,15 +120,15 @@ class ChatterboxSynthesizer:
 
     def encode_reference(self, waveform: Waveform, cancel: CancelToken) -> Conditionals:
         """Computes the conditionals of a 24 kHz recording, see ``Synthesizer.encode_reference``."""
-        encoder = self._load_encoder()
+        encoder = self._load_encoder(cancel)
 
         def encode() -> Conditionals:
             cancel.raise_if_cancelled()
             return encoder.compute(waveform)
 
-        return self._runtime.run(encode)
+        return self._runtime.run(encode, cancel)
 
-    def _load_encoder(self) -> ReferenceEncoder:
+    def _load_encoder(self, cancel: CancelToken) -> ReferenceEncoder:
         """Loads the encoder once. Imports and reading happen in the calling thread, not in the owner's."""
         with self._encoder_lock:
             if self._encoder is None:
@@ -136,7 +136,7 @@ class ChatterboxSynthesizer:
 
                 model = self._model
                 loaded = load_reference_encoder(model.folder, model.spec, model.dimensions)
-                self._encoder = self._runtime.run(lambda: loaded.to(model.device))
+                self._encoder = self._runtime.run(lambda: loaded.to(model.device), cancel)
             return self._encoder
 
     def read_conditionals(self, content: bytes, digest: str) -> Conditionals | None:
@@ -145,7 +145,7 @@ class ChatterboxSynthesizer:
 
     def synthesize(self, utterances: Sequence[Utterance], cancel: CancelToken) -> Iterator[AudioChunk]:
         """Speaks the utterances, see ``Synthesizer.synthesize``."""
-        chunks = self._split(utterances)
+        chunks = self._split(utterances, cancel)
         if not chunks:
             raise InvalidRequest("has nothing in it to say", field="text", hint="send words")
         count = len(chunks)
@@ -187,13 +187,15 @@ class ChatterboxSynthesizer:
         """Ends the runtime's thread. For tests and tools."""
         self._runtime.close()
 
-    def _split(self, utterances: Sequence[Utterance]) -> list[tuple[int, Chunk, ChunkRequest]]:
+    def _split(
+        self, utterances: Sequence[Utterance], cancel: CancelToken
+    ) -> list[tuple[int, Chunk, ChunkRequest]]:
         """Every chunk with the index of its utterance and what the runtime needs of it."""
         chunks = []
         for index, utterance in enumerate(utterances):
             if not has_speakable(utterance.text):
                 continue
-            texts = split_text(utterance.text, self._model.spec.max_chunk_chars)
+            texts = split_text(utterance.text, self._model.spec.max_chunk_chars, cancel=cancel)
             texts[-1] = replace(texts[-1], pause_after_s=utterance.pause_after_s)
             chunks += [
                 (index, chunk, self._request(chunk.text, utterance, position))
@@ -316,10 +318,12 @@ def _computes_in_bfloat16(device: torch.device) -> bool:
 
 def _device(name: str) -> torch.device:
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
+        if device.type == "cuda" and device.index is None:  # ``torch.cuda.set_device`` wants one
+            device = torch.device("cuda", torch.cuda.current_device())
     except (RuntimeError, AssertionError) as error:  # unknown name; no such device; torch built without it
         raise ModelUnavailable(
             f"DEVICE {name!r} cannot be used on this machine", hint="set it to auto or cpu"

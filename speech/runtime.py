@@ -6,7 +6,8 @@ submitted while a graph is captured, and caches that belong to a thread (cuDNN p
 built once.
 
 On a GPU, T3 runs on a stream of high priority and everything else on one of low priority. Nothing waits for
-the whole device: finished audio is copied to pinned memory, and a CUDA event tells when it is there.
+the whole device but the capture of a graph: finished audio is copied to pinned memory, and a CUDA event tells
+when it is there.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from typing import Any, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -44,6 +46,8 @@ log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 Samples = NDArray[np.float32]
 
+# One token gives less audio than the start that S3Gen mutes, in voices with an odd number of mel frames.
+MIN_TOKENS = 2
 EVENT_POLL_S = 0.001  # between two looks at whether the GPU is done, when there is nothing else to do
 
 
@@ -189,14 +193,23 @@ class DeviceRuntime:
         self._thread.start()
         started.result()
 
-    def run(self, work: Callable[[], Result]) -> Result:
+    def run(self, work: Callable[[], Result], cancel: CancelToken | None = None) -> Result:
         """Runs work in the owner's thread and returns its result. Raises what it raises.
 
-        Faults of the GPU become OutOfMemory, DeviceSuspect or DeviceLost.
+        Faults of the GPU become OutOfMemory, DeviceSuspect or DeviceLost. Raises Cancelled for work that had
+        not begun when the token was cancelled.
         """
         task = _Task(work, Future())
         self._submit(task)
-        result: Result = task.future.result()
+        cancel = cancel or CancelToken()
+        unregister = cancel.on_cancel(task.future.cancel)
+        try:
+            result: Result = task.future.result()
+        except CancelledError:
+            cancel.raise_if_cancelled()
+            raise
+        finally:
+            unregister()
         return result
 
     def speak(self, requests: Sequence[ChunkRequest], cancel: CancelToken) -> Generator[RenderedChunk]:
@@ -250,7 +263,7 @@ class DeviceRuntime:
         while self._failure is None:
             tasks = self._take_arrivals()
             if self._is_closing:
-                self._end_all(RuntimeError("closed"))
+                self._end_all(RuntimeError("the runtime was closed"), tasks)
                 return
             try:
                 self._run_tasks(tasks)
@@ -266,12 +279,14 @@ class DeviceRuntime:
     def _enter_device(self) -> None:
         self._render_stream: torch.cuda.Stream | None = None
         if self._device.type == "cuda":
+            if self._device.index is None:
+                self._device = torch.device("cuda", torch.cuda.current_device())
             torch.cuda.set_device(self._device)
             torch.cuda.synchronize()  # weights were copied on the loading thread's stream
             torch.cuda.set_stream(torch.cuda.Stream(self._device, priority=-1))  # type: ignore[no-untyped-call]
             self._render_stream = torch.cuda.Stream(self._device, priority=0)  # type: ignore[no-untyped-call]
 
-    def _beside_t3(self) -> AbstractContextManager[Any]:
+    def _on_render_stream(self) -> AbstractContextManager[Any]:
         """The low-priority stream, after what T3's stream has done so far."""
         if self._render_stream is None:
             return nullcontext()
@@ -290,8 +305,10 @@ class DeviceRuntime:
 
     def _run_tasks(self, tasks: Sequence[_Task]) -> None:
         for task in tasks:
+            if not task.future.set_running_or_notify_cancel():
+                continue
             try:
-                with self._beside_t3():
+                with self._on_render_stream():
                     result = task.work()
                     if self._render_stream is not None:
                         self._render_stream.synchronize()
@@ -305,9 +322,9 @@ class DeviceRuntime:
         for job in self._jobs:
             if job.cancel.reason is not None:
                 job.end(job.cancel.reason)
-        self._forget_ended_jobs()
+        self._drop_ended_jobs()
 
-    def _forget_ended_jobs(self) -> None:
+    def _drop_ended_jobs(self) -> None:
         gone = [sequence for sequence, chunk in self._in_batch.items() if chunk.job.is_over]
         self._batch.remove(gone)
         for sequence in gone:
@@ -359,7 +376,7 @@ class DeviceRuntime:
             chunk = self._in_batch.pop(sequence)
             chunk.job.in_batch -= 1
             tokens = decoded.speech()
-            failure = _failure(decoded, tokens)
+            failure = _decoding_failure(decoded, tokens)
             if failure is not None:
                 chunk.failures.append(failure)
                 if len(chunk.failures) < len(chunk.request.seeds):
@@ -378,7 +395,7 @@ class DeviceRuntime:
             chunk.job.next_to_render += 1
         started_s = time.perf_counter()
         try:
-            with self._beside_t3():
+            with self._on_render_stream():
                 self._start_rendering(ready, started_s)
         except Exception as error:
             self._rendering = [rendering for rendering in self._rendering if rendering.chunk not in ready]
@@ -390,7 +407,7 @@ class DeviceRuntime:
         for chunk in chunks:
             assert chunk.decoded is not None
             assert chunk.tokens is not None
-            if len(chunk.tokens) == 0:  # the model stopped at once: silence of one token
+            if len(chunk.tokens) < MIN_TOKENS:  # the model stopped at once: silence of one token
                 silence = torch.zeros(MODEL_SAMPLE_RATE_HZ // SPEECH_TOKENS_PER_S)
                 self._rendering.append(_Rendering(chunk, silence, silence, None, started_s))
                 continue
@@ -404,7 +421,9 @@ class DeviceRuntime:
             ]
 
     def _voice_on_device(self, voice: Conditionals) -> Conditionals:
-        """A copy of the voice on the device, kept as long as the voice itself is."""
+        """The voice on the device. A copy is kept as long as the voice itself is."""
+        if voice.prompt_mel.device == self._device:
+            return voice
         copy = self._voices.get(voice)
         if copy is None:
             copy = self._voices[voice] = voice.to(self._device)
@@ -413,12 +432,12 @@ class DeviceRuntime:
     def _deliver(self) -> None:
         """Hands finished audio to the waiting threads; waits for it when there is nothing else to do."""
         try:
-            ready = [rendering for rendering in self._rendering if rendering.is_ready()]
+            ready = self._finished_renderings()
             while self._rendering and not ready and not self._in_batch:
                 with self._work_came:
                     if self._arrivals or self._work_came.wait(EVENT_POLL_S):
                         break
-                ready = [rendering for rendering in self._rendering if rendering.is_ready()]
+                ready = self._finished_renderings()
         except Exception as error:  # CUDA tells of a fault when it is asked about an event
             lost = [rendering.chunk for rendering in self._rendering]
             self._rendering.clear()
@@ -427,6 +446,10 @@ class DeviceRuntime:
         for rendering in ready:
             self._rendering.remove(rendering)
             self._put_result(rendering)
+
+    def _finished_renderings(self) -> list[_Rendering]:
+        """Those that are done, up to the first that is not: a stream finishes in order, and so does a job."""
+        return list(takewhile(_Rendering.is_ready, self._rendering))
 
     def _put_result(self, rendering: _Rendering) -> None:
         chunk = rendering.chunk
@@ -455,7 +478,7 @@ class DeviceRuntime:
                 self._restart_one_by_one(job, [chunk for chunk in chunks if chunk.job is job])
             else:
                 job.end(_translated(error))
-        self._forget_ended_jobs()
+        self._drop_ended_jobs()
 
     def _restart_one_by_one(self, job: _Job, chunks: Sequence[_Chunk]) -> None:
         """Puts the job's unfinished chunks back in front, to be done one after the other."""
@@ -475,20 +498,20 @@ class DeviceRuntime:
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
 
-    def _end_all(self, failure: Exception) -> None:
-        """Fails everybody who waits or will come."""
+    def _end_all(self, failure: Exception, tasks: Sequence[_Task] = ()) -> None:
+        """Fails everybody who waits or will come. tasks: those that were taken and not run."""
         with self._work_came:
             self._failure = failure
             arrivals = list(self._arrivals)
             self._arrivals.clear()
-        for item in [*arrivals, *self._jobs]:
+        for item in [*tasks, *arrivals, *self._jobs]:
             if isinstance(item, _Task):
                 item.future.set_exception(_lost(failure))
             else:
                 item.end(_lost(failure))
 
 
-def _failure(decoded: Decoded, tokens: Tensor) -> str | None:
+def _decoding_failure(decoded: Decoded, tokens: Tensor) -> str | None:
     """What is wrong with a chunk's tokens, as the predicate of a sentence; None when nothing is."""
     if len(tokens) == 0:
         return "came out empty"

@@ -1,5 +1,6 @@
 """The program itself: its start, and the one job of a laptop or of CI."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from settings import Settings
 from version import VERSION
 
 REPOSITORY = Path(__file__).parent.parent
@@ -101,3 +103,25 @@ def test_a_job_that_fails_ends_with_1(tmp_path, smoke_checkpoint):
 def test_the_version_is_the_packages():
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     assert project["version"] == VERSION
+
+
+@pytest.mark.parametrize(
+    ("path", "is_on_volume"),
+    [
+        ("volume/voices", True),
+        ("volume/../elsewhere/voices", False),
+        ("link/voices", True),
+        ("elsewhere", False),
+    ],
+)
+def test_neither_dots_nor_links_decide_what_lies_on_the_volume(tmp_path, monkeypatch, path, is_on_volume):
+    import handler
+
+    (tmp_path / "volume").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "volume")
+    monkeypatch.setattr(handler, "VOLUME", tmp_path / "volume")
+    monkeypatch.setattr(Path, "is_mount", lambda _: True)
+    on_platform = Settings.from_env({"RUNPOD_WEBHOOK_GET_JOB": "http://127.0.0.1/"})
+    settings = dataclasses.replace(on_platform, voice_store_dir=tmp_path / path)
+    assert handler.outlives_worker(settings) is is_on_volume

@@ -35,9 +35,15 @@ def leaks(result):
     return [secret for secret in secrets if secret in text]
 
 
-async def test_clone_speak_and_list_each_post_a_good_result(server, tmp_path, smoke_checkpoint):
+@pytest.mark.parametrize("engine", ["fast", "upstream"])
+async def test_clone_speak_and_list_each_post_a_good_result(server, tmp_path, smoke_checkpoint, engine):
+    """With upstream's own modules, too: chatterbox-tts, librosa and torchaudio work as they are installed."""
     recording = base64.b64encode(wav_bytes(speech_like(6.0, 24_000, 1), 24_000)).decode()
-    settings = {"CHECKPOINT_DIR": str(smoke_checkpoint), "VOICE_STORE_DIR": str(tmp_path / "voices")}
+    settings = {
+        "CHECKPOINT_DIR": str(smoke_checkpoint),
+        "VOICE_STORE_DIR": str(tmp_path / "voices"),
+        "ENGINE": engine,
+    }
     async with WorkerProcess.running(server, WORKER, tmp_path, settings) as worker:
         clone = {
             "operation": "clone_voice",

@@ -63,8 +63,8 @@ def job_id_of(event: object) -> str:
     return job_id.encode("utf-8", "backslashreplace").decode()
 
 
-def parse_job(event: object) -> Job:
-    """Returns the job. Raises InvalidRequest, UnknownOperation."""
+def parse_job(event: object, job_id: str) -> Job:
+    """Returns the job. job_id: see ``job_id_of``. Raises InvalidRequest, UnknownOperation."""
     if not isinstance(event, Mapping) or "input" not in event:
         raise InvalidRequest("is required", field="input", hint='send {"input": {"operation": ...}}')
     s3_config = event.get("s3Config")
@@ -80,7 +80,7 @@ def parse_job(event: object) -> Job:
     operation = find_operation(name)
     fields = {field: value for field, value in job_input.items() if field != "operation"}
     request = parse_request(operation.request, name, fields)
-    return Job(job_id_of(event), operation, request, job_input, s3_config)
+    return Job(job_id, operation, request, job_input, s3_config)
 
 
 def error_sentence(error: WorkerError) -> str:

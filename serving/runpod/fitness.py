@@ -25,7 +25,7 @@ def fitness_checks(
     """
 
     def network_volume() -> None:
-        if settings.voice_store_dir.is_relative_to(volume) and not volume.is_mount():
+        if settings.voice_store_dir.resolve().is_relative_to(volume.resolve()) and not volume.is_mount():
             raise RuntimeError(
                 f"VOICE_STORE_DIR is {settings.voice_store_dir}, and no volume is mounted at {volume}: "
                 "attach one to the endpoint, or unset VOICE_STORE_DIR"

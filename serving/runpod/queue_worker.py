@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 import threading
@@ -135,7 +136,9 @@ class QueueWorker:
             yield reply.result()
         finally:
             reply.cancel()
-            await asyncio.wait({reply})
+            while not reply.done():  # told twice: the job's thread is waited for all the same
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.wait({reply})
 
     async def _run(self, event: object, emit: Emit | None) -> dict[str, Any]:
         job_id = job_id_of(event)
@@ -155,7 +158,7 @@ class QueueWorker:
         start_s = time.perf_counter()
         limits = Limits.of_job(job_id, on_platform=self._on_platform, is_streamed=emit is not None)
         try:
-            reply = self._answer(event, emit, limits, cancel)
+            reply = self._answer(event, job_id, emit, limits, cancel)
             check_sendable(reply, limits.reply_bytes)
         except WorkerError as error:
             # The caller gets a sentence; what lies behind it, if anything does, is for the log.
@@ -174,12 +177,12 @@ class QueueWorker:
         return reply
 
     def _answer(
-        self, event: object, emit: Emit | None, limits: Limits, cancel: CancelToken
+        self, event: object, job_id: str, emit: Emit | None, limits: Limits, cancel: CancelToken
     ) -> dict[str, Any]:
         """Returns the reply of a job that succeeds. Raises WorkerError."""
         cancel.raise_if_cancelled()
         self.health.raise_if_unhealthy()
-        job = parse_job(event)
+        job = parse_job(event, job_id)
         if isinstance(job.request, TtsRequest):
             return self._speech_reply(event, job, job.request, emit, limits, cancel)
         return self._facts_reply(job, limits, cancel)

@@ -91,8 +91,10 @@ class Conditionals:
         return (
             self.speaker_embedding.shape == (1, SPEAKER_WIDTH)
             and self.xvector.shape == (1, XVECTOR_WIDTH)
-            and _are_speech_tokens(self.t3_prompt_tokens, conditioning.t3_prompt_tokens)
-            and _are_speech_tokens(self.prompt_tokens, longest_s3gen_prompt(conditioning))
+            and are_speech_tokens(self.t3_prompt_tokens)
+            and self.t3_prompt_tokens.shape[1] <= conditioning.t3_prompt_tokens
+            and are_speech_tokens(self.prompt_tokens)
+            and self.prompt_tokens.shape[1] <= longest_s3gen_prompt(conditioning)
             and mel.ndim == 3
             and (mel.shape[0], mel.shape[2]) == (1, MEL_CHANNELS)
             and mel.shape[1] // MEL_FRAMES_PER_TOKEN == self.prompt_tokens.shape[1]
@@ -119,10 +121,11 @@ def dummy_voice(conditioning: Conditioning) -> Conditionals:
     )
 
 
-def _are_speech_tokens(tensor: Tensor, longest: int) -> bool:
+def are_speech_tokens(tensor: Tensor) -> bool:
+    """Whether a tensor is [1, T] of ids within the codebook: others read beyond a table of the model."""
     return (
         tensor.ndim == 2
         and tensor.shape[0] == 1
-        and 0 < tensor.shape[1] <= longest
+        and tensor.shape[1] > 0
         and bool(((tensor >= 0) & (tensor < CODEBOOK_SIZE)).all())
     )

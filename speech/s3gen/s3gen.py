@@ -24,7 +24,7 @@ SILENT_SAMPLES = SAMPLE_RATE_HZ // 50  # 20 ms, and as long a fade after it (``S
 class RenderRequest:
     """Speech tokens of one chunk of text, to be rendered in one voice."""
 
-    tokens: Tensor  # int64 [T], within the codebook, at least one
+    tokens: Tensor  # int64 [T], within the codebook, at least two
     voice: Conditionals  # on the model's device
     generator: torch.Generator  # of the model's device, as the decoder's last draw left it
 
@@ -57,8 +57,8 @@ class S3Gen:
     def _render(self, request: RenderRequest) -> Tensor:
         voice, generator, flow = request.voice, request.generator, self._flow
         device = voice.prompt_mel.device
-        # First of all: a copy to a GPU waits for what was submitted before it.
-        phases = draw_phases(_phase_generator(generator)) if device.type != "cpu" else None
+        # Copied first of all: a copy from pageable memory waits for what its stream was given before.
+        phases = None if device.type == "cpu" else draw_phases(_phase_generator(generator)).to(device)
         speaker = linear(F.normalize(voice.xvector, dim=1), flow / "spk_embed_affine_layer")
         tokens = torch.cat([voice.prompt_tokens[0], request.tokens])
         embedded = (flow / "input_embedding")["weight"][tokens][None]
@@ -69,7 +69,7 @@ class S3Gen:
         mel = solve_ode(flow / "decoder" / "estimator", noise, mu, speaker, prompt_mel, self._flow_spec)
         if phases is None:  # on a CPU upstream draws them from the same generator, after the flow's noise
             phases = draw_phases(generator)
-        samples = vocode(self._hift, mel[:, :, prompt_frames:], phases.to(device), generator)
+        samples = vocode(self._hift, mel[:, :, prompt_frames:], phases, generator)
         samples[: len(self._fade)] *= self._fade
         return samples
 

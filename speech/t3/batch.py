@@ -109,7 +109,11 @@ class RunningBatch:
         self._sampling.set(slot, request.sampling.without_extremes())
         self._done[slot] = False
         self.sequences.append(sequence)
-        self._upload_index_maps()
+        try:
+            self._upload_index_maps()
+        except Exception:
+            self.sequences.pop()
+            raise
         return sequence
 
     @torch.inference_mode()

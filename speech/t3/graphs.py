@@ -19,7 +19,8 @@ class StepGraphs:
         self._graphs: dict[Hashable, torch.cuda.CUDAGraph] = {}
         self._pool = torch.cuda.graph_pool_handle()
         # One for all captures: cuBLAS keeps a workspace of 8 to 32 MiB for every stream that it ever met.
-        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        # Kernels of a graph keep the priority of the stream that they were captured on: T3's is high.
+        self._stream = torch.cuda.Stream(device, priority=-1)  # type: ignore[no-untyped-call]
 
     def run(self, shape: Hashable, work: Callable[[], None]) -> None:
         """Runs the work: eagerly the first time, by replaying the graph ever after."""

@@ -18,7 +18,7 @@ from speech.models.dimensions import FULL, TINY, ModelDimensions
 from speech.models.llama_t3 import LlamaT3, T3Weights, upstream_shapes
 from speech.models.spec import ModelSpec
 from speech.models.tokenizers import EnglishTokenizer, load_tokenizer
-from speech.reference.conditionals import Conditionals
+from speech.reference.conditionals import Conditionals, are_speech_tokens
 from speech.s3gen.s3gen import Renderer, S3Gen
 from speech.s3gen.shapes import s3gen_shapes
 from speech.s3gen.weights import prepare
@@ -134,14 +134,18 @@ def read_builtin_voice(file: Path) -> Conditionals | None:
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
         t3, prompt = content["t3"], content["gen"]
-        return Conditionals(
+        voice = Conditionals(
             speaker_embedding=t3["speaker_emb"].float(),
             t3_prompt_tokens=t3["cond_prompt_speech_tokens"].long(),
             prompt_tokens=prompt["prompt_token"].long(),
             prompt_mel=prompt["prompt_feat"].float(),
             xvector=prompt["embedding"].float(),
         )
+        if not all(are_speech_tokens(tokens) for tokens in (voice.t3_prompt_tokens, voice.prompt_tokens)):
+            raise ValueError("ids that are no speech tokens")
+        return voice
     except (
+        OSError,
         pickle.UnpicklingError,
         RuntimeError,
         EOFError,

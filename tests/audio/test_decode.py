@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from audio.decode import RECORDING_SUFFIXES, decode_audio
 from audio.encode import _ogg_checksum as ogg_checksum
+from audio.ffmpeg_child import CONTAINERS
 from audio.waveform import Waveform, resample
 from errors import ReferenceInvalid
 from tests.recordings import file_bytes, silence, speech_like, wav_bytes
@@ -391,4 +392,21 @@ DAMAGEABLE = {name: file_bytes(speech_like(0.3), 8_000, name) for name in ("WAV"
 
 def test_endings_of_file_names_are_lower_case_with_a_dot():
     assert {".wav", ".m4a", ".webm", ".aac", ".amr", ".3gp", ".mp4", ".oga"} <= RECORDING_SUFFIXES
+    endings = {
+        "wav": ".wav .rf64 .bwf",
+        "w64": ".w64",
+        "aiff": ".aif .aiff",
+        "caf": ".caf",
+        "au": ".au .snd",
+        "flac": ".flac",
+        "ogg": ".ogg .oga .opus .spx",
+        "mp3": ".mp3 .mp2",
+        "aac": ".aac",
+        "mov": ".m4a .mp4 .mov .3gp",
+        "matroska": ".webm .mka .mkv",
+        "amr": ".amr .awb",
+        "asf": ".wma .asf",
+    }
+    assert endings.keys() == set(CONTAINERS)
+    assert {ending for several in endings.values() for ending in several.split()} <= RECORDING_SUFFIXES
     assert all(suffix == suffix.lower() and suffix.startswith(".") for suffix in RECORDING_SUFFIXES)

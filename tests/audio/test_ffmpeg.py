@@ -20,9 +20,10 @@ from hypothesis import strategies as st
 
 from audio import ffmpeg, ffmpeg_child
 from audio.decode import decode_audio, decode_base64
-from errors import ReferenceInvalid
+from cancel import CancelToken
+from errors import Cancelled, ReferenceInvalid
 from tests.job_server import REPOSITORY
-from tests.recordings import file_bytes, speech_like
+from tests.recordings import file_bytes, speech_like, wav_bytes
 
 RATE = 48_000
 KINDS = [
@@ -367,3 +368,10 @@ def test_a_good_file_with_some_bytes_changed_is_refused_or_read(data):
 @functools.cache
 def _a_good_file() -> bytes:
     return encode("ipod", "aac", 16_000, samples=speech_like(1.0, RATE, 1))
+
+
+def test_a_job_that_is_cancelled_waits_for_no_decoder():
+    cancel = CancelToken()
+    cancel.cancel(Cancelled("the test"))
+    with pytest.raises(Cancelled):
+        decode_audio(wav_bytes(speech_like(1.0), 8_000), "reference_audio", cancel)

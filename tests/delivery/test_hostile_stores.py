@@ -60,7 +60,7 @@ DRIPPING = {
 def test_a_store_that_drips_fails_its_upload_at_the_deadline(respond, audio, monkeypatch):
     monkeypatch.setattr("delivery.s3.SLOWEST_BYTES_PER_S", 10**9)
     with server(respond) as (url, _), pytest.raises(BucketError, match="did not answer in time"):
-        bucket_at(url, deadline_s=0.4).upload("a.wav", audio)
+        bucket_at(url, deadline_s=0.4).upload("a.wav", audio, "audio/wav")
 
 
 @pytest.mark.parametrize("audio", [AUDIO, LARGE_AUDIO], ids=["short", "long"])
@@ -87,7 +87,7 @@ def test_a_cancelled_upload_ends_and_its_connection_with_it(audio):
     canceller.start()
     with server(wait_until_it_leaves) as (url, _):
         with pytest.raises(Cancelled, match="the caller cancelled"):
-            bucket_at(url, deadline_s=600).upload("a.wav", audio, token)
+            bucket_at(url, deadline_s=600).upload("a.wav", audio, "audio/wav", token)
         assert gone.wait(30)
     canceller.join()
 
@@ -119,7 +119,7 @@ def test_an_answer_without_end_takes_little_memory(respond):
         tracemalloc.start()
         try:
             with pytest.raises(BucketError) as caught:
-                bucket.upload("a.wav", AUDIO)
+                bucket.upload("a.wav", AUDIO, "audio/wav")
             _, peak = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
@@ -131,7 +131,7 @@ def test_an_answer_without_end_takes_little_memory(respond):
 def warm_up(url):
     """Imports what an upload imports."""
     with pytest.raises(BucketError):
-        bucket_at(url, deadline_s=0.01).upload("a.wav", b"")
+        bucket_at(url, deadline_s=0.01).upload("a.wav", b"", "audio/wav")
 
 
 def xml(code: bytes) -> bytes:
@@ -154,7 +154,7 @@ CODES = {
 @pytest.mark.parametrize("code", CODES.values(), ids=CODES)
 def test_only_what_looks_like_an_error_code_is_passed_on(code):
     with server(answer(xml(code), "400 Bad Request")) as (url, _), pytest.raises(BucketError) as caught:
-        bucket_at(url).upload("a.wav", AUDIO)
+        bucket_at(url).upload("a.wav", AUDIO, "audio/wav")
     assert str(caught.value) == "the store answered with an unknown error"
 
 
@@ -163,7 +163,7 @@ def test_only_what_looks_like_a_region_is_signed_for(region):
     body = f"<Error><Code>AuthorizationHeaderMalformed</Code><Region>{region}</Region></Error>".encode()
     with server(answer(body, "400 Bad Request")) as (url, heads):
         with pytest.raises(BucketError, match="another region"):
-            bucket_at(url).upload("a.wav", AUDIO)
+            bucket_at(url).upload("a.wav", AUDIO, "audio/wav")
         assert len(heads) == 1
 
 
@@ -180,7 +180,7 @@ CUT = {
 def test_a_store_that_closes_in_the_middle_is_asked_three_times(said):
     with server(saying(said)) as (url, heads):
         with pytest.raises(BucketError, match="did not answer"):
-            bucket_at(url).upload("a.wav", AUDIO)
+            bucket_at(url).upload("a.wav", AUDIO, "audio/wav")
         assert len(heads) == 3
 
 
@@ -188,7 +188,7 @@ def test_an_error_that_is_cut_off_is_still_told():
     body = REFUSED + b"Content-Length: 500\r\n\r\n" + xml(b"InvalidAccessKeyId")
     with server(saying(body)) as (url, heads):
         with pytest.raises(BucketError, match="the access key is not known"):
-            bucket_at(url).upload("a.wav", AUDIO)
+            bucket_at(url).upload("a.wav", AUDIO, "audio/wav")
         assert len(heads) == 1
 
 
@@ -198,7 +198,7 @@ def test_a_redirect_is_not_followed():
         server(answer(b"", "307 Temporary Redirect", Location=elsewhere)) as (url, _),
     ):
         with pytest.raises(BucketError, match="unknown error"):
-            bucket_at(url).upload("a.wav", AUDIO)
+            bucket_at(url).upload("a.wav", AUDIO, "audio/wav")
         assert others == []
 
 
@@ -206,7 +206,7 @@ def test_a_store_at_a_private_address_is_never_dialled():
     with server(answer(b"")) as (url, heads):
         settings = BucketSettings(url.replace("http:", "https:"), "key", "secret", "finished-audio")
         with pytest.raises(BucketError, match="leads to an address that is not public"):
-            Bucket(settings).upload("a.wav", AUDIO)
+            Bucket(settings).upload("a.wav", AUDIO, "audio/wav")
         assert heads == []
 
 
@@ -222,7 +222,7 @@ def test_a_host_that_changes_its_address_after_the_check_is_not_dialled():
     )
     bucket.check_endpoint("s3Config.endpointUrl")
     with pytest.raises(BucketError, match="not public"):
-        bucket.upload("a.wav", AUDIO)
+        bucket.upload("a.wav", AUDIO, "audio/wav")
 
 
 def test_the_host_that_is_checked_is_the_one_that_is_dialled():
@@ -240,6 +240,6 @@ def test_the_host_that_is_checked_is_the_one_that_is_dialled():
             HostPolicy(allow_private=True, resolve=resolve),
         )
         bucket.check_endpoint("s3Config.endpointUrl")
-        bucket.upload("a.wav", AUDIO)
+        bucket.upload("a.wav", AUDIO, "audio/wav")
         assert asked == ["store.example"] * 2
         assert b"PUT /finished-audio/a.wav HTTP/1.1\r\nHost: store.example:" in heads[0]

@@ -308,7 +308,7 @@ def test_nobody_there_and_no_volume_is_said_too(tmp_path):
         with pytest.raises(DeliveryFailed, match="and the volume did not take the audio"):
             deliver(Delivery(Spill(tmp_path / "gone" / "audio_out"), nobody))
         with pytest.raises(BucketError):
-            nobody.upload("key", b"")
+            nobody.upload("key", b"", "audio/wav")
 
 
 def test_keys_stay_out_of_what_is_printed():

@@ -304,3 +304,21 @@ def test_blank_text_is_an_error_and_never_a_placeholder(services, synthesizer, t
 def test_two_voices_in_one_job_exclude_each_other(services, recording):
     with pytest.raises(InvalidRequest, match="voice_name and reference_audio exclude each other"):
         speak(services, voice_name="Ada", reference_audio=recording)
+
+
+@pytest.mark.parametrize("normalization", [None, "peak", "lufs"])
+def test_nothing_is_marked_any_more_once_the_job_is_cancelled(services, monkeypatch, normalization):
+    cancel, marked = CancelToken(), []
+    watermark = services.synthesizer.watermark
+
+    def mark_and_cancel(waveform):
+        marked.append(waveform)
+        cancel.cancel(Cancelled("the test"))
+        return watermark(waveform)
+
+    monkeypatch.setattr(services.synthesizer, "watermark", mark_and_cancel)
+    text = "One. Two. Three. Four."
+    speech = start_operation(services, "tts", cancel=cancel, text=text, audio_normalization=normalization)
+    with pytest.raises(Cancelled):
+        list(speech.chunks)
+    assert len(marked) == 1

@@ -129,6 +129,15 @@ async def test_memory_may_run_out_once_but_not_twice_in_a_row(worker, synthesize
             assert "audio" in await worker.handle(tts())
 
 
+async def test_one_lack_of_memory_that_ends_two_jobs_counts_once(worker, synthesizer):
+    cause = RuntimeError("CUDA out of memory")
+    for expected in (False, False, True):
+        synthesizer.failure = OutOfMemory("the GPU's memory ran out")
+        synthesizer.failure.__cause__ = cause if not expected else RuntimeError("CUDA out of memory, again")
+        assert (await worker.handle(tts()))["error_code"] == "out_of_memory"
+        assert worker.health.is_unhealthy is expected
+
+
 async def test_a_check_that_finds_no_memory_does_not_condemn_the_worker(worker, synthesizer):
     """Neighbours hold the memory that the check would need."""
     synthesizer.failure = OutOfMemory("the GPU's memory ran out", hint="send a shorter text")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +18,8 @@ import torch
 from cancel import CancelToken
 from errors import Cancelled, DeviceLost
 from speech.pipeline import make_batch
-from speech.runtime import Batch, ChunkRequest, DeviceRuntime, RenderedChunk
+from speech.reference.conditionals import dummy_voice
+from speech.runtime import Batch, ChunkRequest, DeviceRuntime, RenderedChunk, _Rendering
 from speech.t3.batch import RunningBatch
 from tests.speech.conftest import CPU
 from tests.speech.runtimes import ConstantBatch, FlakyBatch, TokensAsSamples, WatchedBatch, chunk, held
@@ -180,6 +184,34 @@ def test_a_chunk_without_speech_is_the_silence_of_one_token(start, renderer, our
     assert found.failures == ("came out empty", "came out empty")
     assert np.array_equal(found.samples, np.zeros(960, np.float32))
     assert renderer.seeds == []
+
+
+def test_a_single_token_is_silence_too(start, renderer, our_model):
+    """S3Gen mutes more than it gives of one, in a voice with an odd number of mel frames."""
+    (found,) = speak(start(ConstantBatch([7])), [chunk(our_model)])
+    assert np.array_equal(found.samples, np.zeros(960, np.float32))
+    assert renderer.seeds == []
+
+
+def test_silence_does_not_overtake_audio_that_is_still_computed(start, our_model, monkeypatch):
+    class SpeechThenSilence(ConstantBatch):
+        def step_many(self):
+            finished = super().step_many()
+            return {
+                each: replace(decoded, tokens=decoded.tokens if each.seed == 0 else decoded.tokens[:0])
+                for each, decoded in finished.items()
+            }
+
+    polls = iter([False] * 5)
+    is_ready = _Rendering.is_ready
+    monkeypatch.setattr(
+        _Rendering,
+        "is_ready",
+        lambda self: next(polls, True) if self.chunk.index == 0 else is_ready(self),
+    )
+    first, second = speak(start(SpeechThenSilence([5, 6, 7])), [chunk(our_model), chunk(our_model, seed=1)])
+    assert tokens_of(first) == [5, 6, 7]
+    assert not second.samples.any()
 
 
 def test_t3s_own_marks_are_dropped(start, our_model):
@@ -363,9 +395,33 @@ def test_closing_the_runtime_ends_the_jobs_that_wait(batch, renderer, our_model)
         runtime.run(lambda: None)
 
 
-def test_a_voice_is_copied_to_the_device_once(start, batch, our_model, monkeypatch):
-    """And the copy goes when the voice does."""
+def test_closing_the_runtime_ends_work_that_was_taken_and_not_run(batch, renderer):
+    runtime = DeviceRuntime(CPU, lambda: batch, renderer)
+    with ThreadPoolExecutor(2) as pool:
+        with held(runtime) as wait_for:
+            work = pool.submit(runtime.run, lambda: 7)
+            wait_for(1)
+            runtime._is_closing = True
+        assert isinstance(work.exception(timeout=120), DeviceLost)
+    runtime.close()
+
+
+def test_work_that_waits_ends_when_its_job_is_cancelled(start, batch):
+    runtime, cancel, ran = start(batch), CancelToken(), []
+    with ThreadPoolExecutor(1) as pool, held(runtime) as wait_for:
+        work = pool.submit(runtime.run, lambda: ran.append(1), cancel)
+        wait_for(1)
+        cancel.cancel(Cancelled("the test"))
+        assert isinstance(work.exception(timeout=120), Cancelled)
+    runtime.run(lambda: None)
+    assert ran == []
+
+
+def test_no_voice_is_kept_by_the_runtime(start, batch, our_model):
     runtime = start(batch)
-    speak(runtime, long_text(our_model, 3))
-    assert len(runtime._voices) == 1
-    assert runtime._voice_on_device(our_model.builtin_voice) is runtime._voices[our_model.builtin_voice]
+    voice = dummy_voice(our_model.spec.conditioning)
+    speak(runtime, [replace(chunk(our_model), voice=voice)])
+    known = weakref.ref(voice)
+    del voice
+    gc.collect()
+    assert known() is None
