@@ -183,7 +183,7 @@ class Settings:
         timeout_s = PLATFORM_JOB_TIMEOUT_S if on_platform else LONGEST_JOB_TIMEOUT_S
         settings = cls(
             voice_store_dir=reader.store_folder("VOICE_STORE_DIR", _default_voice_store_dir(volume), volume),
-            model=reader.choice("MODEL", MODELS, CHATTERBOX.name, remark="this version runs no other model"),
+            model=reader.choice("MODEL", MODELS, CHATTERBOX.name),
             checkpoint_dir=reader.folder("CHECKPOINT_DIR"),
             model_revision=reader.text("MODEL_REVISION") or "main",
             hub_caches=(volume / "huggingface-cache" / "hub",),

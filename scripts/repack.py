@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from errors import WorkerError
-from speech.models.spec import CHATTERBOX
+from speech.models.spec import CHATTERBOX, MODELS
 from speech.weights.files import fingerprint
 from speech.weights.find import find_checkpoint
 from speech.weights.pack import write_packed
@@ -27,14 +27,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("folder", type=Path, nargs="?")
     options = parser.parse_args(arguments)
     revision = os.environ.get("MODEL_REVISION") or "main"
+    name = os.environ.get("MODEL") or CHATTERBOX.name
+    if name not in MODELS:
+        sys.exit(f"MODEL must be one of {', '.join(MODELS)}, not {name!r}")
+    spec = MODELS[name]
     try:
         folder = find_checkpoint(
-            CHATTERBOX,
+            spec,
             checkpoint_dir=options.folder,
             revision=revision,
             token=os.environ.get("HF_TOKEN"),
         ).folder
-        file = write_packed(folder, CHATTERBOX.files, fingerprint(folder, CHATTERBOX.files.all))
+        file = write_packed(folder, spec.files, fingerprint(folder, spec.files.all))
     except WorkerError as error:
         sys.exit(f"{error.code}: {error.message}")
     except OSError as error:

@@ -68,7 +68,8 @@ def fingerprint(folder: Path, files: tuple[str, ...]) -> str:
 
     SHA-256 over each file's name and size; of safetensors files over the header, which lists every tensor,
     and a sample from the middle of every large tensor; of other files over the whole content. A fine-tune
-    that keeps all shapes changes the samples. Raises ModelUnavailable.
+    that keeps all shapes changes the samples; a change of a few rows of one table alone may not. Raises
+    ModelUnavailable.
     """
     digest = hashlib.sha256()
     for name in sorted(files):
