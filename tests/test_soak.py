@@ -4,11 +4,11 @@ from benchmarks.soak import soak
 
 
 async def test_a_short_bad_day(tmp_path, smoke_checkpoint):
-    outcome = await soak(tmp_path, smoke_checkpoint, jobs=25, kills=1)
+    outcome = await soak(tmp_path, smoke_checkpoint, jobs=15, kills=1)
     assert outcome.lost == []
     assert outcome.failed == []
     assert outcome.mixed == []
     assert outcome.voices_lost == []
     assert outcome.kills == 1
     cancelled = outcome.cancelled_unanswered + outcome.cancelled_too_late
-    assert sum(outcome.answered.values()) + cancelled == 25 + 4  # and the four voices
+    assert sum(outcome.answered.values()) + cancelled == 15 + 4  # and the four voices

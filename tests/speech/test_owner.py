@@ -247,7 +247,7 @@ def test_poisoning_finds_every_use():
             use()
 
 
-@pytest.mark.parametrize("rounds", [3, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("rounds", [2, pytest.param(20, marks=pytest.mark.slow)])
 def test_four_jobs_at_once_give_what_each_gives_alone(logged_model, rounds):
     """Two with top_p, one without guidance, voices and seeds mixed, and a fifth that is cancelled."""
     s3gen = logged_model.s3gen

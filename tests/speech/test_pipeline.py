@@ -105,8 +105,8 @@ def test_a_voice_and_parameters_equal_upstreams_generate(synthesizer, smoke_chec
 
 
 def test_a_page_of_text_is_spoken_whole(synthesizer):
-    text = PAGE[:5000].rsplit(".", 1)[0] + "."
-    assert len(text) > 4_500
+    text = PAGE[:1800].rsplit(".", 1)[0] + "."
+    assert len(text) > 1_600
     chunks = speak(synthesizer, text, encode(synthesizer, 1), seed=1)
     assert "".join("".join(chunk.text for chunk in chunks).split()) == "".join(text.split())
     assert [chunk.index for chunk in chunks] == list(range(len(chunks)))
@@ -122,7 +122,7 @@ def test_a_page_of_text_is_spoken_whole(synthesizer):
 
 
 def test_ends_that_meet_a_pause_are_faded_and_the_others_are_not(synthesizer):
-    chunks = speak(synthesizer, PAGE[:900])
+    chunks = speak(synthesizer, PAGE[:450])
     assert len(chunks) > 2
     for chunk in chunks:
         samples = chunk.waveform.samples
@@ -278,19 +278,18 @@ def test_a_model_that_never_stops_is_stopped_by_the_length_of_its_text(build: Bu
     assert chunk.duration_s < 15
 
 
-@pytest.mark.parametrize("precision", ["exact", "auto"])
-def test_upstreams_loop_can_be_chosen_and_says_the_same(smoke_checkpoint, synthesizer, precision):
+def test_upstreams_loop_can_be_chosen_and_says_the_same(smoke_checkpoint, synthesizer):
     reference = load_synthesizer(
-        "chatterbox", checkpoint_dir=smoke_checkpoint, device="cpu", precision=precision, upstream=True
+        "chatterbox", checkpoint_dir=smoke_checkpoint, device="cpu", upstream=True
     )
     np.testing.assert_allclose(says(reference), says(synthesizer), atol=2e-6)
-    text = PAGE[:600]
+    text = PAGE[:350]
     np.testing.assert_allclose(says(reference, text), says(synthesizer, text), atol=2e-6)
     reference.close()
 
 
 def test_texts_spoken_by_several_threads_come_out_as_alone(synthesizer):
-    texts = [SENTENCE, PAGE[:700], "No.", PAGE[700:1000]]
+    texts = [SENTENCE, PAGE[:400], "No.", PAGE[400:500]]
     alone = [says(synthesizer, text, seed=index) for index, text in enumerate(texts)]
     with ThreadPoolExecutor(len(texts)) as pool:
         together = list(pool.map(lambda job: says(synthesizer, job[1], seed=job[0]), enumerate(texts)))
