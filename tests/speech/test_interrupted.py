@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -16,16 +17,30 @@ from torch import Tensor
 from cancel import CancelToken
 from errors import Cancelled, DeviceLost, DeviceSuspect, ModelUnavailable, OutOfMemory
 from speech.gpu_faults import GpuFault, gpu_fault
-from speech.pipeline import ChatterboxSynthesizer
+from speech.pipeline import ChatterboxSynthesizer, make_synthesizer
 from speech.s3gen.s3gen import Renderer, RenderRequest
+from speech.watermark import Watermarker
 from speech.weights.load import Model
 from tests.speech.runtimes import WatchedBatch
 from tests.speech.speaking import join, says, speak, utter
 
-TEXT = " ".join(f"This is sentence number {count}, and it says nothing at all." for count in range(1, 13))
+TEXT = " ".join(f"This is sentence number {count}, and it says nothing at all." for count in range(1, 7))
+CHUNK_CHARS = 100  # the shortest that texts are split to: three chunks of little work
 SEED = 3
 
 Build = Callable[..., ChatterboxSynthesizer]
+
+
+@pytest.fixture(scope="module")
+def our_model(our_model: Model) -> Model:
+    spec = dataclasses.replace(our_model.spec, max_chunk_chars=CHUNK_CHARS)
+    return dataclasses.replace(our_model, spec=spec)
+
+
+@pytest.fixture(scope="module")
+def synthesizer(our_model: Model, watermarker: Watermarker) -> Iterator[ChatterboxSynthesizer]:
+    with closing(make_synthesizer(our_model, watermarker)) as synthesizer:
+        yield synthesizer
 
 
 class WatchedRenderer:
