@@ -279,9 +279,7 @@ def test_a_model_that_never_stops_is_stopped_by_the_length_of_its_text(build: Bu
 
 
 def test_upstreams_loop_can_be_chosen_and_says_the_same(smoke_checkpoint, synthesizer):
-    reference = load_synthesizer(
-        "chatterbox", checkpoint_dir=smoke_checkpoint, device="cpu", upstream=True
-    )
+    reference = load_synthesizer("chatterbox", checkpoint_dir=smoke_checkpoint, device="cpu", upstream=True)
     np.testing.assert_allclose(says(reference), says(synthesizer), atol=2e-6)
     text = PAGE[:350]
     np.testing.assert_allclose(says(reference, text), says(synthesizer, text), atol=2e-6)
