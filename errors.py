@@ -30,7 +30,7 @@ class Problem:
 
 
 class WorkerError(Exception):
-    """A failure that a caller is told about.
+    """A failure that is reported to the caller.
 
     Its texts name what to do and never hold a path of the machine, a host name or a traceback.
     """

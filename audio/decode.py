@@ -1,7 +1,7 @@
 """Decodes audio that strangers send: from memory, within limits, to mono at 24 kHz.
 
-FFmpeg decodes all of it, in a sandboxed process of its own (``audio.ffmpeg``). The format is told by the
-bytes alone, never by a name or a media type.
+FFmpeg decodes all of it, in a sandboxed process of its own (``audio.ffmpeg``). The format is
+recognised from the bytes alone, never from a name or a media type.
 """
 
 from __future__ import annotations
