@@ -28,7 +28,7 @@ from benchmarks.weights import temporary_weights
 from speech.models.linear import pack
 from speech.models.llama_t3 import LlamaT3
 from speech.models.spec import CHATTERBOX
-from speech.pipeline import STEPS_PER_POLL, t3_dtype
+from speech.pipeline import STEPS_PER_POLL, set_arithmetic, t3_dtype
 from speech.reference.conditionals import dummy_voice
 from speech.t3.batch import ROWS_WITH_CFG, DecodingSequence, RunningBatch
 from speech.t3.request import Decoded, DecodeRequest
@@ -168,6 +168,7 @@ def measure(
 
     The ways take turns, so that all meet the same machine.
     """
+    set_arithmetic("exact")  # T3's products are in float32 or bfloat16, never in TF32
     upstreams = load_upstreams(checkpoint, device)
     ways = [Way("upstream", "float32", 1, 0.0, partial(run_upstreams, upstreams))]
     for precision in ("exact", "auto"):

@@ -254,10 +254,7 @@ def load_synthesizer(
     """
     watermarker = Watermarker()
     target = _device(device)
-    torch.backends.cuda.matmul.allow_tf32 = precision == "auto"
-    torch.backends.cudnn.allow_tf32 = precision == "auto"
-    # cuDNN's attention, which torch prefers on Hopper from 2.11 on, builds a plan for every new text length.
-    torch.backends.cuda.enable_cudnn_sdp(False)
+    set_arithmetic(precision)
     spec = MODELS[model]
     checkpoint = find_checkpoint(
         spec, checkpoint_dir=checkpoint_dir, hub_caches=hub_caches, revision=revision, token=hf_token
@@ -276,6 +273,18 @@ def load_synthesizer(
         # So little work gains nothing from threads, and loses tenfold to them on a busy machine.
         torch.set_num_threads(1)
     return make_synthesizer(loaded, watermarker, max_concurrency)
+
+
+def set_arithmetic(precision: str) -> None:
+    """Sets what PyTorch's operators may do on a GPU, for the whole process. precision: "exact" or "auto"."""
+    torch.backends.cuda.matmul.allow_tf32 = precision == "auto"
+    torch.backends.cudnn.allow_tf32 = precision == "auto"
+    # Some of cuDNN's convolutions add up in an order that changes from call to call: a seed would not
+    # give the same samples again.
+    torch.backends.cudnn.deterministic = True
+    # cuDNN's attention, which torch prefers on Hopper from 2.11 on, builds a plan for every new text length:
+    # 40 to 60 ms. T3's steps, which have few shapes, ask for it by name.
+    torch.backends.cuda.enable_cudnn_sdp(False)
 
 
 def make_synthesizer(

@@ -6,17 +6,23 @@ The English and the multilingual models have it. Weights are named as in upstrea
 
 from __future__ import annotations
 
+import functools
+import logging
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from speech.models.dimensions import ModelDimensions
 from speech.models.linear import enough_rows, linear, pack
 from speech.models.spec import SPEAKER_WIDTH, ModelSpec
 from speech.t3.request import DecodeRequest
+
+log = logging.getLogger(__name__)
 
 # The Llama configuration of both published sizes, ``LLAMA_CONFIGS["Llama_520M"]``.
 ROTARY_BASE = 500_000.0
@@ -311,18 +317,51 @@ class LlamaT3:
         mask = torch.zeros_like(future, dtype=cosines.dtype).masked_fill_(future, -torch.inf)[:, None, None]
         attended = torch.zeros_like(hidden)
         attended_heads = attended[:rows].view(rows, weights.heads, 1, weights.head_width)
-        for layer, layer_cache in zip(weights.layers, cache.unbind(), strict=True):
-            projected = linear(_rms_norm(hidden, layer.attention_norm), layer.qkv)[:rows].to(cosines.dtype)
-            heads = projected.view(rows, 3, weights.heads, weights.head_width)
-            _rotate(heads[:, :2], cosines, sines)
-            layer_cache[:, row_ids, :, positions] = heads[:, 1:]
-            attended_heads.copy_(
-                F.scaled_dot_product_attention(
-                    heads[:, 0, :, None], layer_cache[0], layer_cache[1], attn_mask=mask
+        with _step_attention(cache.device, cache.dtype):
+            for layer, layer_cache in zip(weights.layers, cache.unbind(), strict=True):
+                normed = _rms_norm(hidden, layer.attention_norm)
+                projected = linear(normed, layer.qkv)[:rows].to(cosines.dtype)
+                heads = projected.view(rows, 3, weights.heads, weights.head_width)
+                _rotate(heads[:, :2], cosines, sines)
+                layer_cache[:, row_ids, :, positions] = heads[:, 1:]
+                attended_heads.copy_(
+                    F.scaled_dot_product_attention(
+                        heads[:, 0, :, None], layer_cache[0], layer_cache[1], attn_mask=mask
+                    )
                 )
-            )
-            hidden = _feed_forward(layer, hidden + linear(attended, layer.out))
+                hidden = _feed_forward(layer, hidden + linear(attended, layer.out))
         return linear(_rms_norm(hidden, weights.norm), weights.head)[:rows].float()
+
+
+def _step_attention(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[None]:
+    """Chooses the attention of a decoding step on a GPU, which has one query a row and a mask.
+
+    PyTorch's own choice is the memory-efficient kernel, which is made for many queries. On an H200, with 2
+    rows and 512 positions, it takes 27 us in bfloat16 and cuDNN's 7; in float32 it takes 61 us and plain
+    operators 24.
+    """
+    if device.type != "cuda":
+        return nullcontext()
+    if dtype == torch.float32:
+        return sdpa_kernel(SDPBackend.MATH)
+    if _cudnn_attends(device, dtype):
+        return sdpa_kernel(SDPBackend.CUDNN_ATTENTION)
+    return sdpa_kernel([SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH])
+
+
+@functools.cache
+def _cudnn_attends(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether this cuDNN has an engine for one query with a mask: found out by a try."""
+    queries = torch.zeros(2, 2, 1, 64, device=device, dtype=dtype)
+    keys = torch.zeros(2, 2, 256, 64, device=device, dtype=dtype)
+    mask = torch.zeros(2, 1, 1, 256, device=device, dtype=dtype)
+    try:
+        with sdpa_kernel(SDPBackend.CUDNN_ATTENTION):
+            F.scaled_dot_product_attention(queries, keys, keys, attn_mask=mask)
+    except RuntimeError as error:
+        log.info("cuDNN has no attention for T3's steps here: %s", str(error).splitlines()[0])
+        return False
+    return True
 
 
 def _rotate(heads: Tensor, cosines: Tensor, sines: Tensor) -> None:

@@ -24,6 +24,8 @@ EAGER_BUCKET, GRAPH_BUCKET = 32, 256
 ROWS_WITH_CFG = 2
 # The longest chunk of text with upstream's 1000 speech tokens fits: 34 + 284 + 1 + 1000 positions.
 CAPACITY = 6 * GRAPH_BUCKET
+# What most chunks need: 280 characters are some 150 text tokens and 500 speech tokens.
+CAPTURED_AT_START = 3 * GRAPH_BUCKET
 
 
 @dataclass(eq=False)
@@ -120,14 +122,7 @@ class RunningBatch:
     def step_many(self) -> dict[DecodingSequence, Decoded]:
         """Decodes a few tokens of every sequence. Returns those that are done; they have left the batch."""
         for _ in range(self._poll_every):
-            for sequence in self.sequences:
-                if self._poll_every > 1 and sequence.generator.device.type == "cpu":
-                    sequence.generator_states.append(sequence.generator.get_state())
-                self._noise[sequence.slot].exponential_(generator=sequence.generator)
-                sequence.draws += 1
             self._step()
-            for sequence in self.sequences:
-                sequence.max_position = min(sequence.max_position + 1, self.capacity - 1)
         done = self._done[: len(self.sequences)].tolist()
         finished = {sequence: self._result(sequence) for sequence in self.sequences if done[sequence.slot]}
         for sequence in self.sequences:
@@ -160,7 +155,9 @@ class RunningBatch:
 
     @torch.inference_mode()
     def capture(self) -> None:
-        """Captures the graphs of guided requests without top_p, the smallest first, while none runs.
+        """Captures the graphs that most requests need, the smallest first, while none runs.
+
+        Those are guided, without top_p, and not much longer than a chunk of text is.
 
         Other shapes are captured by the step that first needs them.
         """
@@ -170,10 +167,16 @@ class RunningBatch:
         counts = range(1, self.rows // ROWS_WITH_CFG + 1)
         sizes = sorted({self._graph_size(ROWS_WITH_CFG * count, count) for count in counts})
         for rows, slots in sizes:
-            for length in range(GRAPH_BUCKET, self.capacity + 1, GRAPH_BUCKET):
+            for length in range(GRAPH_BUCKET, min(self.capacity, CAPTURED_AT_START) + 1, GRAPH_BUCKET):
                 self._replay(self._graphs, (rows, slots, length, False))
 
     def _step(self) -> None:
+        """Draws the noise of every sequence and decodes one token with it. Never waits for the device."""
+        for sequence in self.sequences:
+            if self._poll_every > 1 and sequence.generator.device.type == "cpu":
+                sequence.generator_states.append(sequence.generator.get_state())
+            self._noise[sequence.slot].exponential_(generator=sequence.generator)
+            sequence.draws += 1
         with_top_p = any(sequence.request.sampling.top_p < 1.0 for sequence in self.sequences)
         bucket = EAGER_BUCKET if self._graphs is None else GRAPH_BUCKET
         longest = max(sequence.max_position for sequence in self.sequences)
@@ -183,6 +186,8 @@ class RunningBatch:
             self._decode_step(rows, slots, length, with_top_p)
         else:
             self._replay(self._graphs, (*self._graph_size(rows, slots), length, with_top_p))
+        for sequence in self.sequences:
+            sequence.max_position = min(sequence.max_position + 1, self.capacity - 1)
 
     def _replay(self, graphs: StepGraphs, shape: tuple[int, int, int, bool]) -> None:
         graphs.run(shape, lambda: self._decode_step(*shape))
