@@ -1,4 +1,4 @@
-"""Decodes recordings with FFmpeg, in a sandboxed process for each one."""
+"""Decodes recordings with FFmpeg, each in a sandboxed process of its own."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import mmap
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from audio.ffmpeg_server import EXIT_STATUS
 from audio.limits import (
     MAX_CHANNELS,
     MAX_DURATION_S,
@@ -27,13 +30,13 @@ from audio.limits import (
     REPORT_BYTES,
 )
 from cancel import CancelToken
-from errors import ReferenceInvalid
+from errors import Internal, ReferenceInvalid
 
 FORMATS_HINT = "send WAV, FLAC, OGG, Opus, MP3, M4A, WebM, AAC or AMR"
 
 # The child's own limit is 2 s of CPU time; on a machine that is busy these take longer.
 WALL_S = 20
-_CHILD = Path(__file__).with_name("ffmpeg_child.py")
+_SERVER = Path(__file__).with_name("ffmpeg_server.py")
 _MAX_REPORTED_DURATION_S = MAX_DURATION_S + 60  # one packet more than the limit, at most
 
 log = logging.getLogger(__name__)
@@ -58,11 +61,12 @@ def decode_with_ffmpeg(data: bytes, field: str, cancel: CancelToken) -> list[Seg
     """Decodes a recording in any of the accepted containers and codecs.
 
     Returns its segments in order, usually one; without samples none. A recording longer than
-    ``MAX_DURATION_S`` ends soon after it. Raises ReferenceInvalid, which names ``field``; Cancelled.
+    ``MAX_DURATION_S`` ends soon after it. Raises ReferenceInvalid, which names ``field``; Cancelled; Internal
+    when this machine cannot decode at all.
     """
     with _memory_file("recording") as recording, _memory_file("samples") as samples:
         _write_whole(recording, data)
-        exit_status = _run_child(recording, samples, field, cancel)
+        exit_status = _decoder.run(recording, samples, field, cancel)
         if exit_status != 0:
             log.warning("the process that decodes recordings ended with %d", exit_status)
             if exit_status == -signal.SIGXCPU:
@@ -87,28 +91,101 @@ def read_samples(samples: int, field: str) -> list[Segment]:
         raise _damaged(field) from error
 
 
-def _run_child(recording: int, samples: int, field: str, cancel: CancelToken) -> int:
-    """Runs the child to its end or the job's; returns its exit status, negative for a signal."""
-    os.lseek(recording, 0, os.SEEK_SET)
-    child = subprocess.Popen(  # noqa: S603, our own program
-        [sys.executable, "-I", str(_CHILD)],
-        stdin=recording,
-        stdout=samples,
-        stderr=subprocess.DEVNULL,
-        env={},  # the worker's holds secrets
-        cwd="/",
-    )
-    unregister = cancel.on_cancel(child.kill)
-    try:
-        exit_status = child.wait(WALL_S)
-        cancel.raise_if_cancelled()
-        return exit_status
-    except subprocess.TimeoutExpired as error:
-        raise _takes_too_long(field) from error
-    finally:
-        unregister()
-        child.kill()
-        child.wait()
+class _Decoder:
+    """Owns the process that forks one for each recording, see ``ffmpeg_server``. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._requests: socket.socket | None = None
+        self._processes: list[subprocess.Popen[bytes]] = []  # the last one takes requests, others end
+
+    def run(self, recording: int, samples: int, field: str, cancel: CancelToken) -> int:
+        """Decodes in a forked process; returns its exit status, negative for a signal.
+
+        Raises ReferenceInvalid when it takes too long, Cancelled, and Internal when no process can be forked.
+        """
+        for _ in range(2):  # the server may have been killed, for a lack of memory or by somebody
+            os.lseek(recording, 0, os.SEEK_SET)
+            requests = self.start()
+            exit_status = self._try(requests, recording, samples, field, cancel)
+            if exit_status is None:
+                self._retire(requests)
+                continue
+            if exit_status not in (0, -signal.SIGXCPU, -signal.SIGKILL):
+                # Forked processes have the same addresses; a recording that crashes them must not learn more.
+                self._retire(requests)
+            return exit_status
+        raise Internal("recordings cannot be decoded by this worker", hint="see the worker's log")
+
+    def start(self) -> socket.socket:
+        """Starts the server unless it runs; returns the socket for requests."""
+        with self._lock:
+            self._processes = [process for process in self._processes if process.poll() is None]
+            if self._requests is None:
+                self._requests, servers_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+                with servers_end:
+                    self._processes.append(
+                        subprocess.Popen(  # noqa: S603, our own program
+                            [sys.executable, "-I", str(_SERVER)],
+                            stdin=servers_end.fileno(),
+                            stdout=subprocess.DEVNULL,
+                            stderr=subprocess.DEVNULL,
+                            env={},  # the worker's holds secrets
+                            cwd="/",
+                        )
+                    )
+            return self._requests
+
+    def stop(self) -> None:
+        """Lets the server end, and waits until it has. A later recording starts another."""
+        if self._requests is not None:
+            self._retire(self._requests)
+        for process in self._processes:
+            process.wait()
+
+    def _retire(self, requests: socket.socket) -> None:
+        """Lets the server of this socket end as soon as it has nothing to do."""
+        with self._lock:
+            requests.close()
+            if self._requests is requests:
+                self._requests = None
+
+    def _try(
+        self, requests: socket.socket, recording: int, samples: int, field: str, cancel: CancelToken
+    ) -> int | None:
+        """The exit status; None where the server ended before it could tell."""
+        control, servers_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with control:
+            with servers_end:
+                try:
+                    socket.send_fds(requests, [b"."], [recording, samples, servers_end.fileno()])
+                except OSError:  # it has ended, or another thread has retired it
+                    return None
+            control.settimeout(WALL_S)
+            unregister = cancel.on_cancel(lambda: _shut_down(control))
+            try:
+                message = control.recv(EXIT_STATUS.size)
+            except TimeoutError as error:
+                raise _takes_too_long(field) from error
+            except ConnectionError:
+                message = b""
+            finally:
+                unregister()
+            cancel.raise_if_cancelled()
+            return int(EXIT_STATUS.unpack(message)[0]) if message else None
+
+
+def _shut_down(control: socket.socket) -> None:
+    with suppress(OSError):
+        control.shutdown(socket.SHUT_RDWR)
+
+
+_decoder = _Decoder()
+
+
+def start_decoder() -> None:
+    """Starts the process that decodes, so that the first recording need not wait for it."""
+    _decoder.start()
 
 
 @contextmanager

@@ -1,30 +1,25 @@
-"""A program that decodes one recording with FFmpeg, shielded from everything around it.
+"""What a process does that decodes one recording with FFmpeg, shielded from everything around it.
 
-    python -I ffmpeg_child.py < RECORDING > SAMPLES
-
-Both are files in memory. The recording is read whole, then the process enters its sandbox, and only then
-are the recording's bytes looked at. SAMPLES receives a report of at most ``REPORT_BYTES``, one JSON object
-padded with zeros, and from there on float32 samples with the channels interleaved. The report has either
-``segments``, a list of [sample rate in Hz, channels, frames], in the order of the samples; or ``refused``,
-one of the names in ``audio.ffmpeg`` with its ``detail``. ``unprotected`` lists what the kernel refused of the
-sandbox. Without a report, or with another exit status than 0, the recording cannot be decoded.
+``ffmpeg_server`` forks it, with the recording as standard input and the file for the samples as standard
+output; both are files in memory. The recording is read whole, then the process enters its sandbox, and only
+then are the recording's bytes looked at. The output receives a report of at most ``REPORT_BYTES``, one JSON
+object padded with zeros, and from there on float32 samples with the channels interleaved. The report has
+either ``segments``, a list of [sample rate in Hz, channels, frames], in the order of the samples; or
+``refused``, one of the names in ``audio.ffmpeg`` with its ``detail``. ``unprotected`` lists what the kernel
+refused of the sandbox. Without a report, or with another exit status than 0, the recording cannot be decoded.
 """
 
 from __future__ import annotations
 
 import io
 import json
-import sys
 import wave
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import av
 import av.error
-
-sys.path.append(str(Path(__file__).resolve().parents[1]))  # -I leaves it out
 
 from audio.limits import (
     MAX_CHANNELS,
@@ -200,10 +195,10 @@ class _SegmentWriter:
 
 
 def main() -> None:
+    """Decodes standard input to standard output. ``load_everything`` must have run."""
     with open(0, "rb", closefd=False) as file:
         recording = file.read()
     out = open(1, "wb", buffering=2**18, closefd=False)  # noqa: SIM115, stays open until the end
-    load_everything()
     report: dict[str, object] = {
         "unprotected": enter_sandbox(
             cpu_s=CPU_S, memory_bytes=MEMORY_BYTES, file_bytes=REPORT_BYTES + MAX_SAMPLES_BYTES
@@ -218,7 +213,3 @@ def main() -> None:
     out.seek(0)
     out.write(json.dumps(report).encode())
     out.flush()
-
-
-if __name__ == "__main__":
-    main()

@@ -162,11 +162,13 @@ def test_a_bomb_is_refused_within_its_limits(name, tmp_path):
     (tmp_path / "bomb").write_bytes(BOMBS[name])
     program = (
         "import resource, sys\n"
+        "from audio import ffmpeg\n"
         "from audio.decode import decode_audio\n"
         "from errors import ReferenceInvalid\n"
         "data = open(sys.argv[1], 'rb').read()\n"
         "try:\n    decode_audio(data)\n"
         "except ReferenceInvalid as error:\n    print('refused')\n"
+        "ffmpeg._decoder.stop()\n"
         "used = resource.getrusage(resource.RUSAGE_CHILDREN)\n"
         "print(used.ru_maxrss // 1024, used.ru_utime + used.ru_stime)\n"
     )
@@ -272,9 +274,15 @@ class TakenOver:
     """A child that writes something else than its report, as one would that the recording took over."""
 
     def __init__(self, monkeypatch, tmp_path, program: str) -> None:
-        path = tmp_path / "child.py"
-        path.write_text("import os, sys\n" + program)
-        monkeypatch.setattr(ffmpeg, "_CHILD", path)
+        path = tmp_path / "server.py"
+        path.write_text(
+            f"import os, socket, sys\nsys.path.append({str(REPOSITORY)!r})\n"
+            "from audio.ffmpeg_server import DecoderServer\n"
+            f"program = {program!r}\n"
+            "DecoderServer(socket.socket(fileno=os.dup(0)), lambda: exec(program, globals())).serve()\n"
+        )
+        monkeypatch.setattr(ffmpeg, "_SERVER", path)
+        monkeypatch.setattr(ffmpeg, "_decoder", ffmpeg._Decoder())
 
 
 REPORTS = {
