@@ -11,13 +11,10 @@ from chatterbox.tts import Conditionals
 
 from speech.models.dimensions import FULL
 from speech.models.spec import CHATTERBOX
-from speech.upstream import (
-    assign_weights,
-    build_voice_encoder,
-    load_upstream_modules,
-    without_storage,
-)
+from speech.reference.upstream_parts import build_voice_encoder
+from speech.upstream import load_upstream_modules, without_storage
 from speech.weights.load import read_config
+from speech.weights.modules import assign_weights
 
 
 def load(checkpoint: Path, device: str = "cpu") -> ChatterboxTTS:

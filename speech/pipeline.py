@@ -132,7 +132,9 @@ class ChatterboxSynthesizer:
         """Loads the encoder once. Imports and reading happen in the calling thread, not in the owner's."""
         with self._encoder_lock:
             if self._encoder is None:
-                from speech.reference.encoder import load_reference_encoder  # imports upstream's package
+                from speech.reference.encoder import (
+                    load_reference_encoder,  # imports librosa, scipy, s3tokenizer
+                )
 
                 model = self._model
                 loaded = load_reference_encoder(model.folder, model.spec, model.dimensions)

@@ -42,7 +42,8 @@ from speech.models.spec import (
     ModelSpec,
 )
 from speech.reference.conditionals import longest_s3gen_prompt
-from speech.upstream import build_s3gen, build_t3, build_voice_encoder
+from speech.reference.upstream_parts import build_voice_encoder
+from speech.upstream import build_s3gen, build_t3
 from speech.weights.load import CONFIG_FILE, CONFIG_FORMAT
 
 SIZES = {"tiny": TINY, "full": FULL}

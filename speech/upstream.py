@@ -1,10 +1,11 @@
-"""Upstream's own modules: the reference engine (``ENGINE=upstream``), and what only new references need.
+"""Upstream's own modules: the reference engine (``ENGINE=upstream``).
 
-The only place that imports chatterbox, which takes seconds. Modules are built at stated dimensions, without
-storage, and the tensors of the checkpoint's files become their parameters; upstream's
-``ChatterboxTTS.from_local`` initialises every weight at random first. The result is the same, tensor by
-tensor. Upstream fixes most dimensions inside constructors: the published ones come out of those untouched,
-and small ones by putting smaller parts into the same classes, so that tests run upstream's own forward code.
+The only place that imports the package chatterbox, which takes some 15 s of CPU time. Modules are built at
+stated dimensions, without storage, and the tensors of the checkpoint's files become their parameters;
+upstream's ``ChatterboxTTS.from_local`` initialises every weight at random first. The result is the same,
+tensor by tensor. Upstream fixes most dimensions inside constructors: the published ones come out of those
+untouched, and small ones by putting smaller parts into the same classes, so that tests run upstream's own
+forward code.
 """
 
 from __future__ import annotations
@@ -18,16 +19,18 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from speech.models.dimensions import FULL, ModelDimensions
 from speech.models.spec import ModelSpec
 from speech.models.tokenizers import load_tokenizer
+from speech.reference.upstream_parts import build_speaker_encoder, build_speech_tokenizer
 from speech.s3gen.s3gen import RenderRequest
 from speech.t3.request import Decoded, DecodeRequest
-from speech.weights.files import check_shapes, fingerprint, read_weights
+from speech.weights.files import fingerprint
 from speech.weights.find import Checkpoint
 from speech.weights.load import Model, check_config, read_builtin_voice
+from speech.weights.modules import assign_weights, parameters_on_meta
 
 with warnings.catch_warnings():
     # perth asks for pkg_resources, torch and diffusers for each other: nothing a user can act on.
@@ -45,15 +48,12 @@ with warnings.catch_warnings():
         Upsample1D,
         UpsampleConformerEncoder,
     )
-    from chatterbox.models.s3gen.xvector import CAMPPlus
     from chatterbox.models.t3 import T3
     from chatterbox.models.t3 import t3 as upstream_t3
     from chatterbox.models.t3.llama_configs import LLAMA_CONFIGS
     from chatterbox.models.t3.modules.cond_enc import T3Cond
     from chatterbox.models.t3.modules.perceiver import Perceiver
     from chatterbox.models.t3.modules.t3_config import T3Config
-    from chatterbox.models.voice_encoder import VoiceEncConfig, VoiceEncoder
-    from s3tokenizer.model_v2 import AudioEncoderV2, FSQVectorQuantization
     from transformers.utils import logging as transformers_logging
 
 # S3Gen buffers that upstream computes and the published file leaves out.
@@ -221,59 +221,12 @@ def quiet_upstream() -> None:
 
 
 @contextmanager
-def parameters_on_meta() -> Iterator[None]:
-    """Gives modules built inside parameters without storage, so that initialising them is free.
-
-    Buffers and plain tensors are computed as usual: those that no checkpoint file holds (rotary
-    frequencies, positional tables, mel filters, windows, fades) come out ready. With
-    ``torch.device("meta")`` they would all have to be found and made again.
-    """
-    register = nn.Module.register_parameter
-
-    def register_on_meta(module: nn.Module, name: str, param: nn.Parameter | None) -> None:
-        register(module, name, param)
-        if param is not None:
-            module._parameters[name] = nn.Parameter(param.to("meta"), requires_grad=False)
-
-    nn.Module.register_parameter = register_on_meta  # type: ignore[assignment, method-assign]
-    try:
-        yield
-    finally:
-        nn.Module.register_parameter = register  # type: ignore[method-assign]
-
-
-@contextmanager
 def without_storage() -> Iterator[None]:
     """Builds upstream's modules inside without weights and without output."""
     quiet_upstream()
     with parameters_on_meta(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecations inside upstream's constructors
         yield
-
-
-def assign_weights(
-    module: nn.Module,
-    file: Path,
-    device: torch.device,
-    *,
-    prefix: str = "",
-    may_lack: frozenset[str] = frozenset(),
-    may_exceed: bool = False,
-) -> None:
-    """Makes the file's tensors the module's own, then puts the module into eval mode on ``device``.
-
-    prefix: of the module's names in the file. may_lack: names that need not be in the file.
-    may_exceed: ignore what the module does not have, as upstream's ``strict=False`` does for S3Gen.
-    """
-    found = read_weights(file, device, (prefix,))
-    weights = {name.removeprefix(prefix): tensor for name, tensor in found.items()}
-    expected = module.state_dict()
-    shapes = {name: tuple(tensor.shape) for name, tensor in expected.items()}
-    check_shapes(weights, shapes, file.name, may_lack=may_lack, may_exceed=may_exceed)
-    # Upstream copies into float32 parameters; an assigned tensor brings its own type along.
-    fitting = {name: weights[name].to(expected[name].dtype) for name in expected.keys() & weights.keys()}
-    module.load_state_dict(fitting, strict=False, assign=True)
-    module.to(device).eval().requires_grad_(False)
 
 
 def build_t3(dimensions: ModelDimensions, spec: ModelSpec) -> Any:
@@ -309,21 +262,8 @@ def build_s3gen(dimensions: ModelDimensions) -> Any:
         return S3Gen()
     with parameters_on_meta():  # every part that holds weights is replaced below
         s3gen = S3Gen()
-    tokenizer_width = 64 * dimensions.tokenizer_heads
-    s3gen.tokenizer.encoder = AudioEncoderV2(
-        n_mels=128,
-        n_state=tokenizer_width,
-        n_head=dimensions.tokenizer_heads,
-        n_layer=dimensions.tokenizer_layers,
-        stride=2,
-        use_sdpa=False,
-    )
-    s3gen.tokenizer.quantizer = FSQVectorQuantization(tokenizer_width, codebook_size=3**8)
-    s3gen.speaker_encoder = CAMPPlus(
-        growth_rate=dimensions.xvector_growth,
-        init_channels=dimensions.xvector_channels,
-        memory_efficient=False,
-    )
+    s3gen.tokenizer = build_speech_tokenizer(dimensions)
+    s3gen.speaker_encoder = build_speaker_encoder(dimensions)
     s3gen.flow = _build_flow(dimensions)
     s3gen.mel2wav = HiFTGenerator(
         base_channels=dimensions.vocoder_width,
@@ -358,10 +298,3 @@ def _build_flow(dimensions: ModelDimensions) -> Any:
     )
     decoder = CausalConditionalCFM(spk_emb_dim=80, cfm_params=CFM_PARAMS, estimator=estimator)
     return CausalMaskedDiffWithXvec(input_size=dimensions.flow_width, encoder=encoder, decoder=decoder)
-
-
-def build_voice_encoder(dimensions: ModelDimensions) -> Any:
-    """Builds upstream's ``VoiceEncoder``: a recording to a speaker embedding of 256 values."""
-    config = VoiceEncConfig()
-    config.ve_hidden_size = dimensions.encoder_hidden
-    return VoiceEncoder(config)

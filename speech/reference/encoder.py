@@ -22,7 +22,13 @@ from errors import ReferenceTooShort
 from speech.models.dimensions import ModelDimensions
 from speech.models.spec import MEL_FRAMES_PER_TOKEN, Conditioning, ModelSpec
 from speech.reference.conditionals import Conditionals
-from speech.upstream import assign_weights, build_s3gen, build_voice_encoder, without_storage
+from speech.reference.upstream_parts import (
+    build_speaker_encoder,
+    build_speech_tokenizer,
+    build_voice_encoder,
+    mel_extractor,
+)
+from speech.weights.modules import assign_weights, parameters_on_meta
 
 log = logging.getLogger(__name__)
 
@@ -42,25 +48,27 @@ def load_reference_encoder(folder: Path, spec: ModelSpec, dimensions: ModelDimen
     """
     device = torch.device("cpu")
     started = time.perf_counter()
-    with without_storage():
-        s3gen, voice_encoder = build_s3gen(dimensions), build_voice_encoder(dimensions)
+    with parameters_on_meta():
+        tokenizer = build_speech_tokenizer(dimensions)
+        speaker_encoder = build_speaker_encoder(dimensions)
+        voice_encoder = build_voice_encoder(dimensions)
     assign_weights(voice_encoder, folder / spec.files.voice_encoder, device)
     file = folder / spec.files.s3gen
-    assign_weights(
-        s3gen.tokenizer, file, device, prefix="tokenizer.", may_lack=TOKENIZER_BUFFERS, may_exceed=True
-    )
-    assign_weights(s3gen.speaker_encoder, file, device, prefix="speaker_encoder.", may_exceed=True)
-    del s3gen.flow, s3gen.mel2wav
+    assign_weights(tokenizer, file, device, prefix="tokenizer.", may_lack=TOKENIZER_BUFFERS, may_exceed=True)
+    assign_weights(speaker_encoder, file, device, prefix="speaker_encoder.", may_exceed=True)
     log.info("reference encoder in %.1f s", time.perf_counter() - started)
-    return ReferenceEncoder(s3gen, voice_encoder, spec.conditioning)
+    return ReferenceEncoder(tokenizer, speaker_encoder, voice_encoder, spec.conditioning)
 
 
 class ReferenceEncoder:
     """Upstream's voice encoder, speech tokenizer, speaker encoder and mel."""
 
-    def __init__(self, s3gen: Any, voice_encoder: Any, conditioning: Conditioning) -> None:
-        self._s3gen = s3gen
+    def __init__(
+        self, tokenizer: Any, speaker_encoder: Any, voice_encoder: Any, conditioning: Conditioning
+    ) -> None:
+        self._tokenizer, self._speaker_encoder = tokenizer, speaker_encoder
         self._voice_encoder = voice_encoder
+        self._extract_mel = mel_extractor()
         self._conditioning = conditioning
         self._device = torch.device("cpu")
         # Upstream resamples S3Gen's prompt with torchaudio and the rest with soxr; so does this class.
@@ -68,7 +76,7 @@ class ReferenceEncoder:
 
     def to(self, device: torch.device) -> ReferenceEncoder:
         """Moves the encoder to a device, and returns it."""
-        for module in (self._s3gen, self._voice_encoder, self._to_16k):
+        for module in (self._tokenizer, self._speaker_encoder, self._voice_encoder, self._to_16k):
             module.to(device)
         if device.type == "cuda":  # weights that were assigned one by one: cuDNN would copy them at each call
             self._voice_encoder.lstm.flatten_parameters()
@@ -92,7 +100,7 @@ class ReferenceEncoder:
         # Copied: a stored voice's samples are the store's own, and read-only.
         prompt_24k = torch.tensor(waveform.first(conditioning.s3gen_prompt_s).samples, device=self._device)
         prompt_24k = prompt_24k[None]
-        prompt_mel = self._s3gen.mel_extractor(prompt_24k).transpose(1, 2)
+        prompt_mel = self._extract_mel(prompt_24k).transpose(1, 2)
         prompt_16k = self._to_16k(prompt_24k)
 
         t3_samples = round(conditioning.t3_prompt_s * ENCODER_SAMPLE_RATE_HZ)
@@ -107,7 +115,7 @@ class ReferenceEncoder:
             t3_prompt_tokens=t3_tokens,
             prompt_tokens=prompt_tokens,
             prompt_mel=prompt_mel,
-            xvector=self._s3gen.speaker_encoder.inference(prompt_16k),
+            xvector=self._speaker_encoder.inference(prompt_16k),
         ).to(torch.device("cpu"))
 
     def _tokenize(self, s3gen_prompt: Tensor, t3_prompt: Tensor) -> tuple[Tensor, Tensor]:
@@ -116,7 +124,7 @@ class ReferenceEncoder:
         They run as one batch. The tokenizer masks what is padded, so that each row equals a run of its own
         (``S3Tokenizer.forward`` with and without ``max_len``).
         """
-        tokenizer = self._s3gen.tokenizer
+        tokenizer = self._tokenizer
         longest_frames = self._conditioning.t3_prompt_tokens * TOKENIZER_FRAMES_PER_TOKEN
         mels = [
             tokenizer.log_mel_spectrogram(s3gen_prompt),

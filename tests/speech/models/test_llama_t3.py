@@ -14,7 +14,8 @@ from speech.models.llama_t3 import (
     upstream_shapes,
 )
 from speech.models.spec import CHATTERBOX
-from speech.upstream import T3Cond, build_t3, parameters_on_meta
+from speech.upstream import T3Cond, build_t3
+from speech.weights.modules import parameters_on_meta
 from tests.speech.models.forced import forced_logits
 from tests.speech.t3.requests import request
 

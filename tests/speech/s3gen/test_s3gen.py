@@ -14,8 +14,9 @@ from speech.models.spec import CHATTERBOX
 from speech.reference.conditionals import Conditionals, dummy_voice
 from speech.s3gen.s3gen import Renderer, RenderRequest
 from speech.s3gen.shapes import s3gen_shapes
-from speech.upstream import build_s3gen, parameters_on_meta
+from speech.upstream import build_s3gen
 from speech.weights.files import S3GEN_PREFIXES
+from speech.weights.modules import parameters_on_meta
 from tests.recordings import speech_like
 
 TOKENS = torch.arange(60)
