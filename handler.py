@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import logs
+from audio.decode import start_decoder
 from audio.fetch import Fetcher
 from audio.network import HostPolicy
 from delivery import Bucket, Delivery, Spill, spill_folder
@@ -228,6 +229,7 @@ def _prepare(worker: QueueWorker, loading: Future[Services]) -> None:
         return
     synthesizer = loading.result().synthesizer
     worker.runner.in_flight.wait_for_quiet(QUIET_S)
+    start_decoder()
     synthesizer.prepare_for_new_voices()
 
 

@@ -16,6 +16,7 @@ from operations.base import Services
 from speech.pipeline import load_synthesizer
 from speech.reference import encoder
 from tests.fakes import build_services, build_worker
+from tests.poison import poisoned_generators
 from tests.recordings import speech_like, wav_bytes
 
 SENTENCE = "The harbour was quiet, and the boats lay still."
@@ -76,6 +77,17 @@ async def test_jobs_of_two_voices_and_of_none_in_turn_never_mix(run, voices):
     assert len(set(alone)) == 3
     for index in (1, 2, 0, 2, 1, 0):
         assert (await run("tts", text=SENTENCE, seed=5, **who[index]))["audio"] == alone[index]
+
+
+async def test_whole_jobs_touch_no_global_generator(run):
+    """From the recording to the encoded audio: clone, speak in the new voice, speak with a drawn seed."""
+    recording = base64.b64encode(wav_bytes(speech_like(6.0, seed=3), 24_000)).decode()
+    await run("tts", text=SENTENCE, reference_audio=recording)  # what is imported first may draw
+    with poisoned_generators():
+        cloned = await run("clone_voice", voice_name="Clara", reference_audio=recording)
+        spoken = await run("tts", text=SENTENCE, voice_name="Clara", format="mp3")
+    assert cloned["saved_to_library"], cloned
+    assert "audio" in spoken, spoken
 
 
 async def test_a_drawn_seed_is_returned_and_repeats_the_job(run):

@@ -6,9 +6,11 @@ import base64
 import functools
 import io
 import json
+import os
 import struct
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import av
@@ -21,7 +23,7 @@ from hypothesis import strategies as st
 from audio import ffmpeg, ffmpeg_child
 from audio.decode import decode_audio, decode_base64
 from cancel import CancelToken
-from errors import Cancelled, ReferenceInvalid
+from errors import Cancelled, Internal, ReferenceInvalid
 from tests.job_server import REPOSITORY
 from tests.recordings import file_bytes, speech_like, wav_bytes
 
@@ -337,6 +339,60 @@ def test_what_the_kernel_refuses_of_the_sandbox_is_logged_once(monkeypatch, tmp_
     ]
 
 
+def test_a_server_that_was_killed_is_replaced():
+    recording = wav_bytes(speech_like(1.0), 24_000)
+    assert decode_audio(recording).duration_s == 1.0
+    for process in ffmpeg._decoder._processes:
+        process.kill()
+        process.wait()
+    assert decode_audio(recording).duration_s == 1.0
+
+
+def test_a_machine_that_cannot_decode_blames_itself(monkeypatch, tmp_path):
+    """As where PyAV is missing: the server ends before it has forked anything."""
+    server = tmp_path / "server.py"
+    server.write_text("raise ImportError")
+    monkeypatch.setattr(ffmpeg, "_SERVER", server)
+    monkeypatch.setattr(ffmpeg, "_decoder", ffmpeg._Decoder())
+    with pytest.raises(Internal, match="cannot be decoded by this worker"):
+        decode_audio(wav_bytes(speech_like(1.0), 24_000))
+
+
+def test_after_a_crash_the_next_recording_gets_another_server(monkeypatch, tmp_path):
+    TakenOver(monkeypatch, tmp_path, "os.kill(os.getpid(), 11)")
+    servers = set()
+    for _ in range(2):
+        with pytest.raises(ReferenceInvalid):
+            decode_audio(b"any")
+        servers.add(ffmpeg._decoder._processes[-1].pid)
+    assert len(servers) == 2
+
+
+def test_recordings_at_once_share_a_server_and_do_not_mix():
+    lengths_s = [1.0 + 0.25 * index for index in range(6)]
+    with ThreadPoolExecutor(6) as threads:
+        decoded = threads.map(decode_audio, [wav_bytes(speech_like(length), 24_000) for length in lengths_s])
+        assert [waveform.duration_s for waveform in decoded] == lengths_s
+    assert sum(process.poll() is None for process in ffmpeg._decoder._processes) == 1
+
+
+def test_a_cancelled_job_leaves_its_decoder_at_once_and_the_process_is_killed(monkeypatch, tmp_path):
+    began = tmp_path / "began"
+    os.mkfifo(began)
+    program = f"print(os.getpid(), file=open({str(began)!r}, 'w'), flush=True); __import__('time').sleep(600)"
+    TakenOver(monkeypatch, tmp_path, program)
+    cancel = CancelToken()
+    with ThreadPoolExecutor(1) as threads:
+        job = threads.submit(decode_audio, b"any", "reference_audio", cancel)
+        pid = int(began.read_text())
+        cancel.cancel(Cancelled("the test"))
+        with pytest.raises(Cancelled):
+            job.result()
+    ffmpeg._decoder.stop()  # returns when the last of its processes has ended
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
 def test_the_child_has_no_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("BUCKET_SECRET_ACCESS_KEY", "secret")
     TakenOver(
@@ -382,4 +438,4 @@ def test_a_job_that_is_cancelled_waits_for_no_decoder():
     cancel = CancelToken()
     cancel.cancel(Cancelled("the test"))
     with pytest.raises(Cancelled):
-        decode_audio(wav_bytes(speech_like(1.0), 8_000), "reference_audio", cancel)
+        decode_audio(wav_bytes(speech_like(1.0), 24_000), "reference_audio", cancel)

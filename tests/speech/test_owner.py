@@ -23,6 +23,7 @@ from speech.t3 import batch as batch_module
 from speech.t3.batch import RunningBatch
 from speech.watermark import Watermarker
 from speech.weights.load import Model
+from tests.poison import poisoned_generators
 from tests.recordings import speech_like
 
 PAGE = "Nine boats came home late. The harbour was dark. Nobody had lit the lamps, so they waited outside."
@@ -220,25 +221,6 @@ def test_a_late_capture_overlaps_no_other_work(logged_model, log, monkeypatch):
     assert captured[-1] > rendered[0], "captures and rendering took turns"
     assert log.overlaps() == []
     assert len(log.threads) == 1
-
-
-@contextmanager
-def poisoned_generators() -> Iterator[None]:
-    """Whoever sets or reads a global generator fails; whoever draws from one is found at the end."""
-
-    def refuse(*_args, **_kwargs):
-        raise AssertionError("a global generator was touched")
-
-    names = ("manual_seed", "seed", "initial_seed", "get_rng_state", "set_rng_state")
-    before = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
-    with pytest.MonkeyPatch.context() as patch:
-        for name in names:
-            patch.setattr(torch, name, refuse)
-            patch.setattr(torch.random, name, refuse)
-        yield
-    assert torch.equal(torch.get_rng_state(), before[0])
-    assert np.array_equal(np.random.get_state()[1], before[1])
-    assert random.getstate() == before[2]
 
 
 def test_poisoning_finds_every_use():
