@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import json
 import logging
 import signal
 import sys
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -119,10 +120,12 @@ async def handler(event: object) -> dict[str, Any]:
     return await warm_worker().handle(event)
 
 
-async def streaming_handler(event: object) -> AsyncIterator[dict[str, Any]]:
+async def streaming_handler(event: object) -> AsyncGenerator[dict[str, Any]]:
     """Yields the pieces of the reply to one job. See ``QueueWorker.stream``."""
-    async for piece in warm_worker().stream(event):
-        yield piece
+    # Closed with this generator: an abandoned one would be closed only when it is collected.
+    async with contextlib.aclosing(warm_worker().stream(event)) as pieces:
+        async for piece in pieces:
+            yield piece
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ import functools
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any
 
 import logs
@@ -107,7 +107,7 @@ class QueueWorker:
         """
         return await self._run(event, None)
 
-    async def stream(self, event: object) -> AsyncIterator[dict[str, Any]]:
+    async def stream(self, event: object) -> AsyncGenerator[dict[str, Any]]:
         """Yields the pieces of one job's reply as they come; the last one is what ``handle`` would return.
 
         What the job's result is not to hold of a piece is taken out of it once the next one is asked for: the

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 
+import handler
 from serving.runpod import envelope, queue_worker, speech
 from serving.runpod.envelope import PIECE_LIMIT_BYTES
 from tests.fakes import PAUSE_S, SECONDS_PER_CHARACTER, FakeSynthesizer, build_worker
@@ -285,6 +286,14 @@ async def test_who_stops_listening_ends_a_job_that_waits_for_its_pieces_to_be_ta
     await pieces.aclose()
     assert synthesizer.speaking == 0
     assert "audio" in await worker.handle(tts())
+
+
+async def test_what_the_sdk_closes_has_ended_its_job_by_then(worker, synthesizer, monkeypatch):
+    monkeypatch.setattr(handler, "warm_worker", lambda: worker)
+    pieces = handler.streaming_handler(tts("One two. " * 60, mode="streaming"))
+    await anext(pieces)
+    await pieces.aclose()
+    assert synthesizer.speaking == 0
 
 
 async def test_the_platform_gets_the_pieces_and_the_whole(tmp_path):
