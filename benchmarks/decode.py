@@ -118,7 +118,7 @@ def run_ours(model: Model, size: int, steps: int) -> Round:
     on_gpu = model.device.type == "cuda"
     poll_every = STEPS_PER_POLL if on_gpu else 1
     batch = RunningBatch(model.t3, ROWS_WITH_CFG * size, poll_every=poll_every, graphs=on_gpu)
-    # On a GPU each length is a graph, captured when it first comes.
+    # On a GPU each shape of a step is a graph, captured when it first comes.
     decode_batch(batch, model, size, poll_every, steps if on_gpu else WARM_UP_STEPS + 2)
     return decode_batch(batch, model, size, poll_every, steps)
 

@@ -10,16 +10,19 @@ import math
 import mmap
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from speech.models.llama_t3 import LlamaT3
+from speech.t3.fused_step import FEWEST_ROWS, FusedStep, StepTensors, load_fused_step
 from speech.t3.graphs import StepGraphs
 from speech.t3.request import Decoded, DecodeRequest
 from speech.t3.sampling import SamplingRows, draw
 
-# Attention reads a multiple of so many positions. Each number of them is a CUDA graph of its own.
+# With PyTorch's operators attention reads a multiple of so many positions, and each number of them is a CUDA
+# graph of its own.
 EAGER_BUCKET, GRAPH_BUCKET = 32, 256
 ROWS_WITH_CFG = 2
 # The longest chunk of text with upstream's 1000 speech tokens fits: 34 + 284 + 1 + 1000 positions.
@@ -61,7 +64,7 @@ class RunningBatch:
         """Allocates the cache.
 
         rows: of the KV cache. poll_every: steps between two looks at what is done. graphs: run steps as CUDA
-        graphs. capacity: positions of a row.
+        graphs, with ``FusedStep`` where it can be had. capacity: positions of a row.
         """
         self.t3, self.rows, self.capacity = t3, rows, capacity
         self.sequences: list[DecodingSequence] = []
@@ -82,6 +85,7 @@ class RunningBatch:
         self._seen = torch.zeros(rows, vocabulary, dtype=torch.bool, device=device)
         self._noise = torch.ones(rows, vocabulary, dtype=torch.float32, device=device)
         self._sampling = SamplingRows.neutral(rows, device)
+        self._fused: FusedStep | None = load_fused_step(t3, self._step_tensors()) if graphs else None
 
     @property
     def used_rows(self) -> int:
@@ -166,9 +170,10 @@ class RunningBatch:
             return
         counts = range(1, self.rows // ROWS_WITH_CFG + 1)
         sizes = sorted({self._graph_size(ROWS_WITH_CFG * count, count) for count in counts})
+        longest = range(0, min(self.capacity, CAPTURED_AT_START), GRAPH_BUCKET)
         for rows, slots in sizes:
-            for length in range(GRAPH_BUCKET, min(self.capacity, CAPTURED_AT_START) + 1, GRAPH_BUCKET):
-                self._replay(self._graphs, (rows, slots, length, False))
+            for position in longest if self._fused is None else longest[:1]:
+                self._run(rows, slots, position, with_top_p=False)
 
     def _step(self) -> None:
         """Draws the noise of every sequence and decodes one token with it. Never waits for the device."""
@@ -178,19 +183,33 @@ class RunningBatch:
             self._noise[sequence.slot].exponential_(generator=sequence.generator)
             sequence.draws += 1
         with_top_p = any(sequence.request.sampling.top_p < 1.0 for sequence in self.sequences)
-        bucket = EAGER_BUCKET if self._graphs is None else GRAPH_BUCKET
         longest = max(sequence.max_position for sequence in self.sequences)
-        length = min(bucket * (1 + longest // bucket), self.capacity)
         rows, slots = self.used_rows, len(self.sequences)
-        if self._graphs is None:
-            self._decode_step(rows, slots, length, with_top_p)
-        else:
-            self._replay(self._graphs, (*self._graph_size(rows, slots), length, with_top_p))
+        if self._graphs is not None:
+            rows, slots = self._graph_size(rows, slots)
+        self._run(rows, slots, longest, with_top_p)
         for sequence in self.sequences:
             sequence.max_position = min(sequence.max_position + 1, self.capacity - 1)
 
-    def _replay(self, graphs: StepGraphs, shape: tuple[int, int, int, bool]) -> None:
-        graphs.run(shape, lambda: self._decode_step(*shape))
+    def _run(self, rows: int, slots: int, longest: int, with_top_p: bool) -> None:
+        """Decodes one token for the first slots, as a graph where there are graphs.
+
+        longest: upper limit of the rows' positions.
+        """
+        shape: tuple[int, ...]
+        if self._fused is None:
+            bucket = EAGER_BUCKET if self._graphs is None else GRAPH_BUCKET
+            length = min(bucket * (1 + longest // bucket), self.capacity)
+            shape = (rows, slots, length, with_top_p)
+            work = partial(self._decode_step, rows, slots, length, with_top_p)
+        else:
+            rows = max(rows, FEWEST_ROWS)
+            shape = (rows, slots, with_top_p)
+            work = partial(self._decode_fused, self._fused, rows, slots, with_top_p)
+        if self._graphs is None:
+            work()
+        else:
+            self._graphs.run(shape, work)
 
     def _graph_size(self, rows: int, slots: int) -> tuple[int, int]:
         """Rounds up to powers of two, so that there are few graphs."""
@@ -213,6 +232,19 @@ class RunningBatch:
             self._cache[:, :, :rows, :, :length],
             self._row_ids[:rows],
         )
+        self._draw(logits, slots, with_top_p)
+
+    def _decode_fused(self, fused: FusedStep, rows: int, slots: int, with_top_p: bool) -> None:
+        """Does what ``_decode_step`` does, in fewer kernels."""
+        logits = fused.logits(rows)
+        if fused.draws(self.t3.spec.sampler, with_top_p=with_top_p):
+            fused.draw(logits, slots)
+        else:
+            self._draw(logits.float(), slots, with_top_p)
+
+    def _draw(self, logits: Tensor, slots: int, with_top_p: bool) -> None:
+        """Draws the next token of the first slots from logits, float32 [rows, vocabulary], and records it."""
+        tokens, counts, positions = self._tokens[:slots], self._counts[:slots], self._positions[:slots]
         drawn = draw(
             logits[self._row_of_slot[:slots]],
             logits[self._uncond_row_of_slot[:slots]],
@@ -251,6 +283,25 @@ class RunningBatch:
             generator.set_offset(generator.get_offset() // sequence.draws * count)
         else:
             generator.set_state(sequence.generator_states[-beyond])
+
+    def _step_tensors(self) -> StepTensors:
+        return StepTensors(
+            cache=self._cache,
+            cosines=self._cosines,
+            sines=self._sines,
+            slot_of_row=self._slot_of_row,
+            row_of_slot=self._row_of_slot,
+            uncond_row_of_slot=self._uncond_row_of_slot,
+            tokens=self._tokens,
+            counts=self._counts,
+            positions=self._positions,
+            limits=self._limits,
+            spoken=self._spoken,
+            done=self._done,
+            seen=self._seen,
+            noise=self._noise,
+            sampling=self._sampling,
+        )
 
     def _slot_states(self) -> tuple[Tensor, ...]:
         counters = (self._tokens, self._counts, self._positions, self._limits)

@@ -1,4 +1,4 @@
-"""Decoding steps as CUDA graphs: some 600 kernels with one launch."""
+"""Decoding steps as CUDA graphs: hundreds of kernels with one launch."""
 
 from __future__ import annotations
 

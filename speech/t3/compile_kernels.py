@@ -1,0 +1,114 @@
+"""Compiles the kernels of T3's steps beforehand, for GPUs that need not be there.
+
+    python -m speech.t3.compile_kernels [CAPABILITY...]
+
+Fills Triton's cache, in TRITON_CACHE_DIR, with what ``load_fused_step`` will look for there: kernels for each
+capability, and Triton's own C code, which starts them. It needs a C compiler, and a worker that has this
+cache needs none. The image is built with it. Without a cache, kernels are compiled when a worker starts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+from unittest.mock import MagicMock, patch
+
+import torch
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.backends.nvidia import driver as nvidia
+from triton.runtime import build, driver
+
+from speech.models.dimensions import FULL
+from speech.models.llama_t3 import LlamaT3, T3Weights, upstream_shapes
+from speech.models.spec import CHATTERBOX
+from speech.t3 import triton_kernels
+from speech.t3.batch import RunningBatch
+from speech.t3.fused_step import FEWEST_ROWS, PDL_CAPABILITY, FusedStep
+
+# A100; A40 and RTX 3090; L4, L40S and RTX 4090; H100 and H200; B200; RTX 5090 and RTX PRO 6000.
+CAPABILITIES = ("8.0", "8.6", "8.9", "9.0", "10.0", "12.0")
+
+
+class _NoGpu:
+    """Triton's driver, as far as compiling asks for one."""
+
+    def __init__(self, capability: tuple[int, int]) -> None:
+        self._capability = 10 * capability[0] + capability[1]
+
+    def get_current_device(self) -> int:
+        return self._capability  # Triton keeps compiled kernels by device
+
+    def get_current_stream(self, device: int) -> int:
+        return 0
+
+    def get_current_target(self) -> GPUTarget:
+        return GPUTarget("cuda", self._capability, 32)
+
+
+class _Compiler:
+    """Stands in for the module of kernels: compiles each launch instead of running it."""
+
+    def __init__(self) -> None:
+        self.compiled: dict[str, Any] = {}  # by hash
+
+    def __getattr__(self, name: str) -> _Compiler:
+        self._kernel = getattr(triton_kernels, name)
+        return self
+
+    def __getitem__(self, grid: tuple[int, ...]) -> Callable[..., None]:
+        def compile_one(*arguments: Any, **options: Any) -> None:
+            kernel = self._kernel.warmup(*arguments, grid=grid, **options)
+            self.compiled[kernel.hash] = kernel
+
+        return compile_one
+
+
+def compile_for(capability: tuple[int, int]) -> list[Any]:
+    """Compiles a step's kernels for the published size. Returns them."""
+    # Tensors of the device "meta" have shapes and no memory. One layer's kernels are every layer's.
+    shapes = upstream_shapes(CHATTERBOX, dataclasses.replace(FULL, t3_layers=1))
+    weights = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
+    t3 = LlamaT3(T3Weights.from_upstream(weights, FULL.t3_heads, torch.bfloat16), CHATTERBOX)
+    batch = RunningBatch(t3, 2 * FEWEST_ROWS, poll_every=1, graphs=False)
+    step = FusedStep(t3, batch._step_tensors(), pdl=capability >= PDL_CAPABILITY)
+    compiler = step._kernels = _Compiler()
+    driver.set_active(_NoGpu(capability))
+    for rows in (FEWEST_ROWS, 2 * FEWEST_ROWS):
+        step.draw(step.logits(rows), 1)
+    return list(compiler.compiled.values())
+
+
+def compile_launchers(kernels: Sequence[Any]) -> None:
+    """Builds the C modules that start kernels, which Triton else does at a kernel's first launch."""
+    with tempfile.TemporaryDirectory() as folder:
+        # They are linked with the driver's library, which is where the GPU is: an empty one does here.
+        library = Path(folder, "libcuda.so.1")
+        subprocess.run(["cc", "-shared", "-o", library, "-x", "c", "/dev/null"], check=True)  # noqa: S603, S607
+        triton.knobs.nvidia.libcuda_path = folder
+        # Built and kept, but not imported: that takes the real library.
+        with patch.object(build, "_load_module_from_path", MagicMock()):
+            nvidia.CudaUtils()
+            for kernel in kernels:
+                nvidia.CudaLauncher(kernel.src, kernel.metadata)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m speech.t3.compile_kernels")
+    parser.add_argument("capabilities", nargs="*", default=CAPABILITIES)
+    kernels = []
+    for capability in parser.parse_args().capabilities:
+        major, minor = capability.split(".")
+        found = compile_for((int(major), int(minor)))
+        print(f"{capability}: {len(found)} kernels", flush=True)  # noqa: T201
+        kernels += found
+    compile_launchers(kernels)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,165 @@
+"""The fused step where there is no GPU: interpreted, compiled beforehand, and left out."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from speech.t3 import batch as batch_module
+from speech.t3 import fused_step
+from speech.t3.batch import RunningBatch
+from speech.t3.fused_step import load_fused_step
+from tests.speech.t3.requests import decode_all, mixed_requests
+from tests.speech.t3.test_batch import GraphsOnPaper
+
+REPOSITORY = Path(__file__).parents[3]
+CACHED = ("__triton_launcher*.so", "cuda_utils*.so", "*.cubin")
+
+
+def run(*arguments: str, **variables: str) -> str:
+    """Runs a module in a process of its own, as Triton needs for both kinds of run. Returns its output."""
+    done = subprocess.run(
+        [sys.executable, "-m", *arguments],
+        cwd=REPOSITORY,
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+    return done.stdout
+
+
+def test_interpreted_it_is_the_plain_step():
+    pytest.importorskip("triton", reason="Triton has no wheel for this platform")
+    cases = str(Path(__file__).with_name("interpreted_step.py"))
+    assert "passed" in run("pytest", "-q", "-p", "no:cacheprovider", cases, TRITON_INTERPRET="1")
+
+
+@pytest.mark.slow
+def test_kernels_are_compiled_without_a_gpu_and_once(tmp_path):
+    pytest.importorskip("triton", reason="Triton has no wheel for this platform")
+    counts = {"8.0": 11, "8.6": 11, "8.9": 11, "9.0": 12, "10.0": 12, "12.0": 12}
+
+    def compile_kernels() -> list[Path]:
+        said = run("speech.t3.compile_kernels", TRITON_CACHE_DIR=str(tmp_path))
+        assert said.splitlines() == [f"{each}: {count} kernels" for each, count in counts.items()]
+        return sorted(path for pattern in CACHED for path in tmp_path.rglob(pattern))
+
+    found = compile_kernels()
+    assert sum(path.suffix == ".cubin" for path in found) == sum(counts.values())
+    assert sum(path.name.startswith("__triton_launcher") for path in found) >= 6
+    assert sum(path.name.startswith("cuda_utils") for path in found) == 1
+    written = [path.stat().st_mtime_ns for path in found]
+    assert compile_kernels() == found
+    assert [path.stat().st_mtime_ns for path in found] == written
+
+
+class FusedOnPaper:
+    """Says what the plain step says, of all positions."""
+
+    def __init__(self, t3, tensors, *, pdl: bool = False) -> None:
+        self.t3, self.tensors, self.pdl, self.rows = t3, tensors, pdl, []
+
+    def draws(self, order, *, with_top_p: bool) -> bool:
+        return False
+
+    def logits(self, rows: int) -> torch.Tensor:
+        self.rows.append(rows)
+        tensors = self.tensors
+        slots = tensors.slot_of_row[:rows]
+        return self.t3.step(
+            tensors.tokens[slots],
+            tensors.counts[slots],
+            tensors.positions[slots],
+            tensors.cosines,
+            tensors.sines,
+            tensors.cache[:, :, :rows],
+            torch.arange(rows),
+        )
+
+
+def test_a_graph_of_the_fused_step_serves_every_length(our_model, monkeypatch):
+    paper = GraphsOnPaper()
+    monkeypatch.setattr(batch_module, "StepGraphs", lambda device: paper)
+    monkeypatch.setattr(batch_module, "load_fused_step", FusedOnPaper)
+    batch = RunningBatch(our_model.t3, 10, poll_every=4, graphs=True)
+    batch.capture()
+    assert paper.shapes == [(2, 1, False), (4, 2, False), (8, 4, False), (10, 8, False)]
+    requests = mixed_requests(our_model)
+    plain = RunningBatch(our_model.t3, 10, poll_every=4, graphs=False)
+    for found, expected in zip(decode_all(batch, requests), decode_all(plain, requests), strict=True):
+        assert torch.equal(found.tokens, expected.tokens)
+    paper.shapes.clear()
+    decode_all(batch, requests[1:2])
+    assert set(paper.shapes) == {(2, 1, False)}  # one row alone has company
+
+
+def loaded(monkeypatch, capability=(9, 0), dtype=torch.bfloat16, step=FusedOnPaper, rows=8, head_width=64):
+    """What ``load_fused_step`` returns on a GPU of that capability."""
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    monkeypatch.setattr(fused_step, "FusedStep", step)
+    weights = SimpleNamespace(dtype=dtype, head_width=head_width)
+    t3 = SimpleNamespace(device=torch.device("cuda", 0), weights=weights)
+    return load_fused_step(t3, SimpleNamespace(slot_of_row=torch.zeros(rows)))
+
+
+class Tried(FusedOnPaper):
+    def logits(self, rows: int) -> None:
+        self.rows.append(rows)
+
+    def draw(self, logits: None, slots: int) -> None:
+        pass
+
+
+def test_it_is_tried_once_and_starts_kernels_early_from_hopper_on(monkeypatch):
+    hopper, ampere = (loaded(monkeypatch, capability, step=Tried) for capability in ((9, 0), (8, 6)))
+    assert hopper.pdl
+    assert not ampere.pdl
+    assert hopper.rows == [2, 4]
+    assert loaded(monkeypatch, rows=2, step=Tried).rows == [2]
+
+
+@pytest.mark.parametrize(
+    "why", [{"capability": (7, 5)}, {"dtype": torch.float32}, {"rows": 1}, {"head_width": 96}]
+)
+def test_it_is_not_tried_where_it_cannot_work(monkeypatch, caplog, why):
+    with caplog.at_level(logging.INFO):
+        assert loaded(monkeypatch, step=Tried, **why) is None
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ImportError("No module named 'triton'"),
+        RuntimeError("Failed to find C compiler.\nPlease specify one."),
+        subprocess.CalledProcessError(1, ["gcc"]),
+        AssertionError("libcuda.so cannot found!"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_triton_lacks_is_logged_in_one_line(monkeypatch, caplog, error):
+    def step(*args, **kwargs):
+        raise error
+
+    assert loaded(monkeypatch, step=step) is None
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert type(error).__name__ in record.getMessage()
+    assert "\n" not in record.getMessage()
+
+
+def test_a_lack_of_memory_is_not_the_compilers_fault(monkeypatch):
+    def step(*args, **kwargs):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        loaded(monkeypatch, step=step)
