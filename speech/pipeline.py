@@ -250,9 +250,9 @@ def load_synthesizer(
     """Finds the weights, loads them and makes sure that everything speaking needs is there.
 
     model: a name in ``speech.models.spec.MODELS``. device: "auto", "cpu", "cuda" or "cuda:N". precision:
-    "exact" is float32 throughout; "auto" keeps T3 in bfloat16 where the hardware computes in it, and lets
-    CUDA use TF32. upstream: run T3 and S3Gen as upstream does. max_concurrency: how many jobs will speak at
-    once. The rest: see ``find_checkpoint``. Raises ModelUnavailable.
+    "exact" is float32 throughout; "auto" keeps T3, and on CUDA S3Gen's flow, in bfloat16 where the hardware
+    computes in it, and lets CUDA use TF32. upstream: run T3 and S3Gen as upstream does. max_concurrency: how
+    many jobs will speak at once. The rest: see ``find_checkpoint``. Raises ModelUnavailable.
     """
     watermarker = Watermarker()
     target = _device(device)

@@ -1,4 +1,4 @@
-"""Speech tokens to µ, the conditioning of the flow: ``UpsampleConformerEncoder``, for one chunk, unmasked."""
+"""Speech tokens to µ, the conditioning of the flow: ``UpsampleConformerEncoder``."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from speech.s3gen.padding import valid
 from speech.s3gen.weights import WeightsView, conv, layer_norm, linear
 
 LOOK_AHEAD = 3  # tokens
@@ -15,20 +16,36 @@ UPSAMPLING = 2  # mel frames a token
 CONFORMER_EPSILON = 1e-12
 
 
-def encode(encoder: WeightsView, embedded: Tensor) -> Tensor:
-    """Encodes token embeddings, float32 [1, T, D]; returns [1, 2T, D]."""
+def encode(encoder: WeightsView, embedded: Tensor, lengths: Tensor | None = None) -> Tensor:
+    """Encodes token embeddings, float32 [B, T, D]; returns [B, 2T, D].
+
+    lengths: int64 [B], the tokens of each chunk. Nothing beyond them is looked at, and rows beyond twice as
+    many are of no use. None: every chunk has T tokens.
+    """
     hidden, positions = _embed(encoder / "embed", embedded)
+    key_bias = None
+    if lengths is not None:
+        known = valid(embedded.shape[1], lengths)
+        hidden = hidden * known[..., None]  # what looks ahead finds zeros behind a chunk's end
+        key_bias = _key_bias(known)
     hidden = _look_ahead(encoder / "pre_lookahead_layer", hidden)
     for layer in (encoder / "encoders").numbered():
-        hidden = _conformer(layer, hidden, positions)
+        hidden = _conformer(layer, hidden, positions, key_bias)
     hidden, positions = _embed(encoder / "up_embed", _upsample(encoder / "up_layer" / "conv", hidden))
+    if lengths is not None:
+        key_bias = _key_bias(valid(hidden.shape[1], UPSAMPLING * lengths))
     for layer in (encoder / "up_encoders").numbered():
-        hidden = _conformer(layer, hidden, positions)
+        hidden = _conformer(layer, hidden, positions, key_bias)
     return layer_norm(hidden, encoder / "after_norm")
 
 
+def _key_bias(known: Tensor) -> Tensor:
+    """What is added to scores: 0 for keys of a chunk, -inf for those beyond. [B, T] to [B, 1, 1, T]."""
+    return torch.zeros(known.shape, device=known.device).masked_fill_(~known, -torch.inf)[:, None, None]
+
+
 def _embed(view: WeightsView, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns rows at the layers' scale, [1, T, D], and embeddings of the relative positions, [2T - 1, D]."""
+    """Returns rows at the layers' scale, [B, T, D], and embeddings of the relative positions, [2T - 1, D]."""
     out = view / "out"
     hidden = layer_norm(linear(rows, out / 0), out / 1) * math.sqrt(rows.shape[-1])
     return hidden, _distances(hidden.shape[1], hidden.shape[2], hidden.device)
@@ -53,15 +70,15 @@ def _upsample(view: WeightsView, hidden: Tensor) -> Tensor:
     return conv(F.pad(repeated, (2 * UPSAMPLING, 0)), view).transpose(1, 2)
 
 
-def _conformer(layer: WeightsView, hidden: Tensor, positions: Tensor) -> Tensor:
+def _conformer(layer: WeightsView, hidden: Tensor, positions: Tensor, key_bias: Tensor | None) -> Tensor:
     normed = layer_norm(hidden, layer / "norm_mha", CONFORMER_EPSILON)
-    hidden = hidden + _attend(layer / "self_attn", normed, positions)
+    hidden = hidden + _attend(layer / "self_attn", normed, positions, key_bias)
     normed = layer_norm(hidden, layer / "norm_ff", CONFORMER_EPSILON)
     forward = layer / "feed_forward"
     return hidden + linear(F.silu(linear(normed, forward / "w_1")), forward / "w_2")
 
 
-def _attend(view: WeightsView, normed: Tensor, positions: Tensor) -> Tensor:
+def _attend(view: WeightsView, normed: Tensor, positions: Tensor, key_bias: Tensor | None) -> Tensor:
     """``RelPositionMultiHeadedAttention``: scores by content and by relative position."""
     content_bias, distance_bias = view["pos_bias_u"], view["pos_bias_v"]  # [heads, head width]
     heads, width = content_bias.shape
@@ -72,9 +89,10 @@ def _attend(view: WeightsView, normed: Tensor, positions: Tensor) -> Tensor:
     queries, keys, values = (split(linear(normed, view / f"linear_{name}")) for name in "qkv")
     distances = split(linear(positions, view / "linear_pos"))
     by_distance = _rel_shift((queries + distance_bias[:, None]) @ distances.transpose(-2, -1))
-    attended = F.scaled_dot_product_attention(
-        queries + content_bias[:, None], keys, values, attn_mask=by_distance / math.sqrt(width)
-    )
+    mask = by_distance / math.sqrt(width)
+    if key_bias is not None:
+        mask = mask + key_bias
+    attended = F.scaled_dot_product_attention(queries + content_bias[:, None], keys, values, attn_mask=mask)
     return linear(attended.transpose(1, 2).flatten(2), view / "linear_out")
 
 

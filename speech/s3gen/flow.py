@@ -30,15 +30,21 @@ def solve_ode(
     cond = torch.cat([mu, speaker[:, :, None].expand(-1, -1, length), prompt_mel], dim=1)
     # The second row is the unconditional one of classifier-free guidance. Both see the same noise.
     cond = torch.cat([cond, torch.zeros_like(cond)])
-    times = 1 - torch.cos(torch.linspace(0, 1, flow.steps + 1, device=noise.device) * 0.5 * torch.pi)
-    time_embeddings = _embed_times(estimator, times[:-1])
+    spans, time_embeddings = schedule(estimator, flow.steps)
     mel = noise
     for index in range(flow.steps):
         cfg_input = torch.cat([mel.expand(2, -1, -1), cond], dim=1)
         conditional, unconditional = _estimate(estimator, cfg_input, time_embeddings[index]).chunk(2)
         velocity = (1 + flow.guidance) * conditional - flow.guidance * unconditional
-        mel = mel + (times[index + 1] - times[index]) * velocity
+        mel = mel + spans[index] * velocity
     return mel
+
+
+def schedule(estimator: WeightsView, steps: int) -> tuple[Tensor, Tensor]:
+    """Returns each Euler step's length, [steps], and the embedding of its time, [steps, 1, time width]."""
+    device = (estimator / "final_proj")["weight"].device
+    times = 1 - torch.cos(torch.linspace(0, 1, steps + 1, device=device) * 0.5 * torch.pi)
+    return times.diff(), _embed_times(estimator, times[:-1])
 
 
 def _embed_times(estimator: WeightsView, times: Tensor) -> Tensor:

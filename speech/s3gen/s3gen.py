@@ -10,11 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from speech.models.spec import FlowSpec
+from speech.models.spec import MEL_CHANNELS, MEL_FRAMES_PER_TOKEN, FlowSpec
 from speech.reference.conditionals import Conditionals
 from speech.s3gen.encoder import encode
 from speech.s3gen.flow import solve_ode
-from speech.s3gen.vocoder import SAMPLE_RATE_HZ, draw_phases, vocode
+from speech.s3gen.padding import upload
+from speech.s3gen.vocoder import HARMONICS, SAMPLE_RATE_HZ, SAMPLES_A_FRAME, draw_phases, vocode
 from speech.s3gen.weights import WeightsView, linear
 
 SILENT_SAMPLES = SAMPLE_RATE_HZ // 50  # 20 ms, and as long a fade after it (``S3Token2Wav.trim_fade``)
@@ -29,6 +30,33 @@ class RenderRequest:
     generator: torch.Generator  # of the model's device, as the decoder's last draw left it
 
 
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """All that is random in a chunk's samples, drawn from its request's generator as upstream draws it."""
+
+    noise: Tensor  # the flow's, float32 [1, 80, T], on the generator's device
+    phases: Tensor  # of the vocoder's harmonics, float32 [1, 9, 1], on the CPU
+    source_noise: Tensor  # the vocoder's, float32 [1, 9, samples], on the generator's device
+
+    @classmethod
+    def of(cls, request: RenderRequest) -> Draws:
+        """Draws for a request. T: two frames for each token, those of the prompt included."""
+        generator, voice = request.generator, request.voice
+        device = generator.device
+        frames = MEL_FRAMES_PER_TOKEN * (voice.prompt_tokens.shape[1] + len(request.tokens))
+        samples = SAMPLES_A_FRAME * (frames - voice.prompt_mel.shape[1])
+        # On a GPU upstream draws the phases from the CPU's generator, from which nothing has been drawn.
+        on_cpu = device.type == "cpu"
+        phase_generator = (
+            generator if on_cpu else torch.Generator("cpu").manual_seed(generator.initial_seed())
+        )
+        return cls(
+            torch.randn(1, MEL_CHANNELS, frames, generator=generator, device=device),
+            draw_phases(phase_generator),
+            torch.randn(1, HARMONICS, samples, generator=generator, device=device),
+        )
+
+
 class Renderer(Protocol):
     """``S3Gen``, or upstream's behind the same interface."""
 
@@ -40,14 +68,14 @@ class Renderer(Protocol):
 class S3Gen:
     """``S3Gen.inference`` of chatterbox-tts 0.1.7: the same samples within rounding, and the same draws.
 
-    Draws come from the request's own generator; no global generator is read or written.
+    Chunks are rendered one after the other, in float32 or TF32: the reference of ``PackedS3Gen``. Draws come
+    from the request's own generator; no global generator is read or written.
     """
 
     def __init__(self, weights: WeightsView, flow: FlowSpec) -> None:
         self._flow, self._hift, self._flow_spec = weights / "flow", weights / "mel2wav", flow
         device = (self._flow / "encoder_proj")["weight"].device
-        rise = (torch.cos(torch.linspace(torch.pi, 0, SILENT_SAMPLES)) + 1) / 2
-        self._fade = torch.cat([torch.zeros(SILENT_SAMPLES), rise]).to(device)
+        self._fade = make_fade(device)
 
     def render(self, requests: Sequence[RenderRequest]) -> list[Tensor]:
         """Returns the samples of each request, float32 [960 a token], at 24 kHz, on the model's device."""
@@ -55,25 +83,21 @@ class S3Gen:
 
     @torch.inference_mode()
     def _render(self, request: RenderRequest) -> Tensor:
-        voice, generator, flow = request.voice, request.generator, self._flow
-        device = voice.prompt_mel.device
-        # Copied first of all: a copy from pageable memory waits for what its stream was given before.
-        phases = None if device.type == "cpu" else draw_phases(_phase_generator(generator)).to(device)
+        voice, flow, draws = request.voice, self._flow, Draws.of(request)
+        phases = upload(draws.phases, voice.prompt_mel.device)
         speaker = linear(F.normalize(voice.xvector, dim=1), flow / "spk_embed_affine_layer")
         tokens = torch.cat([voice.prompt_tokens[0], request.tokens])
         embedded = (flow / "input_embedding")["weight"][tokens][None]
         mu = linear(encode(flow / "encoder", embedded), flow / "encoder_proj").transpose(1, 2).contiguous()
-        noise = torch.randn(mu.shape, generator=generator, device=device)
         prompt_frames = voice.prompt_mel.shape[1]
         prompt_mel = F.pad(voice.prompt_mel.transpose(1, 2), (0, mu.shape[2] - prompt_frames))
-        mel = solve_ode(flow / "decoder" / "estimator", noise, mu, speaker, prompt_mel, self._flow_spec)
-        if phases is None:  # on a CPU upstream draws them from the same generator, after the flow's noise
-            phases = draw_phases(generator)
-        samples = vocode(self._hift, mel[:, :, prompt_frames:], phases, generator)
+        mel = solve_ode(flow / "decoder" / "estimator", draws.noise, mu, speaker, prompt_mel, self._flow_spec)
+        samples = vocode(self._hift, mel[:, :, prompt_frames:], phases, draws.source_noise)
         samples[: len(self._fade)] *= self._fade
         return samples
 
 
-def _phase_generator(generator: torch.Generator) -> torch.Generator:
-    """The CPU generator that ``torch.manual_seed`` leaves beside a GPU's: nothing has been drawn from it."""
-    return torch.Generator("cpu").manual_seed(generator.initial_seed())
+def make_fade(device: torch.device) -> Tensor:
+    """Returns the factors of a chunk's first samples: silence, then a rise."""
+    rise = (torch.cos(torch.linspace(torch.pi, 0, SILENT_SAMPLES)) + 1) / 2
+    return torch.cat([torch.zeros(SILENT_SAMPLES), rise]).to(device)

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from speech.s3gen.padding import valid
 from speech.s3gen.weights import WeightsView, conv, linear
 
 SAMPLE_RATE_HZ = 24_000
@@ -34,77 +35,131 @@ def draw_phases(generator: torch.Generator) -> Tensor:
     return phases
 
 
-def vocode(hift: WeightsView, mel: Tensor, phases: Tensor, generator: torch.Generator) -> Tensor:
+def vocode(hift: WeightsView, mel: Tensor, phases: Tensor, noise: Tensor) -> Tensor:
     """Returns samples at 24 kHz, float32 [480 a frame].
 
-    mel: float32 [1, 80, T]. phases: see ``draw_phases``, on the mel's device. generator: on the mel's device,
-    the noise of the source is drawn from it.
+    mel: float32 [1, 80, T]. phases: see ``draw_phases``, on the mel's device. noise: float32 [1, 9, 480 T],
+    normally distributed, of the source.
     """
-    pitch = _predict_pitch(hift / "f0_predictor", mel)
-    source = _source(hift / "m_source" / "l_linear", pitch, phases, generator)
+    source = _source(hift, mel, phases, noise)
     window = torch.hann_window(FFT_SIZE, device=mel.device)
     spectrum = torch.stft(source, FFT_SIZE, HOP, FFT_SIZE, window, return_complex=True)
-    excitation = torch.cat([spectrum.real, spectrum.imag], dim=1)
+    spread = _filter(hift, mel, torch.cat([spectrum.real, spectrum.imag], dim=1))
+    samples = torch.istft(_spectrum(spread), FFT_SIZE, HOP, FFT_SIZE, window)
+    return samples[0].clamp(-LARGEST_SAMPLE, LARGEST_SAMPLE)
 
-    hidden = conv(mel, hift / "conv_pre", padding=3)
+
+def vocode_batch(hift: WeightsView, mel: Tensor, lengths: Tensor, phases: Tensor, noise: Tensor) -> Tensor:
+    """Returns what ``vocode`` makes of each chunk, within rounding: float32 [B, 480 T]. Never waits.
+
+    mel: float32 [B, 80, T], zeros beyond each chunk. lengths: int64 [B], its frames. Only the first 480 times
+    as many samples of a row are the chunk's. phases: float32 [B, 9, 1]. noise: float32 [B, 9, 480 T].
+    """
+    source = _source(hift, mel, phases, noise, lengths)
+    window = torch.hann_window(FFT_SIZE, device=mel.device)
+    # ``torch.stft`` reflects at the ends of the batch, and a chunk's own end is what has to be reflected.
+    half, last = FFT_SIZE // 2, SAMPLES_A_FRAME * lengths[:, None] - 1
+    positions = torch.arange(-half, source.shape[1] + half, device=mel.device).abs()
+    positions = torch.where(positions > last, 2 * last - positions, positions).clamp(min=0)
+    windows = source.gather(1, positions).unfold(1, FFT_SIZE, HOP)
+    spectrum = torch.fft.rfft(windows * window).transpose(1, 2)
+    known = valid(spectrum.shape[2], SAMPLES_A_FRAME // HOP * lengths + 1)
+    excitation = torch.cat([spectrum.real, spectrum.imag], dim=1) * known[:, None]
+    spectrum = _spectrum(_filter(hift, mel, excitation, lengths))
+    # ``torch.istft`` asks the device whether its windows leave a gap, which waits for all that was submitted.
+    windows = torch.fft.irfft(spectrum.transpose(1, 2), FFT_SIZE) * (window * known[..., None])
+    weights = window.square() * known[..., None]
+    samples = _overlap_add(windows) / _overlap_add(weights).clamp(min=1e-11)
+    return samples[:, half:-half].clamp(-LARGEST_SAMPLE, LARGEST_SAMPLE)
+
+
+def _overlap_add(windows: Tensor) -> Tensor:
+    """Adds windows up, each a hop after the last: [B, N, 16] to [B, 4 (N - 1) + 16]."""
+    size = (windows.shape[1] - 1) * HOP + FFT_SIZE
+    return F.fold(windows.transpose(1, 2), (1, size), (1, FFT_SIZE), stride=(1, HOP))[:, 0, 0]
+
+
+def _filter(hift: WeightsView, mel: Tensor, excitation: Tensor, lengths: Tensor | None = None) -> Tensor:
+    """Returns the spectrum as logarithms of magnitudes and, below them, phases: [B, 18, 120 T + 1].
+
+    excitation: the source's spectrum, of the same shape. lengths: frames of each chunk, beyond which mel and
+    excitation are zeros; None: every chunk has T.
+    """
+    hidden = _masked(conv(mel, hift / "conv_pre", padding=3), _mask(mel.shape[2], lengths))
+    upsampled, more = 1, 0
     for stage, (rate, kernel) in enumerate(UPSAMPLING):
         up = hift / "ups" / stage
         hidden = F.conv_transpose1d(
             F.leaky_relu(hidden, SLOPE), up["weight"], up.bias, rate, (kernel - rate) // 2
         )
+        upsampled *= rate
         if stage == len(UPSAMPLING) - 1:
-            hidden = F.pad(hidden, (1, 0), mode="reflect")
-        hidden = hidden + _excite(hift, stage, excitation)
+            hidden, more = F.pad(hidden, (1, 0), mode="reflect"), 1
+        mask = _mask(hidden.shape[2], None if lengths is None else upsampled * lengths + more)
+        hidden = _masked(hidden, mask) + _excite(hift, stage, excitation, mask)
         branches = [
-            _residual(hift / "resblocks" / (stage * KERNELS_A_STAGE + index), hidden)
+            _residual(hift / "resblocks" / (stage * KERNELS_A_STAGE + index), hidden, mask)
             for index in range(KERNELS_A_STAGE)
         ]
         hidden = sum(branches[1:], branches[0]) / KERNELS_A_STAGE
-    spread = conv(F.leaky_relu(hidden, LAST_SLOPE), hift / "conv_post", padding=3)
+    return conv(F.leaky_relu(hidden, LAST_SLOPE), hift / "conv_post", padding=3)
+
+
+def _spectrum(spread: Tensor) -> Tensor:
     bins = FFT_SIZE // 2 + 1
     magnitude = spread[:, :bins].exp().clamp(max=LARGEST_MAGNITUDE)
-    spectrum = torch.polar(magnitude, spread[:, bins:].sin())
-    samples = torch.istft(spectrum, FFT_SIZE, HOP, FFT_SIZE, window)
-    return samples[0].clamp(-LARGEST_SAMPLE, LARGEST_SAMPLE)
+    return torch.polar(magnitude, spread[:, bins:].sin())
 
 
-def _predict_pitch(predictor: WeightsView, mel: Tensor) -> Tensor:
-    """Returns the fundamental frequency in Hz, [1, T]; near 0 where nothing is voiced."""
-    hidden = mel
+def _mask(count: int, lengths: Tensor | None) -> Tensor | None:
+    """Ones within each length and zeros beyond, float32 [B, 1, count]."""
+    return None if lengths is None else valid(count, lengths).float()[:, None]
+
+
+def _masked(hidden: Tensor, mask: Tensor | None) -> Tensor:
+    """Zeroes what lies beyond a chunk, as convolutions find it when the chunk is alone. hidden: [B, C, N]."""
+    return hidden if mask is None else hidden * mask
+
+
+def _predict_pitch(predictor: WeightsView, mel: Tensor, lengths: Tensor | None) -> Tensor:
+    """Returns the fundamental frequency in Hz, [B, T]; near 0 where nothing is voiced."""
+    hidden, mask = mel, _mask(mel.shape[2], lengths)
     for index in range(0, 10, 2):  # every other one is an activation
-        hidden = F.elu(conv(hidden, predictor / "condnet" / index, padding=1))
+        hidden = F.elu(_masked(conv(hidden, predictor / "condnet" / index, padding=1), mask))
     return linear(hidden.transpose(1, 2), predictor / "classifier").squeeze(-1).abs()
 
 
-def _source(mixer: WeightsView, pitch: Tensor, phases: Tensor, generator: torch.Generator) -> Tensor:
-    """Returns sines at the pitch and its harmonics where voiced, noise elsewhere: [1, samples]."""
+def _source(
+    hift: WeightsView, mel: Tensor, phases: Tensor, noise: Tensor, lengths: Tensor | None = None
+) -> Tensor:
+    """Returns sines at the pitch and its harmonics where voiced, noise elsewhere: [B, 480 T]."""
+    pitch = _predict_pitch(hift / "f0_predictor", mel, lengths)
     by_sample = pitch.repeat_interleave(SAMPLES_A_FRAME, dim=1)[:, None]
     multiples = torch.arange(1, HARMONICS + 1, dtype=torch.float32, device=pitch.device)[:, None]
     cycles = torch.cumsum(by_sample * multiples / SAMPLE_RATE_HZ, dim=-1) % 1
     voiced = (by_sample > VOICED_ABOVE_HZ).float()
     sines = SINE_AMPLITUDE * torch.sin(2 * torch.pi * cycles + phases)
     noise_amplitude = voiced * NOISE_AMPLITUDE + (1 - voiced) * SINE_AMPLITUDE / 3
-    noise = torch.randn(sines.shape, generator=generator, device=sines.device)
     harmonics = sines * voiced + noise_amplitude * noise
-    return linear(harmonics.transpose(1, 2), mixer).tanh().squeeze(-1)
+    return linear(harmonics.transpose(1, 2), hift / "m_source" / "l_linear").tanh().squeeze(-1)
 
 
-def _excite(hift: WeightsView, stage: int, excitation: Tensor) -> Tensor:
+def _excite(hift: WeightsView, stage: int, excitation: Tensor, mask: Tensor | None) -> Tensor:
     rate = math.prod(rate for rate, _ in UPSAMPLING[stage + 1 :])
     down = hift / "source_downs" / stage
     lowered = conv(excitation, down, stride=rate, padding=rate // 2 if rate > 1 else 0)
-    return _residual(hift / "source_resblocks" / stage, lowered)
+    return _residual(hift / "source_resblocks" / stage, _masked(lowered, mask), mask)
 
 
-def _residual(block: WeightsView, hidden: Tensor) -> Tensor:
+def _residual(block: WeightsView, hidden: Tensor, mask: Tensor | None) -> Tensor:
     """``ResBlock``: dilated convolutions between snakes."""
     for index, dilation in enumerate(DILATIONS):
         first, second = block / "convs1" / index, block / "convs2" / index
         reach = first["weight"].shape[2] - 1
         inner = _snake(hidden, (block / "activations1" / index)["alpha"])
         inner = conv(inner, first, padding=reach * dilation // 2, dilation=dilation)
-        inner = _snake(inner, (block / "activations2" / index)["alpha"])
-        hidden = hidden + conv(inner, second, padding=reach // 2)
+        inner = _snake(_masked(inner, mask), (block / "activations2" / index)["alpha"])
+        hidden = hidden + _masked(conv(inner, second, padding=reach // 2), mask)
     return hidden
 
 

@@ -5,7 +5,7 @@ The speech tokenizer and the speaker encoder, which only a new reference needs, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -43,6 +43,13 @@ class WeightsView:
 
     def __getitem__(self, name: str) -> Tensor:
         return self._tensors[name]
+
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> WeightsView:
+        """The same tree with every tensor changed."""
+        view = WeightsView()
+        view._tensors = {name: change(tensor) for name, tensor in self._tensors.items()}
+        view._below = {name: below.mapped(change) for name, below in self._below.items()}
+        return view
 
     def numbered(self) -> tuple[WeightsView, ...]:
         """The views named 0, 1, 2, ..., in order."""

@@ -58,8 +58,9 @@ def load_model(
 ) -> Model:
     """Reads a checkpoint straight to ``device``.
 
-    t3_dtype: of T3's weights; everything else is float32. Raises ModelUnavailable when a file is damaged or
-    does not fit the model.
+    t3_dtype: of T3's weights. With bfloat16 on a GPU, S3Gen renders chunks together, and its flow computes in
+    bfloat16, too. Everything else is float32. Raises ModelUnavailable when a file is damaged or does not fit
+    the model.
     """
     folder = checkpoint.folder
     dimensions, untrained = check_config(checkpoint)
@@ -77,7 +78,9 @@ def load_model(
         untrained=untrained,
         device=device,
         t3=_make_t3(t3_weights, spec, dimensions, t3_dtype),
-        s3gen=_make_s3gen(s3gen_weights, spec, dimensions),
+        s3gen=_make_s3gen(
+            s3gen_weights, spec, dimensions, packed=device.type == "cuda" and t3_dtype == torch.bfloat16
+        ),
         tokenizer=load_tokenizer(spec, folder),
         builtin_voice=read_builtin_voice(folder / spec.files.builtin_voice),
     )
@@ -90,10 +93,17 @@ def _make_t3(
     return LlamaT3(T3Weights.from_upstream(weights, dimensions.t3_heads, dtype), spec)
 
 
-def _make_s3gen(weights: Mapping[str, Tensor], spec: ModelSpec, dimensions: ModelDimensions) -> S3Gen:
+def _make_s3gen(
+    weights: Mapping[str, Tensor], spec: ModelSpec, dimensions: ModelDimensions, *, packed: bool
+) -> Renderer:
     shapes = s3gen_shapes(dimensions)
     check_shapes(weights, shapes, spec.files.s3gen, may_exceed=True)
-    return S3Gen(prepare({name: weights[name] for name in shapes}), spec.flow)
+    view = prepare({name: weights[name] for name in shapes})
+    if packed:
+        from speech.s3gen.packed import PackedS3Gen
+
+        return PackedS3Gen(view, spec.flow)
+    return S3Gen(view, spec.flow)
 
 
 def check_config(checkpoint: Checkpoint) -> tuple[ModelDimensions, bool]:

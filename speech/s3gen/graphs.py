@@ -1,0 +1,59 @@
+"""CUDA graphs of work whose shapes are many: the ones used last are kept."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+
+import torch
+
+MAX_GRAPHS = 16
+
+
+class RecentGraphs:
+    """One CUDA graph for each shape, captured when that shape first comes, up to a number of graphs.
+
+    The rules are those of ``speech.t3.graphs.StepGraphs``: work stays at its addresses and never waits, one
+    memory pool serves all graphs, and one thread uses them.
+    """
+
+    def __init__(self, device: torch.device, max_graphs: int = MAX_GRAPHS) -> None:
+        self._graphs: OrderedDict[Hashable, torch.cuda.CUDAGraph] = OrderedDict()
+        self._max_graphs = max_graphs
+        self._pool = torch.cuda.graph_pool_handle()
+        # Kernels of a graph keep the priority of the stream that they were captured on: T3 goes first.
+        self._stream = torch.cuda.Stream(device, priority=0)  # type: ignore[no-untyped-call]
+
+    def replay_of(self, shape: Hashable, work: Callable[[], None]) -> Callable[[], None]:
+        """Returns what replays the graph of the work. Runs the work once when it has to be captured."""
+        if shape not in self._graphs:
+            self._graphs[shape] = self._capture(work)  # has waited for the device: no graph is running
+            if len(self._graphs) > self._max_graphs:
+                self._graphs.popitem(last=False)
+        self._graphs.move_to_end(shape)
+        return self._graphs[shape].replay
+
+    def clear(self) -> None:
+        """Drops all graphs. Their memory is free once the caches are emptied. Waits for the device."""
+        torch.cuda.synchronize()
+        self._graphs.clear()
+        # A pool whose graphs are gone may not be captured into before its memory is given back.
+        self._pool = torch.cuda.graph_pool_handle()
+
+    def _capture(self, work: Callable[[], None]) -> torch.cuda.CUDAGraph:
+        current = torch.cuda.current_stream()
+        # Libraries set themselves up in their first call, which cannot be captured.
+        self._stream.wait_stream(current)
+        with torch.cuda.stream(self._stream):
+            work()
+        current.wait_stream(self._stream)
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(
+                graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"
+            ):
+                work()
+        finally:
+            # A capture that fails leaves the thread in the capturing stream (torch 2.10 and 2.11).
+            torch.cuda.set_stream(current)
+        return graph

@@ -1,0 +1,104 @@
+"""S3Gen for a GPU that computes in bfloat16: the chunks of several jobs at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from speech.models.spec import MEL_FRAMES_PER_TOKEN, FlowSpec
+from speech.s3gen.encoder import encode
+from speech.s3gen.packed_flow import FlowInput, PackedFlow
+from speech.s3gen.padding import similar_lengths, stack_padded, upload
+from speech.s3gen.s3gen import Draws, RenderRequest, make_fade
+from speech.s3gen.vocoder import SAMPLES_A_FRAME, vocode_batch
+from speech.s3gen.weights import WeightsView, linear
+
+# A batch takes about the memory that the longest chunk takes alone: 1,000 tokens after a prompt of 250.
+MAX_TOKEN_PAIRS = 2**21  # of the encoder: its memory is that of scores between tokens
+MAX_VOCODER_FRAMES = 2048
+
+
+class PackedS3Gen:
+    """What ``S3Gen`` renders, for all requests of a call together, with the same draws.
+
+    The encoder and the vocoder run in padded batches with masks, in float32 or TF32, and the flow's estimator
+    in a dtype of its own. Which requests a call has changes rounding alone. Only the capture of a CUDA graph
+    waits for the device. For use by the one thread that submits work to it.
+    """
+
+    def __init__(
+        self,
+        weights: WeightsView,
+        flow: FlowSpec,
+        dtype: torch.dtype = torch.bfloat16,
+        *,
+        graphs: bool = True,
+    ) -> None:
+        views = weights / "flow"
+        # Of the estimator only the copy in its dtype is kept.
+        self._flow = PackedFlow(views / "decoder" / "estimator", flow, dtype, graphs=graphs)
+        self._encoder, self._projection = views / "encoder", views / "encoder_proj"
+        self._speaker, self._embedding = views / "spk_embed_affine_layer", views / "input_embedding"
+        self._hift = weights / "mel2wav"
+        self._device = self._projection["weight"].device
+        self._fade = make_fade(self._device)
+
+    @torch.inference_mode()
+    def render(self, requests: Sequence[RenderRequest]) -> list[Tensor]:
+        """Returns the samples of each request, float32 [960 a token], at 24 kHz, on the model's device."""
+        try:
+            return self._render(requests)
+        except torch.OutOfMemoryError:
+            self._flow.drop_graphs()  # whoever tries again has their memory, too
+            raise
+
+    def _render(self, requests: Sequence[RenderRequest]) -> list[Tensor]:
+        voices = [request.voice for request in requests]
+        draws = [Draws.of(request) for request in requests]
+        mus = self._encode([torch.cat([each.voice.prompt_tokens[0], each.tokens]) for each in requests])
+        speakers = linear(F.normalize(torch.cat([voice.xvector for voice in voices]), dim=1), self._speaker)
+        inputs = [
+            FlowInput(drawn.noise, mu, speaker, voice.prompt_mel[0])
+            for drawn, mu, speaker, voice in zip(draws, mus, speakers, voices, strict=True)
+        ]
+        mels = [
+            mel[voice.prompt_mel.shape[1] :]
+            for mel, voice in zip(self._flow.solve(inputs), voices, strict=True)
+        ]
+        samples = self._vocode(mels, draws)
+        for each in samples:
+            each[: len(self._fade)] *= self._fade
+        return samples
+
+    def _encode(self, tokens: Sequence[Tensor]) -> list[Tensor]:
+        """Returns the µ of each chunk, float32 [2T, 80]. tokens: int64 [T]."""
+        lengths = [len(each) for each in tokens]
+        mus: dict[int, Tensor] = {}
+        for batch, padded in similar_lengths(lengths, lambda padded: MAX_TOKEN_PAIRS // padded**2):
+            embedded = self._embedding["weight"][stack_padded([tokens[index] for index in batch], padded)]
+            encoded = encode(self._encoder, embedded, self._upload([lengths[index] for index in batch]))
+            for index, mu in zip(batch, linear(encoded, self._projection), strict=True):
+                mus[index] = mu[: MEL_FRAMES_PER_TOKEN * lengths[index]]
+        return [mus[index] for index in range(len(tokens))]
+
+    def _vocode(self, mels: Sequence[Tensor], draws: Sequence[Draws]) -> list[Tensor]:
+        """Returns the samples of each chunk, float32 [480 T]. mels: float32 [T, 80]."""
+        lengths = [len(mel) for mel in mels]
+        samples: dict[int, Tensor] = {}
+        for batch, padded in similar_lengths(lengths, lambda padded: MAX_VOCODER_FRAMES // padded):
+            rows = vocode_batch(
+                self._hift,
+                stack_padded([mels[index].T for index in batch], padded),
+                self._upload([lengths[index] for index in batch]),
+                upload(torch.cat([draws[index].phases for index in batch]), self._device),
+                stack_padded([draws[index].source_noise[0] for index in batch], SAMPLES_A_FRAME * padded),
+            )
+            for index, row in zip(batch, rows, strict=True):
+                samples[index] = row[: SAMPLES_A_FRAME * lengths[index]]
+        return [samples[index] for index in range(len(mels))]
+
+    def _upload(self, lengths: Sequence[int]) -> Tensor:
+        return upload(torch.tensor(lengths), self._device)
