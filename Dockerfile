@@ -10,7 +10,7 @@
 # Slim, because torch's wheels bring CUDA along and a CUDA base image would bring it a second time.
 FROM --platform=linux/amd64 python:3.12-slim-bookworm
 
-# The system layer is empty. Every package in the lock has a wheel, so packages need no compiler; libsndfile
+# No system package is needed to install ours: every package in the lock has a wheel; libsndfile
 # lies in soundfile's wheel; and an init process would have no orphans to reap, while Python, started by
 # an exec-form CMD, gets the platform's SIGTERM itself.
 
@@ -57,13 +57,12 @@ COPY speech/ speech/
 COPY voice_store/ voice_store/
 
 # The kernels of T3's steps for the GPUs that the platform has. A worker that does not find them compiles them
-# when it starts, for which it needs seconds and a C compiler; this one leaves with the layer.
+# when it starts, which takes seconds. The C compiler stays: Triton wants it for whatever is missing then.
 ENV TRITON_CACHE_DIR=/opt/triton
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends gcc libc6-dev \
-    && python -m speech.t3.compile_kernels \
-    && apt-get purge --yes --auto-remove gcc libc6-dev \
-    && rm -rf /var/lib/apt/lists/*
+    && rm -rf /var/lib/apt/lists/* \
+    && python -m speech.t3.compile_kernels
 
 COPY test_input.json ./
 

@@ -528,12 +528,27 @@ def _translated(error: Exception) -> Exception:
             translated = DeviceLost(
                 "the GPU failed, and the worker is being replaced", hint="send the job again"
             )
+        case GpuFault.SUSPECT if _cuda_has_failed():
+            translated = DeviceLost(
+                "the GPU failed, and the worker is being replaced", hint="send the job again"
+            )
         case GpuFault.SUSPECT:
             translated = DeviceSuspect("the GPU failed", hint="send the job again")
         case _:
             return error
     translated.__cause__ = error
     return translated
+
+
+def _cuda_has_failed() -> bool:
+    """Whether CUDA answers every call with an error. A library may have named it by an error of its own."""
+    if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        return False
+    try:
+        torch.cuda.synchronize()
+    except Exception as error:
+        return gpu_fault(error) is GpuFault.STICKY
+    return False
 
 
 def _lost(failure: Exception) -> DeviceLost:

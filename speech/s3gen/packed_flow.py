@@ -18,7 +18,6 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.nn.attention.varlen import varlen_attn
 
 from speech.models.spec import MEL_CHANNELS, FlowSpec
 from speech.s3gen.flow import schedule
@@ -246,10 +245,7 @@ def _transformer_block(layer: WeightsView, hidden: Tensor, rows: _Rows) -> Tenso
 def _attend(queries: Tensor, keys: Tensor, values: Tensor, rows: _Rows) -> Tensor:
     """Every segment attends to itself. [rows, heads, 64]."""
     if queries.dtype == torch.bfloat16:  # PyTorch has a kernel for segments in half precision alone
-        bounds, longest = rows.bounds, rows.longest
-        attended = varlen_attn(queries, keys, values, bounds, bounds, longest, longest)
-        assert isinstance(attended, Tensor)
-        return attended
+        return attend_in_segments(queries, keys, values, rows.bounds, rows.longest)
     by_head = [each.transpose(0, 1) for each in (queries, keys, values)]
     segments = []
     for start, end in pairwise(rows.bounds.tolist()):
@@ -257,6 +253,18 @@ def _attend(queries: Tensor, keys: Tensor, values: Tensor, rows: _Rows) -> Tenso
             query, key, value = (each[:, start:end] for each in by_head)
             segments.append(F.scaled_dot_product_attention(query, key, value))
     return torch.cat(segments, dim=1).transpose(0, 1)
+
+
+def attend_in_segments(queries: Tensor, keys: Tensor, values: Tensor, bounds: Tensor, longest: int) -> Tensor:
+    """Attention within segments by PyTorch's flash kernel: ``torch.nn.attention.varlen.varlen_attn``.
+
+    queries, keys, values: bfloat16 [rows, heads, 64]. bounds: int32, where segments begin and end. This calls
+    the operator itself, since that function's first call imports torch._dynamo: 5 s of CPU time.
+    """
+    attended: Tensor = torch.ops.aten._flash_attention_forward(
+        queries, keys, values, bounds, bounds, longest, longest, 0.0, False, return_debug_mask=False
+    )[0]
+    return attended
 
 
 def _causal_block(hidden: Tensor, view: WeightsView, rows: _Rows) -> Tensor:

@@ -3,8 +3,8 @@
     python -m speech.t3.compile_kernels [CAPABILITY...]
 
 Fills Triton's cache, in TRITON_CACHE_DIR, with what ``load_fused_step`` will look for there: kernels for each
-capability, and Triton's own C code, which starts them. It needs a C compiler, and a worker that has this
-cache needs none. The image is built with it. Without a cache, kernels are compiled when a worker starts.
+capability, and Triton's own C code, which starts them. It needs a C compiler. The image is built with it.
+Without a cache, kernels are compiled when a worker starts.
 """
 
 from __future__ import annotations
@@ -87,9 +87,13 @@ def compile_for(capability: tuple[int, int]) -> list[Any]:
 def compile_launchers(kernels: Sequence[Any]) -> None:
     """Builds the C modules that start kernels, which Triton else does at a kernel's first launch."""
     with tempfile.TemporaryDirectory() as folder:
-        # They are linked with the driver's library, which is where the GPU is: an empty one does here.
-        library = Path(folder, "libcuda.so.1")
+        # They are linked with the driver's library, which is where the GPU is: an empty one does here. Some
+        # compilers leave out a library of which nothing is used, and then the modules could not be loaded.
+        library, linker = Path(folder, "libcuda.so.1"), Path(folder, "cc")
         subprocess.run(["cc", "-shared", "-o", library, "-x", "c", "/dev/null"], check=True)  # noqa: S603, S607
+        linker.write_text('#!/bin/sh\nexec cc -Wl,--no-as-needed "$@"\n')
+        linker.chmod(0o755)
+        triton.knobs.build.cc = str(linker)
         triton.knobs.nvidia.libcuda_path = folder
         # Built and kept, but not imported: that takes the real library.
         with patch.object(build, "_load_module_from_path", MagicMock()):

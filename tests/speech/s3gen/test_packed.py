@@ -198,10 +198,8 @@ def test_few_shapes_serve_all_lengths():
     assert len(together) <= 6
 
 
-def attend_in_segments(queries, keys, values, bounds, key_bounds, longest, longest_key):
-    """``varlen_attn`` on a CPU. Like it, writes no row that lies in no segment or beyond the longest."""
-    assert key_bounds is bounds
-    assert longest_key == longest
+def attend_in_segments(queries, keys, values, bounds, longest):
+    """The flash kernel on a CPU. Like it, writes no row that lies in no segment or beyond the longest."""
     attended = torch.full_like(queries, torch.nan)
     ends = bounds.tolist()
     for start, end in pairwise(ends):
@@ -215,7 +213,7 @@ def attend_in_segments(queries, keys, values, bounds, key_bounds, longest, longe
 
 @pytest.mark.parametrize("lengths", [(61,), (65,), FRAMES, (300,), (60, 1)])
 def test_in_bfloat16_every_row_is_in_a_segment_and_mels_are_near(estimator, monkeypatch, lengths):
-    monkeypatch.setattr(packed_flow, "varlen_attn", attend_in_segments)
+    monkeypatch.setattr(packed_flow, "attend_in_segments", attend_in_segments)
     inputs = make_flow_inputs(lengths, CPU)
     for one, mel in zip(inputs, PackedFlow(estimator, FLOW, torch.bfloat16).solve(inputs), strict=True):
         assert mel.dtype == torch.float32

@@ -37,10 +37,14 @@ def run(*arguments: str, **variables: str) -> str:
     return done.stdout
 
 
-def test_interpreted_it_is_the_plain_step():
+@pytest.mark.parametrize(
+    "cases", ["with_and_without", pytest.param("test", id="all", marks=pytest.mark.slow)]
+)
+def test_interpreted_it_is_the_plain_step(cases):
     pytest.importorskip("triton", reason="Triton has no wheel for this platform")
-    cases = str(Path(__file__).with_name("interpreted_step.py"))
-    assert "passed" in run("pytest", "-q", "-p", "no:cacheprovider", cases, TRITON_INTERPRET="1")
+    file = str(Path(__file__).with_name("interpreted_step.py"))
+    said = run("pytest", "-q", "-p", "no:cacheprovider", file, "-k", cases, TRITON_INTERPRET="1")
+    assert " passed" in said
 
 
 @pytest.mark.slow
