@@ -10,9 +10,12 @@
 # Slim, because torch's wheels bring CUDA along and a CUDA base image would bring it a second time.
 FROM --platform=linux/amd64 python:3.12-slim-bookworm
 
-# No system package is needed to install ours: every package in the lock has a wheel; libsndfile
-# lies in soundfile's wheel; and an init process would have no orphans to reap, while Python, started by
-# an exec-form CMD, gets the platform's SIGTERM itself.
+# Every package in the lock has a wheel, and libsndfile lies in soundfile's; the C compiler is for Triton, which
+# builds what starts its kernels. There is no init process: the worker waits for its own processes, these end
+# with it, and Python, started by an exec-form CMD, gets the platform's SIGTERM itself.
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends gcc libc6-dev \
+    && rm -rf /var/lib/apt/lists/*
 
 # Log lines leave at once; what CUDA base images set so that the container runtime lends the GPU; and a
 # hub cache that lies outside the home folder, where baked weights are found whoever runs the image.
@@ -57,12 +60,9 @@ COPY speech/ speech/
 COPY voice_store/ voice_store/
 
 # The kernels of T3's steps for the GPUs that the platform has. A worker that does not find them compiles them
-# when it starts, which takes seconds. The C compiler stays: Triton wants it for whatever is missing then.
+# when it starts, which takes seconds.
 ENV TRITON_CACHE_DIR=/opt/triton
-RUN apt-get update \
-    && apt-get install --yes --no-install-recommends gcc libc6-dev \
-    && rm -rf /var/lib/apt/lists/* \
-    && python -m speech.t3.compile_kernels
+RUN python -m speech.t3.compile_kernels
 
 COPY test_input.json ./
 

@@ -36,6 +36,7 @@ FORMATS_HINT = "send WAV, FLAC, OGG, Opus, MP3, M4A, WebM, AAC or AMR"
 
 # The child's own limit is 2 s of CPU time; on a machine that is busy these take longer.
 WALL_S = 20
+_TRIES = 3  # a server may be killed, for a lack of memory or by somebody
 _SERVER = Path(__file__).with_name("ffmpeg_server.py")
 _MAX_REPORTED_DURATION_S = MAX_DURATION_S + 60  # one packet more than the limit, at most
 
@@ -64,15 +65,21 @@ def decode_with_ffmpeg(data: bytes, field: str, cancel: CancelToken) -> list[Seg
     ``MAX_DURATION_S`` ends soon after it. Raises ReferenceInvalid, which names ``field``; Cancelled; Internal
     when this machine cannot decode at all.
     """
-    with _memory_file("recording") as recording, _memory_file("samples") as samples:
-        _write_whole(recording, data)
-        exit_status = _decoder.run(recording, samples, field, cancel)
-        if exit_status != 0:
-            log.warning("the process that decodes recordings ended with %d", exit_status)
-            if exit_status == -signal.SIGXCPU:
-                raise _takes_too_long(field)
-            raise _damaged(field)
-        return read_samples(samples, field)
+    for _ in range(_TRIES):
+        # New files for each try: the process of an earlier one may not have ended yet.
+        with _memory_file("recording") as recording, _memory_file("samples") as samples:
+            _write_whole(recording, data)
+            os.lseek(recording, 0, os.SEEK_SET)
+            exit_status = _decoder.run(recording, samples, field, cancel)
+            if exit_status is None:
+                continue
+            if exit_status != 0:
+                log.warning("the process that decodes recordings ended with %d", exit_status)
+                if exit_status == -signal.SIGXCPU:
+                    raise _takes_too_long(field)
+                raise _damaged(field)
+            return read_samples(samples, field)
+    raise _cannot_decode()
 
 
 def read_samples(samples: int, field: str) -> list[Segment]:
@@ -96,83 +103,112 @@ class _Decoder:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._requests: socket.socket | None = None
-        self._processes: list[subprocess.Popen[bytes]] = []  # the last one takes requests, others end
+        self._server: _Server | None = None
+        self._retired: list[_Server] = []  # which end, or have ended and are to be waited for
 
-    def run(self, recording: int, samples: int, field: str, cancel: CancelToken) -> int:
+    def run(self, recording: int, samples: int, field: str, cancel: CancelToken) -> int | None:
         """Decodes in a forked process; returns its exit status, negative for a signal.
 
-        Raises ReferenceInvalid when it takes too long, Cancelled, and Internal when no process can be forked.
+        Returns None where the server ended or hangs: the next call starts another. Raises ReferenceInvalid
+        when decoding takes too long, Cancelled, and Internal when no server can be started.
         """
-        for _ in range(2):  # the server may have been killed, for a lack of memory or by somebody
-            os.lseek(recording, 0, os.SEEK_SET)
-            requests = self.start()
-            exit_status = self._try(requests, recording, samples, field, cancel)
-            if exit_status is None:
-                self._retire(requests)
-                continue
-            if exit_status not in (0, -signal.SIGXCPU, -signal.SIGKILL):
-                # Forked processes have the same addresses; a recording that crashes them must not learn more.
-                self._retire(requests)
-            return exit_status
-        raise Internal("recordings cannot be decoded by this worker", hint="see the worker's log")
-
-    def start(self) -> socket.socket:
-        """Starts the server unless it runs; returns the socket for requests."""
-        with self._lock:
-            self._processes = [process for process in self._processes if process.poll() is None]
-            if self._requests is None:
-                self._requests, servers_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-                with servers_end:
-                    self._processes.append(
-                        subprocess.Popen(  # noqa: S603, our own program
-                            [sys.executable, "-I", str(_SERVER)],
-                            stdin=servers_end.fileno(),
-                            stdout=subprocess.DEVNULL,
-                            stderr=subprocess.DEVNULL,
-                            env={},  # the worker's holds secrets
-                            cwd="/",
-                        )
-                    )
-            return self._requests
-
-    def stop(self) -> None:
-        """Lets the server end, and waits until it has. A later recording starts another."""
-        if self._requests is not None:
-            self._retire(self._requests)
-        for process in self._processes:
-            process.wait()
-
-    def _retire(self, requests: socket.socket) -> None:
-        """Lets the server of this socket end as soon as it has nothing to do."""
-        with self._lock:
-            requests.close()
-            if self._requests is requests:
-                self._requests = None
-
-    def _try(
-        self, requests: socket.socket, recording: int, samples: int, field: str, cancel: CancelToken
-    ) -> int | None:
-        """The exit status; None where the server ended before it could tell."""
+        server = self.start()
         control, servers_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with control:
             with servers_end:
+                fds = [recording, samples, servers_end.fileno()]
                 try:
-                    socket.send_fds(requests, [b"."], [recording, samples, servers_end.fileno()])
-                except OSError:  # it has ended, or another thread has retired it
+                    socket.send_fds(server.requests, [b"."], fds, socket.MSG_DONTWAIT)
+                except OSError:  # it has ended or hangs, or another thread has retired it
+                    self._give_up(server)
                     return None
             control.settimeout(WALL_S)
             unregister = cancel.on_cancel(lambda: _shut_down(control))
             try:
-                message = control.recv(EXIT_STATUS.size)
-            except TimeoutError as error:
-                raise _takes_too_long(field) from error
-            except ConnectionError:
-                message = b""
+                forked = _receive(control)
+                exit_status = _receive(control) if forked else None
             finally:
                 unregister()
             cancel.raise_if_cancelled()
-            return int(EXIT_STATUS.unpack(message)[0]) if message else None
+        if forked and exit_status is None:
+            raise _takes_too_long(field)
+        if not exit_status:
+            self._give_up(server)
+            return None
+        status = int(EXIT_STATUS.unpack(exit_status)[0])
+        if status not in (0, -signal.SIGXCPU, -signal.SIGKILL):
+            # Forked processes have the same addresses; a recording that crashes them must not learn more.
+            self._retire(server)
+        return status
+
+    def start(self) -> _Server:
+        """Starts the server unless it runs. Raises Internal."""
+        with self._lock:
+            self._retired = [server for server in self._retired if server.process.poll() is None]
+            if self._server is not None and self._server.process.poll() is not None:
+                self._server.requests.close()
+                self._server = None
+            if self._server is None:
+                try:
+                    self._server = _Server.started()
+                except OSError as error:
+                    raise _cannot_decode() from error
+            return self._server
+
+    def stop(self) -> None:
+        """Lets the server end, and waits until it has. A later recording starts another."""
+        if (server := self._server) is not None:
+            self._retire(server)
+        for server in self._retired:
+            server.process.wait()
+
+    def _retire(self, server: _Server) -> None:
+        """Lets a server end as soon as it has nothing to do."""
+        with self._lock:
+            server.requests.close()
+            if self._server is server:
+                self._server = None
+                self._retired.append(server)
+
+    def _give_up(self, server: _Server) -> None:
+        log.error("the process that forks decoders does not answer; exit status: %s", server.process.poll())
+        self._retire(server)
+        server.process.kill()  # and with it what it has forked
+
+
+@dataclass(frozen=True, eq=False)
+class _Server:
+    """A process that forks decoders, and the socket on which it takes requests."""
+
+    requests: socket.socket
+    process: subprocess.Popen[bytes]
+
+    @classmethod
+    def started(cls) -> _Server:
+        requests, servers_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with servers_end:
+            try:
+                process = subprocess.Popen(  # noqa: S603, our own program
+                    [sys.executable, "-I", str(_SERVER)],
+                    stdin=servers_end.fileno(),
+                    stdout=subprocess.DEVNULL,
+                    env={},  # the worker's holds secrets
+                    cwd="/",
+                )
+            except OSError:
+                requests.close()
+                raise
+        return cls(requests, process)
+
+
+def _receive(control: socket.socket) -> bytes | None:
+    """Returns the next message, empty at the end of the connection; None when none comes in time."""
+    try:
+        return control.recv(EXIT_STATUS.size)
+    except TimeoutError:
+        return None
+    except ConnectionError:
+        return b""
 
 
 def _shut_down(control: socket.socket) -> None:
@@ -301,6 +337,10 @@ _REFUSALS = {
     "changes": ("changes its sample rate or channels too often", "export it with one rate and one layout"),
     "too_much": ("unpacks to more samples than are accepted", "send mono or stereo, or a shorter recording"),
 }
+
+
+def _cannot_decode() -> Internal:
+    return Internal("recordings cannot be decoded by this worker", hint="see the worker's log")
 
 
 def _damaged(field: str) -> ReferenceInvalid:

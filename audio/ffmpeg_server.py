@@ -6,9 +6,10 @@ Loading Python's and FFmpeg's libraries takes 0.2 s, a fork of a process that ha
 This process reads nothing that a caller sent.
 
 SOCKET is one end of a pair (AF_UNIX, SOCK_SEQPACKET). Each of its messages carries three file descriptors:
-the recording, the file for the samples (see ``ffmpeg_child``), and one end of another pair, which receives
-the exit status of the process that decodes, a C int, negative for a signal. When the other end of that pair
-is closed the process is killed. The program ends when SOCKET is closed and all processes have ended.
+the recording, the file for the samples (see ``ffmpeg_child``), and one end of another pair. That receives
+``FORKED`` when the process that decodes has been forked, and then its exit status, a C int, negative for a
+signal; it is closed without a word when no process could be forked. When its other end is closed the process
+is killed. The program ends when SOCKET is closed and all processes have ended; they end with it.
 """
 
 from __future__ import annotations
@@ -23,6 +24,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # -I leaves it out
+
+from audio.sandbox import end_with_parent
+
+FORKED = b"."
 EXIT_STATUS = struct.Struct("@i")
 _REQUEST_FDS = 3
 _MAX_FDS = 4096
@@ -33,7 +39,7 @@ class DecoderServer:
 
     def __init__(self, requests: socket.socket, work: Callable[[], object]) -> None:
         """Keeps the socket and the work, which runs with a recording as input and the samples as output."""
-        self._requests, self._work = requests, work
+        self._requests, self._work, self._pid = requests, work, os.getpid()
         self._controls: dict[int, socket.socket] = {}  # by process id
         self._selector = selectors.DefaultSelector()
 
@@ -56,23 +62,34 @@ class DecoderServer:
             self._selector.unregister(self._requests)
             self._requests.close()
             return
-        recording, samples, control = descriptors
-        pid = os.fork()
+        try:
+            recording, samples, control_fd = descriptors  # ValueError: there was no room for all of them
+            pid = os.fork()
+        except (ValueError, OSError):
+            for descriptor in descriptors:
+                os.close(descriptor)
+            return
         if pid == 0:
             self._decode(recording, samples)
         os.close(recording)
         os.close(samples)
-        self._controls[pid] = socket.socket(fileno=control)
-        self._selector.register(self._controls[pid], selectors.EVENT_READ, lambda: self._kill(pid))
+        control = socket.socket(fileno=control_fd)
+        self._controls[pid] = control
+        self._selector.register(control, selectors.EVENT_READ, lambda: self._kill(pid, control))
+        _send(control, FORKED)
 
     def _decode(self, recording: int, samples: int) -> None:
         """Becomes the process that decodes. Never returns."""
         exit_status = 1
         try:
+            end_with_parent()
+            if os.getppid() != self._pid:
+                return
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             os.dup2(recording, 0)
             os.dup2(samples, 1)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
             os.closerange(3, _MAX_FDS)  # this server's sockets among them
             self._work()
             exit_status = 0
@@ -81,9 +98,11 @@ class DecoderServer:
         finally:
             os._exit(exit_status)
 
-    def _kill(self, pid: int) -> None:
+    def _kill(self, pid: int, control: socket.socket) -> None:
         """Ends a process that nobody waits for any more."""
-        self._selector.unregister(self._controls[pid])
+        if self._controls.get(pid) is not control:
+            return  # it ended by itself; ``select`` told both at once
+        self._selector.unregister(control)
         os.kill(pid, signal.SIGKILL)  # not yet waited for, so the number is still its own
 
     def _reap(self, ended: socket.socket) -> None:
@@ -97,13 +116,15 @@ class DecoderServer:
             with self._controls.pop(pid) as control:
                 with suppress(KeyError):  # where ``_kill`` was here before
                     self._selector.unregister(control)
-                with suppress(OSError):  # nobody waits for it any more
-                    control.send(EXIT_STATUS.pack(os.waitstatus_to_exitcode(status)))
+                _send(control, EXIT_STATUS.pack(os.waitstatus_to_exitcode(status)))
+
+
+def _send(control: socket.socket, message: bytes) -> None:
+    with suppress(OSError):  # nobody waits for it any more
+        control.send(message)
 
 
 def main() -> None:
-    sys.path.append(str(Path(__file__).resolve().parents[1]))  # -I leaves it out
-
     from audio import ffmpeg_child
 
     ffmpeg_child.load_everything()

@@ -10,12 +10,13 @@ import ctypes
 import errno
 import os
 import resource
+import signal
 import struct
 from collections.abc import Callable
 
 _NOBODY = 65_534  # the user and group that own nothing, on every Linux
 
-_PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP = 38, 22
+_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP = 1, 38, 22
 _SECCOMP_MODE_FILTER = 2
 _RET_KILL_PROCESS, _RET_ERRNO, _RET_ALLOW = 0x8000_0000, 0x0005_0000, 0x7FFF_0000
 
@@ -87,6 +88,11 @@ def enter_sandbox(*, cpu_s: int, memory_bytes: int, file_bytes: int) -> list[str
     return missing
 
 
+def end_with_parent() -> None:
+    """Lets the kernel kill the calling process when the one that forked it ends."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0)
+
+
 def _attempt(name: str, protect: Callable[[], None], missing: list[str]) -> None:
     try:
         protect()
@@ -102,6 +108,7 @@ def _become_nobody() -> None:
     os.setgroups([])
     os.setresgid(_NOBODY, _NOBODY, _NOBODY)
     os.setresuid(_NOBODY, _NOBODY, _NOBODY)
+    end_with_parent()  # which the kernel forgets with the user
 
 
 def _filter_system_calls() -> None:

@@ -111,7 +111,7 @@ def test_rooms_import_only_what_the_plan_allows(module, path):
 KNOWN_TO = {
     "speech/t3": ("speech.t3", "speech.models", "cancel"),
     "speech/models": ("speech.models", "speech.t3.request", "speech.text", "errors"),
-    "speech/s3gen": ("speech.s3gen", "speech.models", "speech.reference.conditionals"),
+    "speech/s3gen": ("speech.s3gen", "speech.models", "speech.reference.conditionals", "speech.gpu_faults"),
     "speech/text": ("speech.text", "cancel", "characters"),
 }
 

@@ -99,7 +99,7 @@ async def test_a_bug_posts_a_string_without_traceback_path_or_host(server, tmp_p
 
 async def test_a_short_job_overtakes_a_long_one_and_sounds_the_same(server, tmp_path, smoke_checkpoint):
     short = {"operation": "tts", "text": TEXT, "seed": 1}
-    long = {"operation": "tts", "text": " ".join([TEXT] * 25), "seed": 2, "format": "mp3"}
+    long = {"operation": "tts", "text": " ".join([TEXT] * 50), "seed": 2, "format": "mp3"}
     settings = {"CHECKPOINT_DIR": str(smoke_checkpoint), "MAX_CONCURRENCY": "2"}
     async with WorkerProcess.running(server, WORKER, tmp_path, settings) as worker:
         server.submit("long", long)

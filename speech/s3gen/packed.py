@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from speech.gpu_faults import GpuFault, gpu_fault
 from speech.models.spec import MEL_FRAMES_PER_TOKEN, FlowSpec
 from speech.s3gen.encoder import encode
 from speech.s3gen.packed_flow import FlowInput, PackedFlow
@@ -51,8 +52,9 @@ class PackedS3Gen:
         """Returns the samples of each request, float32 [960 a token], at 24 kHz, on the model's device."""
         try:
             return self._render(requests)
-        except torch.OutOfMemoryError:
-            self._flow.drop_graphs()  # whoever tries again has their memory, too
+        except Exception as error:
+            if gpu_fault(error) is GpuFault.MEMORY:
+                self._flow.drop_graphs()  # whoever tries again has their memory, too
             raise
 
     def _render(self, requests: Sequence[RenderRequest]) -> list[Tensor]:

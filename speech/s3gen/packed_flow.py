@@ -4,7 +4,7 @@
 bfloat16, with float32 sums; noise, the mel that the ODE moves and the embeddings of time stay float32.
 
 Rows are frames, [rows, channels]. There are as many as a bucket holds, so that few CUDA graphs serve all
-lengths. Those of nobody are a segment of their own, which no chunk looks at. With guidance, as many unguided
+lengths. Unused rows are a segment of their own, which no chunk looks at. With guidance, as many unguided
 rows follow, in the same order.
 """
 

@@ -1,4 +1,4 @@
-"""A decoding step in few kernels: 153 of two rows and 273 of more, where PyTorch's operators are 616.
+"""A decoding step in few kernels: 153 of two rows and some 270 of more, where PyTorch's operators are 617.
 
 ``LlamaT3.step`` and ``RunningBatch`` with PyTorch's operators are the reference. A row attends to its own
 positions only, so one CUDA graph serves every length.

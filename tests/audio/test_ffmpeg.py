@@ -7,10 +7,14 @@ import functools
 import io
 import json
 import os
+import signal
+import socket
 import struct
 import subprocess
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import av
@@ -20,7 +24,7 @@ import soxr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audio import ffmpeg, ffmpeg_child
+from audio import ffmpeg, ffmpeg_child, ffmpeg_server
 from audio.decode import decode_audio, decode_base64
 from cancel import CancelToken
 from errors import Cancelled, Internal, ReferenceInvalid
@@ -342,13 +346,81 @@ def test_what_the_kernel_refuses_of_the_sandbox_is_logged_once(monkeypatch, tmp_
 def test_a_server_that_was_killed_is_replaced():
     recording = wav_bytes(speech_like(1.0), 24_000)
     assert decode_audio(recording).duration_s == 1.0
-    for process in ffmpeg._decoder._processes:
-        process.kill()
-        process.wait()
+    server = ffmpeg._decoder.start()
+    server.process.kill()
+    server.process.wait()
     assert decode_audio(recording).duration_s == 1.0
 
 
-def test_a_machine_that_cannot_decode_blames_itself(monkeypatch, tmp_path):
+def test_a_server_that_is_killed_while_it_decodes_costs_no_recording():
+    """With the process that decodes: a second one gets files of its own."""
+    recording = wav_bytes(speech_like(20.0), 24_000)
+    expected = decode_audio(recording).samples
+    with ThreadPoolExecutor(1) as threads:
+        for _ in range(5):
+            job = threads.submit(decode_audio, recording)
+            while not children_of(ffmpeg._decoder.start().process.pid) and not job.done():
+                pass
+            ffmpeg._decoder.start().process.kill()
+            np.testing.assert_array_equal(job.result().samples, expected)
+
+
+def children_of(pid: int) -> list[int]:
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:  # it has ended
+        return []
+
+
+def test_a_server_that_hangs_is_replaced(monkeypatch):
+    monkeypatch.setattr(ffmpeg, "WALL_S", 0.2)
+    recording = wav_bytes(speech_like(1.0), 24_000)
+    monkeypatch.setattr(ffmpeg, "_decoder", ffmpeg._Decoder())
+    hanging = ffmpeg._decoder.start()
+    hanging.process.send_signal(signal.SIGSTOP)
+    monkeypatch.setattr(ffmpeg._decoder, "_give_up", restoring(ffmpeg._decoder._give_up, monkeypatch))
+    assert decode_audio(recording).duration_s == 1.0
+    assert hanging.process.wait() == -signal.SIGKILL
+
+
+def restoring(give_up, monkeypatch):
+    """Waits as long as usual again once the server that hangs was given up."""
+
+    def call(server) -> None:
+        monkeypatch.setattr(ffmpeg, "WALL_S", 20)
+        give_up(server)
+
+    return call
+
+
+def test_a_caller_that_leaves_as_its_process_ends_harms_nobody(monkeypatch, tmp_path):
+    """The server hears of both at once, in any order."""
+    TakenOver(monkeypatch, tmp_path, "os._exit(0)")
+    server = ffmpeg._decoder.start()
+    for _ in range(300):
+        control, servers_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with control, servers_end, tempfile.TemporaryFile() as file:
+            socket.send_fds(server.requests, [b"."], [file.fileno(), file.fileno(), servers_end.fileno()])
+            assert control.recv(1) == ffmpeg_server.FORKED
+    with pytest.raises(ReferenceInvalid):
+        decode_audio(b"any")
+    assert ffmpeg._decoder.start() is server
+
+
+def test_a_request_without_room_for_its_files_ends_no_server(monkeypatch, tmp_path):
+    TakenOver(monkeypatch, tmp_path, "os._exit(0)")
+    server = ffmpeg._decoder.start()
+    control, servers_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with control, servers_end:
+        socket.send_fds(server.requests, [b"."], [servers_end.fileno()])
+    with control:
+        pass
+    with pytest.raises(ReferenceInvalid):
+        decode_audio(b"any")
+    assert ffmpeg._decoder.start() is server
+
+
+def test_a_machine_that_cannot_decode_blames_itself(monkeypatch, tmp_path, caplog):
     """As where PyAV is missing: the server ends before it has forked anything."""
     server = tmp_path / "server.py"
     server.write_text("raise ImportError")
@@ -356,6 +428,7 @@ def test_a_machine_that_cannot_decode_blames_itself(monkeypatch, tmp_path):
     monkeypatch.setattr(ffmpeg, "_decoder", ffmpeg._Decoder())
     with pytest.raises(Internal, match="cannot be decoded by this worker"):
         decode_audio(wav_bytes(speech_like(1.0), 24_000))
+    assert "the process that forks decoders does not answer" in caplog.text
 
 
 def test_after_a_crash_the_next_recording_gets_another_server(monkeypatch, tmp_path):
@@ -364,16 +437,17 @@ def test_after_a_crash_the_next_recording_gets_another_server(monkeypatch, tmp_p
     for _ in range(2):
         with pytest.raises(ReferenceInvalid):
             decode_audio(b"any")
-        servers.add(ffmpeg._decoder._processes[-1].pid)
+        servers.add(ffmpeg._decoder.start().process.pid)
     assert len(servers) == 2
 
 
 def test_recordings_at_once_share_a_server_and_do_not_mix():
+    server = ffmpeg._decoder.start()
     lengths_s = [1.0 + 0.25 * index for index in range(6)]
     with ThreadPoolExecutor(6) as threads:
         decoded = threads.map(decode_audio, [wav_bytes(speech_like(length), 24_000) for length in lengths_s])
         assert [waveform.duration_s for waveform in decoded] == lengths_s
-    assert sum(process.poll() is None for process in ffmpeg._decoder._processes) == 1
+    assert ffmpeg._decoder.start() is server
 
 
 def test_a_cancelled_job_leaves_its_decoder_at_once_and_the_process_is_killed(monkeypatch, tmp_path):

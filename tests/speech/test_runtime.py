@@ -16,10 +16,10 @@ import pytest
 import torch
 
 from cancel import CancelToken
-from errors import Cancelled, DeviceLost
+from errors import Cancelled, DeviceLost, DeviceSuspect
 from speech.pipeline import make_batch
 from speech.reference.conditionals import dummy_voice
-from speech.runtime import Batch, ChunkRequest, DeviceRuntime, RenderedChunk, _Rendering
+from speech.runtime import Batch, ChunkRequest, DeviceRuntime, RenderedChunk, _Rendering, _translated
 from speech.t3.batch import RunningBatch
 from tests.speech.conftest import CPU
 from tests.speech.runtimes import ConstantBatch, FlakyBatch, TokensAsSamples, WatchedBatch, chunk, held
@@ -425,3 +425,24 @@ def test_no_voice_is_kept_by_the_runtime(start, batch, our_model):
     del voice
     gc.collect()
     assert known() is None
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (None, DeviceSuspect),
+        (torch.AcceleratorError("CUDA error: device-side assert triggered"), DeviceLost),
+        (RuntimeError("CUDA error: something that passes"), DeviceSuspect),
+    ],
+)
+def test_an_error_of_a_library_is_that_of_cuda_when_cuda_answers_with_one(monkeypatch, answer, expected):
+    """cuBLAS and cuDNN have errors of their own for a context that is broken."""
+
+    def synchronize() -> None:
+        if answer is not None:
+            raise answer
+
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "synchronize", synchronize)
+    found = _translated(RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling"))
+    assert type(found) is expected

@@ -7,7 +7,9 @@ decides when it is imported whether it interprets.
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pytest
 import torch
@@ -21,6 +23,7 @@ from speech.t3 import fused_step
 from speech.t3.batch import RunningBatch
 from speech.t3.fused_step import FusedStep, Gemv
 from speech.t3.request import DecodeRequest
+from speech.weights.find import Checkpoint
 from speech.weights.load import Model, load_model
 from tests.speech.t3.requests import USUAL, decode_all, mixed_requests, request
 
@@ -54,8 +57,9 @@ def _interpreter() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def model(checkpoint) -> Model:
+def model() -> Model:
     """In float32, with its matrices as they are on a GPU."""
+    checkpoint = Checkpoint(Path(os.environ["CHECKPOINT"]), None, chosen_by_name=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(llama_t3, "pack", lambda weight: weight)
         return load_model(CHATTERBOX, checkpoint, torch.device("cpu"))
