@@ -343,6 +343,12 @@ def test_what_the_kernel_refuses_of_the_sandbox_is_logged_once(monkeypatch, tmp_
     ]
 
 
+def test_zeros_are_refused_without_a_process(monkeypatch):
+    monkeypatch.setattr(ffmpeg, "_decoder", None)
+    with pytest.raises(ReferenceInvalid, match="not audio that can be read"):
+        decode_audio(bytes(4_000_000))
+
+
 def test_a_server_that_was_killed_is_replaced():
     recording = wav_bytes(speech_like(1.0), 24_000)
     assert decode_audio(recording).duration_s == 1.0
