@@ -101,7 +101,7 @@ class DecoderServer:
     def _kill(self, pid: int, control: socket.socket) -> None:
         """Ends a process that nobody waits for any more."""
         if self._controls.get(pid) is not control:
-            return  # it ended by itself; ``select`` told both at once
+            return  # it ended by itself; ``select`` returned both events at once
         self._selector.unregister(control)
         os.kill(pid, signal.SIGKILL)  # not yet waited for, so the number is still its own
 

@@ -136,7 +136,7 @@ class QueueWorker:
             yield reply.result()
         finally:
             reply.cancel()
-            while not reply.done():  # told twice: the job's thread is waited for all the same
+            while not reply.done():  # cancelled again: the job's thread is waited for all the same
                 with contextlib.suppress(asyncio.CancelledError):
                     await asyncio.wait({reply})
 

@@ -8,6 +8,8 @@ from collections.abc import Callable, Hashable
 
 import torch
 
+from speech.capture import capture_graph
+
 # Calls of up to 16 chunks, of 30 to 450 tokens after prompts of 125 to 250, have 41 shapes.
 MAX_GRAPHS = 64
 
@@ -17,15 +19,15 @@ log = logging.getLogger(__name__)
 class RecentGraphs:
     """One CUDA graph for each shape, captured when that shape first comes, up to a number of graphs.
 
-    The rules are those of ``speech.t3.graphs.StepGraphs``: work stays at its addresses and never waits, one
-    memory pool serves all graphs, and one thread uses them.
+    The work must be the same whenever its shape is the same; see ``capture_graph`` for the other rules. All
+    graphs share one memory pool: one runs at a time.
     """
 
     def __init__(self, device: torch.device, max_graphs: int = MAX_GRAPHS) -> None:
         self._graphs: OrderedDict[Hashable, torch.cuda.CUDAGraph] = OrderedDict()
         self._max_graphs = max_graphs
         self._pool = torch.cuda.graph_pool_handle()
-        # Kernels of a graph keep the priority of the stream that they were captured on: T3 goes first.
+        # Of low priority: T3 goes first.
         self._stream = torch.cuda.Stream(device, priority=0)  # type: ignore[no-untyped-call]
 
     def replay_of(self, shape: Hashable, work: Callable[[], None]) -> Callable[[], None]:
@@ -46,19 +48,4 @@ class RecentGraphs:
         self._pool = torch.cuda.graph_pool_handle()
 
     def _capture(self, work: Callable[[], None]) -> torch.cuda.CUDAGraph:
-        current = torch.cuda.current_stream()
-        # Libraries set themselves up in their first call, which cannot be captured.
-        self._stream.wait_stream(current)
-        with torch.cuda.stream(self._stream):
-            work()
-        current.wait_stream(self._stream)
-        graph = torch.cuda.CUDAGraph()
-        try:
-            with torch.cuda.graph(
-                graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"
-            ):
-                work()
-        finally:
-            # A capture that fails leaves the thread in the capturing stream (torch 2.10 and 2.11).
-            torch.cuda.set_stream(current)
-        return graph
+        return capture_graph(work, self._stream, self._pool)
