@@ -14,7 +14,7 @@ def capture_graph(work: Callable[[], None], stream: torch.cuda.Stream, pool: Any
     The work must read and write tensors that stay where they are, and never wait for the device. For use by
     the one thread that submits work to the device: CUDA forbids synchronizing calls of others while it
     captures. stream: one for all captures of a caller; cuBLAS keeps a workspace of 8 to 32 MiB for every
-    stream that it ever met, and kernels of a graph keep the priority of the stream that they were captured on.
+    stream that it ever met, and a graph keeps the priority of the stream that it was captured on.
     pool: of memory, from ``torch.cuda.graph_pool_handle``; graphs that never run at once may share it.
     """
     current = torch.cuda.current_stream()
