@@ -31,6 +31,7 @@ from serving.health import HealthCheckedEngine, WorkerHealth
 from serving.runpod.envelope import error_sentence, parse_job
 from serving.runpod.fitness import fitness_checks, start_failure
 from serving.runpod.queue_worker import QueueWorker
+from serving.runpod.sdk import import_sdk
 from serving.shutdown import exit_process
 from settings import VOLUME, Settings, SettingsError
 from version import VERSION, WORKER
@@ -144,8 +145,7 @@ def main() -> None:
     log.info("starting %s with %s", WORKER, settings)
     worker = warm_worker()
     loading = worker.runner.submit(worker.services)
-    import runpod  # beside the loading: it waits for a process that asks about the CPU
-
+    runpod = import_sdk()  # beside the loading
     logs.configure(settings.log_level)  # the import has installed a log handler of its own
     sdk_logger = runpod.RunPodLogger()
     if sdk_logger.level in ("TRACE", "DEBUG"):  # its default, at which it prints every reply

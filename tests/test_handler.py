@@ -91,11 +91,9 @@ def test_an_option_without_its_value_is_refused_before_the_model_is_loaded(tmp_p
     assert "expected one argument" in finished.stderr
 
 
-def test_a_job_that_fails_ends_with_1(tmp_path, smoke_checkpoint):
+def test_a_job_that_fails_ends_with_1(tmp_path):
     job = '{"input": {"operation": "tts", "text": "Hello.", "voice_name": "Nobody"}}'
-    finished = run_program(
-        "handler.py", "--test_input", job, cwd=tmp_path, CHECKPOINT_DIR=str(smoke_checkpoint)
-    )
+    finished = run_program("tests/faulty_worker.py", "--test_input", job, cwd=tmp_path)
     assert finished.returncode == 1
     assert "voice_not_found" in finished.stdout
 

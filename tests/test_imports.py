@@ -185,6 +185,17 @@ def test_the_handler_is_imported_without_the_model():
     assert not {"torch", "runpod", "chatterbox", "aiohttp", "boto3"} & set(loaded)
 
 
+def test_the_sdk_is_imported_without_a_question_to_the_cpu():
+    said = run_fresh(
+        "import sys, cpuinfo\n"
+        "from serving.runpod.sdk import import_sdk\n"
+        "ask = cpuinfo.get_cpu_info\n"
+        "debugger = import_sdk().serverless.utils.rp_debugger\n"
+        "print(debugger.PROCESSOR.replace(' ', '_'), cpuinfo.get_cpu_info is ask)"
+    )
+    assert said == ["not_asked", "True"]
+
+
 def test_the_contract_of_speech_needs_no_torch():
     assert "torch" not in run_fresh("import sys, speech.contract; print(*sys.modules)")
 

@@ -34,6 +34,7 @@ NEVER_LOCKED = ("gradio", "pandas", "pre-commit")
 # Where an import's name is not its package's. pydantic-core is released with pydantic alone.
 PACKAGE_OF_IMPORT = {
     "chatterbox": "chatterbox-tts",
+    "cpuinfo": "py-cpuinfo",
     "perth": "resemble-perth",
     "pydantic_core": "pydantic",
 }

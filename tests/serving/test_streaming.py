@@ -329,13 +329,13 @@ async def test_the_platforms_result_of_a_long_stream_is_small_enough_without_a_v
     assert len(json.dumps(result)) < 10_000_000
 
 
-async def test_a_program_on_a_laptop_answers_whole_even_where_endpoints_stream(tmp_path, smoke_checkpoint):
+async def test_a_program_on_a_laptop_answers_whole_even_where_endpoints_stream(tmp_path):
     from tests.test_handler import run_program
 
     job = json.dumps({"input": {"operation": "tts", "text": "Good morning."}})
-    settings = {"ENDPOINT_MODE": "streaming", "CHECKPOINT_DIR": str(smoke_checkpoint)}
+    program = "tests/faulty_worker.py"
     finished = await asyncio.to_thread(
-        lambda: run_program("handler.py", "--test_input", job, cwd=tmp_path, **settings)
+        lambda: run_program(program, "--test_input", job, cwd=tmp_path, ENDPOINT_MODE="streaming")
     )
     assert finished.returncode == 0, finished.stderr
     assert "'audio': 'UklGR" in finished.stdout
