@@ -35,33 +35,41 @@ def leaks(result):
     return [secret for secret in secrets if secret in text]
 
 
-@pytest.mark.parametrize("engine", ["fast", "upstream"])
-async def test_clone_speak_and_list_each_post_a_good_result(server, tmp_path, smoke_checkpoint, engine):
-    """With upstream's own modules, too: chatterbox-tts, librosa and torchaudio work as they are installed."""
-    recording = base64.b64encode(wav_bytes(speech_like(6.0, 24_000, 1), 24_000)).decode()
-    settings = {
-        "CHECKPOINT_DIR": str(smoke_checkpoint),
-        "VOICE_STORE_DIR": str(tmp_path / "voices"),
-        "ENGINE": engine,
-    }
-    async with WorkerProcess.running(server, WORKER, tmp_path, settings) as worker:
-        clone = {
-            "operation": "clone_voice",
-            "voice_name": "Ada",
-            "reference_audio": recording,
-            "preview": False,
-        }
-        server.submit("clone-1", clone)
-        cloned = await server.result("clone-1")
-        server.submit("sync-2", {"operation": "tts", "text": TEXT, "voice_name": "Ada", "seed": 1})
-        spoken = await server.result("sync-2")
-        server.submit("list-3", {"operation": "list_voices"})
-        listed = await server.result("list-3")
-        server.submit("bad-4", {"operation": "tts", "text": TEXT, "voice_name": "Bob"})
-        refused = await server.result("bad-4")
-        exit_code = await worker.leave()
+@pytest.fixture
+def start(server, tmp_path, smoke_checkpoint):
+    def start(**settings):
+        places = {"CHECKPOINT_DIR": str(smoke_checkpoint), "VOICE_STORE_DIR": str(tmp_path / "voices")}
+        return WorkerProcess.running(server, WORKER, tmp_path, places | settings)
 
-    assert exit_code == 0, worker.log()
+    return start
+
+
+async def test_jobs_get_good_results_and_a_short_one_does_not_wait_for_a_long_one(server, start):
+    async with start(MAX_CONCURRENCY="2") as worker:
+        await clone_speak_and_list(server, worker)
+        await overtake(server)
+        assert await worker.leave() == 0, worker.log()
+
+
+async def test_upstreams_modules_serve_the_same_jobs(server, start):
+    """chatterbox-tts, librosa and torchaudio work as they are installed."""
+    async with start(ENGINE="upstream") as worker:
+        await clone_speak_and_list(server, worker)
+        assert await worker.leave() == 0, worker.log()
+
+
+async def clone_speak_and_list(server, worker):
+    recording = base64.b64encode(wav_bytes(speech_like(6.0, 24_000, 1), 24_000)).decode()
+    clone = {"operation": "clone_voice", "voice_name": "Ada", "reference_audio": recording, "preview": False}
+    server.submit("clone-1", clone)
+    cloned = await server.result("clone-1")
+    server.submit("sync-2", {"operation": "tts", "text": TEXT, "voice_name": "Ada", "seed": 1})
+    spoken = await server.result("sync-2")
+    server.submit("list-3", {"operation": "list_voices"})
+    listed = await server.result("list-3")
+    server.submit("bad-4", {"operation": "tts", "text": TEXT, "voice_name": "Bob"})
+    refused = await server.result("bad-4")
+
     for result in (cloned, spoken, listed):
         assert "error" not in result
     voice_id = cloned["output"]["voice_id"]
@@ -81,6 +89,20 @@ async def test_clone_speak_and_list_each_post_a_good_result(server, tmp_path, sm
     assert spoken["output"]["audio"][:100] not in log
 
 
+async def overtake(server):
+    """A short job is answered before a long one, and sounds as it does alone."""
+    short = {"operation": "tts", "text": TEXT, "seed": 1}
+    server.submit("long", {"operation": "tts", "text": " ".join([TEXT] * 50), "seed": 2, "format": "mp3"})
+    server.submit("beside", short)
+    beside = await server.result("beside")
+    assert not server.has_result("long")
+    spoken = await server.result("long")
+    server.submit("alone", short)
+    alone = await server.result("alone")
+    assert len(spoken["output"]["segments"]) > 4
+    assert beside["output"]["audio"] == alone["output"]["audio"]
+
+
 async def test_a_bug_posts_a_string_without_traceback_path_or_host(server, tmp_path):
     async with WorkerProcess.running(server, FAULTY_WORKER, tmp_path, {}) as worker:
         server.submit("job-1", {"operation": "tts", "text": "It will break."})
@@ -95,21 +117,3 @@ async def test_a_bug_posts_a_string_without_traceback_path_or_host(server, tmp_p
     assert leaks(failed) == []
     assert "RuntimeError: error in " in worker.log()
     assert following["output"]["total_voices"] == 0
-
-
-async def test_a_short_job_overtakes_a_long_one_and_sounds_the_same(server, tmp_path, smoke_checkpoint):
-    short = {"operation": "tts", "text": TEXT, "seed": 1}
-    long = {"operation": "tts", "text": " ".join([TEXT] * 50), "seed": 2, "format": "mp3"}
-    settings = {"CHECKPOINT_DIR": str(smoke_checkpoint), "MAX_CONCURRENCY": "2"}
-    async with WorkerProcess.running(server, WORKER, tmp_path, settings) as worker:
-        server.submit("long", long)
-        server.submit("beside", short)
-        beside = await server.result("beside")
-        assert not server.has_result("long")
-        spoken = await server.result("long")
-        server.submit("alone", short)
-        alone = await server.result("alone")
-        exit_code = await worker.leave()
-    assert exit_code == 0, worker.log()
-    assert len(spoken["output"]["segments"]) > 4
-    assert beside["output"]["audio"] == alone["output"]["audio"]

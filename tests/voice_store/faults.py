@@ -99,8 +99,9 @@ def is_intact(root: Path, change: Change, *, acknowledged: bool) -> bool:
     drop_indexes(root)
     if outcome not in allowed or found(root) != outcome:
         return False
-    if outcome == change.was:
-        change.change(VoiceStore(root, AT_ONCE))
+    if outcome == change.becomes:
+        return True
+    change.change(VoiceStore(root, AT_ONCE))
     return found(root) == change.becomes
 
 
@@ -123,10 +124,11 @@ def roots(folder: Path) -> Iterator[Path]:
         shutil.rmtree(root)
 
 
-def kill_at_every_step(change: Change, folder: Path) -> Row:
-    """Every step of the change, and after the last one; half of what a step was to write is written."""
+def kill_at_every_step(change: Change, folder: Path, *, every: int = 1) -> Row:
+    """Each step, or each ``every``-th, and after the last one; half of what it was to write is written."""
     row = Row(f"kill -9 at every step: {change.name}")
-    for step, root in zip(range(1, steps_of(change, folder) + 2), roots(folder), strict=False):
+    count = steps_of(change, folder)
+    for step, root in zip([*range(1, count + 1, every), count + 1], roots(folder), strict=False):
         child = os.fork()
         if child == 0:
             store = VoiceStore(root, AT_ONCE)
