@@ -24,8 +24,8 @@ from speech.weights.load import Model
 from tests.speech.runtimes import WatchedBatch
 from tests.speech.speaking import join, says, speak, utter
 
-TEXT = " ".join(f"This is sentence number {count}, and it says nothing at all." for count in range(1, 7))
-CHUNK_CHARS = 100  # the shortest that texts are split to: three chunks of little work
+TEXT = " ".join(f"This is sentence number {count}, and it says nothing at all." for count in range(1, 4))
+CHUNK_CHARS = 100  # the shortest that texts are split to: a chunk a sentence
 SEED = 3
 
 Build = Callable[..., ChatterboxSynthesizer]
