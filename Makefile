@@ -1,8 +1,8 @@
 # Everything a person or CI runs. Each target sets up what it needs; a second run starts in seconds.
 #
 #   make demo       clone a voice, speak with it, list it; says where the audio is
-#   make test       all tests but the slow ones, under 10 minutes on two cores
-#   make test-slow  full-size parity with upstream, some 12 GB of memory
+#   make test       all tests but the slow ones, under 12 minutes on two cores
+#   make test-slow  full-size parity with upstream and long bad days; 12 GB of memory, 15 to 45 minutes
 #   make test-cuda  the tests that need a GPU
 #   make bench      every benchmark that this machine can run; an hour on two cores, 35 GB of disk
 #   make faults     what is lost when the voice store is killed, refused or crowded, in full, as a table

@@ -65,7 +65,7 @@ def decode_with_ffmpeg(data: bytes, field: str, cancel: CancelToken) -> list[Seg
     ``MAX_DURATION_S`` ends soon after it. Raises ReferenceInvalid, which names ``field``; Cancelled; Internal
     when this machine cannot decode at all.
     """
-    if not data.strip(b"\0"):  # a file that was never written: FFmpeg would look through all of it
+    if data == bytes(len(data)):  # a file that was never written: FFmpeg would look through all of it
         raise _refusal("unreadable", None, field)
     for _ in range(_TRIES):
         # New files for each try: the process of an earlier one may not have ended yet.
