@@ -7,6 +7,7 @@
 #   make bench      every benchmark that this machine can run; an hour on two cores, 35 GB of disk
 #   make faults     what is lost when the voice store is killed, refused or crowded, in full, as a table
 #   make fuzz       made-up bytes: five minutes for the reader of voice files, five for those of recordings
+#   make hear       what is heard of speech from CHECKPOINT_DIR, and of flite's for comparison: words, speakers, clicks
 #   make soak       two workers, 2,000 jobs, 20 kills: what is lost, what grows; half an hour on two cores
 #   make lint       ruff and mypy
 #   make lock       compile requirements.in into requirements.txt
@@ -19,9 +20,11 @@ RUN_LOCK := requirements.txt
 DEV_LOCK := requirements-dev.txt
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --custom-compile-command "make lock"
 
-.PHONY: demo test test-slow test-cuda bench faults fuzz soak lint lock clean
+.PHONY: demo test test-slow test-cuda bench faults fuzz hear soak lint lock clean
 
 export CHECKPOINT_DIR
+
+HEAR ?= $(if $(CHECKPOINT_DIR),--checkpoint $(CHECKPOINT_DIR)) $(if $(shell command -v flite),--teacher)
 
 demo: .venv/installed
 	$(PY) -m scripts.demo
@@ -41,6 +44,9 @@ bench: .venv/installed-dev
 faults: .venv/installed-dev
 	$(PY) -m tests.voice_store.fault_table
 
+hear: .venv/installed-dev
+	$(PY) -m benchmarks.hear $(HEAR)
+
 soak: .venv/installed-dev
 	$(PY) -m benchmarks.soak
 
@@ -56,7 +62,7 @@ lint: .venv/installed-dev
 
 lock: .venv/uv
 	$(COMPILE) requirements.in --override requirements-overrides.txt --excludes requirements-excludes.txt -o $(RUN_LOCK)
-	$(COMPILE) requirements-dev.in -o $(DEV_LOCK)
+	$(COMPILE) requirements-dev.in --excludes requirements-dev-excludes.txt -o $(DEV_LOCK)
 
 clean:
 	rm -rf .venv out

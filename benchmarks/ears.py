@@ -1,0 +1,165 @@
+"""What a listener notices about speech: its words, whose voice it is, its pace, its silences, its clicks.
+
+The recogniser (PocketSphinx) and the speaker encoder (Resemblyzer) bring their weights in their packages.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pocketsphinx
+from numpy.typing import NDArray
+
+from audio.waveform import Waveform, resample
+
+SENTENCES = Path(__file__).with_name("sentences.txt")  # every word is in the recogniser's dictionary
+
+_EARS_RATE_HZ = 16_000  # of the recogniser and of the speaker encoder
+_FRAME_S = 0.01
+_SILENCE_DB = -40.0  # below the loudest hundredth of the frames
+_CLICK_DB = 9.0
+_CLICK_FRAME_S, _CLICK_HOP_S = 0.004, 0.001
+_CLICK_FLOOR_DBFS = -75.0  # of one frequency in one frame; what is softer is not heard
+_CLICK_BANDS = 0.5
+_CLICK_FROM_HZ = 3_000  # voices are loudest below
+
+
+def sentences(count: int | None = None) -> list[str]:
+    """Returns the first sentences of the test set, all of them without a count."""
+    return SENTENCES.read_text().splitlines()[:count]
+
+
+def words_of(text: str) -> list[str]:
+    """Splits a text as the recogniser writes: lower case, without marks but the apostrophe."""
+    return re.findall(r"[a-z']+", text.lower())
+
+
+def word_errors(said: Sequence[str], meant: Sequence[str]) -> int:
+    """Counts the words to insert, to delete and to replace: the Levenshtein distance."""
+    costs = list(range(len(meant) + 1))
+    for row, word in enumerate(said, start=1):
+        diagonal, costs[0] = costs[0], row
+        for column, expected in enumerate(meant, start=1):
+            best = min(costs[column] + 1, costs[column - 1] + 1, diagonal + (word != expected))
+            diagonal, costs[column] = costs[column], best
+    return costs[-1]
+
+
+class Recogniser:
+    """PocketSphinx with its model of American English."""
+
+    def __init__(self) -> None:
+        self._decoder = pocketsphinx.Decoder(samprate=_EARS_RATE_HZ, loglevel="FATAL")
+        self._dictation = self._decoder.current_search()
+
+    def transcribe(self, waveform: Waveform) -> str:
+        """Writes down what is said, in lower case; the empty string for what is no speech."""
+        return self._decode(waveform, self._dictation)
+
+    def choose(self, waveform: Waveform, choices: Sequence[str]) -> int | None:
+        """Says which of some sentences is spoken; None when it can be none of them.
+
+        Every word must be in the recogniser's dictionary. Raises ValueError otherwise.
+        """
+        texts = [" ".join(words_of(choice)) for choice in choices]
+        grammar = f"#JSGF V1.0; grammar closed; public <sentence> = {' | '.join(texts)};"
+        self._decoder.add_jsgf_string("closed", grammar)
+        try:
+            heard = self._decode(waveform, "closed")
+        finally:
+            self._decoder.activate_search(self._dictation)
+            self._decoder.remove_search("closed")
+        return texts.index(heard) if heard in texts else None
+
+    def knows(self, text: str) -> bool:
+        """Says whether every word of a text is in the recogniser's dictionary."""
+        return all(self._decoder.lookup_word(word) is not None for word in words_of(text))
+
+    def _decode(self, waveform: Waveform, search: str) -> str:
+        samples = resample(waveform, _EARS_RATE_HZ).samples
+        data = (np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes()
+        # The recogniser adapts to the level and colour of what it hears: each recording starts afresh.
+        self._decoder.reinit_feat()
+        self._decoder.activate_search(search)
+        self._decoder.start_utt()
+        if data:
+            self._decoder.process_raw(data, full_utt=True)
+        self._decoder.end_utt()
+        found = self._decoder.hyp()
+        return found.hypstr if found else ""
+
+
+@functools.cache
+def _speaker_encoder() -> Any:
+    from resemblyzer import VoiceEncoder
+
+    return VoiceEncoder("cpu", verbose=False)
+
+
+def speaker_embedding(waveform: Waveform) -> NDArray[np.float32]:
+    """Returns Resemblyzer's embedding of the speaker, [256], of length 1."""
+    from resemblyzer import preprocess_wav
+
+    samples = preprocess_wav(resample(waveform, _EARS_RATE_HZ).samples, source_sr=_EARS_RATE_HZ)
+    embedding: NDArray[np.float32] = _speaker_encoder().embed_utterance(samples)
+    return embedding
+
+
+@dataclass(frozen=True)
+class Silences:
+    """Seconds of silence before, within and after speech."""
+
+    lead_s: float
+    longest_pause_s: float
+    tail_s: float
+
+
+def silences(waveform: Waveform) -> Silences:
+    """Measures silence in frames of 10 ms; a recording without a sound is all lead."""
+    size = round(_FRAME_S * waveform.sample_rate_hz)
+    count = len(waveform.samples) // size
+    if count == 0:
+        return Silences(waveform.duration_s, 0.0, 0.0)
+    frames = waveform.samples[: count * size].reshape(count, size)
+    level_db = 10 * np.log10(np.mean(np.square(frames, dtype=np.float64), axis=1) + 1e-12)
+    loudest_db = np.percentile(level_db, 99)
+    heard = np.flatnonzero(level_db > max(loudest_db + _SILENCE_DB, -80.0))
+    if len(heard) == 0:
+        return Silences(waveform.duration_s, 0.0, 0.0)
+    longest = int(np.diff(heard).max(initial=1)) - 1
+    return Silences(
+        lead_s=float(heard[0] * _FRAME_S),
+        longest_pause_s=longest * _FRAME_S,
+        tail_s=float((count - 1 - heard[-1]) * _FRAME_S),
+    )
+
+
+def clicks(waveform: Waveform) -> list[float]:
+    """Finds clicks by their spectral flux. Returns their times in seconds.
+
+    A click raises most frequencies above 3 kHz for one frame of 4 ms, by 9 dB over what was there shortly
+    before and over what is there shortly after. The burst of a consonant does not: noise follows it.
+    """
+    rate = waveform.sample_rate_hz
+    size, hop = round(_CLICK_FRAME_S * rate), round(_CLICK_HOP_S * rate)
+    samples = np.pad(waveform.samples, size)
+    frames = np.lib.stride_tricks.sliding_window_view(samples, size)[::hop] * np.hanning(size)
+    level_db = 20 * np.log10(np.abs(np.fft.rfft(frames, axis=1)) / (size / 4) + 1e-10)
+    level_db = np.maximum(level_db[:, np.fft.rfftfreq(size, 1 / rate) >= _CLICK_FROM_HZ], _CLICK_FLOOR_DBFS)
+    near, reach = 5, 8  # hops: the first frames without a sample in common, and the last that count
+    found: list[float] = []
+    for at in range(reach, len(level_db) - reach):
+        around = np.maximum(
+            level_db[at - reach : at - near + 1].max(axis=0), level_db[at + near : at + reach + 1].max(axis=0)
+        )
+        if np.mean(level_db[at] > around + _CLICK_DB) >= _CLICK_BANDS:
+            time_s = (at * hop - size / 2) / rate
+            if not found or time_s - found[-1] > 2 * _CLICK_FRAME_S:
+                found.append(time_s)
+    return found

@@ -1,0 +1,294 @@
+"""What is heard of speech: words, speakers, pace, silence, clicks. A table, and each sentence as JSON.
+
+    python -m benchmarks.hear [--checkpoint DIR] [--voice FILE ...] [--teacher NAME ...] [--audio DIR ...]
+                              [--sentences 200] [--json FILE]
+
+--checkpoint: speech from text by the worker's own engine, in the built-in voice and, cloned, in the voice of
+each --voice. --teacher: what flite says in one of its voices, for comparison. --audio: a folder with the
+recordings NAME.wav (or .flac, .mp3, .opus, ...) and the words of each in NAME.txt.
+
+"closed set" is the share of sentences that are recognised among fifty, "words wrong" the word error rate of
+free recognition. Both are PocketSphinx's, so that only differences between rows say something. "alike" is the
+cosine of Resemblyzer's embeddings of the speech and of its voice's recording, "nearest" the share of
+sentences that are more like their own voice than like any other row's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from audio.decode import decode_audio
+from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform
+from benchmarks import ears
+from benchmarks.machine import describe, keep
+from errors import WorkerError
+
+TEACHERS = ("slt", "rms", "awb", "kal16")
+CHOICES = 50
+TEACHERS_REFERENCE = (
+    "A reference should be a few seconds long, spoken clearly and without any music. "
+    "This one was made by a program, and it names no person, no place and no time."
+)
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """A sentence and how it was spoken."""
+
+    text: str
+    waveform: Waveform
+    seconds: float | None = None  # that speaking took, if it was spoken just now
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What the ears say about one sentence."""
+
+    text: str
+    transcript: str
+    word_errors: int
+    words: int
+    chosen: bool | None  # recognised among ``CHOICES`` sentences; None with words that nobody taught the ears
+    duration_s: float
+    seconds: float | None
+    silences: ears.Silences
+    clicks_s: list[float]
+    alike: float | None  # to its own voice's recording, -1 to 1
+    nearest: bool | None  # whether no other voice's recording is more alike
+
+
+@dataclass(frozen=True)
+class Row:
+    """The table's line for one way of speaking."""
+
+    name: str
+    sentences: int
+    closed_set: float | None
+    word_error_rate: float
+    alike: float | None
+    nearest: float | None
+    letters_per_s: float
+    lead_s: float
+    longest_pause_s: float
+    tail_s: float
+    clicks_per_minute: float
+    real_time_factor: float | None
+
+
+class Listener:
+    """Hears sentences, and compares voices with recordings of some speakers."""
+
+    def __init__(self, references: Mapping[str, Waveform]) -> None:
+        self._recogniser = ears.Recogniser()
+        self._references = {name: ears.speaker_embedding(each) for name, each in references.items()}
+
+    def hear(self, spoken: Spoken, voice: str | None, others: list[str]) -> Heard:
+        """Hears one sentence. voice: whose it should be. others: sentences that it could be taken for."""
+        waveform, meant = spoken.waveform, ears.words_of(spoken.text)
+        transcript = self._recogniser.transcribe(waveform)
+        choices = [spoken.text, *others]
+        knows = self._recogniser.knows(spoken.text)
+        alike, nearest = self._compare(waveform, voice)
+        return Heard(
+            text=spoken.text,
+            transcript=transcript,
+            word_errors=ears.word_errors(ears.words_of(transcript), meant),
+            words=len(meant),
+            chosen=self._recogniser.choose(waveform, choices) == 0 if knows else None,
+            duration_s=waveform.duration_s,
+            seconds=spoken.seconds,
+            silences=ears.silences(waveform),
+            clicks_s=ears.clicks(waveform),
+            alike=alike,
+            nearest=nearest,
+        )
+
+    def _compare(self, waveform: Waveform, voice: str | None) -> tuple[float | None, bool | None]:
+        if voice is None or waveform.duration_s < 0.5:
+            return None, None
+        heard: NDArray[np.float32] = ears.speaker_embedding(waveform)
+        alike = {name: float(heard @ reference) for name, reference in self._references.items()}
+        return alike[voice], max(alike, key=alike.__getitem__) == voice
+
+
+def listen(
+    listener: Listener, name: str, spoken: Iterable[Spoken], voice: str | None, total: int
+) -> list[Heard]:
+    """Hears all sentences of a row, with a progress bar."""
+    pool = ears.sentences()
+    draw = random.Random(0)  # noqa: S311, the same choices each time
+    heard = []
+    for each in tqdm(spoken, desc=name, total=total, leave=False, disable=None):
+        others = draw.sample([text for text in pool if text != each.text], CHOICES - 1)
+        heard.append(listener.hear(each, voice, others))
+    return heard
+
+
+def summarise(name: str, heard: list[Heard]) -> Row:
+    """Returns the means of a row; times are medians, but the longest pause."""
+    duration_s = sum(each.duration_s for each in heard)
+    alike = [each.alike for each in heard if each.alike is not None]
+    nearest = [each.nearest for each in heard if each.nearest is not None]
+    chosen = [each.chosen for each in heard if each.chosen is not None]
+    letters = sum(character.isalpha() for each in heard for character in each.text)
+    spoken = [each for each in heard if each.seconds is not None]
+    return Row(
+        name=name,
+        sentences=len(heard),
+        closed_set=statistics.mean(chosen) if chosen else None,
+        word_error_rate=sum(each.word_errors for each in heard) / max(sum(each.words for each in heard), 1),
+        alike=statistics.mean(alike) if alike else None,
+        nearest=statistics.mean(nearest) if nearest else None,
+        letters_per_s=letters / max(duration_s, 1e-9),
+        lead_s=statistics.median(each.silences.lead_s for each in heard),
+        longest_pause_s=max(each.silences.longest_pause_s for each in heard),
+        tail_s=statistics.median(each.silences.tail_s for each in heard),
+        clicks_per_minute=60 * sum(len(each.clicks_s) for each in heard) / max(duration_s, 1e-9),
+        real_time_factor=sum(each.seconds or 0.0 for each in spoken)
+        / max(sum(each.duration_s for each in spoken), 1e-9)
+        if spoken
+        else None,
+    )
+
+
+def flite(text: str, voice: str) -> Waveform:
+    """Lets flite speak. Raises RuntimeError when it is not installed or does not know the voice."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "speech.wav"
+        command = ["flite", "-voice", voice, "-t", text, "-o", str(file)]
+        try:
+            subprocess.run(command, check=True, capture_output=True)  # noqa: S603
+        except FileNotFoundError:
+            raise RuntimeError("flite is not installed: apt-get install flite") from None
+        return decode_audio(file.read_bytes())
+
+
+def recordings(folder: Path) -> list[Spoken]:
+    """Reads the recordings of a folder that have a text beside them. Raises FileNotFoundError without any."""
+    found = [
+        Spoken(text.read_text().strip(), decode_audio(file.read_bytes(), file.name))
+        for text in sorted(folder.glob("*.txt"))
+        for file in sorted(folder.glob(f"{text.stem}.*"))
+        if file != text
+    ]
+    if not found:
+        raise FileNotFoundError(f"{folder} holds no NAME.txt with the words of a NAME.wav")
+    return found
+
+
+class Engine:
+    """The worker's own engine with a checkpoint."""
+
+    def __init__(self, checkpoint: Path, device: str) -> None:
+        from speech.pipeline import load_synthesizer
+
+        self._synthesizer = load_synthesizer("chatterbox", checkpoint_dir=checkpoint, device=device)
+
+    def speak(self, texts: Iterable[str], reference: Waveform | None) -> Iterator[Spoken]:
+        """Speaks texts as callers get them, watermarked. reference: None for the built-in voice."""
+        from cancel import CancelToken
+        from speech.contract import Utterance
+
+        engine = self._synthesizer
+        voice = (
+            engine.builtin_voice() if reference is None else engine.encode_reference(reference, CancelToken())
+        )
+        for seed, text in enumerate(texts):
+            started = time.perf_counter()
+            chunks = [
+                engine.watermark(chunk.with_pause())
+                for chunk in engine.synthesize([Utterance(text, voice, seed)], CancelToken())
+            ]
+            seconds = time.perf_counter() - started
+            samples = np.concatenate([chunk.samples for chunk in chunks])
+            yield Spoken(text, Waveform(samples, MODEL_SAMPLE_RATE_HZ), seconds)
+
+
+def ways(
+    options: argparse.Namespace, voices: Mapping[str, Waveform], folders: Mapping[Path, list[Spoken]]
+) -> Iterator[tuple[str, Iterable[Spoken], str | None, int]]:
+    """The rows that were asked for: name, speech, voice, number of sentences."""
+    texts = ears.sentences(options.sentences)
+    for teacher in options.teacher:
+        spoken = (Spoken(text, flite(text, teacher)) for text in texts)
+        yield f"flite {teacher}", spoken, f"flite {teacher}", len(texts)
+    for folder, found in folders.items():
+        yield str(folder), found, None, len(found)
+    if options.checkpoint is not None:
+        engine = Engine(options.checkpoint, options.device)
+        yield "built-in voice", engine.speak(texts, None), None, len(texts)
+        for name, reference in voices.items():
+            yield f"cloned: {name}", engine.speak(texts, reference), name, len(texts)
+
+
+def table(rows: list[Row]) -> str:
+    """The table as it is printed."""
+    lines = [
+        f"{'':28} {'count':>5} {'closed':>7} {'words':>6} {'alike':>6} {'near-':>6} {'letters':>7} "
+        f"{'lead':>5} {'pause':>5} {'tail':>5} {'clicks':>6} {'times':>6}",
+        f"{'':28} {'':>5} {'set':>7} {'wrong':>6} {'':>6} {'est':>6} {'/ s':>7} "
+        f"{'s':>5} {'s':>5} {'s':>5} {'/ min':>6} {'real':>6}",
+    ]
+    for row in rows:
+        closed = "" if row.closed_set is None else f"{row.closed_set:.1%}"
+        alike = "" if row.alike is None else f"{row.alike:.2f}"
+        nearest = "" if row.nearest is None else f"{row.nearest:.0%}"
+        factor = "" if row.real_time_factor is None else f"{row.real_time_factor:.2f}"
+        lines.append(
+            f"{row.name[-28:]:28} {row.sentences:5} {closed:>7} {row.word_error_rate:6.1%} "
+            f"{alike:>6} {nearest:>6} {row.letters_per_s:7.1f} {row.lead_s:5.2f} {row.longest_pause_s:5.2f} "
+            f"{row.tail_s:5.2f} {row.clicks_per_minute:6.1f} {factor:>6}"
+        )
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.hear", description=__doc__.splitlines()[0])
+    parser.add_argument("--checkpoint", type=Path, metavar="DIR")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--voice", type=Path, nargs="+", default=[], metavar="FILE")
+    parser.add_argument("--teacher", nargs="*", metavar="NAME", help="flite's voices; all four without names")
+    parser.add_argument("--audio", type=Path, nargs="+", default=[], metavar="DIR")
+    parser.add_argument("--sentences", type=int, default=len(ears.sentences()))
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args(arguments)
+    options.teacher = list(TEACHERS) if options.teacher == [] else options.teacher or []
+    if not (options.teacher or options.audio or options.checkpoint):
+        parser.error("nothing to hear: name a --checkpoint, a --teacher or a folder of --audio")
+    try:
+        voices = {file.stem: decode_audio(file.read_bytes(), file.name) for file in options.voice}
+        folders = {folder: recordings(folder) for folder in options.audio}
+        teachers = {f"flite {name}": flite(TEACHERS_REFERENCE, name) for name in options.teacher}
+    except (OSError, RuntimeError, WorkerError) as error:
+        sys.exit(str(error))
+    listener = Listener({**voices, **teachers})
+    heard = {}
+    for name, spoken, voice, total in ways(options, voices, folders):
+        heard[name] = listen(listener, name, spoken, voice, total)
+    rows = [summarise(name, each) for name, each in heard.items()]
+    print(f"{describe(options.device)}; {options.sentences} sentences")
+    print(table(rows))
+    keep(
+        options.json,
+        options.device,
+        rows=[dataclasses.asdict(row) for row in rows],
+        sentences={name: [dataclasses.asdict(one) for one in each] for name, each in heard.items()},
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""The ears: what they say of speech that people understand, and of what nobody does."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from audio.decode import decode_audio
+from audio.waveform import Waveform
+from benchmarks import ears, hear
+from tests.recordings import speech_like
+
+SAMPLES = Path(__file__).parent / "speech_samples"
+FERRY = "The ferry was late again, and nobody minded."
+RATE_HZ = 24_000
+
+
+def sample(name):
+    return decode_audio((SAMPLES / f"{name}.flac").read_bytes())
+
+
+def noise(duration_s=3.0):
+    return Waveform(speech_like(duration_s, RATE_HZ, seed=1), RATE_HZ)
+
+
+@pytest.fixture(scope="module")
+def recogniser():
+    return ears.Recogniser()
+
+
+@pytest.mark.parametrize(
+    ("said", "meant", "errors"),
+    [
+        ("the ferry was late", "the ferry was late", 0),
+        ("the fairy was late", "the ferry was late", 1),
+        ("ferry was so late", "the ferry was late", 2),
+        ("", "the ferry was late", 4),
+        ("the ferry", "", 2),
+    ],
+)
+def test_word_errors_are_words_to_insert_delete_and_replace(said, meant, errors):
+    assert ears.word_errors(said.split(), meant.split()) == errors
+
+
+def test_every_test_sentence_is_one_of_its_kind_and_known_to_the_recogniser(recogniser):
+    sentences = ears.sentences()
+    assert len(set(sentences)) == 200
+    assert all(recogniser.knows(sentence) for sentence in sentences)
+    assert not recogniser.knows("The zzxq was late.")
+
+
+def test_speech_is_written_down_whatever_was_heard_before(recogniser):
+    recogniser.transcribe(noise())
+    first = recogniser.transcribe(sample("slt-ferry"))
+    assert ears.word_errors(ears.words_of(first), ears.words_of(FERRY)) <= 1
+    recogniser.transcribe(sample("rms-ferry"))
+    assert recogniser.transcribe(sample("slt-ferry")) == first
+
+
+def test_a_sentence_is_told_from_49_others(recogniser):
+    choices = ears.sentences(50)
+    assert choices[recogniser.choose(sample("slt-ferry"), choices)] == FERRY
+    assert choices[recogniser.choose(sample("rms-ferry"), choices)] == FERRY
+    others = [choice for choice in choices if choice != FERRY]
+    assert recogniser.choose(sample("slt-ferry"), others) != 0  # and nothing breaks
+    silence = Waveform(np.zeros(RATE_HZ, np.float32), RATE_HZ)
+    assert recogniser.choose(silence, choices) is None
+    assert recogniser.transcribe(Waveform(silence.samples[:0], RATE_HZ)) == ""
+    with pytest.raises(ValueError, match="JSGF"):
+        recogniser.choose(sample("slt-ferry"), ["zzxq"])
+    assert choices[recogniser.choose(sample("slt-ferry"), choices)] == FERRY
+
+
+def test_sentences_of_one_speaker_are_more_alike_than_those_of_two():
+    ferry, bridge, other = map(ears.speaker_embedding, map(sample, ("slt-ferry", "slt-bridge", "rms-ferry")))
+    assert np.linalg.norm(ferry) == pytest.approx(1, abs=1e-3)
+    assert ferry @ bridge > 0.8
+    assert ferry @ other < 0.7
+
+
+def test_silence_is_measured_before_within_and_after(recogniser):
+    speech = sample("slt-ferry").samples
+    pause = np.zeros(RATE_HZ // 2, np.float32)
+    found = ears.silences(Waveform(np.concatenate([pause, speech, pause, speech, pause, pause]), RATE_HZ))
+    alone = ears.silences(Waveform(speech, RATE_HZ))
+    assert found.lead_s == pytest.approx(0.5 + alone.lead_s, abs=0.02)
+    assert found.tail_s == pytest.approx(1.0 + alone.tail_s, abs=0.02)
+    assert found.longest_pause_s == pytest.approx(0.5 + alone.lead_s + alone.tail_s, abs=0.03)
+    assert ears.silences(Waveform(np.zeros(RATE_HZ, np.float32), RATE_HZ)).lead_s == 1.0
+    assert ears.silences(Waveform(pause[:5], RATE_HZ)).lead_s < 0.01
+
+
+@pytest.mark.parametrize("name", ["slt-ferry", "slt-bridge", "rms-ferry"])
+def test_clicks_are_found_and_consonants_are_none(name):
+    clean = sample(name)
+    assert ears.clicks(clean) == []
+    spoiled = clean.samples.copy()
+    times_s = [0.6, 1.0, 1.5]
+    for time_s in times_s:
+        spoiled[round(time_s * RATE_HZ)] += 0.4 * np.abs(spoiled).max()
+    assert ears.clicks(Waveform(spoiled, RATE_HZ)) == pytest.approx(times_s, abs=0.003)
+
+
+def test_a_folder_is_heard_and_noise_is_not_understood(tmp_path, capsys):
+    (tmp_path / "noise").mkdir()
+    (tmp_path / "noise" / "ferry.txt").write_text(FERRY)
+    buffer = io.BytesIO()
+    soundfile.write(buffer, noise().samples, RATE_HZ, format="WAV")
+    (tmp_path / "noise" / "ferry.wav").write_bytes(buffer.getvalue())
+    result = tmp_path / "heard.json"
+    hear.main(["--audio", str(SAMPLES), str(tmp_path / "noise"), "--json", str(result)])
+    content = json.loads(result.read_text())
+    understood, not_understood = content["rows"]
+    assert understood["sentences"] == 3
+    assert understood["closed_set"] == 1
+    assert understood["word_error_rate"] < 0.3
+    assert 10 < understood["letters_per_s"] < 20
+    assert not_understood["closed_set"] == 0
+    assert not_understood["word_error_rate"] > 0.7
+    assert {each["text"] for each in content["sentences"][str(SAMPLES)]} == {
+        path.read_text().strip() for path in SAMPLES.glob("*.txt")
+    }
+    assert "100.0%" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"), [([], "nothing to hear"), (["--audio", "FOLDER"], "no NAME.txt")]
+)
+def test_what_cannot_be_heard_is_said_in_a_line(tmp_path, capsys, arguments, says):
+    with pytest.raises(SystemExit) as ended:
+        hear.main([str(tmp_path) if argument == "FOLDER" else argument for argument in arguments])
+    assert says in str(ended.value) + capsys.readouterr().err
