@@ -28,7 +28,7 @@ OUR_PACKAGES = (
     "audio",
     "speech",
 )
-DEVELOPMENT_ONLY = ("tests", "benchmarks", "scripts")
+DEVELOPMENT_ONLY = ("tests", "benchmarks", "scripts", "training")
 NEVER_LOCKED = ("gradio", "pandas", "pre-commit")
 
 # Where an import's name is not its package's. pydantic-core is released with pydantic alone.
