@@ -2,7 +2,7 @@
 
 A voice is changed in pitch and timbre by playing it slower or faster, after it was spoken faster or slower,
 so that the pace stays. FOLDER/sentences.jsonl has a line for each sentence: its number, text, speaker,
-duration and phones with the times at which they end; FOLDER/NUMBER.flac is the sentence, 16 kHz, 16 bit, mono.
+duration and phones with the times at which they end; FOLDER/NUMBER.flac is the sentence, 16 kHz, mono.
 """
 
 from __future__ import annotations
