@@ -1,4 +1,4 @@
-"""What a listener notices about speech: its words, whose voice it is, its pace, its silences, its clicks.
+"""Ears measure what a listener notices about speech: words, whose voice it is, silences, clicks.
 
 The recogniser (PocketSphinx) and the speaker encoder (Resemblyzer) bring their weights in their packages.
 """
@@ -22,6 +22,7 @@ SENTENCES = Path(__file__).with_name("sentences.txt")  # every word is in the re
 
 _EARS_RATE_HZ = 16_000  # of the recogniser and of the speaker encoder
 _FRAME_S = 0.01
+_LEAST_SPEECH_S = 0.3  # that tells whose it is
 _SILENCE_DB = -40.0  # below the loudest hundredth of the frames
 _CLICK_DB = 9.0
 _CLICK_FRAME_S, _CLICK_HOP_S = 0.004, 0.001
@@ -36,8 +37,11 @@ def sentences(count: int | None = None) -> list[str]:
 
 
 def words_of(text: str) -> list[str]:
-    """Splits a text as the recogniser writes: lower case, without marks but the apostrophe."""
-    return re.findall(r"[a-z']+", text.lower())
+    """Splits a text as the recogniser writes: lower case, without marks but the apostrophe within a word.
+
+    Digits and letters with accents, which it never writes, are words, too.
+    """
+    return re.findall(r"\w+(?:'\w+)*", text.lower().replace("’", "'"))
 
 
 def word_errors(said: Sequence[str], meant: Sequence[str]) -> int:
@@ -52,7 +56,7 @@ def word_errors(said: Sequence[str], meant: Sequence[str]) -> int:
 
 
 class Recogniser:
-    """PocketSphinx with its model of American English."""
+    """A recogniser writes down what is said: PocketSphinx with its model of American English."""
 
     def __init__(self) -> None:
         self._decoder = pocketsphinx.Decoder(samprate=_EARS_RATE_HZ, loglevel="FATAL")
@@ -78,8 +82,9 @@ class Recogniser:
         return texts.index(heard) if heard in texts else None
 
     def knows(self, text: str) -> bool:
-        """Says whether every word of a text is in the recogniser's dictionary."""
-        return all(self._decoder.lookup_word(word) is not None for word in words_of(text))
+        """Says whether a text has words, all of them in the recogniser's dictionary."""
+        words = words_of(text)
+        return bool(words) and all(self._decoder.lookup_word(word) is not None for word in words)
 
     def _decode(self, waveform: Waveform, search: str) -> str:
         samples = resample(waveform, _EARS_RATE_HZ).samples
@@ -102,18 +107,22 @@ def _speaker_encoder() -> Any:
     return VoiceEncoder("cpu", verbose=False)
 
 
-def speaker_embedding(waveform: Waveform) -> NDArray[np.float32]:
-    """Returns Resemblyzer's embedding of the speaker, [256], of length 1."""
+def speaker_embedding(waveform: Waveform) -> NDArray[np.float32] | None:
+    """Returns Resemblyzer's embedding of the speaker, [256], of length 1; None where nobody speaks."""
     from resemblyzer import preprocess_wav
 
+    if not np.any(waveform.samples):  # the level of silence cannot be raised
+        return None
     samples = preprocess_wav(resample(waveform, _EARS_RATE_HZ).samples, source_sr=_EARS_RATE_HZ)
+    if len(samples) < _LEAST_SPEECH_S * _EARS_RATE_HZ:  # after its silence is cut out
+        return None
     embedding: NDArray[np.float32] = _speaker_encoder().embed_utterance(samples)
     return embedding
 
 
 @dataclass(frozen=True)
 class Silences:
-    """Seconds of silence before, within and after speech."""
+    """Silences are what is not spoken before, within and after speech."""
 
     lead_s: float
     longest_pause_s: float
@@ -148,18 +157,19 @@ def clicks(waveform: Waveform) -> list[float]:
     """
     rate = waveform.sample_rate_hz
     size, hop = round(_CLICK_FRAME_S * rate), round(_CLICK_HOP_S * rate)
-    samples = np.pad(waveform.samples, size)
+    near, reach = 5, 8  # hops: the first frames without a sample in common, and the last that count
+    padding = size + reach * hop  # so that the first and the last sample are in the middle of a frame
+    samples = np.pad(waveform.samples, padding)
     frames = np.lib.stride_tricks.sliding_window_view(samples, size)[::hop] * np.hanning(size)
     level_db = 20 * np.log10(np.abs(np.fft.rfft(frames, axis=1)) / (size / 4) + 1e-10)
     level_db = np.maximum(level_db[:, np.fft.rfftfreq(size, 1 / rate) >= _CLICK_FROM_HZ], _CLICK_FLOOR_DBFS)
-    near, reach = 5, 8  # hops: the first frames without a sample in common, and the last that count
     found: list[float] = []
     for at in range(reach, len(level_db) - reach):
         around = np.maximum(
             level_db[at - reach : at - near + 1].max(axis=0), level_db[at + near : at + reach + 1].max(axis=0)
         )
         if np.mean(level_db[at] > around + _CLICK_DB) >= _CLICK_BANDS:
-            time_s = (at * hop - size / 2) / rate
+            time_s = (at * hop + size / 2 - padding) / rate
             if not found or time_s - found[-1] > 2 * _CLICK_FRAME_S:
                 found.append(time_s)
     return found

@@ -1,4 +1,4 @@
-"""What is heard of speech: words, speakers, pace, silence, clicks. A table, and each sentence as JSON.
+"""This program listens to speech: words, speakers, pace, silence, clicks. It prints a table.
 
     python -m benchmarks.hear [--checkpoint DIR] [--voice FILE ...] [--teacher NAME ...] [--audio DIR ...]
                               [--sentences 200] [--json FILE]
@@ -10,7 +10,8 @@ recordings NAME.wav (or .flac, .mp3, .opus, ...) and the words of each in NAME.t
 "closed set" is the share of sentences that are recognised among fifty, "words wrong" the word error rate of
 free recognition. Both are PocketSphinx's, so that only differences between rows say something. "alike" is the
 cosine of Resemblyzer's embeddings of the speech and of its voice's recording, "nearest" the share of
-sentences that are more like their own voice than like any other row's.
+sentences that are more like that recording than like those of all other voices and teachers. Silence is like
+nobody. The real-time factor is seconds of work for a second of speech. The JSON has each sentence, too.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from errors import WorkerError
 
 TEACHERS = ("slt", "rms", "awb", "kal16")
 CHOICES = 50
+SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac", ".webm")
 TEACHERS_REFERENCE = (
     "A reference should be a few seconds long, spoken clearly and without any music. "
     "This one was made by a program, and it names no person, no place and no time."
@@ -47,7 +49,7 @@ TEACHERS_REFERENCE = (
 
 @dataclass(frozen=True)
 class Spoken:
-    """A sentence and how it was spoken."""
+    """A spoken sentence has its text and its sound."""
 
     text: str
     waveform: Waveform
@@ -56,13 +58,13 @@ class Spoken:
 
 @dataclass(frozen=True)
 class Heard:
-    """What the ears say about one sentence."""
+    """A heard sentence has what the ears say about it."""
 
     text: str
     transcript: str
     word_errors: int
     words: int
-    chosen: bool | None  # recognised among ``CHOICES`` sentences; None with words that nobody taught the ears
+    chosen: bool | None  # recognised among ``CHOICES`` sentences; None with words that they do not know
     duration_s: float
     seconds: float | None
     silences: ears.Silences
@@ -73,7 +75,7 @@ class Heard:
 
 @dataclass(frozen=True)
 class Row:
-    """The table's line for one way of speaking."""
+    """A row of the table sums up one way of speaking."""
 
     name: str
     sentences: int
@@ -90,11 +92,16 @@ class Row:
 
 
 class Listener:
-    """Hears sentences, and compares voices with recordings of some speakers."""
+    """A listener hears sentences, and compares their voice with recordings of some speakers."""
 
     def __init__(self, references: Mapping[str, Waveform]) -> None:
         self._recogniser = ears.Recogniser()
-        self._references = {name: ears.speaker_embedding(each) for name, each in references.items()}
+        self._references: dict[str, NDArray[np.float32]] = {}
+        for name, reference in references.items():
+            embedding = ears.speaker_embedding(reference)
+            if embedding is None:
+                raise RuntimeError(f"nobody speaks in the recording of {name}")
+            self._references[name] = embedding
 
     def hear(self, spoken: Spoken, voice: str | None, others: list[str]) -> Heard:
         """Hears one sentence. voice: whose it should be. others: sentences that it could be taken for."""
@@ -118,11 +125,15 @@ class Listener:
         )
 
     def _compare(self, waveform: Waveform, voice: str | None) -> tuple[float | None, bool | None]:
-        if voice is None or waveform.duration_s < 0.5:
+        if voice is None:
             return None, None
-        heard: NDArray[np.float32] = ears.speaker_embedding(waveform)
-        alike = {name: float(heard @ reference) for name, reference in self._references.items()}
-        return alike[voice], max(alike, key=alike.__getitem__) == voice
+        heard = ears.speaker_embedding(waveform)
+        alike = {
+            name: 0.0 if heard is None else float(heard @ reference)
+            for name, reference in self._references.items()
+        }
+        others = [value for name, value in alike.items() if name != voice]
+        return alike[voice], alike[voice] > max(others) if others else None
 
 
 def listen(
@@ -139,7 +150,7 @@ def listen(
 
 
 def summarise(name: str, heard: list[Heard]) -> Row:
-    """Returns the means of a row; times are medians, but the longest pause."""
+    """Sums up a row: shares and means, the medians of lead and tail, the longest of all pauses."""
     duration_s = sum(each.duration_s for each in heard)
     alike = [each.alike for each in heard if each.alike is not None]
     nearest = [each.nearest for each in heard if each.nearest is not None]
@@ -166,24 +177,33 @@ def summarise(name: str, heard: list[Heard]) -> Row:
 
 
 def flite(text: str, voice: str) -> Waveform:
-    """Lets flite speak. Raises RuntimeError when it is not installed or does not know the voice."""
+    """Lets flite speak. Raises RuntimeError when it is not installed, does not know the voice, or fails."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "speech.wav"
-        command = ["flite", "-voice", voice, "-t", text, "-o", str(file)]
         try:
+            # For a voice that it does not know flite takes another one, and says nothing.
+            known = subprocess.run(["flite", "-lv"], check=True, capture_output=True, text=True).stdout  # noqa: S607
+            if voice not in known.split():
+                raise RuntimeError(f"flite has no voice {voice!r}; {known.strip()}")
+            command = ["flite", "-voice", voice, "-t", text, "-o", str(file)]
             subprocess.run(command, check=True, capture_output=True)  # noqa: S603
         except FileNotFoundError:
             raise RuntimeError("flite is not installed: apt-get install flite") from None
+        except subprocess.CalledProcessError as error:
+            raise RuntimeError(f"flite failed: {error.stderr}") from None
         return decode_audio(file.read_bytes())
 
 
 def recordings(folder: Path) -> list[Spoken]:
-    """Reads the recordings of a folder that have a text beside them. Raises FileNotFoundError without any."""
+    """Reads the recordings of a folder that have a text beside them.
+
+    Raises OSError, ValueError or WorkerError for files that cannot be read, and when there are none.
+    """
+    texts = {file.stem: file for file in sorted(folder.iterdir()) if file.suffix == ".txt"}
     found = [
-        Spoken(text.read_text().strip(), decode_audio(file.read_bytes(), file.name))
-        for text in sorted(folder.glob("*.txt"))
-        for file in sorted(folder.glob(f"{text.stem}.*"))
-        if file != text
+        Spoken(texts[file.stem].read_text("utf-8").strip(), decode_audio(file.read_bytes(), file.name))
+        for file in sorted(folder.iterdir())
+        if file.stem in texts and file.suffix in SUFFIXES
     ]
     if not found:
         raise FileNotFoundError(f"{folder} holds no NAME.txt with the words of a NAME.wav")
@@ -191,12 +211,13 @@ def recordings(folder: Path) -> list[Spoken]:
 
 
 class Engine:
-    """The worker's own engine with a checkpoint."""
+    """An engine is the worker's own synthesizer with a checkpoint. Raises WorkerError without weights."""
 
     def __init__(self, checkpoint: Path, device: str) -> None:
         from speech.pipeline import load_synthesizer
 
         self._synthesizer = load_synthesizer("chatterbox", checkpoint_dir=checkpoint, device=device)
+        self._synthesizer.check()  # the first sentence is slower
 
     def speak(self, texts: Iterable[str], reference: Waveform | None) -> Iterator[Spoken]:
         """Speaks texts as callers get them, watermarked. reference: None for the built-in voice."""
@@ -219,29 +240,31 @@ class Engine:
 
 
 def ways(
-    options: argparse.Namespace, voices: Mapping[str, Waveform], folders: Mapping[Path, list[Spoken]]
+    options: argparse.Namespace,
+    voices: Mapping[str, Waveform],
+    folders: Mapping[Path, list[Spoken]],
+    engine: Engine | None,
 ) -> Iterator[tuple[str, Iterable[Spoken], str | None, int]]:
-    """The rows that were asked for: name, speech, voice, number of sentences."""
+    """Gives the rows that were asked for: name, speech, voice, number of sentences."""
     texts = ears.sentences(options.sentences)
     for teacher in options.teacher:
         spoken = (Spoken(text, flite(text, teacher)) for text in texts)
         yield f"flite {teacher}", spoken, f"flite {teacher}", len(texts)
     for folder, found in folders.items():
         yield str(folder), found, None, len(found)
-    if options.checkpoint is not None:
-        engine = Engine(options.checkpoint, options.device)
+    if engine is not None:
         yield "built-in voice", engine.speak(texts, None), None, len(texts)
         for name, reference in voices.items():
             yield f"cloned: {name}", engine.speak(texts, reference), name, len(texts)
 
 
 def table(rows: list[Row]) -> str:
-    """The table as it is printed."""
+    """Returns the table as it is printed."""
     lines = [
         f"{'':28} {'count':>5} {'closed':>7} {'words':>6} {'alike':>6} {'near-':>6} {'letters':>7} "
-        f"{'lead':>5} {'pause':>5} {'tail':>5} {'clicks':>6} {'times':>6}",
+        f"{'lead':>5} {'pause':>5} {'tail':>5} {'clicks':>6} {'real-time':>9}",
         f"{'':28} {'':>5} {'set':>7} {'wrong':>6} {'':>6} {'est':>6} {'/ s':>7} "
-        f"{'s':>5} {'s':>5} {'s':>5} {'/ min':>6} {'real':>6}",
+        f"{'s':>5} {'s':>5} {'s':>5} {'/ min':>6} {'factor':>9}",
     ]
     for row in rows:
         closed = "" if row.closed_set is None else f"{row.closed_set:.1%}"
@@ -251,7 +274,7 @@ def table(rows: list[Row]) -> str:
         lines.append(
             f"{row.name[-28:]:28} {row.sentences:5} {closed:>7} {row.word_error_rate:6.1%} "
             f"{alike:>6} {nearest:>6} {row.letters_per_s:7.1f} {row.lead_s:5.2f} {row.longest_pause_s:5.2f} "
-            f"{row.tail_s:5.2f} {row.clicks_per_minute:6.1f} {factor:>6}"
+            f"{row.tail_s:5.2f} {row.clicks_per_minute:6.1f} {factor:>9}"
         )
     return "\n".join(lines)
 
@@ -269,18 +292,27 @@ def main(arguments: list[str] | None = None) -> None:
     options.teacher = list(TEACHERS) if options.teacher == [] else options.teacher or []
     if not (options.teacher or options.audio or options.checkpoint):
         parser.error("nothing to hear: name a --checkpoint, a --teacher or a folder of --audio")
+    if options.sentences < 1:
+        parser.error("--sentences must be 1 or more")
+    for name in ("voice", "teacher", "audio"):
+        values = [each.stem if name == "voice" else each for each in getattr(options, name)]
+        if len(set(values)) < len(values):
+            parser.error(f"--{name} has two of one name")
     try:
+        if options.json is not None:
+            options.json.parent.mkdir(parents=True, exist_ok=True)
         voices = {file.stem: decode_audio(file.read_bytes(), file.name) for file in options.voice}
         folders = {folder: recordings(folder) for folder in options.audio}
         teachers = {f"flite {name}": flite(TEACHERS_REFERENCE, name) for name in options.teacher}
-    except (OSError, RuntimeError, WorkerError) as error:
+        engine = Engine(options.checkpoint, options.device) if options.checkpoint else None
+        listener = Listener({**voices, **teachers})
+    except (OSError, RuntimeError, ValueError, WorkerError) as error:
         sys.exit(str(error))
-    listener = Listener({**voices, **teachers})
     heard = {}
-    for name, spoken, voice, total in ways(options, voices, folders):
+    for name, spoken, voice, total in ways(options, voices, folders, engine):
         heard[name] = listen(listener, name, spoken, voice, total)
     rows = [summarise(name, each) for name, each in heard.items()]
-    print(f"{describe(options.device)}; {options.sentences} sentences")
+    print(describe(options.device))
     print(table(rows))
     keep(
         options.json,

@@ -77,7 +77,7 @@ def write_smoke_checkpoint(
             _make_length_follow_text(t3, spec)
             _make_audible(s3gen)
             longest = longest_s3gen_prompt(spec.conditioning)
-            # Tests speak much: at the tiny size, prompts would take most of their time.
+            # Tests speak much: at small sizes the longest prompts would take most of their time.
             builtin_voice = _random_voice(spec, longest if dimensions == FULL else longest // 5)
         for name, module in (
             (spec.files.voice_encoder, voice_encoder),

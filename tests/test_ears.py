@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +66,7 @@ def test_a_sentence_is_told_from_49_others(recogniser):
     assert choices[recogniser.choose(sample("slt-ferry"), choices)] == FERRY
     assert choices[recogniser.choose(sample("rms-ferry"), choices)] == FERRY
     others = [choice for choice in choices if choice != FERRY]
-    assert recogniser.choose(sample("slt-ferry"), others) != 0  # and nothing breaks
+    assert recogniser.choose(sample("slt-ferry"), others) is None
     silence = Waveform(np.zeros(RATE_HZ, np.float32), RATE_HZ)
     assert recogniser.choose(silence, choices) is None
     assert recogniser.transcribe(Waveform(silence.samples[:0], RATE_HZ)) == ""
@@ -81,7 +82,7 @@ def test_sentences_of_one_speaker_are_more_alike_than_those_of_two():
     assert ferry @ other < 0.7
 
 
-def test_silence_is_measured_before_within_and_after(recogniser):
+def test_silence_is_measured_before_within_and_after():
     speech = sample("slt-ferry").samples
     pause = np.zeros(RATE_HZ // 2, np.float32)
     found = ears.silences(Waveform(np.concatenate([pause, speech, pause, speech, pause, pause]), RATE_HZ))
@@ -98,10 +99,46 @@ def test_clicks_are_found_and_consonants_are_none(name):
     clean = sample(name)
     assert ears.clicks(clean) == []
     spoiled = clean.samples.copy()
-    times_s = [0.6, 1.0, 1.5]
+    times_s = [0.0005, 0.6, 1.0, 1.5, clean.duration_s - 0.0005]
     for time_s in times_s:
         spoiled[round(time_s * RATE_HZ)] += 0.4 * np.abs(spoiled).max()
     assert ears.clicks(Waveform(spoiled, RATE_HZ)) == pytest.approx(times_s, abs=0.003)
+
+
+def test_a_voice_is_nearest_to_its_own_recording_and_silence_to_none():
+    listener = hear.Listener({"slt": sample("slt-bridge"), "rms": sample("rms-ferry")})
+    spoken = hear.Spoken(FERRY, sample("slt-ferry"))
+    own, other = (listener.hear(spoken, voice, []) for voice in ("slt", "rms"))
+    assert (own.nearest, other.nearest) == (True, False)
+    assert own.alike > 0.8 > other.alike
+    silent = hear.Spoken(FERRY, Waveform(np.zeros(2 * RATE_HZ, np.float32), RATE_HZ))
+    assert (listener.hear(silent, "slt", []).alike, listener.hear(silent, "slt", []).nearest) == (0.0, False)
+    alone = hear.Listener({"slt": sample("slt-bridge")})
+    assert alone.hear(spoken, "slt", []).nearest is None  # there is nobody else
+    with pytest.raises(RuntimeError, match="nobody speaks in the recording of mute"):
+        hear.Listener({"mute": silent.waveform})
+
+
+def test_words_that_the_recogniser_does_not_know_are_wrong_words_and_no_closed_set():
+    listener = hear.Listener({})
+    for text, words in (("3 cafés", 2), ("Don’t", 1), ("", 0)):
+        heard = listener.hear(hear.Spoken(text, sample("slt-ferry")), None, ears.sentences(3))
+        assert (heard.words, heard.alike) == (words, None)
+        assert heard.chosen is (False if text == "Don’t" else None)
+
+
+def test_a_checkpoint_speaks_and_is_heard(smoke_checkpoint, tmp_path, capsys):
+    """Noise, in the built-in voice and in a cloned one."""
+    result = tmp_path / "new" / "heard.json"
+    arguments = ["--checkpoint", str(smoke_checkpoint), "--voice", str(SAMPLES / "slt-ferry.flac")]
+    hear.main([*arguments, "--sentences", "1", "--json", str(result)])
+    builtin, cloned = json.loads(result.read_text())["rows"]
+    assert (builtin["name"], cloned["name"]) == ("built-in voice", "cloned: slt-ferry")
+    assert builtin["closed_set"] == cloned["closed_set"] == 0
+    assert builtin["real_time_factor"] > 0
+    assert builtin["alike"] is None
+    assert cloned["alike"] < 0.7
+    assert "cloned: slt-ferry" in capsys.readouterr().out
 
 
 def test_a_folder_is_heard_and_noise_is_not_understood(tmp_path, capsys):
@@ -127,9 +164,33 @@ def test_a_folder_is_heard_and_noise_is_not_understood(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"), [([], "nothing to hear"), (["--audio", "FOLDER"], "no NAME.txt")]
+    ("arguments", "says"),
+    [
+        ([], "nothing to hear"),
+        (["--audio", "FOLDER"], "no NAME.txt"),
+        (["--audio", "/no/such"], "/no/such"),
+        (["--audio", "FOLDER", "FOLDER"], "two of one name"),
+        (["--audio", "FOLDER", "--sentences", "0"], "1 or more"),
+        (["--checkpoint", "/no/such"], "lacks ve.safetensors"),
+    ],
 )
 def test_what_cannot_be_heard_is_said_in_a_line(tmp_path, capsys, arguments, says):
     with pytest.raises(SystemExit) as ended:
         hear.main([str(tmp_path) if argument == "FOLDER" else argument for argument in arguments])
     assert says in str(ended.value) + capsys.readouterr().err
+
+
+def test_a_folder_is_read_whatever_its_files_are_called(tmp_path):
+    audio = (SAMPLES / "slt-ferry.flac").read_bytes()
+    for name in ("a", "a.b", "take[1]"):
+        (tmp_path / f"{name}.flac").write_bytes(audio)
+        (tmp_path / f"{name}.txt").write_text(name)
+    (tmp_path / "a.json").write_text("{}")
+    assert [spoken.text for spoken in hear.recordings(tmp_path)] == ["a.b", "a", "take[1]"]
+
+
+@pytest.mark.skipif(shutil.which("flite") is None, reason="flite is not installed")
+def test_flite_speaks_in_the_voice_that_was_asked_for_or_not_at_all():
+    assert hear.flite("Good morning.", "slt").duration_s > 0.5
+    with pytest.raises(RuntimeError, match="flite has no voice 'nosuch'"):
+        hear.flite("Good morning.", "nosuch")

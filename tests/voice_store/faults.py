@@ -105,13 +105,14 @@ def is_intact(root: Path, change: Change, *, acknowledged: bool) -> bool:
     return found(root) == change.becomes
 
 
-def steps_of(change: Change, folder: Path) -> int:
+def steps_of(change: Change, folder: Path) -> list[bool]:
+    """Each step of a change: whether it changes the volume."""
     prepare(folder / "counted")
     note, seen = counting()
     store = VoiceStore(folder / "counted", AT_ONCE)
     with interfering(note):
         change.change(store)
-    return len(seen)
+    return seen
 
 
 def roots(folder: Path) -> Iterator[Path]:
@@ -124,11 +125,15 @@ def roots(folder: Path) -> Iterator[Path]:
         shutil.rmtree(root)
 
 
-def kill_at_every_step(change: Change, folder: Path, *, every: int = 1) -> Row:
-    """Each step, or each ``every``-th, and after the last one; half of what it was to write is written."""
+def kill_at_every_step(change: Change, folder: Path) -> Row:
+    """Every step that changes the volume, and after the last; half of what it was to write is written.
+
+    A kill at a step that only reads leaves what a kill at the next step leaves.
+    """
     row = Row(f"kill -9 at every step: {change.name}")
-    count = steps_of(change, folder)
-    for step, root in zip([*range(1, count + 1, every), count + 1], roots(folder), strict=False):
+    changes = steps_of(change, folder)
+    steps = [step for step, does in enumerate(changes, start=1) if does]
+    for step, root in zip([*steps, len(changes) + 1], roots(folder), strict=False):
         child = os.fork()
         if child == 0:
             store = VoiceStore(root, AT_ONCE)
@@ -145,7 +150,7 @@ def kill_at_every_step(change: Change, folder: Path, *, every: int = 1) -> Row:
 def fail_at_every_step(change: Change, code: int, folder: Path, *, from_then_on: bool, every: int = 1) -> Row:
     """Each step, or each ``every``-th; only then, or then and whenever something is to be written later."""
     row = Row(f"{errno.errorcode[code]} at every step{' and from then on' * from_then_on}: {change.name}")
-    steps = range(1 + code % every, steps_of(change, folder) + 1, every)
+    steps = range(1 + code % every, len(steps_of(change, folder)) + 1, every)
     for step, root in zip(steps, roots(folder), strict=False):
         store = VoiceStore(root, AT_ONCE)
         acknowledged = True

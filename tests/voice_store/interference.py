@@ -36,12 +36,17 @@ def interfering(interferes: Interferes) -> Iterator[None]:
             setattr(os, name, original)
 
 
-def counting() -> tuple[Interferes, list[str]]:
-    """Lets everything happen, and notes the calls."""
-    seen: list[str] = []
+def only_reads(name: str, arguments: tuple) -> bool:
+    """Whether a call leaves the volume as it is."""
+    return name == "open" and not arguments[1] & os.O_CREAT
+
+
+def counting() -> tuple[Interferes, list[bool]]:
+    """Lets everything happen, and notes of each call whether it changes the volume."""
+    seen: list[bool] = []
 
     def note(step: int, name: str, call: Callable[..., Any], arguments: tuple, options: dict) -> Any:
-        seen.append(name)
+        seen.append(not only_reads(name, arguments))
         return call(*arguments, **options)
 
     return note, seen
@@ -65,8 +70,7 @@ def failing(code: int, at_step: int, *, from_then_on: bool) -> Interferes:
     """That error at that step; or at it and all later ones that would write."""
 
     def fail(step: int, name: str, call: Callable[..., Any], arguments: tuple, options: dict) -> Any:
-        reads = name == "open" and not arguments[1] & os.O_CREAT
-        if step == at_step or (from_then_on and step > at_step and not reads):
+        if step == at_step or (from_then_on and step > at_step and not only_reads(name, arguments)):
             raise OSError(code, os.strerror(code))
         return call(*arguments, **options)
 
