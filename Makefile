@@ -2,7 +2,7 @@
 #
 #   make demo       clone a voice, speak with it, list it; says where the audio is
 #   make test       all tests but the slow ones, under 12 minutes on two cores
-#   make test-slow  full-size parity with upstream and long bad days; 12 GB of memory, 15 to 45 minutes
+#   make test-slow  full-size parity with upstream and long bad days; 12 GB of memory, up to 45 minutes
 #   make test-cuda  the tests that need a GPU
 #   make bench      every benchmark that this machine can run; an hour on two cores, 35 GB of disk
 #   make faults     what is lost when the voice store is killed, refused or crowded, in full, as a table
