@@ -26,7 +26,7 @@ _LEAST_SPEECH_S = 0.3  # that tells whose it is
 _SILENCE_DB = -40.0  # below the loudest hundredth of the frames
 _CLICK_DB = 9.0
 _CLICK_FRAME_S, _CLICK_HOP_S = 0.004, 0.001
-_CLICK_FLOOR_DBFS = -75.0  # of one frequency in one frame; what is softer is not heard
+_CLICK_FLOOR_DBFS = -75.0  # of one frequency in one frame; what is softer is inaudible
 _CLICK_BANDS = 0.5
 _CLICK_FROM_HZ = 3_000  # voices are loudest below
 
@@ -75,11 +75,11 @@ class Recogniser:
         grammar = f"#JSGF V1.0; grammar closed; public <sentence> = {' | '.join(texts)};"
         self._decoder.add_jsgf_string("closed", grammar)
         try:
-            heard = self._decode(waveform, "closed")
+            transcript = self._decode(waveform, "closed")
         finally:
             self._decoder.activate_search(self._dictation)
             self._decoder.remove_search("closed")
-        return texts.index(heard) if heard in texts else None
+        return texts.index(transcript) if transcript in texts else None
 
     def knows(self, text: str) -> bool:
         """Says whether a text has words, all of them in the recogniser's dictionary."""
@@ -138,14 +138,14 @@ def silences(waveform: Waveform) -> Silences:
     frames = waveform.samples[: count * size].reshape(count, size)
     level_db = 10 * np.log10(np.mean(np.square(frames, dtype=np.float64), axis=1) + 1e-12)
     loudest_db = np.percentile(level_db, 99)
-    heard = np.flatnonzero(level_db > max(loudest_db + _SILENCE_DB, -80.0))
-    if len(heard) == 0:
+    audible = np.flatnonzero(level_db > max(loudest_db + _SILENCE_DB, -80.0))
+    if len(audible) == 0:
         return Silences(waveform.duration_s, 0.0, 0.0)
-    longest = int(np.diff(heard).max(initial=1)) - 1
+    longest = int(np.diff(audible).max(initial=1)) - 1
     return Silences(
-        lead_s=float(heard[0] * _FRAME_S),
+        lead_s=float(audible[0] * _FRAME_S),
         longest_pause_s=longest * _FRAME_S,
-        tail_s=float((count - 1 - heard[-1]) * _FRAME_S),
+        tail_s=float((count - 1 - audible[-1]) * _FRAME_S),
     )
 
 

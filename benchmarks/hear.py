@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import random
 import statistics
 import subprocess
@@ -182,9 +183,8 @@ def flite(text: str, voice: str) -> Waveform:
         file = Path(folder) / "speech.wav"
         try:
             # For a voice that it does not know flite takes another one, and says nothing.
-            known = subprocess.run(["flite", "-lv"], check=True, capture_output=True, text=True).stdout  # noqa: S607
-            if voice not in known.split():
-                raise RuntimeError(f"flite has no voice {voice!r}; {known.strip()}")
+            if voice not in _flite_voices():
+                raise RuntimeError(f"flite has no voice {voice!r}; it has {', '.join(_flite_voices())}")
             command = ["flite", "-voice", voice, "-t", text, "-o", str(file)]
             subprocess.run(command, check=True, capture_output=True)  # noqa: S603
         except FileNotFoundError:
@@ -192,6 +192,12 @@ def flite(text: str, voice: str) -> Waveform:
         except subprocess.CalledProcessError as error:
             raise RuntimeError(f"flite failed: {error.stderr}") from None
         return decode_audio(file.read_bytes())
+
+
+@functools.cache
+def _flite_voices() -> list[str]:
+    listed = subprocess.run(["flite", "-lv"], check=True, capture_output=True, text=True).stdout  # noqa: S607
+    return listed.partition(":")[2].split()
 
 
 def recordings(folder: Path) -> list[Spoken]:

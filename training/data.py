@@ -99,11 +99,8 @@ def _speak(folder: Path, number: int, text: str, voice: str, shift: float, pace:
     played = soxr.resample(samples, rate_hz * shift, RATE_HZ, quality="HQ") if shift != 1 else samples
     peak = float(np.abs(played).max(initial=1e-6))
     soundfile.write(folder / f"{number}.flac", played * min(1.0, 0.95 / peak), RATE_HZ, subtype="PCM_16")
-    phones = [
-        (name, round(float(end_s) / shift, 4)) for name, _, end_s in map(_partition, said.stdout.split())
-    ]
+    phones = []
+    for phone in said.stdout.split():
+        name, _, end_s = phone.rpartition(":")
+        phones.append((name, round(float(end_s) / shift, 4)))
     return Sentence(number, text, f"{voice}*{shift:.2f}", round(len(played) / RATE_HZ, 4), phones)
-
-
-def _partition(phone: str) -> tuple[str, str, str]:
-    return phone.rpartition(":")
