@@ -1,41 +1,124 @@
-"""Makes what the small demonstration model is trained on.
+"""Makes the small demonstration model: data, then each network.
 
-    python -m training [texts|speech] [--folder out/training] [--sentences 20000] [--seed 0]
+    python -m training [STAGE] [--folder out/training] [--sentences 12000] [--seed 0]
 
-Without a stage all are run, one after the other; what is there already is not made again.
+Without a stage all are run, one after the other. What is there already is not made again, and a stage that
+was stopped goes on from its last checkpoint.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-from training.data import make_speech
+import torch
+
+from training.data import Sentence, make_speech, read_index
+from training.features import Features, make_features, read_features
+from training.sizes import SMALL
 from training.texts import make_texts
 
-STAGES = ("texts", "speech")
+STEPS = {"tokenizer": 8_000, "voice encoder": 1_000, "x-vector": 1_000, "vocoder": 10_000, "flow": 10_000, "t3": 12_000}
+
+
+@dataclass(frozen=True)
+class Work:
+    """What every stage is given."""
+
+    folder: Path
+    sentences: int
+    seed: int
+
+    @property
+    def speech(self) -> Path:
+        return self.folder / "speech"
+
+    @property
+    def features(self) -> Path:
+        return self.folder / "features"
+
+    def read(self, limit: int | None = None) -> list[tuple[Sentence, Features]]:
+        return read_features(self.speech, self.features, limit)
+
+
+def _texts(work: Work) -> None:
+    file = work.folder / "texts.txt"
+    if file.exists():
+        return
+    unfinished = file.with_suffix(".unfinished")
+    unfinished.write_text("\n".join(make_texts(work.sentences, work.seed)) + "\n")
+    unfinished.replace(file)
+
+
+def _speech(work: Work) -> None:
+    make_speech((work.folder / "texts.txt").read_text().splitlines(), work.speech, work.seed)
+
+
+def _features(work: Work) -> None:
+    make_features(work.speech, work.features)
+
+
+def _tokenizer(work: Work) -> None:
+    from speech.reference.upstream_parts import build_speech_tokenizer
+    from training.tokenizer import train_tokenizer
+
+    network = build_speech_tokenizer(SMALL)
+    train_tokenizer(network, work.read(), work.folder, steps=STEPS["tokenizer"], seed=work.seed)
+
+
+def _speakers(work: Work) -> None:
+    from speech.reference.upstream_parts import build_speaker_encoder, build_voice_encoder
+    from training.speakers import train_speaker_encoders
+
+    train_speaker_encoders(
+        build_voice_encoder(SMALL),
+        build_speaker_encoder(SMALL),
+        list(read_index(work.speech)),
+        work.speech,
+        work.folder,
+        steps=STEPS,
+        seed=work.seed,
+    )
+
+
+def _vocoder(work: Work) -> None:
+    from speech.upstream import build_s3gen
+    from training.vocoder import train_vocoder
+
+    network = build_s3gen(SMALL).mel2wav
+    train_vocoder(network, work.read(), work.speech, work.folder, steps=STEPS["vocoder"], seed=work.seed)
+
+
+STAGES: dict[str, Callable[[Work], None]] = {
+    "texts": _texts,
+    "speech": _speech,
+    "features": _features,
+    "tokenizer": _tokenizer,
+    "speakers": _speakers,
+    "vocoder": _vocoder,
+}
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__.splitlines()[0])
-    parser.add_argument("stage", nargs="?", choices=STAGES)
+    parser.add_argument("stage", nargs="?", choices=tuple(STAGES))
     parser.add_argument("--folder", type=Path, default=Path("out/training"))
-    parser.add_argument("--sentences", type=int, default=20_000)
+    parser.add_argument("--sentences", type=int, default=12_000)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
-    texts = options.folder / "texts.txt"
+    warnings.simplefilter("ignore")  # deprecations inside upstream's constructors
     options.folder.mkdir(parents=True, exist_ok=True)
-    if options.stage in (None, "texts") and not texts.exists():
-        lines = make_texts(options.sentences, options.seed)
-        unfinished = texts.with_suffix(".unfinished")
-        unfinished.write_text("\n".join(lines) + "\n")
-        unfinished.replace(texts)
-    if options.stage in (None, "speech"):
+    work = Work(options.folder, options.sentences, options.seed)
+    for name in [options.stage] if options.stage else STAGES:
+        torch.manual_seed(options.seed)
         try:
-            make_speech(texts.read_text().splitlines(), options.folder / "speech", options.seed)
+            STAGES[name](work)
         except (FileNotFoundError, RuntimeError) as error:
-            sys.exit(str(error))
+            sys.exit(f"{name}: {error}")
 
 
 if __name__ == "__main__":

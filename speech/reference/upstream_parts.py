@@ -66,6 +66,19 @@ def mel_extractor() -> Any:
     return _import("models.s3gen.utils.mel").mel_spectrogram
 
 
+def voice_encoder_mel(samples: Any) -> Any:
+    """Returns the voice encoder's mel, float32 [T, 40], of samples at 16 kHz, [n]."""
+    return _import("models.voice_encoder.melspec").melspectrogram(
+        samples, _import("models.voice_encoder").VoiceEncConfig
+    ).T
+
+
+def speaker_fbank(samples: Any) -> Any:
+    """Returns what CAMPPlus takes, float32 [T, 80], of samples at 16 kHz, [n]."""
+    features, _, _ = _import("models.s3gen.xvector").extract_feature([samples])
+    return features[0]
+
+
 def _import(name: str) -> Any:
     """Imports ``chatterbox.<name>`` without the packages around it."""
     if _ALIAS not in sys.modules:

@@ -1,0 +1,95 @@
+"""HiFT, mel to samples: trained on mels of real speech with the losses of its spectrograms."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform, resample
+from speech.reference.upstream_parts import mel_extractor
+from training.data import RATE_HZ, Sentence
+from training.features import Features, read_samples
+from training.loop import train
+
+SEGMENT_FRAMES = 24  # 0.48 s
+BATCH = 6
+HOP = 480
+RESOLUTIONS = ((2048, 480), (1024, 240), (512, 120), (256, 60))  # FFT length and hop
+
+
+class Vocoder(nn.Module):
+    """HiFT with the losses that train it."""
+
+    def __init__(self, hift: nn.Module) -> None:
+        super().__init__()
+        self.hift = hift
+
+    def losses(self, mel: Tensor, pitch_hz: Tensor, samples: Tensor) -> dict[str, Tensor]:
+        """Returns the losses of one step.
+
+        mel: [B, 80, T]. pitch_hz: [B, T], 0 where there is no voice. samples: [B, 480T], 24 kHz.
+        """
+        hift = self.hift
+        predicted_hz = hift.f0_predictor(mel)
+        # The source gets the true pitch: the predictor's own errors would be learned as sound.
+        source = hift.f0_upsamp(pitch_hz[:, None]).transpose(1, 2)
+        source = hift.m_source(source)[0].transpose(1, 2)
+        made = hift.decode(x=mel, s=source)
+        losses = {"pitch": (predicted_hz - pitch_hz).abs().mean() * 0.02}
+        losses["spectra"] = sum(
+            (_spectral_loss(made, samples, *resolution) for resolution in RESOLUTIONS), torch.zeros(())
+        ) / len(RESOLUTIONS)
+        extract_mel = mel_extractor()
+        made_mel = extract_mel(made.clamp(-1, 1))
+        losses["mel"] = (made_mel - extract_mel(samples)).abs().mean() * 2
+        return losses
+
+
+def _spectral_loss(made: Tensor, wanted: Tensor, length: int, hop: int) -> Tensor:
+    window = torch.hann_window(length)
+    one, other = (
+        torch.stft(samples, length, hop, window=window, return_complex=True).abs().clamp_min(1e-5)
+        for samples in (made, wanted)
+    )
+    convergence = (one - other).norm(dim=(1, 2)) / other.norm(dim=(1, 2)).clamp_min(1e-3)
+    return convergence.mean() + (one.log() - other.log()).abs().mean()
+
+
+def train_vocoder(
+    hift: nn.Module,
+    sentences: Sequence[tuple[Sentence, Features]],
+    speech: Path,
+    folder: Path,
+    *,
+    steps: int,
+    seed: int = 0,
+) -> nn.Module:
+    """Trains HiFT and returns it."""
+    network = Vocoder(hift)
+
+    def losses_of(draw: random.Random) -> dict[str, Tensor]:
+        mels, pitches, waves = [], [], []
+        while len(mels) < BATCH:
+            sentence, features = draw.choice(sentences)
+            frames = len(features.mel) - 2
+            if frames <= SEGMENT_FRAMES:
+                continue
+            first = draw.randrange(frames - SEGMENT_FRAMES)
+            here = slice(first, first + SEGMENT_FRAMES)
+            samples = resample(
+                Waveform(read_samples(speech, sentence.number), RATE_HZ), MODEL_SAMPLE_RATE_HZ
+            ).samples
+            wave = samples[first * HOP : (first + SEGMENT_FRAMES) * HOP]
+            mels.append(features.mel[here].T)
+            pitches.append(features.pitch_hz[here])
+            waves.append(np.pad(wave, (0, SEGMENT_FRAMES * HOP - len(wave))))
+        tensors = (torch.from_numpy(np.stack(rows).astype(np.float32)) for rows in (mels, pitches, waves))
+        return network.losses(*tensors)
+
+    trained = train("vocoder", network, losses_of, folder, steps=steps, rate=2e-3, seed=seed, weight_decay=0.0)
+    return trained.hift  # type: ignore[return-value]
