@@ -1,11 +1,13 @@
 """This program listens to speech: words, speakers, pace, silence, clicks. It prints a table.
 
-    python -m benchmarks.hear [--checkpoint DIR] [--voice FILE ...] [--teacher NAME ...] [--audio DIR ...]
-                              [--sentences 200] [--json FILE]
+    python -m benchmarks.hear [--checkpoint DIR [--stages]] [--voice FILE ...] [--teacher NAME ...]
+                              [--audio DIR ...] [--sentences 200] [--json FILE]
 
 --checkpoint: speech from text by the worker's own engine, in the built-in voice and, cloned, in the voice of
-each --voice. --teacher: what flite says in one of its voices, for comparison. --audio: a folder with the
-recordings NAME.wav (or .flac, .mp3, .opus, ...) and the words of each in NAME.txt.
+each --voice. --teacher: what flite says in one of its voices, for comparison. --stages: what the checkpoint's
+vocoder makes of the mels of the teachers' speech ("copy"), and its flow of the speech tokens ("tokens"), in
+the teachers' own voices: which stage loses what. --audio: a folder with the recordings NAME.wav (or .flac,
+.mp3, .opus, ...) and the words of each in NAME.txt.
 
 "closed set" is the share of sentences that are recognised among fifty, "words wrong" the word error rate of
 free recognition. Both are PocketSphinx's, so that only differences between rows say something. "alike" is the
@@ -28,6 +30,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +41,9 @@ from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform
 from benchmarks import ears
 from benchmarks.machine import describe, keep
 from errors import WorkerError
+
+if TYPE_CHECKING:
+    import torch
 
 TEACHERS = ("slt", "rms", "awb", "kal16")
 CHOICES = 50
@@ -245,17 +251,70 @@ class Engine:
             yield Spoken(text, Waveform(samples, MODEL_SAMPLE_RATE_HZ), seconds)
 
 
+class Stages:
+    """The stages behind T3, each with what the one before it would give if it made no mistake.
+
+    Recordings count to the length of S3Gen's prompt, 10 s. Raises WorkerError without weights.
+    """
+
+    def __init__(self, checkpoint: Path, device: str) -> None:
+        import torch
+
+        from speech.models.spec import CHATTERBOX
+        from speech.reference.encoder import load_reference_encoder
+        from speech.weights.find import find_checkpoint
+        from speech.weights.load import load_model
+
+        self._device = torch.device(device)
+        self._model = load_model(
+            CHATTERBOX, find_checkpoint(CHATTERBOX, checkpoint_dir=checkpoint), self._device
+        )
+        self._encoder = load_reference_encoder(checkpoint, CHATTERBOX, self._model.dimensions)
+
+    def from_mel(self, waveform: Waveform) -> Waveform:
+        """Returns what the vocoder makes of the recording's mel."""
+        from speech.s3gen.s3gen import S3Gen
+
+        mel = self._encoder.compute(waveform).prompt_mel.to(self._device)
+        s3gen = self._model.s3gen
+        assert isinstance(s3gen, S3Gen)
+        samples = s3gen.vocode(mel, self._generator())
+        return Waveform(samples.cpu().numpy(), MODEL_SAMPLE_RATE_HZ)
+
+    def from_tokens(self, waveform: Waveform, reference: Waveform) -> Waveform:
+        """Returns what flow and vocoder make of the recording's tokens, in the voice of a reference."""
+        from speech.s3gen.s3gen import RenderRequest
+
+        tokens = self._encoder.compute(waveform).prompt_tokens[0].to(self._device)
+        voice = self._encoder.compute(reference).to(self._device)
+        (samples,) = self._model.s3gen.render([RenderRequest(tokens, voice, self._generator())])
+        return Waveform(samples.cpu().numpy(), MODEL_SAMPLE_RATE_HZ)
+
+    def _generator(self) -> torch.Generator:
+        import torch
+
+        return torch.Generator().manual_seed(0)
+
+
 def ways(
     options: argparse.Namespace,
     voices: Mapping[str, Waveform],
     folders: Mapping[Path, list[Spoken]],
     engine: Engine | None,
+    stages: Stages | None,
 ) -> Iterator[tuple[str, Iterable[Spoken], str | None, int]]:
     """Gives the rows that were asked for: name, speech, voice, number of sentences."""
     texts = ears.sentences(options.sentences)
     for teacher in options.teacher:
-        spoken = (Spoken(text, flite(text, teacher)) for text in texts)
-        yield f"flite {teacher}", spoken, f"flite {teacher}", len(texts)
+        spoken = [Spoken(text, flite(text, teacher)) for text in texts]
+        whose = f"flite {teacher}"
+        yield whose, spoken, whose, len(texts)
+        if stages is not None:
+            reference = flite(TEACHERS_REFERENCE, teacher)
+            copies = (Spoken(each.text, stages.from_mel(each.waveform)) for each in spoken)
+            yield f"copy: {teacher}", copies, whose, len(texts)
+            made = (Spoken(each.text, stages.from_tokens(each.waveform, reference)) for each in spoken)
+            yield f"tokens: {teacher}", made, whose, len(texts)
     for folder, found in folders.items():
         yield str(folder), found, None, len(found)
     if engine is not None:
@@ -288,6 +347,7 @@ def table(rows: list[Row]) -> str:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.hear", description=__doc__.splitlines()[0])
     parser.add_argument("--checkpoint", type=Path, metavar="DIR")
+    parser.add_argument("--stages", action="store_true", help="with --checkpoint and --teacher")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--voice", type=Path, nargs="+", default=[], metavar="FILE")
     parser.add_argument("--teacher", nargs="*", metavar="NAME", help="flite's voices; all four without names")
@@ -300,6 +360,8 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error("nothing to hear: name a --checkpoint, a --teacher or a folder of --audio")
     if options.sentences < 1:
         parser.error("--sentences must be 1 or more")
+    if options.stages and not (options.checkpoint and options.teacher):
+        parser.error("--stages needs a --checkpoint and a --teacher, whose speech it makes again")
     for name in ("voice", "teacher", "audio"):
         values = [each.stem if name == "voice" else each for each in getattr(options, name)]
         if len(set(values)) < len(values):
@@ -310,12 +372,13 @@ def main(arguments: list[str] | None = None) -> None:
         voices = {file.stem: decode_audio(file.read_bytes(), file.name) for file in options.voice}
         folders = {folder: recordings(folder) for folder in options.audio}
         teachers = {f"flite {name}": flite(TEACHERS_REFERENCE, name) for name in options.teacher}
-        engine = Engine(options.checkpoint, options.device) if options.checkpoint else None
+        stages = Stages(options.checkpoint, options.device) if options.stages else None
+        engine = Engine(options.checkpoint, options.device) if options.checkpoint and not stages else None
         listener = Listener({**voices, **teachers})
     except (OSError, RuntimeError, ValueError, WorkerError) as error:
         sys.exit(str(error))
     heard = {}
-    for name, spoken, voice, total in ways(options, voices, folders, engine):
+    for name, spoken, voice, total in ways(options, voices, folders, engine, stages):
         heard[name] = listen(listener, name, spoken, voice, total)
     rows = [summarise(name, each) for name, each in heard.items()]
     print(describe(options.device))

@@ -12,7 +12,12 @@ from audio.waveform import Waveform
 from cancel import CancelToken
 from speech.models.spec import ModelSpec
 
-UNTRAINED_WARNING = "untrained smoke checkpoint: the audio is noise"
+# What the log and every reply say of weights that are not the published ones, by the word in their
+# ``config.json``.
+NOTICES = {
+    "untrained": "untrained smoke checkpoint: the audio is noise",
+    "demonstration": "small demonstration model: intelligible, not natural; see the weights",
+}
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,7 @@ class ModelInfo:
 
     spec: ModelSpec
     revision: str  # the weights' commit or content digest, hex
-    untrained: bool = False  # True for a smoke checkpoint
+    notice: str | None = None  # of ``NOTICES``, for weights that are not the published ones
 
     def resolve(self, params: SamplingParams) -> dict[str, float | int | None]:
         """Every parameter as the model uses it; None for one that the model does not have."""

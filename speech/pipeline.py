@@ -21,7 +21,6 @@ from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform
 from cancel import CancelToken
 from errors import DeviceLost, DeviceSuspect, Internal, InvalidRequest, ModelUnavailable, WorkerError
 from speech.contract import (
-    UNTRAINED_WARNING,
     AudioChunk,
     ModelInfo,
     Utterance,
@@ -66,7 +65,7 @@ class ChatterboxSynthesizer:
     @property
     def info(self) -> ModelInfo:
         """Which model it is."""
-        return ModelInfo(self._model.spec, self._model.revision, self._model.untrained)
+        return ModelInfo(self._model.spec, self._model.revision, self._model.notice)
 
     @property
     def conditionals_key(self) -> str:
@@ -246,6 +245,7 @@ def load_synthesizer(
     revision: str = "main",
     hf_token: str | None = None,
     hub_caches: tuple[Path, ...] = (),
+    last_resort: Path | None = None,
 ) -> ChatterboxSynthesizer:
     """Finds the weights, loads them and makes sure that everything speaking needs is there.
 
@@ -259,7 +259,12 @@ def load_synthesizer(
     set_arithmetic(precision)
     spec = MODELS[model]
     checkpoint = find_checkpoint(
-        spec, checkpoint_dir=checkpoint_dir, hub_caches=hub_caches, revision=revision, token=hf_token
+        spec,
+        checkpoint_dir=checkpoint_dir,
+        hub_caches=hub_caches,
+        revision=revision,
+        token=hf_token,
+        last_resort=last_resort,
     )
     started = time.perf_counter()
     if upstream:
@@ -269,8 +274,8 @@ def load_synthesizer(
     else:
         loaded = load_model(spec, checkpoint, target, t3_dtype(target, precision))
     log.info("model: %s %s on %s in %.1f s", model, loaded.revision, target, time.perf_counter() - started)
-    if loaded.untrained:
-        log.warning(UNTRAINED_WARNING)
+    if loaded.notice is not None:
+        log.warning(loaded.notice)
     if target.type == "cpu" and loaded.is_tiny:
         # So little work gains nothing from threads, and loses tenfold to them on a busy machine.
         torch.set_num_threads(1)

@@ -18,8 +18,6 @@ classifier-free guidance erases text embeddings and leaves positions.
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import json
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,7 +42,7 @@ from speech.models.spec import (
 from speech.reference.conditionals import longest_s3gen_prompt
 from speech.reference.upstream_parts import build_voice_encoder
 from speech.upstream import build_s3gen, build_t3
-from speech.weights.load import CONFIG_FILE, CONFIG_FORMAT
+from speech.weights.load import write_config
 
 SIZES = {"tiny": TINY, "full": FULL}
 
@@ -87,9 +85,8 @@ def write_smoke_checkpoint(
             weights = {key: value.contiguous() for key, value in module.state_dict().items()}
             save_file(weights, folder / name, metadata={"format": "pt"})
         torch.save(builtin_voice, folder / spec.files.builtin_voice)
-    _letters_tokenizer(spec).save(str(folder / spec.files.tokenizer))
-    config = {"format": CONFIG_FORMAT, "untrained": True, "sizes": dataclasses.asdict(dimensions)}
-    (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
+    letters_tokenizer(spec).save(str(folder / spec.files.tokenizer))
+    write_config(folder, dimensions, "untrained")
 
 
 def _make_length_follow_text(t3: Any, spec: ModelSpec) -> None:
@@ -168,7 +165,7 @@ def _random_voice(spec: ModelSpec, prompt_tokens: int) -> dict[str, Any]:
     }
 
 
-def _letters_tokenizer(spec: ModelSpec) -> Tokenizer:
+def letters_tokenizer(spec: ModelSpec) -> Tokenizer:
     """Returns a tokenizer with one id a letter, and upstream's special tokens at the model's ids."""
     tokens = spec.tokens
     special = {"[STOP]": tokens.stop_text, "[UNK]": 1, "[SPACE]": 2, "[START]": tokens.start_text}

@@ -63,14 +63,14 @@ COMPUTED_BUFFERS = frozenset({"tokenizer._mel_filters", "tokenizer.window"})
 def load_upstream_model(spec: ModelSpec, checkpoint: Checkpoint, device: torch.device) -> Model:
     """Reads a checkpoint into upstream's T3 and S3Gen. Raises ModelUnavailable, see ``load_model``."""
     folder = checkpoint.folder
-    dimensions, untrained = check_config(checkpoint)
+    dimensions, notice = check_config(checkpoint)
     t3, s3gen = load_upstream_modules(spec, folder, dimensions, device)
     return Model(
         spec=spec,
         dimensions=dimensions,
         folder=folder,
         revision=checkpoint.revision or fingerprint(folder, spec.files.all),
-        untrained=untrained,
+        notice=notice,
         device=device,
         t3=t3,
         s3gen=UpstreamS3Gen(s3gen),

@@ -17,12 +17,20 @@ from pathlib import Path
 
 import torch
 
+from speech.models.spec import CHATTERBOX
 from training.data import Sentence, make_speech, read_index
 from training.features import Features, make_features, read_features
 from training.sizes import SMALL
 from training.texts import make_texts
 
-STEPS = {"tokenizer": 8_000, "voice encoder": 1_000, "x-vector": 1_000, "vocoder": 10_000, "flow": 10_000, "t3": 12_000}
+STEPS = {
+    "tokenizer": 6_000,
+    "voice encoder": 500,
+    "x-vector": 500,
+    "vocoder": 10_000,
+    "flow": 8_000,
+    "t3": 12_000,
+}
 
 
 @dataclass(frozen=True)
@@ -40,6 +48,10 @@ class Work:
     @property
     def features(self) -> Path:
         return self.folder / "features"
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder / "checkpoint"
 
     def read(self, limit: int | None = None) -> list[tuple[Sentence, Features]]:
         return read_features(self.speech, self.features, limit)
@@ -93,6 +105,63 @@ def _vocoder(work: Work) -> None:
     train_vocoder(network, work.read(), work.speech, work.folder, steps=STEPS["vocoder"], seed=work.seed)
 
 
+def _codes(work: Work) -> None:
+    from speech.reference.encoder import load_reference_encoder
+    from speech.reference.upstream_parts import build_speech_tokenizer
+    from training.assemble import read_average, write_encoders
+    from training.codes import write_codes, write_voices
+
+    data = work.read()
+    tokenizer = build_speech_tokenizer(SMALL)
+    tokenizer.load_state_dict(read_average(work.folder / "tokenizer.pt", "tokenizer."), strict=False)
+    write_codes(tokenizer.eval(), data, work.folder / "codes.npz")
+    write_encoders(work.checkpoint, work.folder, CHATTERBOX)
+    encoder = load_reference_encoder(work.checkpoint, CHATTERBOX, SMALL)
+    write_voices(
+        encoder, [sentence for sentence, _ in data], work.speech, work.folder / "voices.npz", work.seed
+    )
+
+
+def _flow(work: Work) -> None:
+    from speech.upstream import build_s3gen
+    from training.codes import read_codes, read_voices
+    from training.flow import train_flow
+
+    train_flow(
+        build_s3gen(SMALL).flow,
+        work.read(),
+        read_codes(work.folder / "codes.npz"),
+        read_voices(work.folder / "voices.npz"),
+        work.folder,
+        steps=STEPS["flow"],
+        seed=work.seed,
+    )
+
+
+def _t3(work: Work) -> None:
+    from speech.models.tokenizers import load_tokenizer
+    from speech.upstream import build_t3
+    from training.codes import read_codes, read_voices
+    from training.t3 import Examples, train_t3
+
+    examples = Examples(
+        work.read(),
+        read_codes(work.folder / "codes.npz"),
+        read_voices(work.folder / "voices.npz"),
+        load_tokenizer(CHATTERBOX, work.checkpoint),
+        CHATTERBOX,
+    )
+    train_t3(
+        build_t3(SMALL, CHATTERBOX), CHATTERBOX, examples, work.folder, steps=STEPS["t3"], seed=work.seed
+    )
+
+
+def _checkpoint(work: Work) -> None:
+    from training.assemble import write_checkpoint
+
+    write_checkpoint(work.checkpoint, work.folder, work.speech, list(read_index(work.speech)), CHATTERBOX)
+
+
 STAGES: dict[str, Callable[[Work], None]] = {
     "texts": _texts,
     "speech": _speech,
@@ -100,6 +169,10 @@ STAGES: dict[str, Callable[[Work], None]] = {
     "tokenizer": _tokenizer,
     "speakers": _speakers,
     "vocoder": _vocoder,
+    "codes": _codes,
+    "flow": _flow,
+    "t3": _t3,
+    "checkpoint": _checkpoint,
 }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import librosa
 import numpy as np
@@ -45,7 +46,7 @@ class Features:
 
 def read_samples(folder: Path, number: int) -> NDArray[np.float32]:
     """Reads a sentence, 16 kHz."""
-    samples, _ = soundfile.read(folder / f"{number}.flac", dtype="float32")
+    samples: NDArray[np.float32] = soundfile.read(folder / f"{number}.flac", dtype="float32")[0]
     return samples
 
 
@@ -104,23 +105,23 @@ def _write_group(group: tuple[Path, list[Sentence], Path]) -> None:
         all_features.append(
             Features(
                 mel=mel.astype(np.float16),
-                tokenizer_mel=tokenizer.log_mel_spectrogram(torch.from_numpy(samples)).T.numpy().astype(np.float16),
+                tokenizer_mel=tokenizer.log_mel_spectrogram(torch.from_numpy(samples))
+                .T.numpy()
+                .astype(np.float16),
                 pitch_hz=_pitch_of(samples, phones),
                 phones=phones,
                 phones_done=phones_done,
             )
         )
+    arrays: dict[str, Any] = {
+        name: np.concatenate([getattr(features, name) for features in all_features])
+        for name in Features.__dataclass_fields__
+    }
+    arrays["frames"] = [len(features.mel) for features in all_features]
+    arrays["wide_frames"] = [len(features.tokenizer_mel) for features in all_features]
     unfinished = file.with_suffix(".unfinished")
     with unfinished.open("wb") as stream:
-        np.savez(
-            stream,
-            frames=[len(features.mel) for features in all_features],
-            wide_frames=[len(features.tokenizer_mel) for features in all_features],
-            **{
-                name: np.concatenate([getattr(features, name) for features in all_features])
-                for name in Features.__dataclass_fields__
-            },
-        )
+        np.savez(stream, **arrays)
     unfinished.replace(file)
 
 
@@ -140,7 +141,9 @@ def _phones_of(sentence: Sentence, frames: int) -> tuple[NDArray[np.uint8], NDAr
 
 def _pitch_of(samples: NDArray[np.float32], phones: NDArray[np.uint8]) -> NDArray[np.float16]:
     hop = round(FRAME_S * RATE_HZ)
-    from_middle = np.pad(samples[hop // 2 :], (0, 2 * hop))  # yin's frames are centred at multiples of the hop
+    from_middle = np.pad(
+        samples[hop // 2 :], (0, 2 * hop)
+    )  # yin's frames are centred at multiples of the hop
     low, high = PITCHES_HZ
     pitch = librosa.yin(from_middle, fmin=low, fmax=high, sr=RATE_HZ, frame_length=1024, hop_length=hop)
     unvoiced = np.array([name in UNVOICED for name in PHONES])[phones]

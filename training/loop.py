@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-# Returns the losses of a step by name; their sum is minimised.
+# Returns the losses of a step by name; their sum is minimised. Names in parentheses are only reported.
 StepLosses = Callable[[random.Random], dict[str, Tensor]]
 
-CHECKPOINT_EVERY = 250  # steps
+CHECKPOINT_EVERY = 100  # steps
 WARM_UP = 200  # steps
 LAST_RATE = 0.02  # of the learning rate, at the end
 AVERAGE_DECAY = 0.998  # of the weights' moving average, which is what a stage gives on
@@ -64,7 +64,8 @@ def train(
         torch.manual_seed(draw.getrandbits(62))
         losses = losses_of(draw)
         optimizer.zero_grad(set_to_none=True)
-        torch.stack(list(losses.values())).sum().backward()
+        summed = [loss for key, loss in losses.items() if not key.startswith("(")]
+        torch.stack(summed).sum().backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(parameters, largest_gradient)
         if torch.isfinite(norm):
             optimizer.step()

@@ -5,7 +5,7 @@ from speech.models.dimensions import ModelDimensions
 SMALL = ModelDimensions(
     t3_width=192,
     t3_layers=5,
-    t3_heads=6,
+    t3_heads=3,
     t3_feed_forward=512,
     flow_width=96,
     flow_heads=2,

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from speech.models.spec import SPEAKER_WIDTH, XVECTOR_WIDTH
@@ -42,7 +43,7 @@ class SpeakerTrainer(nn.Module):
         wanted = F.one_hot(speakers, cosines.shape[1])
         right = (cosines.argmax(dim=1) == speakers).float().mean().detach()
         loss = F.cross_entropy(SCALE * (cosines - MARGIN * wanted), speakers)
-        return {"speaker": loss, "wrong": (1 - right) * 1e-6}
+        return {"speaker": loss, "(right)": right}
 
 
 def train_speaker_encoders(
@@ -65,7 +66,8 @@ def train_speaker_encoders(
         count = round(seconds * 16_000)
 
         def losses_of(draw: random.Random) -> dict[str, Tensor]:
-            rows, speakers = [], []
+            rows: list[NDArray[np.float32]] = []
+            speakers: list[int] = []
             while len(rows) < BATCH:
                 name = draw.choice(names)
                 samples = read_samples(speech, draw.choice(chosen[name]).number)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,12 +43,16 @@ class TokenizerTrainer(nn.Module):
         self.speakers = nn.Embedding(speakers, SPEAKER_WIDTH)
         self.enter = nn.Conv1d(DIGITS + SPEAKER_WIDTH, WIDTH, 5, padding=2)
         self.layers = nn.ModuleList(nn.Conv1d(WIDTH, WIDTH, 5, padding=2) for _ in range(3))
-        self.draw = nn.Conv1d(WIDTH, MEL_CHANNELS + 2, 3, padding=1)  # the mel, the pitch, and whether there is one
+        self.draw = nn.Conv1d(
+            WIDTH, MEL_CHANNELS + 2, 3, padding=1
+        )  # the mel, the pitch, and whether there is one
 
     def digits(self, tokenizer_mel: Tensor, lengths: Tensor) -> Tensor:
-        """Returns the values before rounding, [B, T, 8] within -0.999 to 0.999. tokenizer_mel: [B, 128, 4T]."""
-        hidden, _ = self.tokenizer.encoder(tokenizer_mel, lengths)
-        return self.tokenizer.quantizer._codebook.project_down(hidden).tanh() * 0.999  # type: ignore[no-any-return]
+        """Returns the values before rounding, [B, T, 8], of a tokenizer's mel, [B, 128, 4T]."""
+        tokenizer: Any = self.tokenizer
+        hidden, _ = tokenizer.encoder(tokenizer_mel, lengths)
+        values: Tensor = tokenizer.quantizer._codebook.project_down(hidden)
+        return values.tanh() * 0.999
 
     def losses(
         self, tokenizer_mel: Tensor, mel: Tensor, pitch: Tensor, phones: Tensor, speakers: Tensor
@@ -74,14 +79,16 @@ class TokenizerTrainer(nn.Module):
         voiced = ~pitch.isnan()
         off = (drawn[:, MEL_CHANNELS] - pitch.nan_to_num() * 5).abs() * voiced
         losses["pitch"] = off.sum() / voiced.sum().clamp_min(1) * 0.3
-        losses["voiced"] = 0.3 * F.binary_cross_entropy_with_logits(drawn[:, MEL_CHANNELS + 1], voiced.float())
+        losses["voiced"] = 0.3 * F.binary_cross_entropy_with_logits(
+            drawn[:, MEL_CHANNELS + 1], voiced.float()
+        )
         return losses
 
-    def forward(self, tokenizer_mel: Tensor) -> Tensor:
-        """Returns what ``losses`` is not needed for: the tokens, int64 [T], of a mel, [128, N]."""
-        lengths = torch.tensor([tokenizer_mel.shape[1]])
-        tokens, _ = self.tokenizer.quantize(tokenizer_mel[None], lengths)
-        return tokens[0].long()  # type: ignore[no-any-return]
+
+def tokens_of(tokenizer: Any, tokenizer_mel: Tensor) -> Tensor:
+    """Returns the tokens, int64 [T], of a mel, [128, N]."""
+    tokens, _ = tokenizer.quantize(tokenizer_mel[None], torch.tensor([tokenizer_mel.shape[1]]))
+    return tokens[0].long()  # type: ignore[no-any-return]
 
 
 def train_tokenizer(
@@ -99,7 +106,11 @@ def train_tokenizer(
     network.requires_grad_(requires_grad=True)
 
     def losses_of(draw: random.Random) -> dict[str, Tensor]:
-        wide, mels, pitches, phones, speakers = [], [], [], [], []
+        wide: list[NDArray[Any]] = []
+        mels: list[NDArray[Any]] = []
+        pitches: list[NDArray[Any]] = []
+        phones: list[NDArray[Any]] = []
+        speakers: list[int] = []
         while len(mels) < BATCH:
             sentence, features = draw.choice(sentences)
             tokens = min(len(features.mel) // FRAMES_PER_TOKEN, len(features.tokenizer_mel) // 4)
@@ -113,7 +124,9 @@ def train_tokenizer(
             phones.append(features.phones[frames])
             speakers.append(names.index(sentence.speaker))
         return network.losses(
-            *(torch.from_numpy(np.stack(rows).astype(np.float32)) for rows in (wide, mels, pitches)),
+            _stack(wide),
+            _stack(mels),
+            _stack(pitches),
             torch.from_numpy(np.stack(phones).astype(np.int64)),
             torch.tensor(speakers),
         )
@@ -121,12 +134,19 @@ def train_tokenizer(
     return train("tokenizer", network, losses_of, folder, steps=steps, rate=2e-3, seed=seed)  # type: ignore[return-value]
 
 
+def _stack(rows: Sequence[NDArray[Any]]) -> Tensor:
+    return torch.from_numpy(np.stack(rows).astype(np.float32))
+
+
 def mean_log_pitch(sentences: Sequence[tuple[Sentence, Features]]) -> dict[str, float]:
     """Returns the mean of the logarithm of the pitch of each speaker."""
     pitches: dict[str, list[NDArray[np.float16]]] = {}
     for sentence, features in sentences:
         pitches.setdefault(sentence.speaker, []).append(features.pitch_hz[features.pitch_hz > 0])
-    return {speaker: float(np.log(np.concatenate(all_hz).astype(float)).mean()) for speaker, all_hz in pitches.items()}
+    return {
+        speaker: float(np.log(np.concatenate(all_hz).astype(float)).mean())
+        for speaker, all_hz in pitches.items()
+    }
 
 
 def log_pitch(features: Features, mean: float) -> NDArray[np.float32]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform, resample
@@ -34,7 +36,7 @@ class Vocoder(nn.Module):
 
         mel: [B, 80, T]. pitch_hz: [B, T], 0 where there is no voice. samples: [B, 480T], 24 kHz.
         """
-        hift = self.hift
+        hift: Any = self.hift
         predicted_hz = hift.f0_predictor(mel)
         # The source gets the true pitch: the predictor's own errors would be learned as sound.
         source = hift.f0_upsamp(pitch_hz[:, None]).transpose(1, 2)
@@ -57,7 +59,8 @@ def _spectral_loss(made: Tensor, wanted: Tensor, length: int, hop: int) -> Tenso
         for samples in (made, wanted)
     )
     convergence = (one - other).norm(dim=(1, 2)) / other.norm(dim=(1, 2)).clamp_min(1e-3)
-    return convergence.mean() + (one.log() - other.log()).abs().mean()
+    loss: Tensor = convergence.mean() + (one.log() - other.log()).abs().mean()
+    return loss
 
 
 def train_vocoder(
@@ -73,7 +76,9 @@ def train_vocoder(
     network = Vocoder(hift)
 
     def losses_of(draw: random.Random) -> dict[str, Tensor]:
-        mels, pitches, waves = [], [], []
+        mels: list[NDArray[np.float16]] = []
+        pitches: list[NDArray[np.float16]] = []
+        waves: list[NDArray[np.float32]] = []
         while len(mels) < BATCH:
             sentence, features = draw.choice(sentences)
             frames = len(features.mel) - 2
@@ -91,5 +96,7 @@ def train_vocoder(
         tensors = (torch.from_numpy(np.stack(rows).astype(np.float32)) for rows in (mels, pitches, waves))
         return network.losses(*tensors)
 
-    trained = train("vocoder", network, losses_of, folder, steps=steps, rate=2e-3, seed=seed, weight_decay=0.0)
+    trained = train(
+        "vocoder", network, losses_of, folder, steps=steps, rate=2e-3, seed=seed, weight_decay=0.0
+    )
     return trained.hift  # type: ignore[return-value]

@@ -16,7 +16,6 @@ from errors import InvalidRequest, OutputTooLarge, WorkerError
 from operations import OPERATIONS, find_operation
 from operations.base import Operation, Services
 from operations.request import Request, parse_request
-from speech.contract import UNTRAINED_WARNING
 from version import WORKER
 
 # The platform's limits for a reply, and how it names the jobs that came by /runsync.
@@ -94,10 +93,11 @@ def error_reply(error: WorkerError) -> dict[str, Any]:
 
 
 def complete(reply: dict[str, Any], services: Services) -> dict[str, Any]:
-    """The reply with what every reply says: which worker made it, and whether its model is trained."""
+    """The reply with what every reply says: the worker that made it, and what is odd about its weights."""
     reply = {**reply, "worker": WORKER}
-    if services.synthesizer.info.untrained:
-        reply["warnings"] = [*reply.get("warnings", []), UNTRAINED_WARNING]
+    notice = services.synthesizer.info.notice
+    if notice is not None:
+        reply["warnings"] = [*reply.get("warnings", []), notice]
     return reply
 
 

@@ -68,9 +68,11 @@ def mel_extractor() -> Any:
 
 def voice_encoder_mel(samples: Any) -> Any:
     """Returns the voice encoder's mel, float32 [T, 40], of samples at 16 kHz, [n]."""
-    return _import("models.voice_encoder.melspec").melspectrogram(
-        samples, _import("models.voice_encoder").VoiceEncConfig
-    ).T
+    return (
+        _import("models.voice_encoder.melspec")
+        .melspectrogram(samples, _import("models.voice_encoder").VoiceEncConfig)
+        .T
+    )
 
 
 def speaker_fbank(samples: Any) -> Any:

@@ -82,6 +82,16 @@ class S3Gen:
         return [self._render(request) for request in requests]
 
     @torch.inference_mode()
+    def vocode(self, mel: Tensor, generator: torch.Generator) -> Tensor:
+        """Returns the vocoder's samples, float32 [480T], of a mel, float32 [1, T, 80], both on the device.
+
+        generator: on the CPU for the phases, as upstream draws them, and then for the noise.
+        """
+        phases = draw_phases(generator)
+        noise = torch.randn(1, HARMONICS, SAMPLES_A_FRAME * mel.shape[1], generator=generator)
+        return vocode(self._hift, mel.transpose(1, 2), phases.to(mel.device), noise.to(mel.device))
+
+    @torch.inference_mode()
     def _render(self, request: RenderRequest) -> Tensor:
         voice, flow, draws = request.voice, self._flow, Draws.of(request)
         phases = upload(draws.phases, voice.prompt_mel.device)

@@ -31,7 +31,7 @@ class Checkpoint:
 
     folder: Path
     revision: str | None  # the hub's commit, 40 hex digits; None when only the content can tell
-    chosen_by_name: bool = False  # whether CHECKPOINT_DIR named it
+    was_asked_for: bool = False  # by CHECKPOINT_DIR, or as the last resort
 
 
 def find_checkpoint(
@@ -41,10 +41,12 @@ def find_checkpoint(
     hub_caches: tuple[Path, ...] = (),
     revision: str = "main",
     token: str | None = None,
+    last_resort: Path | None = None,
 ) -> Checkpoint:
     """Returns the first complete checkpoint.
 
-    In this order: ``checkpoint_dir``, ``hub_caches`` in turn, the user's hub cache, a download.
+    In this order: ``checkpoint_dir``, ``hub_caches`` in turn, the user's hub cache, a download,
+    ``last_resort``.
 
     hub_caches: folders laid out like ``~/.cache/huggingface/hub``. The hub is asked only when
     nothing local will do, so that a worker with weights starts while the hub is down.
@@ -57,7 +59,13 @@ def find_checkpoint(
         if snapshot is not None:
             log.info("weights: %s %s, cached", spec.repository, snapshot.name)
             return Checkpoint(snapshot, snapshot.name)
-    return _download(spec, revision, token)
+    try:
+        return _download(spec, revision, token)
+    except ModelUnavailable as error:
+        if last_resort is None or _missing(spec, last_resort):
+            raise
+        log.warning("weights: %s; taking those in %s", error.message, last_resort)
+        return Checkpoint(last_resort, None, was_asked_for=True)
 
 
 def _missing(spec: ModelSpec, folder: Path) -> list[str]:
@@ -74,7 +82,7 @@ def _named_checkpoint(spec: ModelSpec, folder: Path) -> Checkpoint:
         )
     resolved = folder.resolve()
     is_snapshot = resolved.parent.name == "snapshots" and re.fullmatch(r"[0-9a-f]{40}", resolved.name)
-    return Checkpoint(folder, resolved.name if is_snapshot else None, chosen_by_name=True)
+    return Checkpoint(folder, resolved.name if is_snapshot else None, was_asked_for=True)
 
 
 def _cached_snapshot(spec: ModelSpec, cache: Path, revision: str) -> Path | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import pickle
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from errors import ModelUnavailable
+from speech.contract import NOTICES
 from speech.models.dimensions import FULL, TINY, ModelDimensions
 from speech.models.llama_t3 import LlamaT3, T3Weights, upstream_shapes
 from speech.models.spec import ModelSpec
@@ -28,8 +30,9 @@ from speech.weights.pack import read_packed
 
 log = logging.getLogger(__name__)
 
-CONFIG_FILE = "config.json"  # written by speech.smoke; the published repository has none
+CONFIG_FILE = "config.json"  # of checkpoints of our own; the published repository has none
 CONFIG_FORMAT = "chatterbox-voice-worker/1"
+PUBLISHED = "published"  # of weights that need no notice, beside the keys of ``NOTICES``
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +43,7 @@ class Model:
     dimensions: ModelDimensions
     folder: Path
     revision: str  # the hub's commit, or the content's fingerprint
-    untrained: bool
+    notice: str | None  # of ``speech.contract.NOTICES``
     device: torch.device
     t3: LlamaT3 | Any  # or upstream's module, for the reference engine
     s3gen: Renderer
@@ -63,7 +66,7 @@ def load_model(
     the model.
     """
     folder = checkpoint.folder
-    dimensions, untrained = check_config(checkpoint)
+    dimensions, notice = check_config(checkpoint)
     content = fingerprint(folder, spec.files.all)
     packed = read_packed(folder, content, device) if t3_dtype == torch.bfloat16 else None
     t3_weights, s3gen_weights = packed or (
@@ -75,7 +78,7 @@ def load_model(
         dimensions=dimensions,
         folder=folder,
         revision=checkpoint.revision or content,
-        untrained=untrained,
+        notice=notice,
         device=device,
         t3=_make_t3(t3_weights, spec, dimensions, t3_dtype),
         s3gen=_make_s3gen(
@@ -106,35 +109,47 @@ def _make_s3gen(
     return S3Gen(view, spec.flow)
 
 
-def check_config(checkpoint: Checkpoint) -> tuple[ModelDimensions, bool]:
-    """Returns a checkpoint's dimensions and whether it is untrained.
+def check_config(checkpoint: Checkpoint) -> tuple[ModelDimensions, str | None]:
+    """Returns a checkpoint's dimensions and what callers are told of its weights.
 
-    Raises ModelUnavailable for an untrained one that was not asked for by name.
+    Raises ModelUnavailable for weights that are not the published ones and that nobody asked for.
     """
-    dimensions, untrained = read_config(checkpoint.folder)
-    if untrained and not checkpoint.chosen_by_name:
+    dimensions, kind = read_config(checkpoint.folder)
+    if kind is not None and not checkpoint.was_asked_for:
         raise ModelUnavailable(
-            "the weights in the hub cache are an untrained smoke checkpoint",
-            hint="remove them, or name their folder in CHECKPOINT_DIR if noise is what you want",
+            f"the weights in the hub cache are not the published ones: {NOTICES[kind]}",
+            hint="remove them, or name their folder in CHECKPOINT_DIR if you want them",
         )
-    return dimensions, untrained
+    return dimensions, NOTICES[kind] if kind is not None else None
 
 
-def read_config(folder: Path) -> tuple[ModelDimensions, bool]:
-    """Returns dimensions and whether the weights are untrained; the published ones where no file says so."""
+def read_config(folder: Path) -> tuple[ModelDimensions, str | None]:
+    """Returns dimensions and the kind of weights, a key of ``NOTICES``; None for the published ones.
+
+    Those come without such a file, and with the published dimensions. Raises ModelUnavailable.
+    """
     file = folder / CONFIG_FILE
     if not file.exists():
-        return FULL, False
+        return FULL, None
     try:
         config = json.loads(file.read_text())
         if not isinstance(config, dict) or config.get("format") != CONFIG_FORMAT:
-            return FULL, False
-        return ModelDimensions(**config["sizes"]), bool(config["untrained"])
+            return FULL, None
+        kind = config["weights"]
+        if kind != PUBLISHED and kind not in NOTICES:
+            raise ValueError("unknown weights")
+        return ModelDimensions(**config["sizes"]), None if kind == PUBLISHED else kind
     except (ValueError, KeyError, TypeError) as error:
         raise ModelUnavailable(
-            f"{CONFIG_FILE} beside the weights is damaged",
+            f"{CONFIG_FILE} beside the weights is damaged, or of another version of this worker",
             hint="write the checkpoint again with speech.smoke",
         ) from error
+
+
+def write_config(folder: Path, dimensions: ModelDimensions, kind: str) -> None:
+    """Writes what ``read_config`` reads. kind: a key of ``NOTICES``."""
+    config = {"format": CONFIG_FORMAT, "weights": kind, "sizes": dataclasses.asdict(dimensions)}
+    (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
 
 
 def read_builtin_voice(file: Path) -> Conditionals | None:

@@ -14,7 +14,7 @@ from audio.waveform import Waveform
 from errors import DeviceLost, ModelUnavailable
 from serving.runpod import envelope
 from serving.runpod.fitness import start_failure
-from speech.contract import UNTRAINED_WARNING, ModelInfo
+from speech.contract import NOTICES, ModelInfo
 from speech.models.spec import CHATTERBOX
 from tests.fakes import FAKE_REVISION, FakeSynthesizer, build_services, build_worker
 from tests.recordings import speech_like
@@ -83,10 +83,10 @@ async def test_every_reply_names_the_worker_that_made_it(worker):
 
 
 async def test_untrained_weights_are_never_passed_off_as_speech(tmp_path):
-    info = ModelInfo(CHATTERBOX, FAKE_REVISION, untrained=True)
+    info = ModelInfo(CHATTERBOX, FAKE_REVISION, notice=NOTICES["untrained"])
     worker = build_worker(tmp_path, FakeSynthesizer(info=info))
-    assert UNTRAINED_WARNING in (await worker.handle(tts()))["warnings"]
-    assert UNTRAINED_WARNING in (await worker.handle(clone("Ada")))["warnings"]
+    assert NOTICES["untrained"] in (await worker.handle(tts()))["warnings"]
+    assert NOTICES["untrained"] in (await worker.handle(clone("Ada")))["warnings"]
 
 
 async def test_a_preview_is_a_wav_at_the_models_rate(worker):

@@ -26,7 +26,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="session")
 def checkpoint(smoke_checkpoint: Path) -> Checkpoint:
-    return Checkpoint(smoke_checkpoint, None, chosen_by_name=True)
+    return Checkpoint(smoke_checkpoint, None, was_asked_for=True)
 
 
 @pytest.fixture(scope="session")

@@ -59,7 +59,7 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def checkpoint(folder) -> Checkpoint:
-    return Checkpoint(folder, None, chosen_by_name=True)
+    return Checkpoint(folder, None, was_asked_for=True)
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from benchmarks.upstream import load as load_upstream
 from cancel import CancelToken
 from errors import Cancelled, InvalidRequest, ModelUnavailable, ReferenceTooShort
 from speech import pipeline
-from speech.contract import SamplingParams, Utterance
+from speech.contract import NOTICES, SamplingParams, Utterance
 from speech.models.linear import pack
 from speech.models.llama_t3 import LlamaT3
 from speech.models.spec import CHATTERBOX
@@ -320,7 +320,7 @@ def copied(smoke_checkpoint, tmp_path) -> Path:
 
 
 def load(folder: Path) -> Model:
-    return load_model(CHATTERBOX, Checkpoint(folder, None, chosen_by_name=True), CPU)
+    return load_model(CHATTERBOX, Checkpoint(folder, None, was_asked_for=True), CPU)
 
 
 def test_without_a_builtin_voice_a_job_must_name_one(build: Build, copied):
@@ -382,7 +382,7 @@ def test_loading_by_folder_says_what_was_loaded(smoke_checkpoint, caplog):
     caplog.set_level("INFO")
     loaded = load_synthesizer("chatterbox", checkpoint_dir=smoke_checkpoint, device="cpu")
     loaded.check()
-    assert loaded.info.untrained
+    assert loaded.info.notice == NOTICES["untrained"]
     assert len(loaded.info.revision) == 16
     assert "untrained smoke checkpoint: the audio is noise" in caplog.text
     loaded.close()

@@ -41,7 +41,7 @@ def test_writing_does_not_disturb_the_callers_random_numbers(tmp_path):
 def test_the_command_line_says_that_it_is_noise(tmp_path, capsys):
     main([str(tmp_path / "new" / "folder")])
     assert "noise" in capsys.readouterr().out
-    assert json.loads((tmp_path / "new" / "folder" / "config.json").read_text())["untrained"] is True
+    assert json.loads((tmp_path / "new" / "folder" / "config.json").read_text())["weights"] == "untrained"
 
 
 @pytest.mark.parametrize("cfg_weight", [0.0, 0.5, 1.0])

@@ -55,7 +55,7 @@ def downloads(monkeypatch) -> list[str]:
 def test_the_named_folder_wins(tmp_path, downloads):
     folder = weights_in(tmp_path / "mine")
     found = find_checkpoint(CHATTERBOX, checkpoint_dir=folder, hub_caches=(hub_cache(tmp_path / "hub"),))
-    assert (found.folder, found.revision, found.chosen_by_name) == (folder, None, True)
+    assert (found.folder, found.revision, found.was_asked_for) == (folder, None, True)
     assert not downloads
 
 
@@ -112,7 +112,7 @@ def test_a_download_gives_the_commit(tmp_path, monkeypatch):
     snapshot = weights_in(tmp_path / "snapshots" / COMMIT)
     monkeypatch.setattr(find, "snapshot_download", lambda *_, **__: str(snapshot))
     found = find_checkpoint(CHATTERBOX)
-    assert (found.folder, found.revision, found.chosen_by_name) == (snapshot, COMMIT, False)
+    assert (found.folder, found.revision, found.was_asked_for) == (snapshot, COMMIT, False)
 
 
 def test_the_real_client_without_a_hub_ends_in_model_unavailable(tmp_path, monkeypatch):
@@ -121,3 +121,27 @@ def test_the_real_client_without_a_hub_ends_in_model_unavailable(tmp_path, monke
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(ModelUnavailable, match="hub did not give them"):
         find_checkpoint(CHATTERBOX)
+
+
+def test_the_last_resort_comes_after_everything_else(tmp_path, downloads):
+    small = weights_in(tmp_path / "small")
+    found = find_checkpoint(CHATTERBOX, hub_caches=(tmp_path / "no hub",), last_resort=small)
+    assert (found.folder, found.revision, found.was_asked_for) == (small, None, True)
+    assert len(downloads) == 1
+    cached = find_checkpoint(CHATTERBOX, hub_caches=(hub_cache(tmp_path / "hub"),), last_resort=small)
+    assert cached.revision == COMMIT
+    mine = weights_in(tmp_path / "mine")
+    assert find_checkpoint(CHATTERBOX, checkpoint_dir=mine, last_resort=small).folder == mine
+
+
+def test_a_named_folder_that_lacks_files_is_not_replaced_by_the_last_resort(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ModelUnavailable, match="CHECKPOINT_DIR"):
+        find_checkpoint(
+            CHATTERBOX, checkpoint_dir=tmp_path / "empty", last_resort=weights_in(tmp_path / "small")
+        )
+
+
+def test_an_incomplete_last_resort_is_no_answer(tmp_path):
+    with pytest.raises(ModelUnavailable, match="no weights"):
+        find_checkpoint(CHATTERBOX, last_resort=tmp_path)

@@ -38,7 +38,7 @@ def packed(folder) -> Path:
 
 
 def load(folder: Path, dtype: torch.dtype = torch.bfloat16) -> Model:
-    return load_model(CHATTERBOX, Checkpoint(folder, None, chosen_by_name=True), CPU, t3_dtype=dtype)
+    return load_model(CHATTERBOX, Checkpoint(folder, None, was_asked_for=True), CPU, t3_dtype=dtype)
 
 
 def tensors_of(value: object) -> Iterator[torch.Tensor]:
@@ -115,7 +115,7 @@ def test_their_fingerprint_is_not_the_models_commit(packed, files_read):
     """A snapshot of the hub is packed and found by its content, and keeps its commit as its revision."""
     commit = "0" * 40
     config = json.loads((packed / "config.json").read_text())
-    (packed / "config.json").write_text(json.dumps(config | {"untrained": False}))
+    (packed / "config.json").write_text(json.dumps(config | {"weights": "published"}))
     model = load_model(CHATTERBOX, Checkpoint(packed, commit), CPU, torch.bfloat16)
     assert model.revision == commit
     assert files_read == []

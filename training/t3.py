@@ -1,0 +1,249 @@
+"""T3, text to speech tokens: trained on sentences and on several of one speaker in a row.
+
+A sequence is laid out as a worker gives it: voice, text, the start of speech twice, tokens. Beside the next
+token, three things are asked for:
+
+- Some texts are hidden, so that guidance has something to lead away from.
+- The logits of a position are drawn to probabilities (their sum of exponentials to one): the repetition
+  penalty scales logits, and does little to those near zero.
+- One head is shown where in the text each token belongs. Without that, a model of this size takes many times
+  as long to find out.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from speech.models.llama_t3 import rotary_frequencies
+from speech.models.spec import ModelSpec
+from speech.models.tokenizers import EnglishTokenizer
+from training.codes import Voices
+from training.data import Sentence
+from training.features import Features
+from training.loop import train
+
+POSITIONS_PER_STEP = 2_600  # of all sequences of a step together
+LONGEST_TEXT = 290  # letters of several sentences in a row
+ALONE = 0.7  # the share of steps whose sequences are one sentence each
+PROMPT_TOKENS = (40, 150)
+WITHOUT_TEXT = 0.12
+STOP_WEIGHT = 3.0
+NORMALIZER_WEIGHT = 0.02
+OTHER_TOKENS = 256  # of those that the data does not have, drawn at each step to be made improbable
+ALIGNMENT_LAYER, ALIGNMENT_HEAD = 2, 0
+ALIGNMENT_WEIGHT, ALIGNMENT_WIDTH = 0.15, 2.5  # letters
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """One sequence to learn from."""
+
+    text: Tensor  # int64 [L], with its start and stop
+    speech: Tensor  # int64 [T], without start and stop
+    places: Tensor  # float32 [T + 1], the position in the text to which each token and the stop belong
+    speaker_embedding: Tensor  # [256]
+    prompt: Tensor  # int64 [P], the same P in all sequences of a step
+    hidden: bool  # whether the text is hidden
+
+
+class T3Trainer(nn.Module):
+    """Upstream's ``T3`` with the losses that train it."""
+
+    def __init__(self, t3: Any, spec: ModelSpec, codes: Sequence[Tensor]) -> None:
+        """codes: of the data. Their tokens compete at each step, all others in turns, which is faster."""
+        super().__init__()
+        self.t3, self._spec = t3, spec
+        used = torch.unique(torch.cat([*codes, torch.tensor([spec.tokens.stop_speech])]))
+        self._used = used
+        self._others = torch.tensor(sorted(set(range(spec.speech_vocabulary)) - set(used.tolist())))
+        self._index_of = torch.full((spec.speech_vocabulary,), -1)
+        self._index_of[used] = torch.arange(len(used))
+        self._attention_input: Tensor | None = None
+        # A model of 24 heads begins with smaller numbers than upstream's default.
+        for embedding in (t3.text_emb, t3.speech_emb):
+            nn.init.normal_(embedding.weight, std=0.05)
+        layer = t3.tfmr.layers[ALIGNMENT_LAYER]
+        layer.self_attn.register_forward_pre_hook(self._keep_input, with_kwargs=True)
+
+    def _keep_input(self, _module: nn.Module, _arguments: Any, named: dict[str, Any]) -> None:
+        self._attention_input = named["hidden_states"]
+
+    def losses(self, examples: Sequence[Example]) -> dict[str, Tensor]:
+        """Returns the losses of one step."""
+        t3, tokens = self.t3, self._spec.tokens
+        prompts = torch.stack([example.prompt for example in examples])
+        prompt = t3.speech_emb(prompts) + t3.speech_pos_emb(prompts)
+        voice = torch.cat(
+            [
+                t3.cond_enc.spkr_enc(torch.stack([example.speaker_embedding for example in examples]))[
+                    :, None
+                ],
+                t3.cond_enc.perceiver(prompt),
+                # Any exaggeration: the data has none to learn it from.
+                t3.cond_enc.emotion_adv_fc(torch.rand(len(examples), 1, 1)),
+            ],
+            dim=1,
+        )
+        start = t3.speech_emb.weight[tokens.start_speech] + t3.speech_pos_emb.emb.weight[0]
+        rows, targets, speech_starts = [], [], []
+        for conditioning, example in zip(voice, examples, strict=True):
+            text = t3.text_pos_emb.emb.weight[: len(example.text)]
+            if not example.hidden:
+                text = text + t3.text_emb(example.text)
+            positions = t3.speech_pos_emb.emb.weight[1 : 1 + len(example.speech)]
+            speech = t3.speech_emb(example.speech) + positions
+            rows.append(torch.cat([conditioning, text, start[None], start[None], speech]))
+            targets.append(F.pad(example.speech, (0, 1), value=tokens.stop_speech))
+            speech_starts.append(len(conditioning) + len(text) + 1)
+        embedded = pad_sequence(rows, batch_first=True)
+        hidden = t3.tfmr(inputs_embeds=embedded, use_cache=False).last_hidden_state
+        answers = torch.cat(
+            [
+                row[first : first + len(target)]
+                for row, first, target in zip(hidden, speech_starts, targets, strict=True)
+            ]
+        )
+        wanted = torch.cat(targets)
+        others = self._others[torch.randint(len(self._others), (OTHER_TOKENS,))]
+        logits = F.linear(answers, t3.speech_head.weight[torch.cat([self._used, others])])
+        normalizer = logits.logsumexp(dim=1)
+        each = normalizer - logits.gather(1, self._index_of[wanted][:, None])[:, 0]
+        is_stop = wanted == tokens.stop_speech
+        weights = torch.where(is_stop, STOP_WEIGHT, 1.0)
+        losses = {
+            "token": (each * weights).sum() / weights.sum(),
+            "normalizer": NORMALIZER_WEIGHT * normalizer.square().mean(),
+            "alignment": ALIGNMENT_WEIGHT * self._alignment_loss(examples, len(voice[0]), speech_starts),
+        }
+        with torch.no_grad():
+            losses["(stop)"] = each[is_stop].mean()
+        return losses
+
+    def _alignment_loss(
+        self, examples: Sequence[Example], voice: int, speech_starts: Sequence[int]
+    ) -> Tensor:
+        """Returns how far one head looks away from the letters that are spoken."""
+        attention = self.t3.tfmr.layers[ALIGNMENT_LAYER].self_attn
+        assert self._attention_input is not None
+        width = attention.head_dim
+        rows = slice(ALIGNMENT_HEAD * width, (ALIGNMENT_HEAD + 1) * width)
+        queries = F.linear(self._attention_input, attention.q_proj.weight[rows])
+        keys = F.linear(self._attention_input, attention.k_proj.weight[rows])
+        angles = torch.outer(torch.arange(queries.shape[1]).float(), rotary_frequencies(width))
+        cosines, sines = torch.cat([angles.cos()] * 2, dim=1), torch.cat([-angles.sin(), angles.sin()], dim=1)
+        queries, keys = (part * cosines + part.roll(width // 2, dims=2) * sines for part in (queries, keys))
+        losses = []
+        for index, (example, first) in enumerate(zip(examples, speech_starts, strict=True)):
+            if example.hidden:
+                continue
+            last = first + len(example.places)
+            scores = queries[index, first:last] @ keys[index, :last].T * width**-0.5
+            later = torch.arange(last)[None] > torch.arange(first, last)[:, None]
+            weights = scores.masked_fill(later, -torch.inf).softmax(dim=1)
+            letters = torch.arange(len(example.text)).float()
+            near = torch.exp(-((letters[None] - example.places[:, None]) / ALIGNMENT_WIDTH).square() / 2)
+            mass = (weights[:, voice : voice + len(letters)] * near).sum(dim=1)
+            losses.append(-(mass + 1e-4).log().mean())
+        return torch.stack(losses).mean() if losses else torch.zeros(())
+
+
+class Examples:
+    """Draws sequences to learn from."""
+
+    def __init__(
+        self,
+        sentences: Sequence[tuple[Sentence, Features]],
+        codes: Sequence[Tensor],
+        voices: Mapping[str, Voices],
+        tokenizer: EnglishTokenizer,
+        spec: ModelSpec,
+    ) -> None:
+        self.codes, self._voices, self._spec = codes, voices, spec
+        self._sentences = [sentence for sentence, _ in sentences]
+        self._letters = [tokenizer.encode(sentence.text) for sentence in self._sentences]
+        self._space = tokenizer.encode("a a")[1:2]
+        self._places = []
+        for index, (_, features) in enumerate(sentences):
+            # Where the second frame of a token is, as a share of the letters.
+            done = torch.from_numpy(features.phones_done.astype("float32"))[1::2][: len(codes[index])]
+            self._places.append(done * len(self._letters[index]))
+        self._by_speaker: dict[str, list[int]] = {}
+        for index, sentence in enumerate(self._sentences):
+            self._by_speaker.setdefault(sentence.speaker, []).append(index)
+        self._by_length = sorted(range(len(codes)), key=lambda index: len(codes[index]))
+
+    def draw(self, draw: random.Random) -> list[Example]:
+        """Draws the sequences of a step, all of about the same length."""
+        prompt_tokens = draw.randint(*PROMPT_TOKENS)
+        if draw.random() < ALONE:
+            middle = draw.randrange(len(self._by_length))
+            neighbours = self._by_length[max(0, middle - 200) : middle + 200]
+            groups = [[index] for index in draw.sample(neighbours, 64)]
+        else:
+            longest = draw.randint(120, LONGEST_TEXT)
+            groups = [self._in_a_row(draw, longest) for _ in range(16)]
+        examples: list[Example] = []
+        positions = 0
+        for group in groups:
+            example = self._example(draw, group, prompt_tokens)
+            positions += 36 + len(example.text) + len(example.speech)
+            if examples and positions > POSITIONS_PER_STEP:
+                break
+            examples.append(example)
+        return examples
+
+    def _in_a_row(self, draw: random.Random, longest: int) -> list[int]:
+        of_it = self._by_speaker[draw.choice(self._sentences).speaker]
+        group: list[int] = []
+        letters = 0
+        while True:
+            index = draw.choice(of_it)
+            letters += 1 + len(self._letters[index])
+            if group and letters > longest:
+                return group
+            group.append(index)
+
+    def _example(self, draw: random.Random, group: Sequence[int], prompt_tokens: int) -> Example:
+        tokens = self._spec.tokens
+        text = [torch.tensor([tokens.start_text])]
+        places: list[Tensor] = []
+        for index in group:
+            if places:
+                text.append(self._space)
+            places.append(sum(len(part) for part in text) + self._places[index])
+            text.append(self._letters[index])
+        text.append(torch.tensor([tokens.stop_text]))
+        whole = torch.cat(text)
+        speaker = self._sentences[group[0]].speaker
+        prompt = torch.zeros(0, dtype=torch.int64)
+        while len(prompt) < prompt_tokens:
+            prompt = torch.cat([prompt, self.codes[draw.choice(self._by_speaker[speaker])]])
+        return Example(
+            text=whole,
+            speech=torch.cat([self.codes[index] for index in group]),
+            places=torch.cat([*places, torch.tensor([len(whole) - 1.0])]),
+            speaker_embedding=draw.choice(list(self._voices[speaker].speaker_embeddings)),
+            prompt=prompt[:prompt_tokens],
+            hidden=draw.random() < WITHOUT_TEXT,
+        )
+
+
+def train_t3(
+    t3: nn.Module, spec: ModelSpec, examples: Examples, folder: Path, *, steps: int, seed: int = 0
+) -> nn.Module:
+    """Trains T3 and returns it."""
+    network = T3Trainer(t3, spec, examples.codes)
+
+    def losses_of(draw: random.Random) -> dict[str, Tensor]:
+        return network.losses(examples.draw(draw))
+
+    return train("t3", network, losses_of, folder, steps=steps, rate=1.5e-3, seed=seed).t3  # type: ignore[return-value]
