@@ -8,6 +8,7 @@
 #   make faults     what is lost when the voice store is killed, refused or crowded, in full, as a table
 #   make fuzz       made-up bytes: five minutes for the reader of voice files, five for those of recordings
 #   make hear       what is heard of speech from CHECKPOINT_DIR, and of flite's for comparison: words, speakers, clicks
+#   make small-model  train samples/small from nothing, or one stage of it with STAGE=...; needs flite; hours
 #   make soak       two workers, 2,000 jobs, 20 kills: what is lost, what grows; half an hour on two cores
 #   make lint       ruff and mypy
 #   make lock       compile requirements.in into requirements.txt
@@ -20,7 +21,7 @@ RUN_LOCK := requirements.txt
 DEV_LOCK := requirements-dev.txt
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --custom-compile-command "make lock"
 
-.PHONY: demo test test-slow test-cuda bench faults fuzz hear soak lint lock clean
+.PHONY: demo test test-slow test-cuda bench faults fuzz hear small-model soak lint lock clean
 
 export CHECKPOINT_DIR
 
@@ -47,6 +48,9 @@ faults: .venv/installed-dev
 hear: .venv/installed-dev
 	$(PY) -m benchmarks.hear $(HEAR)
 
+small-model: .venv/installed-dev .venv/installed-training
+	$(PY) -m training $(STAGE)
+
 soak: .venv/installed-dev
 	$(PY) -m benchmarks.soak
 
@@ -63,6 +67,7 @@ lint: .venv/installed-dev
 lock: .venv/uv
 	$(COMPILE) requirements.in --override requirements-overrides.txt --excludes requirements-excludes.txt -o $(RUN_LOCK)
 	$(COMPILE) requirements-dev.in --excludes requirements-dev-excludes.txt -o $(DEV_LOCK)
+	$(COMPILE) training/requirements.in -o training/requirements.txt
 
 clean:
 	rm -rf .venv out
@@ -89,6 +94,10 @@ clean:
 	$(UV) pip sync --quiet --python $(PY) $(RUN_LOCK) $(DEV_LOCK) requirements-uv.txt || exit 1; \
 	echo "installed $(RUN_LOCK) and $(DEV_LOCK) in $$SECONDS s"
 	@touch $@ .venv/installed
+
+.venv/installed-training: .venv/installed-dev training/requirements.txt
+	$(UV) pip install --quiet --python $(PY) -r training/requirements.txt
+	@touch $@
 
 # Apart from the rest: instruments whatever it imports, and has no wheels for macOS.
 .venv/fuzz/installed: .venv/uv $(RUN_LOCK) requirements-fuzz.txt

@@ -87,7 +87,12 @@ def test_what_nothing_of_ours_imports_is_not_locked():
 
 
 def test_every_line_says_why():
-    for file in ("requirements.in", "requirements-dev.in", "requirements-fuzz.txt"):
+    for file in (
+        "requirements.in",
+        "requirements-dev.in",
+        "requirements-fuzz.txt",
+        "training/requirements.in",
+    ):
         for line in (ROOT / file).read_text().splitlines():
             if line and not line.startswith(("#", "-")):
                 assert re.search(r"\S  +# \S+ \S+", line), f"{file}: {line}"

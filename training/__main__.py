@@ -27,7 +27,7 @@ STEPS = {
     "tokenizer": 6_000,
     "voice encoder": 500,
     "x-vector": 500,
-    "vocoder": 10_000,
+    "vocoder": 5_000,
     "flow": 8_000,
     "t3": 12_000,
 }
@@ -84,17 +84,14 @@ def _tokenizer(work: Work) -> None:
 
 def _speakers(work: Work) -> None:
     from speech.reference.upstream_parts import build_speaker_encoder, build_voice_encoder
-    from training.speakers import train_speaker_encoders
+    from training.speakers import train_voice_encoder, train_xvector
 
-    train_speaker_encoders(
-        build_voice_encoder(SMALL),
-        build_speaker_encoder(SMALL),
-        list(read_index(work.speech)),
-        work.speech,
-        work.folder,
-        steps=STEPS,
-        seed=work.seed,
-    )
+    sentences = list(read_index(work.speech))
+    for train, network, name in (
+        (train_voice_encoder, build_voice_encoder(SMALL), "voice encoder"),
+        (train_xvector, build_speaker_encoder(SMALL), "x-vector"),
+    ):
+        train(network, sentences, work.speech, work.folder, steps=STEPS[name], seed=work.seed)
 
 
 def _vocoder(work: Work) -> None:

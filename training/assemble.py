@@ -52,7 +52,7 @@ def write_encoders(folder: Path, work: Path, spec: ModelSpec) -> None:
     s3gen = build_s3gen(SMALL)
     for name, file, prefix in (
         ("tokenizer", "tokenizer.pt", "tokenizer."),
-        ("speaker_encoder", "x-vector.pt", "encoder."),
+        ("speaker_encoder", "x-vector.pt", ""),
         ("flow", "flow.pt", "flow."),
         ("mel2wav", "vocoder.pt", "hift."),
     ):

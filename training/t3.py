@@ -24,12 +24,13 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from speech.models.llama_t3 import rotary_frequencies
-from speech.models.spec import ModelSpec
+from speech.models.spec import CODEBOOK_SIZE, ModelSpec
 from speech.models.tokenizers import EnglishTokenizer
 from training.codes import Voices
 from training.data import Sentence
 from training.features import Features
 from training.loop import train
+from training.tokenizer import DIGITS
 
 POSITIONS_PER_STEP = 2_600  # of all sequences of a step together
 LONGEST_TEXT = 290  # letters of several sentences in a row
@@ -38,8 +39,9 @@ PROMPT_TOKENS = (40, 150)
 WITHOUT_TEXT = 0.12
 STOP_WEIGHT = 3.0
 NORMALIZER_WEIGHT = 0.02
+LEAST_COUNT = 50  # of a token in the data
 OTHER_TOKENS = 256  # of those that the data does not have, drawn at each step to be made improbable
-ALIGNMENT_LAYER, ALIGNMENT_HEAD = 2, 0
+ALIGNMENT_HEAD = 0  # of the middle layer
 ALIGNMENT_WEIGHT, ALIGNMENT_WIDTH = 0.15, 2.5  # letters
 
 
@@ -71,8 +73,8 @@ class T3Trainer(nn.Module):
         # A model of 24 heads begins with smaller numbers than upstream's default.
         for embedding in (t3.text_emb, t3.speech_emb):
             nn.init.normal_(embedding.weight, std=0.05)
-        layer = t3.tfmr.layers[ALIGNMENT_LAYER]
-        layer.self_attn.register_forward_pre_hook(self._keep_input, with_kwargs=True)
+        self._attention = t3.tfmr.layers[len(t3.tfmr.layers) // 2].self_attn
+        self._attention.register_forward_pre_hook(self._keep_input, with_kwargs=True)
 
     def _keep_input(self, _module: nn.Module, _arguments: Any, named: dict[str, Any]) -> None:
         self._attention_input = named["hidden_states"]
@@ -132,7 +134,7 @@ class T3Trainer(nn.Module):
         self, examples: Sequence[Example], voice: int, speech_starts: Sequence[int]
     ) -> Tensor:
         """Returns how far one head looks away from the letters that are spoken."""
-        attention = self.t3.tfmr.layers[ALIGNMENT_LAYER].self_attn
+        attention: Any = self._attention
         assert self._attention_input is not None
         width = attention.head_dim
         rows = slice(ALIGNMENT_HEAD * width, (ALIGNMENT_HEAD + 1) * width)
@@ -167,7 +169,8 @@ class Examples:
         tokenizer: EnglishTokenizer,
         spec: ModelSpec,
     ) -> None:
-        self.codes, self._voices, self._spec = codes, voices, spec
+        self.codes, self._prompts = replace_rare(codes), codes
+        self._voices, self._spec = voices, spec
         self._sentences = [sentence for sentence, _ in sentences]
         self._letters = [tokenizer.encode(sentence.text) for sentence in self._sentences]
         self._space = tokenizer.encode("a a")[1:2]
@@ -187,7 +190,7 @@ class Examples:
         if draw.random() < ALONE:
             middle = draw.randrange(len(self._by_length))
             neighbours = self._by_length[max(0, middle - 200) : middle + 200]
-            groups = [[index] for index in draw.sample(neighbours, 64)]
+            groups = [[index] for index in draw.sample(neighbours, min(64, len(neighbours)))]
         else:
             longest = draw.randint(120, LONGEST_TEXT)
             groups = [self._in_a_row(draw, longest) for _ in range(16)]
@@ -226,7 +229,7 @@ class Examples:
         speaker = self._sentences[group[0]].speaker
         prompt = torch.zeros(0, dtype=torch.int64)
         while len(prompt) < prompt_tokens:
-            prompt = torch.cat([prompt, self.codes[draw.choice(self._by_speaker[speaker])]])
+            prompt = torch.cat([prompt, self._prompts[draw.choice(self._by_speaker[speaker])]])
         return Example(
             text=whole,
             speech=torch.cat([self.codes[index] for index in group]),
@@ -235,6 +238,22 @@ class Examples:
             prompt=prompt[:prompt_tokens],
             hidden=draw.random() < WITHOUT_TEXT,
         )
+
+
+def replace_rare(codes: Sequence[Tensor], least: int = LEAST_COUNT) -> list[Tensor]:
+    """Returns the tokens with rare ones replaced by the frequent ones whose digits are nearest.
+
+    A token that is met a few times cannot be learned, and each one makes a step slower.
+    """
+    counts = torch.bincount(torch.cat(list(codes)), minlength=CODEBOOK_SIZE)
+    frequent = (counts >= least).nonzero()[:, 0]
+    if len(frequent) == 0:
+        return list(codes)
+    digits = torch.stack(
+        [torch.arange(CODEBOOK_SIZE) // 3**place % 3 for place in range(DIGITS)], dim=1
+    ).float()
+    nearest = frequent[torch.cdist(digits, digits[frequent], p=1).argmin(dim=1)]
+    return [nearest[tokens] for tokens in codes]
 
 
 def train_t3(
