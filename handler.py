@@ -67,7 +67,7 @@ def build_services(settings: Settings, health: WorkerHealth) -> Services:
             revision=settings.model_revision,
             hf_token=settings.hf_token,
             hub_caches=settings.hub_caches,
-            # Nobody's customers are to hear it because weights are missing.
+            # On the platform missing weights are an error.
             last_resort=None if settings.on_platform else SMALL_MODEL,
         ),
         health,

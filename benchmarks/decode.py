@@ -242,7 +242,7 @@ def main() -> None:
     batches = options.batches or ([1, 8, 32] if options.device.startswith("cuda") else [1, 8])
     device = torch.device(options.device)
     with temporary_weights(options.checkpoint) as folder:
-        checkpoint = Checkpoint(folder, None, was_asked_for=True)
+        checkpoint = Checkpoint(folder, None, may_be_unpublished=True)
         speed, rows = measure(checkpoint, device, options.steps, batches, options.rounds)
     print(f"{describe(options.device)}; {options.steps} tokens; medians of {options.rounds} rounds in turn")
     print(f"memory that is just read: {speed:.0f} GB/s")

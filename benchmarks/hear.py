@@ -45,6 +45,8 @@ from errors import WorkerError
 if TYPE_CHECKING:
     import torch
 
+    from speech.reference.conditionals import Conditionals
+
 TEACHERS = ("slt", "rms", "awb", "kal16")
 CHOICES = 50
 SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac", ".webm")
@@ -254,41 +256,39 @@ class Engine:
 class Stages:
     """The stages behind T3, each with what the one before it would give if it made no mistake.
 
-    Recordings count to the length of S3Gen's prompt, 10 s. Raises WorkerError without weights.
+    On the CPU. Recordings count to the length of S3Gen's prompt, 10 s. Raises WorkerError without weights.
     """
 
-    def __init__(self, checkpoint: Path, device: str) -> None:
+    def __init__(self, checkpoint: Path) -> None:
         import torch
 
         from speech.models.spec import CHATTERBOX
         from speech.reference.encoder import load_reference_encoder
+        from speech.s3gen.s3gen import S3Gen
         from speech.weights.find import find_checkpoint
         from speech.weights.load import load_model
 
-        self._device = torch.device(device)
-        self._model = load_model(
-            CHATTERBOX, find_checkpoint(CHATTERBOX, checkpoint_dir=checkpoint), self._device
-        )
-        self._encoder = load_reference_encoder(checkpoint, CHATTERBOX, self._model.dimensions)
+        device = torch.device("cpu")
+        model = load_model(CHATTERBOX, find_checkpoint(CHATTERBOX, checkpoint_dir=checkpoint), device)
+        assert isinstance(model.s3gen, S3Gen)  # as on every CPU
+        self._s3gen = model.s3gen
+        self._encoder = load_reference_encoder(checkpoint, CHATTERBOX, model.dimensions)
 
-    def from_mel(self, waveform: Waveform) -> Waveform:
-        """Returns what the vocoder makes of the recording's mel."""
-        from speech.s3gen.s3gen import S3Gen
+    def encode(self, waveform: Waveform) -> Conditionals:
+        """Returns a recording's mel and tokens, as those of a prompt."""
+        return self._encoder.compute(waveform)
 
-        mel = self._encoder.compute(waveform).prompt_mel.to(self._device)
-        s3gen = self._model.s3gen
-        assert isinstance(s3gen, S3Gen)
-        samples = s3gen.vocode(mel, self._generator())
-        return Waveform(samples.cpu().numpy(), MODEL_SAMPLE_RATE_HZ)
+    def from_mel(self, recording: Conditionals) -> Waveform:
+        """Returns what the vocoder makes of a recording's mel."""
+        samples = self._s3gen.vocode(recording.prompt_mel, self._generator())
+        return Waveform(samples.numpy(), MODEL_SAMPLE_RATE_HZ)
 
-    def from_tokens(self, waveform: Waveform, reference: Waveform) -> Waveform:
-        """Returns what flow and vocoder make of the recording's tokens, in the voice of a reference."""
+    def from_tokens(self, recording: Conditionals, voice: Conditionals) -> Waveform:
+        """Returns what flow and vocoder make of a recording's tokens, in a voice."""
         from speech.s3gen.s3gen import RenderRequest
 
-        tokens = self._encoder.compute(waveform).prompt_tokens[0].to(self._device)
-        voice = self._encoder.compute(reference).to(self._device)
-        (samples,) = self._model.s3gen.render([RenderRequest(tokens, voice, self._generator())])
-        return Waveform(samples.cpu().numpy(), MODEL_SAMPLE_RATE_HZ)
+        (samples,) = self._s3gen.render([RenderRequest(recording.prompt_tokens[0], voice, self._generator())])
+        return Waveform(samples.numpy(), MODEL_SAMPLE_RATE_HZ)
 
     def _generator(self) -> torch.Generator:
         import torch
@@ -310,11 +310,12 @@ def ways(
         whose = f"flite {teacher}"
         yield whose, spoken, whose, len(texts)
         if stages is not None:
-            reference = flite(TEACHERS_REFERENCE, teacher)
-            copies = (Spoken(each.text, stages.from_mel(each.waveform)) for each in spoken)
-            yield f"copy: {teacher}", copies, whose, len(texts)
-            made = (Spoken(each.text, stages.from_tokens(each.waveform, reference)) for each in spoken)
-            yield f"tokens: {teacher}", made, whose, len(texts)
+            recordings = [stages.encode(each.waveform) for each in spoken]
+            copies = map(stages.from_mel, recordings)
+            yield f"copy: {teacher}", map(Spoken, texts, copies), whose, len(texts)
+            voice = stages.encode(flite(TEACHERS_REFERENCE, teacher))
+            made = (stages.from_tokens(recording, voice) for recording in recordings)
+            yield f"tokens: {teacher}", map(Spoken, texts, made), whose, len(texts)
     for folder, found in folders.items():
         yield str(folder), found, None, len(found)
     if engine is not None:
@@ -372,8 +373,8 @@ def main(arguments: list[str] | None = None) -> None:
         voices = {file.stem: decode_audio(file.read_bytes(), file.name) for file in options.voice}
         folders = {folder: recordings(folder) for folder in options.audio}
         teachers = {f"flite {name}": flite(TEACHERS_REFERENCE, name) for name in options.teacher}
-        stages = Stages(options.checkpoint, options.device) if options.stages else None
-        engine = Engine(options.checkpoint, options.device) if options.checkpoint and not stages else None
+        stages = Stages(options.checkpoint) if options.stages else None
+        engine = Engine(options.checkpoint, options.device) if options.checkpoint else None
         listener = Listener({**voices, **teachers})
     except (OSError, RuntimeError, ValueError, WorkerError) as error:
         sys.exit(str(error))

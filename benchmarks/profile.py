@@ -123,7 +123,7 @@ def main() -> None:
     warnings.simplefilter("ignore")  # upstream's, and the profiler's on machines without a GPU
     device = torch.device(options.device)
     with temporary_weights(options.checkpoint) as folder:
-        checkpoint = Checkpoint(folder, None, was_asked_for=True)
+        checkpoint = Checkpoint(folder, None, may_be_unpublished=True)
         sides = {"upstream": upstreams(checkpoint, device), "ours": ours(checkpoint, device)}
     print(f"{describe(options.device)}; a step of one request, polled every {STEPS_PER_POLL} steps here")
     for side, found in sides.items():

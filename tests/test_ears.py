@@ -190,7 +190,7 @@ def test_a_folder_is_read_whatever_its_files_are_called(tmp_path):
 
 
 @pytest.mark.skipif(shutil.which("flite") is None, reason="flite is not installed")
-def test_flite_speaks_in_the_voice_that_was_asked_for_or_not_at_all():
+def test_flite_speaks_in_the_voice_that_may_be_unpublished_or_not_at_all():
     assert hear.flite("Good morning.", "slt").duration_s > 0.5
     with pytest.raises(RuntimeError, match="flite has no voice 'nosuch'"):
         hear.flite("Good morning.", "nosuch")

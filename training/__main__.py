@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from speech.models.spec import CHATTERBOX
-from training.data import Sentence, make_speech, read_index
+from training.data import FliteMissing, Sentence, make_speech, read_index
 from training.features import Features, make_features, read_features
 from training.sizes import SMALL
 from training.texts import make_texts
@@ -103,20 +103,23 @@ def _vocoder(work: Work) -> None:
 
 
 def _codes(work: Work) -> None:
-    from speech.reference.encoder import load_reference_encoder
     from speech.reference.upstream_parts import build_speech_tokenizer
-    from training.assemble import read_average, write_encoders
-    from training.codes import write_codes, write_voices
+    from training.assemble import read_average
+    from training.codes import write_codes
 
-    data = work.read()
     tokenizer = build_speech_tokenizer(SMALL)
-    tokenizer.load_state_dict(read_average(work.folder / "tokenizer.pt", "tokenizer."), strict=False)
-    write_codes(tokenizer.eval(), data, work.folder / "codes.npz")
+    tokenizer.load_state_dict(read_average(work.folder / "tokenizer.pt", "tokenizer."))
+    write_codes(tokenizer.eval(), work.read(), work.folder / "codes.npz")
+
+
+def _voices(work: Work) -> None:
+    from speech.reference.encoder import load_reference_encoder
+    from training.assemble import write_encoders
+    from training.codes import write_voices
+
     write_encoders(work.checkpoint, work.folder, CHATTERBOX)
     encoder = load_reference_encoder(work.checkpoint, CHATTERBOX, SMALL)
-    write_voices(
-        encoder, [sentence for sentence, _ in data], work.speech, work.folder / "voices.npz", work.seed
-    )
+    write_voices(encoder, list(read_index(work.speech)), work.speech, work.folder / "voices.npz", work.seed)
 
 
 def _flow(work: Work) -> None:
@@ -167,6 +170,7 @@ STAGES: dict[str, Callable[[Work], None]] = {
     "speakers": _speakers,
     "vocoder": _vocoder,
     "codes": _codes,
+    "voices": _voices,
     "flow": _flow,
     "t3": _t3,
     "checkpoint": _checkpoint,
@@ -187,7 +191,7 @@ def main(arguments: list[str] | None = None) -> None:
         torch.manual_seed(options.seed)
         try:
             STAGES[name](work)
-        except (FileNotFoundError, RuntimeError) as error:
+        except (FileNotFoundError, FliteMissing) as error:
             sys.exit(f"{name}: {error}")
 
 

@@ -5,6 +5,7 @@ Tables, of which a step reads few rows, are stored in eight bits, everything els
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from speech.models.spec import ModelSpec
 from speech.reference.encoder import load_reference_encoder
 from speech.reference.upstream_parts import build_voice_encoder
 from speech.smoke import letters_tokenizer
-from speech.upstream import build_s3gen, build_t3
+from speech.upstream import COMPUTED_BUFFERS, build_s3gen, build_t3
 from speech.weights.load import write_config
 from training.data import RATE_HZ, Sentence
 from training.features import read_samples
@@ -43,7 +44,10 @@ def read_average(file: Path, prefix: str) -> dict[str, Tensor]:
 
 
 def write_encoders(folder: Path, work: Path, spec: ModelSpec) -> None:
-    """Writes what a reference encoder needs, so that the data can be encoded as a worker does it."""
+    """Writes what a reference encoder needs, so that the data can be encoded as a worker does it.
+
+    Flow and vocoder are those of ``work`` where they are trained, and random ones otherwise.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     encoder = build_voice_encoder(SMALL)
     encoder.load_state_dict(read_average(work / "voice encoder.pt", "encoder."))
@@ -65,7 +69,10 @@ def write_encoders(folder: Path, work: Path, spec: ModelSpec) -> None:
 def write_checkpoint(
     folder: Path, work: Path, speech: Path, sentences: list[Sentence], spec: ModelSpec
 ) -> None:
-    """Writes the whole checkpoint."""
+    """Writes the whole checkpoint. Raises FileNotFoundError for a stage that has not been trained."""
+    for stage in ("flow", "vocoder", "t3"):
+        if not (work / f"{stage}.pt").exists():
+            raise FileNotFoundError(f"{stage} has not been trained")
     write_encoders(folder, work, spec)
     t3 = build_t3(SMALL, spec)
     t3.load_state_dict(read_average(work / "t3.pt", "t3."))
@@ -74,7 +81,11 @@ def write_checkpoint(
 
 
 def _stored(module: nn.Module) -> dict[str, Tensor]:
-    return {name: _narrow(name, tensor).contiguous() for name, tensor in module.state_dict().items()}
+    return {
+        name: _narrow(name, tensor).contiguous()
+        for name, tensor in module.state_dict().items()
+        if name not in COMPUTED_BUFFERS
+    }
 
 
 def _narrow(name: str, tensor: Tensor) -> Tensor:
@@ -86,7 +97,10 @@ def _narrow(name: str, tensor: Tensor) -> Tensor:
 def _builtin_voice(folder: Path, speech: Path, sentences: list[Sentence], spec: ModelSpec) -> dict[str, Any]:
     """Returns the content of ``conds.pt``, as upstream's ``Conditionals.save`` lays it out."""
     samples = np.concatenate(
-        [read_samples(speech, one.number) for one in sentences if one.speaker == BUILTIN_SPEAKER][:3]
+        [
+            read_samples(speech, one.number)
+            for one in itertools.islice((one for one in sentences if one.speaker == BUILTIN_SPEAKER), 3)
+        ]
     )
     voice = resample(Waveform(samples[: round(BUILTIN_S * RATE_HZ)], RATE_HZ), MODEL_SAMPLE_RATE_HZ)
     conditionals = load_reference_encoder(folder, spec, SMALL).compute(voice)

@@ -23,7 +23,7 @@ from training.features import Features, read_samples
 from training.speakers import choose_by_speaker
 from training.tokenizer import FRAMES_PER_TOKEN, tokens_of
 
-VOICES_PER_SPEAKER = 12
+VOICES_PER_SPEAKER = 6
 SENTENCES_PER_VOICE = 3
 LONGEST_VOICE_S = 10
 

@@ -38,6 +38,10 @@ PACES = (0.9, 1.15)  # of durations
 INDEX = "sentences.jsonl"
 
 
+class FliteMissing(Exception):
+    """The program that speaks the training data is not installed."""
+
+
 @dataclass(frozen=True)
 class Sentence:
     """A spoken sentence of the training data."""
@@ -50,9 +54,9 @@ class Sentence:
 
 
 def make_speech(texts: Sequence[str], folder: Path, seed: int = 0, workers: int = 2) -> None:
-    """Speaks all texts into a folder; what is there already stays. Raises RuntimeError without flite."""
+    """Speaks all texts into a folder; what is there already stays. Raises FliteMissing."""
     if shutil.which("flite") is None:
-        raise RuntimeError("flite is not installed: apt-get install flite")
+        raise FliteMissing("flite is not installed: apt-get install flite")
     folder.mkdir(parents=True, exist_ok=True)
     index = folder / INDEX
     done = {sentence.number for sentence in read_index(folder)}

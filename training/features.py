@@ -1,10 +1,11 @@
 """What the networks are trained on, computed once for each sentence and held in memory.
 
-FOLDER/NNNN.npz holds a hundred sentences or so, in the order of ``sentences.jsonl``.
+FOLDER/FIRST-COUNT.npz holds some sentences, in the order of ``sentences.jsonl``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,10 +55,7 @@ def make_features(speech: Path, folder: Path, workers: int = 2) -> None:
     """Computes the features of all sentences of a folder; files that are there stay."""
     folder.mkdir(parents=True, exist_ok=True)
     sentences = list(read_index(speech))
-    groups = [
-        (speech, sentences[first : first + SENTENCES_PER_FILE], folder / f"{first:06}.npz")
-        for first in range(0, len(sentences), SENTENCES_PER_FILE)
-    ]
+    groups = [(speech, group, folder / file) for file, group in _groups(sentences)]
     missing = [group for group in groups if not group[2].exists()]
     with ProcessPoolExecutor(workers) as pool:
         for _ in tqdm(pool.map(_write_group, missing), total=len(missing), desc="features", disable=None):
@@ -68,11 +66,11 @@ def read_features(speech: Path, folder: Path, limit: int | None = None) -> list[
     """Reads the features of the first sentences, all without a limit."""
     found: list[tuple[Sentence, Features]] = []
     sentences = list(read_index(speech))[:limit]
-    for first in range(0, len(sentences), SENTENCES_PER_FILE):
-        with np.load(folder / f"{first:06}.npz") as arrays:
+    for file, group in _groups(sentences):
+        with np.load(folder / file) as arrays:
             columns = {name: arrays[name] for name in arrays.files}
         frame, wide = 0, 0
-        for index, sentence in enumerate(sentences[first : first + SENTENCES_PER_FILE]):
+        for index, sentence in enumerate(group):
             frames, wide_frames = columns["frames"][index], columns["wide_frames"][index]
             here, there = slice(frame, frame + frames), slice(wide, wide + wide_frames)
             found.append(
@@ -89,6 +87,12 @@ def read_features(speech: Path, folder: Path, limit: int | None = None) -> list[
             )
             frame, wide = frame + frames, wide + wide_frames
     return found
+
+
+def _groups(sentences: list[Sentence]) -> Iterator[tuple[str, list[Sentence]]]:
+    for first in range(0, len(sentences), SENTENCES_PER_FILE):
+        group = sentences[first : first + SENTENCES_PER_FILE]
+        yield f"{first:06}-{len(group)}.npz", group
 
 
 def _write_group(group: tuple[Path, list[Sentence], Path]) -> None:

@@ -22,7 +22,11 @@ from training.features import Features
 from training.loop import train
 from training.tokenizer import FRAMES_PER_TOKEN
 
-BATCH, WINDOW_TOKENS = 8, 100  # 4 s
+# Of windows, in tokens, and how often: all steps have the same number of tokens. A worker's prompt has up to
+# 250 and a chunk up to 500.
+WINDOWS = {100: 0.6, 200: 0.25, 400: 0.15}
+TOKENS_PER_STEP = 800
+WINDOW_MARGIN = 50  # tokens, so that windows begin anywhere
 WITHOUT_PROMPT = 0.3
 LONGEST_PROMPT = 0.75
 MU_WEIGHT = 0.3
@@ -99,22 +103,23 @@ def train_flow(
 
     def losses_of(draw: random.Random) -> dict[str, Tensor]:
         tokens, mels, xvectors, prompts = [], [], [], []
-        for _ in range(BATCH):
+        (window,) = draw.choices(list(WINDOWS), list(WINDOWS.values()))
+        for _ in range(TOKENS_PER_STEP // window):
             speaker = sentences[draw.randrange(len(sentences))][0].speaker
             of_it, mel_of_it, count = [], [], 0
-            while count < 2 * WINDOW_TOKENS:
+            while count < window + WINDOW_MARGIN:
                 index = draw.choice(by_speaker[speaker])
                 of_it.append(codes[index])
                 mel_of_it.append(sentences[index][1].mel[: FRAMES_PER_TOKEN * len(codes[index])])
                 count += len(codes[index])
-            first = draw.randrange(count - WINDOW_TOKENS)
-            last = first + WINDOW_TOKENS
+            first = draw.randrange(count - window)
+            last = first + window
             tokens.append(torch.cat(of_it)[first:last])
             mel = np.concatenate(mel_of_it)[first * FRAMES_PER_TOKEN : last * FRAMES_PER_TOKEN]
             mels.append(torch.from_numpy(mel.T.astype(np.float32)))
             xvectors.append(draw.choice(list(voices[speaker].xvectors)))
             share = 0.0 if draw.random() < WITHOUT_PROMPT else draw.uniform(0.0, LONGEST_PROMPT)
-            prompts.append(int(share * WINDOW_TOKENS) * FRAMES_PER_TOKEN)
+            prompts.append(int(share * window) * FRAMES_PER_TOKEN)
         return network.losses(
             torch.stack(tokens), torch.stack(mels), torch.stack(xvectors), torch.tensor(prompts)
         )

@@ -19,6 +19,7 @@ StepLosses = Callable[[random.Random], dict[str, Tensor]]
 
 CHECKPOINT_EVERY = 100  # steps
 WARM_UP = 200  # steps
+MOST_USELESS = 20  # steps in a row without a finite gradient
 LAST_RATE = 0.02  # of the learning rate, at the end
 AVERAGE_DECAY = 0.998  # of the weights' moving average, which is what a stage gives on
 
@@ -46,7 +47,7 @@ def train(
     average = copy.deepcopy(network).eval().requires_grad_(requires_grad=False)
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=rate, betas=(0.9, 0.98), weight_decay=weight_decay)
-    done = 0
+    done = useless = 0
     if file.exists():
         state = torch.load(file, weights_only=True)
         network.load_state_dict(state["network"])
@@ -68,8 +69,14 @@ def train(
         torch.stack(summed).sum().backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(parameters, largest_gradient)
         if torch.isfinite(norm):
+            useless = 0
             optimizer.step()
             _move_average(average, network, min(AVERAGE_DECAY, (1 + step) / (10 + step)))
+        else:
+            useless += 1
+            if useless == MOST_USELESS:
+                raise FloatingPointError(f"{name}: the gradients of {useless} steps in a row are not finite")
+            continue
         for key, value in losses.items():
             means[key] = 0.98 * means.get(key, value.item()) + 0.02 * value.item()
         bar.set_postfix({key: f"{mean:.3f}" for key, mean in means.items()}, refresh=False)
@@ -93,7 +100,11 @@ def _schedule(step: int, steps: int) -> float:
 @torch.no_grad()
 def _move_average(average: nn.Module, network: nn.Module, decay: float) -> None:
     current = network.state_dict()
+    seen = set()  # a module that another one also refers to is there twice
     for name, tensor in average.state_dict().items():
+        if tensor.data_ptr() in seen:
+            continue
+        seen.add(tensor.data_ptr())
         if tensor.is_floating_point():
             tensor.lerp_(current[name], 1 - decay)
         else:

@@ -103,10 +103,10 @@ def train_xvector(
             camp_plus.head.train(training)
             for first in tqdm(batches, desc="x-vector's first layers", disable=None):
                 batch = labelled[first : first + BATCH]
-                inputs = [
+                fbanks = [
                     speaker_fbank(torch.from_numpy(_window(speech, sentence, draw))) for _, sentence in batch
                 ]
-                outputs = camp_plus.head(torch.stack(inputs).transpose(1, 2))
+                outputs = camp_plus.head(torch.stack(fbanks).transpose(1, 2))
                 if not training:
                     seen.append(outputs)
                     speakers += [names.index(name) for name, _ in batch]

@@ -70,7 +70,7 @@ class T3Trainer(nn.Module):
         self._index_of = torch.full((spec.speech_vocabulary,), -1)
         self._index_of[used] = torch.arange(len(used))
         self._attention_input: Tensor | None = None
-        # A model of 24 heads begins with smaller numbers than upstream's default.
+        # Upstream's default is meant for embeddings that are trained much longer.
         for embedding in (t3.text_emb, t3.speech_emb):
             nn.init.normal_(embedding.weight, std=0.05)
         self._attention = t3.tfmr.layers[len(t3.tfmr.layers) // 2].self_attn
@@ -91,7 +91,7 @@ class T3Trainer(nn.Module):
                 ],
                 t3.cond_enc.perceiver(prompt),
                 # Any exaggeration: the data has none to learn it from.
-                t3.cond_enc.emotion_adv_fc(torch.rand(len(examples), 1, 1)),
+                t3.cond_enc.emotion_adv_fc(2 * torch.rand(len(examples), 1, 1)),
             ],
             dim=1,
         )

@@ -38,8 +38,11 @@ class Vocoder(nn.Module):
         """
         hift: Any = self.hift
         predicted_hz = hift.f0_predictor(mel)
-        # The source gets the true pitch: the predictor's own errors would be learned as sound.
-        source = hift.f0_upsamp(pitch_hz[:, None]).transpose(1, 2)
+        # Half of the sources have the predicted pitch, as a worker's have, and half the true one, so that the
+        # predictor's errors are not learned as sound.
+        predicted = torch.arange(len(mel))[:, None] < len(mel) // 2
+        source = torch.where(predicted, predicted_hz.detach(), pitch_hz)
+        source = hift.f0_upsamp(source[:, None]).transpose(1, 2)
         source = hift.m_source(source)[0].transpose(1, 2)
         made = hift.decode(x=mel, s=source)
         losses = {"pitch": (predicted_hz - pitch_hz).abs().mean() * 0.02}

@@ -25,13 +25,17 @@ HOW_TO_GET_WEIGHTS = (
 )
 
 
+class _HubUnreachable(ModelUnavailable):
+    """There are no weights here, and the hub gave no answer."""
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """A folder with all weights of a model."""
 
     folder: Path
     revision: str | None  # the hub's commit, 40 hex digits; None when only the content can tell
-    was_asked_for: bool = False  # by CHECKPOINT_DIR, or as the last resort
+    may_be_unpublished: bool = False  # named by CHECKPOINT_DIR, or the last resort
 
 
 def find_checkpoint(
@@ -46,7 +50,7 @@ def find_checkpoint(
     """Returns the first complete checkpoint.
 
     In this order: ``checkpoint_dir``, ``hub_caches`` in turn, the user's hub cache, a download,
-    ``last_resort``.
+    ``last_resort`` when the hub cannot be reached and ``revision`` is "main".
 
     hub_caches: folders laid out like ``~/.cache/huggingface/hub``. The hub is asked only when
     nothing local will do, so that a worker with weights starts while the hub is down.
@@ -61,11 +65,12 @@ def find_checkpoint(
             return Checkpoint(snapshot, snapshot.name)
     try:
         return _download(spec, revision, token)
-    except ModelUnavailable as error:
-        if last_resort is None or _missing(spec, last_resort):
+    except _HubUnreachable:
+        # Who names a revision wants that one.
+        if last_resort is None or _missing(spec, last_resort) or revision != "main":
             raise
-        log.warning("weights: %s; taking those in %s", error.message, last_resort)
-        return Checkpoint(last_resort, None, was_asked_for=True)
+        log.warning("weights: the hub cannot be reached; taking those in %s", last_resort)
+        return Checkpoint(last_resort, None, may_be_unpublished=True)
 
 
 def _missing(spec: ModelSpec, folder: Path) -> list[str]:
@@ -82,7 +87,7 @@ def _named_checkpoint(spec: ModelSpec, folder: Path) -> Checkpoint:
         )
     resolved = folder.resolve()
     is_snapshot = resolved.parent.name == "snapshots" and re.fullmatch(r"[0-9a-f]{40}", resolved.name)
-    return Checkpoint(folder, resolved.name if is_snapshot else None, was_asked_for=True)
+    return Checkpoint(folder, resolved.name if is_snapshot else None, may_be_unpublished=True)
 
 
 def _cached_snapshot(spec: ModelSpec, cache: Path, revision: str) -> Path | None:
@@ -108,7 +113,9 @@ def _download(spec: ModelSpec, revision: str, token: str | None) -> Checkpoint:
         )
     except (HfHubHTTPError, LocalEntryNotFoundError, httpx.HTTPError, OSError, ValueError) as error:
         log.error("weights: %s: %s", error.__class__.__name__, error)
-        raise ModelUnavailable(
+        has_answered = isinstance(error, HfHubHTTPError)
+        kind = ModelUnavailable if has_answered else _HubUnreachable
+        raise kind(
             f"no weights of {spec.repository} at revision {revision!r} were found, and the hub did not "
             f"give them ({error.__class__.__name__})",
             hint=HOW_TO_GET_WEIGHTS,

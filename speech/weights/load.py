@@ -115,7 +115,7 @@ def check_config(checkpoint: Checkpoint) -> tuple[ModelDimensions, str | None]:
     Raises ModelUnavailable for weights that are not the published ones and that nobody asked for.
     """
     dimensions, kind = read_config(checkpoint.folder)
-    if kind is not None and not checkpoint.was_asked_for:
+    if kind is not None and not checkpoint.may_be_unpublished:
         raise ModelUnavailable(
             f"the weights in the hub cache are not the published ones: {NOTICES[kind]}",
             hint="remove them, or name their folder in CHECKPOINT_DIR if you want them",
@@ -142,7 +142,7 @@ def read_config(folder: Path) -> tuple[ModelDimensions, str | None]:
     except (ValueError, KeyError, TypeError) as error:
         raise ModelUnavailable(
             f"{CONFIG_FILE} beside the weights is damaged, or of another version of this worker",
-            hint="write the checkpoint again with speech.smoke",
+            hint="write the checkpoint again, a smoke checkpoint with speech.smoke",
         ) from error
 
 

@@ -26,7 +26,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="session")
 def checkpoint(smoke_checkpoint: Path) -> Checkpoint:
-    return Checkpoint(smoke_checkpoint, None, was_asked_for=True)
+    return Checkpoint(smoke_checkpoint, None, may_be_unpublished=True)
 
 
 @pytest.fixture(scope="session")

@@ -49,7 +49,7 @@ def cuda_synthesizer(smoke_checkpoint: Path) -> Iterator[ChatterboxSynthesizer]:
 
 @pytest.fixture(scope="module")
 def cuda_model(smoke_checkpoint) -> Model:
-    return load_model(CHATTERBOX, Checkpoint(smoke_checkpoint, None, was_asked_for=True), CUDA)
+    return load_model(CHATTERBOX, Checkpoint(smoke_checkpoint, None, may_be_unpublished=True), CUDA)
 
 
 class TestCudaSynthesizer(SynthesizerContract):

@@ -25,7 +25,7 @@ from speech.watermark import Watermarker
 from speech.weights.find import Checkpoint
 from speech.weights.load import load_model
 
-checkpoint = Checkpoint(Path(sys.argv[1]), None, was_asked_for=True)
+checkpoint = Checkpoint(Path(sys.argv[1]), None, may_be_unpublished=True)
 model = load_model(CHATTERBOX, checkpoint, torch.device("cuda"))
 faults = []
 free_bytes = torch.cuda.mem_get_info()[0]

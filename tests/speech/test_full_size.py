@@ -59,7 +59,7 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def checkpoint(folder) -> Checkpoint:
-    return Checkpoint(folder, None, was_asked_for=True)
+    return Checkpoint(folder, None, may_be_unpublished=True)
 
 
 @pytest.fixture(scope="module")

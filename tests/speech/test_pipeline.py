@@ -320,7 +320,7 @@ def copied(smoke_checkpoint, tmp_path) -> Path:
 
 
 def load(folder: Path) -> Model:
-    return load_model(CHATTERBOX, Checkpoint(folder, None, was_asked_for=True), CPU)
+    return load_model(CHATTERBOX, Checkpoint(folder, None, may_be_unpublished=True), CPU)
 
 
 def test_without_a_builtin_voice_a_job_must_name_one(build: Build, copied):

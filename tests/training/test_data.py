@@ -68,7 +68,7 @@ def test_documentation_gives_its_plain_sentences(tmp_path):
     assert texts.documentation_sentences([tmp_path]) == {"Opens the door.", "Nobody may enter."}
 
 
-def test_texts_come_from_all_sources_and_are_what_was_asked_for(tmp_path, monkeypatch):
+def test_texts_come_from_all_sources_and_are_what_may_be_unpublished(tmp_path, monkeypatch):
     (tmp_path / "module.py").write_text('"""Opens the door to the garden. Nobody may enter the garden."""')
     monkeypatch.setattr(texts, "package_folders", lambda: [tmp_path])
     main(["texts", "--folder", str(tmp_path / "out"), "--sentences", "30"])

@@ -59,7 +59,7 @@ def _interpreter() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def model() -> Model:
     """In float32, with its matrices as they are on a GPU."""
-    checkpoint = Checkpoint(Path(os.environ["CHECKPOINT"]), None, was_asked_for=True)
+    checkpoint = Checkpoint(Path(os.environ["CHECKPOINT"]), None, may_be_unpublished=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(llama_t3, "pack", lambda weight: weight)
         return load_model(CHATTERBOX, checkpoint, torch.device("cpu"))

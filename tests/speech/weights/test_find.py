@@ -55,7 +55,7 @@ def downloads(monkeypatch) -> list[str]:
 def test_the_named_folder_wins(tmp_path, downloads):
     folder = weights_in(tmp_path / "mine")
     found = find_checkpoint(CHATTERBOX, checkpoint_dir=folder, hub_caches=(hub_cache(tmp_path / "hub"),))
-    assert (found.folder, found.revision, found.was_asked_for) == (folder, None, True)
+    assert (found.folder, found.revision, found.may_be_unpublished) == (folder, None, True)
     assert not downloads
 
 
@@ -112,7 +112,7 @@ def test_a_download_gives_the_commit(tmp_path, monkeypatch):
     snapshot = weights_in(tmp_path / "snapshots" / COMMIT)
     monkeypatch.setattr(find, "snapshot_download", lambda *_, **__: str(snapshot))
     found = find_checkpoint(CHATTERBOX)
-    assert (found.folder, found.revision, found.was_asked_for) == (snapshot, COMMIT, False)
+    assert (found.folder, found.revision, found.may_be_unpublished) == (snapshot, COMMIT, False)
 
 
 def test_the_real_client_without_a_hub_ends_in_model_unavailable(tmp_path, monkeypatch):
@@ -126,7 +126,7 @@ def test_the_real_client_without_a_hub_ends_in_model_unavailable(tmp_path, monke
 def test_the_last_resort_comes_after_everything_else(tmp_path, downloads):
     small = weights_in(tmp_path / "small")
     found = find_checkpoint(CHATTERBOX, hub_caches=(tmp_path / "no hub",), last_resort=small)
-    assert (found.folder, found.revision, found.was_asked_for) == (small, None, True)
+    assert (found.folder, found.revision, found.may_be_unpublished) == (small, None, True)
     assert len(downloads) == 1
     cached = find_checkpoint(CHATTERBOX, hub_caches=(hub_cache(tmp_path / "hub"),), last_resort=small)
     assert cached.revision == COMMIT
@@ -145,3 +145,20 @@ def test_a_named_folder_that_lacks_files_is_not_replaced_by_the_last_resort(tmp_
 def test_an_incomplete_last_resort_is_no_answer(tmp_path):
     with pytest.raises(ModelUnavailable, match="no weights"):
         find_checkpoint(CHATTERBOX, last_resort=tmp_path)
+
+
+def test_who_names_a_revision_gets_no_last_resort(tmp_path):
+    with pytest.raises(ModelUnavailable, match="no weights"):
+        find_checkpoint(CHATTERBOX, revision="v2", last_resort=weights_in(tmp_path / "small"))
+
+
+def test_a_hub_that_answers_is_no_reason_for_the_last_resort(tmp_path, monkeypatch):
+    """A wrong token, say: the user is to hear of it."""
+
+    def refuse(*_: object, **__: object) -> str:
+        response = httpx.Response(401, request=httpx.Request("GET", "https://huggingface.co"))
+        raise huggingface_hub.errors.HfHubHTTPError("401", response=response)
+
+    monkeypatch.setattr(find, "snapshot_download", refuse)
+    with pytest.raises(ModelUnavailable, match="HfHubHTTPError"):
+        find_checkpoint(CHATTERBOX, last_resort=weights_in(tmp_path / "small"))

@@ -29,11 +29,11 @@ def damaged(smoke_checkpoint, tmp_path) -> Path:
 
 
 def load(folder: Path) -> Model:
-    return load_model(CHATTERBOX, Checkpoint(folder, None, was_asked_for=True), CPU)
+    return load_model(CHATTERBOX, Checkpoint(folder, None, may_be_unpublished=True), CPU)
 
 
 def load_upstreams(folder: Path) -> Model:
-    return load_upstream_model(CHATTERBOX, Checkpoint(folder, None, was_asked_for=True), CPU)
+    return load_upstream_model(CHATTERBOX, Checkpoint(folder, None, may_be_unpublished=True), CPU)
 
 
 def load_encoder(folder: Path) -> ReferenceEncoder:
@@ -135,13 +135,13 @@ def test_a_damaged_config_is_named(damaged):
         load(damaged)
 
 
-def test_untrained_weights_must_be_was_asked_for(smoke_checkpoint):
+def test_untrained_weights_must_be_chosen_by_name(smoke_checkpoint):
     with pytest.raises(ModelUnavailable, match="untrained"):
         load_model(CHATTERBOX, Checkpoint(smoke_checkpoint, "0" * 40), CPU)
 
 
 def test_the_revision_is_the_commit_or_the_contents_fingerprint(damaged):
     commit = "0" * 40
-    named = load_model(CHATTERBOX, Checkpoint(damaged, commit, was_asked_for=True), CPU)
+    named = load_model(CHATTERBOX, Checkpoint(damaged, commit, may_be_unpublished=True), CPU)
     assert named.revision == commit
     assert load(damaged).revision == load_upstreams(damaged).revision != commit

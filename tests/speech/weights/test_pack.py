@@ -38,7 +38,7 @@ def packed(folder) -> Path:
 
 
 def load(folder: Path, dtype: torch.dtype = torch.bfloat16) -> Model:
-    return load_model(CHATTERBOX, Checkpoint(folder, None, was_asked_for=True), CPU, t3_dtype=dtype)
+    return load_model(CHATTERBOX, Checkpoint(folder, None, may_be_unpublished=True), CPU, t3_dtype=dtype)
 
 
 def tensors_of(value: object) -> Iterator[torch.Tensor]:
