@@ -20,8 +20,7 @@ log = logging.getLogger(__name__)
 
 HOW_TO_GET_WEIGHTS = (
     "set CHECKPOINT_DIR to a folder with the weights, let the worker reach the Hugging Face hub, choose "
-    "the model in the endpoint's model cache, or write a checkpoint for trying things out with "
-    "`python -m speech.smoke DIR` and set CHECKPOINT_DIR to it"
+    "the model in the endpoint's model cache, or set CHECKPOINT_DIR to samples/small, the demonstration model"
 )
 
 
