@@ -44,7 +44,7 @@ def test_without_weights_the_start_fails_and_says_how_to_get_them(tmp_path):
     last = finished.stderr.splitlines()[-1]
     assert last.startswith("cannot start: model_unavailable: ")
     assert "CHECKPOINT_DIR" in last
-    assert "speech.smoke" in last
+    assert "samples/small" in last
 
 
 def test_the_test_job_runs_with_audio_in_its_result(tmp_path, smoke_checkpoint):

@@ -103,7 +103,7 @@ def test_nothing_anywhere_says_how_to_get_weights(tmp_path, downloads):
     with pytest.raises(ModelUnavailable) as caught:
         find_checkpoint(CHATTERBOX, hub_caches=(tmp_path,))
     assert downloads == ["ResembleAI/chatterbox"]
-    for advice in ("CHECKPOINT_DIR", "model cache", "python -m speech.smoke"):
+    for advice in ("CHECKPOINT_DIR", "model cache", "samples/small"):
         assert advice in caught.value.message
     assert "secret.internal" not in caught.value.message
 
