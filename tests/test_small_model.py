@@ -29,7 +29,7 @@ from tests.speech.t3.requests import decode_all, request
 SMALL_MODEL = Path(__file__).parent.parent / "samples" / "small"
 CPU = torch.device("cpu")
 LARGEST_BYTES = 20_000_000
-HEARD = [ears.sentences()[number] for number in (7, 22, 24)]  # it does not speak each as clearly
+HEARD = [ears.sentences()[number] for number in (7, 22, 24)]  # of which it speaks clearly
 PARAGRAPH = " ".join(ears.sentences()[20:50])
 
 

@@ -110,7 +110,7 @@ def _make_s3gen(
 
 
 def check_config(checkpoint: Checkpoint) -> tuple[ModelDimensions, str | None]:
-    """Returns a checkpoint's dimensions and what callers are told of its weights.
+    """Returns a checkpoint's dimensions and the notice about its weights, None for the published ones.
 
     Raises ModelUnavailable for weights that are not the published ones and that nobody asked for.
     """
