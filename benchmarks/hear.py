@@ -66,8 +66,8 @@ class Spoken:
 
 
 @dataclass(frozen=True)
-class Heard:
-    """A heard sentence has what the ears say about it."""
+class Assessment:
+    """An assessment has what the ears say about one spoken sentence."""
 
     text: str
     transcript: str
@@ -112,14 +112,14 @@ class Listener:
                 raise RuntimeError(f"nobody speaks in the recording of {name}")
             self._references[name] = embedding
 
-    def hear(self, spoken: Spoken, voice: str | None, others: list[str]) -> Heard:
-        """Hears one sentence. voice: whose it should be. others: sentences that it could be taken for."""
+    def assess(self, spoken: Spoken, voice: str | None, others: list[str]) -> Assessment:
+        """Assesses one sentence. voice: whose it should be. others: sentences that it could be taken for."""
         waveform, meant = spoken.waveform, ears.words_of(spoken.text)
         transcript = self._recogniser.transcribe(waveform)
         choices = [spoken.text, *others]
         knows = self._recogniser.knows(spoken.text)
         alike, nearest = self._compare(waveform, voice)
-        return Heard(
+        return Assessment(
             text=spoken.text,
             transcript=transcript,
             word_errors=ears.word_errors(ears.words_of(transcript), meant),
@@ -136,9 +136,9 @@ class Listener:
     def _compare(self, waveform: Waveform, voice: str | None) -> tuple[float | None, bool | None]:
         if voice is None:
             return None, None
-        heard = ears.speaker_embedding(waveform)
+        embedding = ears.speaker_embedding(waveform)
         alike = {
-            name: 0.0 if heard is None else float(heard @ reference)
+            name: 0.0 if embedding is None else float(embedding @ reference)
             for name, reference in self._references.items()
         }
         others = [value for name, value in alike.items() if name != voice]
@@ -147,37 +147,38 @@ class Listener:
 
 def listen(
     listener: Listener, name: str, spoken: Iterable[Spoken], voice: str | None, total: int
-) -> list[Heard]:
-    """Hears all sentences of a row, with a progress bar."""
+) -> list[Assessment]:
+    """Assesses all sentences of a row, with a progress bar."""
     pool = ears.sentences()
     draw = random.Random(0)  # noqa: S311, the same choices each time
-    heard = []
+    assessments = []
     for each in tqdm(spoken, desc=name, total=total, leave=False, disable=None):
         others = draw.sample([text for text in pool if text != each.text], CHOICES - 1)
-        heard.append(listener.hear(each, voice, others))
-    return heard
+        assessments.append(listener.assess(each, voice, others))
+    return assessments
 
 
-def summarise(name: str, heard: list[Heard]) -> Row:
+def summarise(name: str, assessments: list[Assessment]) -> Row:
     """Sums up a row: shares and means, the medians of lead and tail, the longest of all pauses."""
-    duration_s = sum(each.duration_s for each in heard)
-    alike = [each.alike for each in heard if each.alike is not None]
-    nearest = [each.nearest for each in heard if each.nearest is not None]
-    chosen = [each.chosen for each in heard if each.chosen is not None]
-    letters = sum(character.isalpha() for each in heard for character in each.text)
-    spoken = [each for each in heard if each.seconds is not None]
+    duration_s = sum(each.duration_s for each in assessments)
+    alike = [each.alike for each in assessments if each.alike is not None]
+    nearest = [each.nearest for each in assessments if each.nearest is not None]
+    chosen = [each.chosen for each in assessments if each.chosen is not None]
+    letters = sum(character.isalpha() for each in assessments for character in each.text)
+    spoken = [each for each in assessments if each.seconds is not None]
     return Row(
         name=name,
-        sentences=len(heard),
+        sentences=len(assessments),
         closed_set=statistics.mean(chosen) if chosen else None,
-        word_error_rate=sum(each.word_errors for each in heard) / max(sum(each.words for each in heard), 1),
+        word_error_rate=sum(each.word_errors for each in assessments)
+        / max(sum(each.words for each in assessments), 1),
         alike=statistics.mean(alike) if alike else None,
         nearest=statistics.mean(nearest) if nearest else None,
         letters_per_s=letters / max(duration_s, 1e-9),
-        lead_s=statistics.median(each.silences.lead_s for each in heard),
-        longest_pause_s=max(each.silences.longest_pause_s for each in heard),
-        tail_s=statistics.median(each.silences.tail_s for each in heard),
-        clicks_per_minute=60 * sum(len(each.clicks_s) for each in heard) / max(duration_s, 1e-9),
+        lead_s=statistics.median(each.silences.lead_s for each in assessments),
+        longest_pause_s=max(each.silences.longest_pause_s for each in assessments),
+        tail_s=statistics.median(each.silences.tail_s for each in assessments),
+        clicks_per_minute=60 * sum(len(each.clicks_s) for each in assessments) / max(duration_s, 1e-9),
         real_time_factor=sum(each.seconds or 0.0 for each in spoken)
         / max(sum(each.duration_s for each in spoken), 1e-9)
         if spoken
@@ -310,11 +311,11 @@ def ways(
         whose = f"flite {teacher}"
         yield whose, spoken, whose, len(texts)
         if stages is not None:
-            recordings = [stages.encode(each.waveform) for each in spoken]
-            copies = map(stages.from_mel, recordings)
+            encoded = [stages.encode(each.waveform) for each in spoken]
+            copies = map(stages.from_mel, encoded)
             yield f"copy: {teacher}", map(Spoken, texts, copies), whose, len(texts)
             voice = stages.encode(flite(TEACHERS_REFERENCE, teacher))
-            made = (stages.from_tokens(recording, voice) for recording in recordings)
+            made = (stages.from_tokens(recording, voice) for recording in encoded)
             yield f"tokens: {teacher}", map(Spoken, texts, made), whose, len(texts)
     for folder, found in folders.items():
         yield str(folder), found, None, len(found)
@@ -378,17 +379,17 @@ def main(arguments: list[str] | None = None) -> None:
         listener = Listener({**voices, **teachers})
     except (OSError, RuntimeError, ValueError, WorkerError) as error:
         sys.exit(str(error))
-    heard = {}
+    assessments = {}
     for name, spoken, voice, total in ways(options, voices, folders, engine, stages):
-        heard[name] = listen(listener, name, spoken, voice, total)
-    rows = [summarise(name, each) for name, each in heard.items()]
+        assessments[name] = listen(listener, name, spoken, voice, total)
+    rows = [summarise(name, each) for name, each in assessments.items()]
     print(describe(options.device))
     print(table(rows))
     keep(
         options.json,
         options.device,
         rows=[dataclasses.asdict(row) for row in rows],
-        sentences={name: [dataclasses.asdict(one) for one in each] for name, each in heard.items()},
+        sentences={name: [dataclasses.asdict(one) for one in each] for name, each in assessments.items()},
     )
 
 

@@ -108,13 +108,16 @@ def test_clicks_are_found_and_consonants_are_none(name):
 def test_a_voice_is_nearest_to_its_own_recording_and_silence_to_none():
     listener = hear.Listener({"slt": sample("slt-bridge"), "rms": sample("rms-ferry")})
     spoken = hear.Spoken(FERRY, sample("slt-ferry"))
-    own, other = (listener.hear(spoken, voice, []) for voice in ("slt", "rms"))
+    own, other = (listener.assess(spoken, voice, []) for voice in ("slt", "rms"))
     assert (own.nearest, other.nearest) == (True, False)
     assert own.alike > 0.8 > other.alike
     silent = hear.Spoken(FERRY, Waveform(np.zeros(2 * RATE_HZ, np.float32), RATE_HZ))
-    assert (listener.hear(silent, "slt", []).alike, listener.hear(silent, "slt", []).nearest) == (0.0, False)
+    assert (listener.assess(silent, "slt", []).alike, listener.assess(silent, "slt", []).nearest) == (
+        0.0,
+        False,
+    )
     alone = hear.Listener({"slt": sample("slt-bridge")})
-    assert alone.hear(spoken, "slt", []).nearest is None  # there is nobody else
+    assert alone.assess(spoken, "slt", []).nearest is None  # there is nobody else
     with pytest.raises(RuntimeError, match="nobody speaks in the recording of mute"):
         hear.Listener({"mute": silent.waveform})
 
@@ -122,7 +125,7 @@ def test_a_voice_is_nearest_to_its_own_recording_and_silence_to_none():
 def test_words_that_the_recogniser_does_not_know_are_wrong_words_and_no_closed_set():
     listener = hear.Listener({})
     for text, words in (("3 cafés", 2), ("Don’t", 1), ("", 0)):
-        heard = listener.hear(hear.Spoken(text, sample("slt-ferry")), None, ears.sentences(3))
+        heard = listener.assess(hear.Spoken(text, sample("slt-ferry")), None, ears.sentences(3))
         assert (heard.words, heard.alike) == (words, None)
         assert heard.chosen is (False if text == "Don’t" else None)
 
