@@ -27,9 +27,9 @@ STEPS = {
     "tokenizer": 6_000,
     "voice encoder": 500,
     "x-vector": 500,
-    "vocoder": 5_000,
-    "flow": 8_000,
-    "t3": 12_000,
+    "vocoder": 4_500,
+    "flow": 7_000,
+    "t3": 9_000,
 }
 
 

@@ -1,11 +1,13 @@
 """T3, text to speech tokens: trained on sentences and on several of one speaker in a row.
 
-A sequence is laid out as a worker gives it: voice, text, the start of speech twice, tokens. Beside the next
-token, three things are asked for:
+A sequence is laid out as a worker gives it: voice, text, the start of speech twice, tokens. Some of the
+tokens before are wrong ones, so that T3 goes on well after a token that was badly drawn. Beside the next
+token, four things are asked for:
 
 - Some texts are hidden, so that guidance has something to lead away from.
 - The logits of a position are drawn to probabilities (their sum of exponentials to one): the repetition
   penalty scales logits, and does little to those near zero.
+- The phones of the next token are told from the same hidden state: what is said counts, more than how.
 - One head is shown where in the text each token belongs. Without that, a model of this size takes many times
   as long to find out.
 """
@@ -28,9 +30,9 @@ from speech.models.spec import CODEBOOK_SIZE, ModelSpec
 from speech.models.tokenizers import EnglishTokenizer
 from training.codes import Voices
 from training.data import Sentence
-from training.features import Features
+from training.features import PHONES, Features
 from training.loop import train
-from training.tokenizer import DIGITS
+from training.tokenizer import DIGITS, FRAMES_PER_TOKEN
 
 POSITIONS_PER_STEP = 2_600  # of all sequences of a step together
 LONGEST_TEXT = 290  # letters of several sentences in a row
@@ -39,6 +41,8 @@ PROMPT_TOKENS = (40, 150)
 WITHOUT_TEXT = 0.12
 STOP_WEIGHT = 3.0
 NORMALIZER_WEIGHT = 0.02
+PHONE_WEIGHT = 0.5
+MOST_WRONG = 0.25  # of the tokens before, the share of a step is drawn up to here
 LEAST_COUNT = 50  # of a token in the data
 OTHER_TOKENS = 256  # of those that the data does not have, drawn at each step to be made improbable
 ALIGNMENT_HEAD = 0  # of the middle layer
@@ -51,6 +55,7 @@ class Example:
 
     text: Tensor  # int64 [L], with its start and stop
     speech: Tensor  # int64 [T], without start and stop
+    phones: Tensor  # int64 [T, 2], indexes into PHONES
     places: Tensor  # float32 [T + 1], the position in the text to which each token and the stop belong
     speaker_embedding: Tensor  # [256]
     prompt: Tensor  # int64 [P], the same P in all sequences of a step
@@ -70,11 +75,16 @@ class T3Trainer(nn.Module):
         self._index_of = torch.full((spec.speech_vocabulary,), -1)
         self._index_of[used] = torch.arange(len(used))
         self._attention_input: Tensor | None = None
+        self.tell_phones = nn.Linear(t3.dim, FRAMES_PER_TOKEN * len(PHONES))
         # Upstream's default is meant for embeddings that are trained much longer.
         for embedding in (t3.text_emb, t3.speech_emb):
             nn.init.normal_(embedding.weight, std=0.05)
-        self._attention = t3.tfmr.layers[len(t3.tfmr.layers) // 2].self_attn
-        self._attention.register_forward_pre_hook(self._keep_input, with_kwargs=True)
+        self._attention().register_forward_pre_hook(self._keep_input, with_kwargs=True)
+
+    def _attention(self) -> Any:
+        # Not an attribute: a module would then have its weights in the checkpoint twice.
+        layers: Any = self.t3.tfmr.layers
+        return layers[len(layers) // 2].self_attn
 
     def _keep_input(self, _module: nn.Module, _arguments: Any, named: dict[str, Any]) -> None:
         self._attention_input = named["hidden_states"]
@@ -97,12 +107,14 @@ class T3Trainer(nn.Module):
         )
         start = t3.speech_emb.weight[tokens.start_speech] + t3.speech_pos_emb.emb.weight[0]
         rows, targets, speech_starts = [], [], []
+        every_token = torch.cat([example.speech for example in examples])
+        wrong = MOST_WRONG * torch.rand(())
         for conditioning, example in zip(voice, examples, strict=True):
             text = t3.text_pos_emb.emb.weight[: len(example.text)]
             if not example.hidden:
                 text = text + t3.text_emb(example.text)
             positions = t3.speech_pos_emb.emb.weight[1 : 1 + len(example.speech)]
-            speech = t3.speech_emb(example.speech) + positions
+            speech = t3.speech_emb(_spoil(example.speech, every_token, wrong)) + positions
             rows.append(torch.cat([conditioning, text, start[None], start[None], speech]))
             targets.append(F.pad(example.speech, (0, 1), value=tokens.stop_speech))
             speech_starts.append(len(conditioning) + len(text) + 1)
@@ -123,6 +135,7 @@ class T3Trainer(nn.Module):
         weights = torch.where(is_stop, STOP_WEIGHT, 1.0)
         losses = {
             "token": (each * weights).sum() / weights.sum(),
+            "phones": PHONE_WEIGHT * self._phone_loss(answers[~is_stop], examples),
             "normalizer": NORMALIZER_WEIGHT * normalizer.square().mean(),
             "alignment": ALIGNMENT_WEIGHT * self._alignment_loss(examples, len(voice[0]), speech_starts),
         }
@@ -130,11 +143,17 @@ class T3Trainer(nn.Module):
             losses["(stop)"] = each[is_stop].mean()
         return losses
 
+    def _phone_loss(self, answers: Tensor, examples: Sequence[Example]) -> Tensor:
+        told: Tensor = self.tell_phones(answers).view(-1, FRAMES_PER_TOKEN, len(PHONES))
+        return F.cross_entropy(
+            told.flatten(0, 1), torch.cat([example.phones for example in examples]).flatten()
+        )
+
     def _alignment_loss(
         self, examples: Sequence[Example], voice: int, speech_starts: Sequence[int]
     ) -> Tensor:
         """Returns how far one head looks away from the letters that are spoken."""
-        attention: Any = self._attention
+        attention = self._attention()
         assert self._attention_input is not None
         width = attention.head_dim
         rows = slice(ALIGNMENT_HEAD * width, (ALIGNMENT_HEAD + 1) * width)
@@ -158,6 +177,12 @@ class T3Trainer(nn.Module):
         return torch.stack(losses).mean() if losses else torch.zeros(())
 
 
+def _spoil(tokens: Tensor, others: Tensor, share: Tensor) -> Tensor:
+    """Returns tokens of which a share is replaced by random ones of ``others``."""
+    replaced = torch.rand(len(tokens)) < share
+    return torch.where(replaced, others[torch.randint(len(others), (len(tokens),))], tokens)
+
+
 class Examples:
     """Draws sequences to learn from."""
 
@@ -175,9 +200,12 @@ class Examples:
         self._letters = [tokenizer.encode(sentence.text) for sentence in self._sentences]
         self._space = tokenizer.encode("a a")[1:2]
         self._places = []
+        self._phones = []
         for index, (_, features) in enumerate(sentences):
             # Where the second frame of a token is, as a share of the letters.
             done = torch.from_numpy(features.phones_done.astype("float32"))[1::2][: len(codes[index])]
+            phones = torch.from_numpy(features.phones.astype("int64"))[: FRAMES_PER_TOKEN * len(codes[index])]
+            self._phones.append(phones.unflatten(0, (-1, FRAMES_PER_TOKEN)))
             self._places.append(done * len(self._letters[index]))
         self._by_speaker: dict[str, list[int]] = {}
         for index, sentence in enumerate(self._sentences):
@@ -233,6 +261,7 @@ class Examples:
         return Example(
             text=whole,
             speech=torch.cat([self.codes[index] for index in group]),
+            phones=torch.cat([self._phones[index] for index in group]),
             places=torch.cat([*places, torch.tensor([len(whole) - 1.0])]),
             speaker_embedding=draw.choice(list(self._voices[speaker].speaker_embeddings)),
             prompt=prompt[:prompt_tokens],

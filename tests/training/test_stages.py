@@ -183,6 +183,7 @@ def test_sequences_are_laid_out_as_a_worker_gives_them(examples, codes):
     for example in drawn:
         assert example.text[0] == tokens.start_text
         assert example.text[-1] == tokens.stop_text
+        assert example.phones.shape == (len(example.speech), 2)
         assert len(example.places) == len(example.speech) + 1
         assert example.places[-1] == len(example.text) - 1
         assert bool((example.places.diff() >= 0).all())
@@ -190,19 +191,21 @@ def test_sequences_are_laid_out_as_a_worker_gives_them(examples, codes):
 
 
 def test_t3s_losses_are_those_of_upstreams_own_forward(examples, codes, monkeypatch):
-    """What is learned is what ``T3.inference`` computes: the same logits for the same sequence."""
+    """What is learned is what ``T3.inference`` computes: the same logits, the same attention."""
     from chatterbox.models.t3.modules.cond_enc import T3Cond
 
     from speech.upstream import build_t3
 
     monkeypatch.setattr(t3_module, "OTHER_TOKENS", 0)
+    monkeypatch.setattr(t3_module, "MOST_WRONG", 0.0)
     torch.manual_seed(0)
     trainer = T3Trainer(build_t3(TINY, CHATTERBOX), CHATTERBOX, codes).eval()
     t3, tokens = trainer.t3, CHATTERBOX.tokens
     t3.cond_enc.emotion_adv_fc.weight.data.zero_()
     example = examples.draw(random.Random(0))[0]
     shown = type(example)(**{**vars(example), "hidden": False})
-    loss = trainer.losses([shown])["token"]
+    losses = trainer.losses([shown])
+    loss = losses["token"]
     with torch.no_grad():
         embedded, _ = t3.prepare_input_embeds(
             t3_cond=T3Cond(
@@ -215,7 +218,9 @@ def test_t3s_losses_are_those_of_upstreams_own_forward(examples, codes, monkeypa
         )
         again = torch.cat([torch.tensor([tokens.start_speech]), shown.speech])
         rest = t3.speech_emb(again) + t3.speech_pos_emb.emb.weight[: len(again)]
-        hidden = t3.tfmr(inputs_embeds=torch.cat([embedded, rest[None]], dim=1)).last_hidden_state[0]
+        t3.tfmr.set_attn_implementation("eager")
+        output = t3.tfmr(inputs_embeds=torch.cat([embedded, rest[None]], dim=1), output_attentions=True)
+        hidden = output.last_hidden_state[0]
         logits = t3.speech_head(hidden[-len(again) :])
         wanted = torch.cat([shown.speech, torch.tensor([tokens.stop_speech])])
     # The trainer lets the tokens of the data compete, and here no others.
@@ -223,3 +228,27 @@ def test_t3s_losses_are_those_of_upstreams_own_forward(examples, codes, monkeypa
     each = logits[:, used].logsumexp(dim=1) - logits.gather(1, wanted[:, None])[:, 0]
     weights = torch.where(wanted == tokens.stop_speech, 3.0, 1.0)
     assert torch.isclose(loss, (each * weights).sum() / weights.sum(), atol=1e-5)
+
+    middle = output.attentions[len(output.attentions) // 2][0, t3_module.ALIGNMENT_HEAD, -len(again) :]
+    voice = embedded.shape[1] - len(shown.text) - 1
+    letters = torch.arange(len(shown.text)).float()
+    away = (letters[None] - shown.places[:, None]) / t3_module.ALIGNMENT_WIDTH
+    near = (middle[:, voice : voice + len(letters)] * torch.exp(-away.square() / 2)).sum(dim=1)
+    expected = -t3_module.ALIGNMENT_WEIGHT * (near + 1e-4).log().mean()
+    assert torch.isclose(losses["alignment"], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_some_of_the_tokens_before_are_wrong(examples, codes, monkeypatch, share):
+    from speech.upstream import build_t3
+
+    monkeypatch.setattr(t3_module, "MOST_WRONG", share)
+    torch.manual_seed(0)
+    trainer = T3Trainer(build_t3(TINY, CHATTERBOX), CHATTERBOX, codes).eval()
+    (example, *_) = examples.draw(random.Random(0))
+    given = []
+    trainer.t3.speech_emb.register_forward_pre_hook(lambda _, arguments: given.append(arguments[0]))
+    trainer.losses([example])
+    _, before = given  # the prompt comes first
+    assert bool((before != example.speech).any()) == (share > 0)
+    assert set(before.tolist()) <= set(example.speech.tolist())
