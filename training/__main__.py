@@ -27,8 +27,8 @@ STEPS = {
     "tokenizer": 6_000,
     "voice encoder": 500,
     "x-vector": 500,
-    "vocoder": 4_500,
-    "flow": 7_000,
+    "vocoder": 6_500,
+    "flow": 6_200,
     "t3": 9_000,
 }
 

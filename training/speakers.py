@@ -113,7 +113,7 @@ def train_xvector(
     inputs, labels = torch.cat(seen), torch.tensor(speakers)
 
     def losses_of(draw: random.Random) -> dict[str, Tensor]:
-        rows = torch.tensor(draw.sample(range(len(inputs)), BATCH))
+        rows = torch.tensor(draw.sample(range(len(inputs)), min(BATCH, len(inputs))))
         return network.losses(inputs[rows], labels[rows])
 
     trained: Any = train("x-vector layers", network, losses_of, folder, steps=steps, rate=2e-3, seed=seed)
