@@ -27,7 +27,7 @@ STEPS = {
     "tokenizer": 6_000,
     "voice encoder": 500,
     "x-vector": 500,
-    "vocoder": 6_500,
+    "vocoder": 6_000,
     "flow": 6_200,
     "t3": 9_000,
 }
@@ -94,14 +94,6 @@ def _speakers(work: Work) -> None:
         train(network, sentences, work.speech, work.folder, steps=STEPS[name], seed=work.seed)
 
 
-def _vocoder(work: Work) -> None:
-    from speech.upstream import build_s3gen
-    from training.vocoder import train_vocoder
-
-    network = build_s3gen(SMALL).mel2wav
-    train_vocoder(network, work.read(), work.speech, work.folder, steps=STEPS["vocoder"], seed=work.seed)
-
-
 def _codes(work: Work) -> None:
     from speech.reference.upstream_parts import build_speech_tokenizer
     from training.assemble import read_average
@@ -138,6 +130,37 @@ def _flow(work: Work) -> None:
     )
 
 
+def _mels(work: Work) -> None:
+    from speech.upstream import build_s3gen
+    from training.assemble import read_average
+    from training.codes import read_codes, read_voices
+    from training.mels import write_mels
+
+    file = work.folder / "mels.npz"
+    if file.exists():
+        return
+    flow = build_s3gen(SMALL).flow
+    flow.load_state_dict(read_average(work.folder / "flow.pt", "flow."))
+    codes, voices = read_codes(work.folder / "codes.npz"), read_voices(work.folder / "voices.npz")
+    write_mels(flow.eval(), work.read(), codes, voices, file, work.seed)
+
+
+def _vocoder(work: Work) -> None:
+    from speech.upstream import build_s3gen
+    from training.mels import read_mels
+    from training.vocoder import train_vocoder
+
+    train_vocoder(
+        build_s3gen(SMALL).mel2wav,
+        work.read(),
+        read_mels(work.folder / "mels.npz"),
+        work.speech,
+        work.folder,
+        steps=STEPS["vocoder"],
+        seed=work.seed,
+    )
+
+
 def _t3(work: Work) -> None:
     from speech.models.tokenizers import load_tokenizer
     from speech.upstream import build_t3
@@ -168,10 +191,11 @@ STAGES: dict[str, Callable[[Work], None]] = {
     "features": _features,
     "tokenizer": _tokenizer,
     "speakers": _speakers,
-    "vocoder": _vocoder,
     "codes": _codes,
     "voices": _voices,
     "flow": _flow,
+    "mels": _mels,
+    "vocoder": _vocoder,
     "t3": _t3,
     "checkpoint": _checkpoint,
 }

@@ -29,7 +29,7 @@ BUILTIN_SPEAKER = "rms*1.00"
 BUILTIN_S = 5.0
 # T3's logits are written larger than they were trained: at the default temperature, 0.8, a model of this size
 # draws too many wrong tokens.
-SHARPNESS = 2.0
+SHARPNESS = 4.0
 # The tables of T3 and the flow.
 EIGHT_BITS = (
     "_emb.weight",

@@ -205,7 +205,7 @@ class Examples:
             # Where the second frame of a token is, as a share of the letters.
             done = torch.from_numpy(features.phones_done.astype("float32"))[1::2][: len(codes[index])]
             phones = torch.from_numpy(features.phones.astype("int64"))[: FRAMES_PER_TOKEN * len(codes[index])]
-            self._phones.append(phones.unflatten(0, (-1, FRAMES_PER_TOKEN)))
+            self._phones.append(phones.view(-1, FRAMES_PER_TOKEN))
             self._places.append(done * len(self._letters[index]))
         self._by_speaker: dict[str, list[int]] = {}
         for index, sentence in enumerate(self._sentences):

@@ -1,4 +1,7 @@
-"""HiFT, mel to samples: trained on mels of real speech with the losses of its spectrograms."""
+"""HiFT, mel to samples: trained with the losses of its spectrograms.
+
+Half of the mels that it sees are those of the recordings, half are what the flow makes of their tokens.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +20,12 @@ from speech.reference.upstream_parts import mel_extractor
 from training.data import RATE_HZ, Sentence
 from training.features import Features, read_samples
 from training.loop import train
+from training.mels import DrawnMels
 
 SEGMENT_FRAMES = 24  # 0.48 s
 BATCH = 6
 HOP = 480
+FROM_FLOW = 0.5
 RESOLUTIONS = ((2048, 480), (1024, 240), (512, 120), (256, 60))  # FFT length and hop
 
 
@@ -69,6 +74,7 @@ def _spectral_loss(made: Tensor, wanted: Tensor, length: int, hop: int) -> Tenso
 def train_vocoder(
     hift: nn.Module,
     sentences: Sequence[tuple[Sentence, Features]],
+    drawn: DrawnMels,
     speech: Path,
     folder: Path,
     *,
@@ -83,18 +89,23 @@ def train_vocoder(
         pitches: list[NDArray[np.float16]] = []
         waves: list[NDArray[np.float32]] = []
         while len(mels) < BATCH:
-            sentence, features = draw.choice(sentences)
-            frames = len(features.mel) - 2
-            if frames <= SEGMENT_FRAMES:
+            if draw.random() < FROM_FLOW:
+                window = draw.randrange(len(drawn.mels))
+                sentence, features = sentences[drawn.sentences[window]]
+                mel, offset = drawn.mels[window], int(drawn.first_frames[window])
+            else:
+                sentence, features = draw.choice(sentences)
+                mel, offset = features.mel[:-2], 0
+            if len(mel) <= SEGMENT_FRAMES:
                 continue
-            first = draw.randrange(frames - SEGMENT_FRAMES)
-            here = slice(first, first + SEGMENT_FRAMES)
+            first = draw.randrange(len(mel) - SEGMENT_FRAMES)
+            mels.append(mel[first : first + SEGMENT_FRAMES].T)
+            first += offset
+            pitches.append(features.pitch_hz[first : first + SEGMENT_FRAMES])
             samples = resample(
                 Waveform(read_samples(speech, sentence.number), RATE_HZ), MODEL_SAMPLE_RATE_HZ
             ).samples
             wave = samples[first * HOP : (first + SEGMENT_FRAMES) * HOP]
-            mels.append(features.mel[here].T)
-            pitches.append(features.pitch_hz[here])
             waves.append(np.pad(wave, (0, SEGMENT_FRAMES * HOP - len(wave))))
         tensors = (torch.from_numpy(np.stack(rows).astype(np.float32)) for rows in (mels, pitches, waves))
         return network.losses(*tensors)
