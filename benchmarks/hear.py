@@ -4,10 +4,10 @@
                               [--audio DIR ...] [--sentences 200] [--json FILE]
 
 --checkpoint: speech from text by the worker's own engine, in the built-in voice and, cloned, in the voice of
-each --voice. --teacher: what flite says in one of its voices, for comparison. --stages: what the checkpoint's
-vocoder makes of the mels of the teachers' speech ("copy"), and its flow of the speech tokens ("tokens"), in
-the teachers' own voices: which stage loses what. --audio: a folder with the recordings NAME.wav (or .flac,
-.mp3, .opus, ...) and the words of each in NAME.txt.
+each --voice and from 10 s of each --teacher. --teacher: what flite says in one of its voices, for comparison;
+without names in all four. --stages: what the checkpoint's vocoder makes of the mels of the teachers' speech
+("copy"), and its flow of the speech tokens ("tokens"), in the teachers' own voices: which stage loses what.
+--audio: a folder with the recordings NAME.wav (or .flac, .mp3, .opus, ...) and the words of each in NAME.txt.
 
 "closed set" is the share of sentences that are recognised among fifty, "words wrong" the word error rate of
 free recognition. Both are PocketSphinx's, so that only differences between rows say something. "alike" is the
@@ -20,12 +20,9 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import functools
 import random
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -38,7 +35,7 @@ from tqdm import tqdm
 
 from audio.decode import decode_audio
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform
-from benchmarks import ears
+from benchmarks import ears, flite
 from benchmarks.machine import describe, keep
 from errors import WorkerError
 
@@ -52,13 +49,15 @@ CHOICES = 50
 SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac", ".webm")
 TEACHERS_REFERENCE = (
     "A reference should be a few seconds long, spoken clearly and without any music. "
-    "This one was made by a program, and it names no person, no place and no time."
+    "This one was made by a program, and it names no person, no place and no time. "
+    "It ends in the middle of a sentence."
 )
+REFERENCE_S = 10
 
 
 @dataclass(frozen=True)
-class Spoken:
-    """A spoken sentence has its text and its sound."""
+class SpeechSample:
+    """A speech sample is a sentence's text and its sound."""
 
     text: str
     waveform: Waveform
@@ -100,8 +99,8 @@ class Row:
     real_time_factor: float | None
 
 
-class Listener:
-    """A listener hears sentences, and compares their voice with recordings of some speakers."""
+class Assessor:
+    """An assessor recognises the words of speech and compares its voice with recordings of speakers."""
 
     def __init__(self, references: Mapping[str, Waveform]) -> None:
         self._recogniser = ears.Recogniser()
@@ -112,7 +111,7 @@ class Listener:
                 raise RuntimeError(f"nobody speaks in the recording of {name}")
             self._references[name] = embedding
 
-    def assess(self, spoken: Spoken, voice: str | None, others: list[str]) -> Assessment:
+    def assess(self, spoken: SpeechSample, voice: str | None, others: list[str]) -> Assessment:
         """Assesses one sentence. voice: whose it should be. others: sentences that it could be taken for."""
         waveform, meant = spoken.waveform, ears.words_of(spoken.text)
         transcript = self._recogniser.transcribe(waveform)
@@ -145,8 +144,8 @@ class Listener:
         return alike[voice], alike[voice] > max(others) if others else None
 
 
-def listen(
-    listener: Listener, name: str, spoken: Iterable[Spoken], voice: str | None, total: int
+def assess_all(
+    assessor: Assessor, name: str, spoken: Iterable[SpeechSample], voice: str | None, total: int
 ) -> list[Assessment]:
     """Assesses all sentences of a row, with a progress bar."""
     pool = ears.sentences()
@@ -154,7 +153,7 @@ def listen(
     assessments = []
     for each in tqdm(spoken, desc=name, total=total, leave=False, disable=None):
         others = draw.sample([text for text in pool if text != each.text], CHOICES - 1)
-        assessments.append(listener.assess(each, voice, others))
+        assessments.append(assessor.assess(each, voice, others))
     return assessments
 
 
@@ -186,37 +185,14 @@ def summarise(name: str, assessments: list[Assessment]) -> Row:
     )
 
 
-def flite(text: str, voice: str) -> Waveform:
-    """Lets flite speak. Raises RuntimeError when it is not installed, does not know the voice, or fails."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "speech.wav"
-        try:
-            # For a voice that it does not know flite takes another one, and says nothing.
-            if voice not in _flite_voices():
-                raise RuntimeError(f"flite has no voice {voice!r}; it has {', '.join(_flite_voices())}")
-            command = ["flite", "-voice", voice, "-t", text, "-o", str(file)]
-            subprocess.run(command, check=True, capture_output=True)  # noqa: S603
-        except FileNotFoundError:
-            raise RuntimeError("flite is not installed: apt-get install flite") from None
-        except subprocess.CalledProcessError as error:
-            raise RuntimeError(f"flite failed: {error.stderr}") from None
-        return decode_audio(file.read_bytes())
-
-
-@functools.cache
-def _flite_voices() -> list[str]:
-    listed = subprocess.run(["flite", "-lv"], check=True, capture_output=True, text=True).stdout  # noqa: S607
-    return listed.partition(":")[2].split()
-
-
-def recordings(folder: Path) -> list[Spoken]:
+def recordings(folder: Path) -> list[SpeechSample]:
     """Reads the recordings of a folder that have a text beside them.
 
     Raises OSError, ValueError or WorkerError for files that cannot be read, and when there are none.
     """
     texts = {file.stem: file for file in sorted(folder.iterdir()) if file.suffix == ".txt"}
     found = [
-        Spoken(texts[file.stem].read_text("utf-8").strip(), decode_audio(file.read_bytes(), file.name))
+        SpeechSample(texts[file.stem].read_text("utf-8").strip(), decode_audio(file.read_bytes(), file.name))
         for file in sorted(folder.iterdir())
         if file.stem in texts and file.suffix in SUFFIXES
     ]
@@ -234,7 +210,7 @@ class Engine:
         self._synthesizer = load_synthesizer("chatterbox", checkpoint_dir=checkpoint, device=device)
         self._synthesizer.check()  # the first sentence is slower
 
-    def speak(self, texts: Iterable[str], reference: Waveform | None) -> Iterator[Spoken]:
+    def speak(self, texts: Iterable[str], reference: Waveform | None) -> Iterator[SpeechSample]:
         """Speaks texts as callers get them, watermarked. reference: None for the built-in voice."""
         from cancel import CancelToken
         from speech.contract import Utterance
@@ -251,7 +227,7 @@ class Engine:
             ]
             seconds = time.perf_counter() - started
             samples = np.concatenate([chunk.samples for chunk in chunks])
-            yield Spoken(text, Waveform(samples, MODEL_SAMPLE_RATE_HZ), seconds)
+            yield SpeechSample(text, Waveform(samples, MODEL_SAMPLE_RATE_HZ), seconds)
 
 
 class Stages:
@@ -297,31 +273,40 @@ class Stages:
         return torch.Generator().manual_seed(0)
 
 
-def ways(
+def teachers_reference(name: str) -> Waveform:
+    """Lets a teacher speak what its clone is made from. Raises FliteFailed."""
+    whole = flite.speak(TEACHERS_REFERENCE, name)
+    return Waveform(whole.samples[: REFERENCE_S * whole.sample_rate_hz], whole.sample_rate_hz)
+
+
+def table_rows(
     options: argparse.Namespace,
     voices: Mapping[str, Waveform],
-    folders: Mapping[Path, list[Spoken]],
+    teachers: Mapping[str, Waveform],
+    folders: Mapping[Path, list[SpeechSample]],
     engine: Engine | None,
     stages: Stages | None,
-) -> Iterator[tuple[str, Iterable[Spoken], str | None, int]]:
+) -> Iterator[tuple[str, Iterable[SpeechSample], str | None, int]]:
     """Gives the rows that were asked for: name, speech, voice, number of sentences."""
     texts = ears.sentences(options.sentences)
     for teacher in options.teacher:
-        spoken = [Spoken(text, flite(text, teacher)) for text in texts]
+        spoken = [SpeechSample(text, flite.speak(text, teacher)) for text in texts]
         whose = f"flite {teacher}"
         yield whose, spoken, whose, len(texts)
         if stages is not None:
             encoded = [stages.encode(each.waveform) for each in spoken]
             copies = map(stages.from_mel, encoded)
-            yield f"copy: {teacher}", map(Spoken, texts, copies), whose, len(texts)
-            voice = stages.encode(flite(TEACHERS_REFERENCE, teacher))
+            yield f"copy: {teacher}", map(SpeechSample, texts, copies), whose, len(texts)
+            voice = stages.encode(teachers[whose])
             made = (stages.from_tokens(recording, voice) for recording in encoded)
-            yield f"tokens: {teacher}", map(Spoken, texts, made), whose, len(texts)
+            yield f"tokens: {teacher}", map(SpeechSample, texts, made), whose, len(texts)
     for folder, found in folders.items():
         yield str(folder), found, None, len(found)
     if engine is not None:
         yield "built-in voice", engine.speak(texts, None), None, len(texts)
         for name, reference in voices.items():
+            yield f"cloned: {name}", engine.speak(texts, reference), name, len(texts)
+        for name, reference in teachers.items():
             yield f"cloned: {name}", engine.speak(texts, reference), name, len(texts)
 
 
@@ -373,15 +358,15 @@ def main(arguments: list[str] | None = None) -> None:
             options.json.parent.mkdir(parents=True, exist_ok=True)
         voices = {file.stem: decode_audio(file.read_bytes(), file.name) for file in options.voice}
         folders = {folder: recordings(folder) for folder in options.audio}
-        teachers = {f"flite {name}": flite(TEACHERS_REFERENCE, name) for name in options.teacher}
+        teachers = {f"flite {name}": teachers_reference(name) for name in options.teacher}
         stages = Stages(options.checkpoint) if options.stages else None
         engine = Engine(options.checkpoint, options.device) if options.checkpoint else None
-        listener = Listener({**voices, **teachers})
+        assessor = Assessor({**voices, **teachers})
     except (OSError, RuntimeError, ValueError, WorkerError) as error:
         sys.exit(str(error))
     assessments = {}
-    for name, spoken, voice, total in ways(options, voices, folders, engine, stages):
-        assessments[name] = listen(listener, name, spoken, voice, total)
+    for name, spoken, voice, total in table_rows(options, voices, teachers, folders, engine, stages):
+        assessments[name] = assess_all(assessor, name, spoken, voice, total)
     rows = [summarise(name, each) for name, each in assessments.items()]
     print(describe(options.device))
     print(table(rows))

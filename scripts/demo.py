@@ -39,7 +39,7 @@ JOB_TIMEOUT_S = 600
 VOICE_NAME = "Demo Voice"
 PARAGRAPH = (
     "A voice is cloned from a few seconds of speech, and from then on any worker can speak with it. "
-    "Dr. Lindqvist tried it on Jan. 5th, at 3.30 p.m., with a recording of 12.5 seconds; it worked the first "
+    "Doctor Grant tried it on a winter afternoon, with a recording of twelve seconds; it worked the first "
     "time. What is stored is the recording itself, so a better model next year will speak with it too.\n\n"
     "Long texts are cut between sentences, and the pieces are joined again with the pauses that a reader "
     "would make. The same job with the same seed gives the same audio, whoever else is being served."

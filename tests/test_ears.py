@@ -11,7 +11,7 @@ import soundfile
 
 from audio.decode import decode_audio
 from audio.waveform import Waveform
-from benchmarks import ears, hear
+from benchmarks import ears, flite, hear
 from tests.recordings import speech_like
 
 SAMPLES = Path(__file__).parent / "speech_samples"
@@ -106,26 +106,26 @@ def test_clicks_are_found_and_consonants_are_none(name):
 
 
 def test_a_voice_is_nearest_to_its_own_recording_and_silence_to_none():
-    listener = hear.Listener({"slt": sample("slt-bridge"), "rms": sample("rms-ferry")})
-    spoken = hear.Spoken(FERRY, sample("slt-ferry"))
-    own, other = (listener.assess(spoken, voice, []) for voice in ("slt", "rms"))
+    assessor = hear.Assessor({"slt": sample("slt-bridge"), "rms": sample("rms-ferry")})
+    spoken = hear.SpeechSample(FERRY, sample("slt-ferry"))
+    own, other = (assessor.assess(spoken, voice, []) for voice in ("slt", "rms"))
     assert (own.nearest, other.nearest) == (True, False)
     assert own.alike > 0.8 > other.alike
-    silent = hear.Spoken(FERRY, Waveform(np.zeros(2 * RATE_HZ, np.float32), RATE_HZ))
-    assert (listener.assess(silent, "slt", []).alike, listener.assess(silent, "slt", []).nearest) == (
+    silent = hear.SpeechSample(FERRY, Waveform(np.zeros(2 * RATE_HZ, np.float32), RATE_HZ))
+    assert (assessor.assess(silent, "slt", []).alike, assessor.assess(silent, "slt", []).nearest) == (
         0.0,
         False,
     )
-    alone = hear.Listener({"slt": sample("slt-bridge")})
+    alone = hear.Assessor({"slt": sample("slt-bridge")})
     assert alone.assess(spoken, "slt", []).nearest is None  # there is nobody else
     with pytest.raises(RuntimeError, match="nobody speaks in the recording of mute"):
-        hear.Listener({"mute": silent.waveform})
+        hear.Assessor({"mute": silent.waveform})
 
 
 def test_words_that_the_recogniser_does_not_know_are_wrong_words_and_no_closed_set():
-    listener = hear.Listener({})
+    assessor = hear.Assessor({})
     for text, words in (("3 cafés", 2), ("Don’t", 1), ("", 0)):
-        heard = listener.assess(hear.Spoken(text, sample("slt-ferry")), None, ears.sentences(3))
+        heard = assessor.assess(hear.SpeechSample(text, sample("slt-ferry")), None, ears.sentences(3))
         assert (heard.words, heard.alike) == (words, None)
         assert heard.chosen is (False if text == "Don’t" else None)
 
@@ -193,7 +193,7 @@ def test_a_folder_is_read_whatever_its_files_are_called(tmp_path):
 
 
 @pytest.mark.skipif(shutil.which("flite") is None, reason="flite is not installed")
-def test_flite_speaks_in_the_voice_that_may_be_unpublished_or_not_at_all():
-    assert hear.flite("Good morning.", "slt").duration_s > 0.5
-    with pytest.raises(RuntimeError, match="flite has no voice 'nosuch'"):
-        hear.flite("Good morning.", "nosuch")
+def test_flite_speaks_in_the_voice_that_was_asked_for_or_not_at_all():
+    assert flite.speak("Good morning.", "slt").duration_s > 0.5
+    with pytest.raises(flite.FliteFailed, match="flite has no voice nosuch"):
+        flite.speak("Good morning.", "nosuch")

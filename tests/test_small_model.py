@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import base64
+import io
+import itertools
+import json
 import os
+import shutil
+import statistics
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from audio.decode import decode_audio
 from audio.encode import FORMATS
-from benchmarks import ears
+from audio.waveform import Waveform, resample
+from benchmarks import ears, hear
+from cancel import CancelToken
 from handler import SMALL_MODEL
-from speech.contract import NOTICES
+from speech.contract import NOTICES, Utterance
 from speech.models.spec import CHATTERBOX
 from speech.pipeline import ChatterboxSynthesizer, load_synthesizer
 from speech.reference.encoder import load_reference_encoder
@@ -30,7 +38,13 @@ from tests.speech.t3.requests import decode_all, request
 CPU = torch.device("cpu")
 LARGEST_BYTES = 20_000_000
 HEARD = [ears.sentences()[number] for number in (7, 22, 24)]  # of which it speaks clearly
-PARAGRAPH = " ".join(ears.sentences()[20:50])
+TEN = ears.sentences()[50:60]
+PARAGRAPH = " ".join(ears.sentences()[20:48])  # five chunks
+# What was reached, less a little: docs/log.md has the whole table.
+BUILTIN_CLOSED_SET, BUILTIN_WORDS_WRONG = 0.9, 0.7
+CLONES_CLOSED_SET = {"slt": 0.8, "rms": 0.8, "awb": 0.8, "kal16": 0.8}
+CLONES_NEAREST = {"slt": 0.8, "rms": 0.8, "awb": 0.8, "kal16": 0.8}
+HEADERLESS = {"pcm": "PCM_16", "ulaw": "ULAW"}
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +76,20 @@ def recogniser():
     return ears.Recogniser()
 
 
-def audio_of(reply: dict, file: str = "speech.wav"):
-    return decode_audio(base64.b64decode(reply["audio"]), file)
+def audio_of(reply: dict) -> Waveform:
+    """Decodes a reply as a caller does, one without a header by what the reply says about it."""
+    audio, audio_format = base64.b64decode(reply["audio"]), reply["format"]
+    if audio_format not in HEADERLESS:
+        return decode_audio(audio, f"speech.{audio_format}")
+    samples, rate_hz = soundfile.read(
+        io.BytesIO(audio),
+        dtype="float32",
+        format="RAW",
+        subtype=HEADERLESS[audio_format],
+        samplerate=reply["sample_rate"],
+        channels=1,
+    )
+    return Waveform(samples, rate_hz)
 
 
 def errors_of(recogniser, waveform, text: str) -> float:
@@ -85,17 +111,11 @@ async def test_what_it_says_is_recognised_among_fifty_sentences(run, recogniser,
     assert NOTICES["demonstration"] in reply["warnings"]
 
 
-def test_its_speech_is_marked(synthesizer):
-    from cancel import CancelToken
-    from speech.contract import Utterance
-
+def test_its_speech_is_marked(synthesizer, perth):
     utterance = Utterance(HEARD[0], synthesizer.builtin_voice(), 1)
     chunks = list(synthesizer.synthesize([utterance], CancelToken()))
-    import perth
-
-    detector = perth.PerthImplicitWatermarker()
     marked = np.concatenate([synthesizer.watermark(chunk.with_pause()).samples for chunk in chunks])
-    assert confidence(detector, marked) > 0.9
+    assert confidence(perth, marked) > 0.9
 
 
 def test_upstreams_own_modules_give_the_same_tokens_and_the_same_sound(model):
@@ -128,31 +148,88 @@ def all_threads():
     torch.set_num_threads(os.cpu_count() or 1)
 
 
+@pytest.fixture(scope="module")
+def perth():
+    from perth import PerthImplicitWatermarker
+
+    return PerthImplicitWatermarker()
+
+
+def mean_errors(recogniser, waveforms, texts) -> float:
+    """The mean share of words that were not understood, of a few sentences; none may be taken for another."""
+    for waveform, text in zip(waveforms, texts, strict=True):
+        assert recogniser.choose(waveform, texts) == texts.index(text), text
+    return statistics.mean(map(errors_of, itertools.repeat(recogniser), waveforms, texts))
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("all_threads")
-@pytest.mark.parametrize("sample_rate", [8_000, 24_000, 48_000])
-@pytest.mark.parametrize("audio_format", FORMATS)
-async def test_every_format_is_understood_as_well(run, recogniser, audio_format, sample_rate):
-    """Ten sentences in a row: at most a few more words are lost than without a loss of the format's own."""
-    texts = ears.sentences()[50:60]
-    if audio_format in ("pcm", "ulaw"):
-        pytest.skip("has no header: its rate would have to be told to the decoder")
-    lost = plain = 0.0
-    for text in texts:
-        coded = await run(text=text, format=audio_format, sample_rate=sample_rate)
-        lost += errors_of(recogniser, audio_of(coded, f"speech.{audio_format}"), text)
-        plain += errors_of(recogniser, audio_of(await run(text=text)), text)
-    assert lost / len(texts) <= plain / len(texts) + (0.25 if sample_rate == 8_000 else 0.1)
+async def test_every_format_is_understood_as_well(run, recogniser, perth):
+    """Ten sentences: a few more words may be lost than in WAV at the model's own rate."""
+    plain = mean_errors(recogniser, [audio_of(await run(text=text)) for text in TEN], TEN)
+    for audio_format, sample_rate in itertools.product(FORMATS, (8_000, 24_000, 48_000)):
+        speech = [
+            audio_of(await run(text=text, format=audio_format, sample_rate=sample_rate)) for text in TEN
+        ]
+        assert {waveform.sample_rate_hz for waveform in speech} == {sample_rate}
+        lost = mean_errors(recogniser, speech, TEN)
+        assert lost <= plain + (0.15 if sample_rate == 8_000 else 0.1), (audio_format, sample_rate)
+        if sample_rate > 8_000 and audio_format != "ulaw":
+            joined = np.concatenate([resample(waveform, 24_000).samples for waveform in speech])
+            assert confidence(perth, joined) > 0.7, (audio_format, sample_rate)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("all_threads")
+async def test_a_paragraph_is_understood_as_well_as_its_sentences(run, recogniser, perth):
+    reply = await run(text=PARAGRAPH)
+    assert len(reply["segments"]) == 5
+    speech = audio_of(reply)
+    sentences = ears.sentences()[20:48]
+    alone = statistics.mean(
+        [errors_of(recogniser, audio_of(await run(text=text)), text) for text in sentences]
+    )
+    assert errors_of(recogniser, speech, PARAGRAPH) <= alone + 0.15
+    assert confidence(perth, speech.samples) > 0.9
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("all_threads")
 async def test_nothing_of_a_long_text_is_lost(run, recogniser):
-    """5,000 characters: every chunk's words are in the transcript, in their order."""
+    """5,000 characters: what is heard where the reply puts a chunk is most like that chunk's words."""
     text = " ".join(ears.sentences())[:5_000].rpartition(". ")[0] + "."
     reply = await run(text=text)
-    speech = audio_of(reply)
-    for segment in reply["segments"]:
+    speech, segments = audio_of(reply), reply["segments"]
+    assert " ".join(segment["text"] for segment in segments) == text
+    assert segments[-1]["end"] == pytest.approx(speech.duration_s, abs=0.5)
+    wanted = [ears.words_of(segment["text"]) for segment in segments]
+    for number, segment in enumerate(segments):
         first, last = (round(segment[edge] * speech.sample_rate_hz) for edge in ("start", "end"))
-        heard = type(speech)(speech.samples[first:last], speech.sample_rate_hz)
-        assert errors_of(recogniser, heard, segment["text"]) < 0.8, segment["text"]
+        words = ears.words_of(
+            recogniser.transcribe(Waveform(speech.samples[first:last], speech.sample_rate_hz))
+        )
+        errors = [ears.word_errors(words, other) / len(other) for other in wanted]
+        assert errors[number] == min(errors), segment["text"]
+        assert errors[number] < 0.8, segment["text"]
+
+
+@pytest.mark.slow
+def test_the_table(tmp_path):
+    """Sentences that training never met: the built-in voice, and clones where flite is there to be cloned."""
+    builtin = heard(tmp_path, "--sentences", "200")["built-in voice"]
+    assert builtin["closed_set"] >= BUILTIN_CLOSED_SET
+    assert builtin["word_error_rate"] <= BUILTIN_WORDS_WRONG
+    if shutil.which("flite") is None:
+        pytest.skip("flite is not installed: nobody to clone")
+    rows = heard(tmp_path, "--teacher", "--sentences", "50")
+    for teacher in hear.TEACHERS:
+        clone = rows[f"cloned: flite {teacher}"]
+        assert clone["closed_set"] >= CLONES_CLOSED_SET[teacher]
+        assert clone["nearest"] >= CLONES_NEAREST[teacher]
+
+
+def heard(folder: Path, *arguments: str) -> dict[str, dict]:
+    """The rows of ``benchmarks.hear`` by name."""
+    file = folder / "heard.json"
+    hear.main(["--checkpoint", str(SMALL_MODEL), *arguments, "--json", str(file)])
+    return {row["name"]: row for row in json.loads(file.read_text())["rows"]}

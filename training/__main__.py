@@ -1,9 +1,10 @@
-"""Makes the small demonstration model: data, then each network.
+"""This program makes the small demonstration model: data, then each network.
 
     python -m training [STAGE] [--folder out/training] [--sentences 12000] [--seed 0]
 
 Without a stage all are run, one after the other. What is there already is not made again, and a stage that
-was stopped goes on from its last checkpoint.
+was stopped goes on from its last checkpoint. What was made from something that has changed since then is an
+error: it must be removed first.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.flite import FliteFailed
 from speech.models.spec import CHATTERBOX
-from training.data import FliteMissing, Sentence, make_speech, read_index
+from training.data import Sentence, make_speech, read_index
 from training.features import Features, make_features, read_features
+from training.origins import OtherOrigin, check_origins
 from training.sizes import SMALL
 from training.texts import make_texts
 
@@ -33,9 +36,16 @@ STEPS = {
 }
 
 
+LEAST_SENTENCES = 1_000
+
+
+class MissingInput(Exception):
+    """A stage was asked for whose input has not been made."""
+
+
 @dataclass(frozen=True)
 class Work:
-    """What every stage is given."""
+    """The folder in which all stages work, and their settings."""
 
     folder: Path
     sentences: int
@@ -53,8 +63,8 @@ class Work:
     def checkpoint(self) -> Path:
         return self.folder / "checkpoint"
 
-    def read(self, limit: int | None = None) -> list[tuple[Sentence, Features]]:
-        return read_features(self.speech, self.features, limit)
+    def read(self) -> list[tuple[Sentence, Features]]:
+        return read_features(self.speech, self.features)
 
 
 def _texts(work: Work) -> None:
@@ -87,11 +97,12 @@ def _speakers(work: Work) -> None:
     from training.speakers import train_voice_encoder, train_xvector
 
     sentences = list(read_index(work.speech))
-    for train, network, name in (
-        (train_voice_encoder, build_voice_encoder(SMALL), "voice encoder"),
-        (train_xvector, build_speaker_encoder(SMALL), "x-vector"),
+    for train, build, name in (
+        (train_voice_encoder, build_voice_encoder, "voice encoder"),
+        (train_xvector, build_speaker_encoder, "x-vector"),
     ):
-        train(network, sentences, work.speech, work.folder, steps=STEPS[name], seed=work.seed)
+        torch.manual_seed(work.seed)  # whether the one before was trained just now or only read
+        train(build(SMALL), sentences, work.speech, work.folder, steps=STEPS[name], seed=work.seed)
 
 
 def _codes(work: Work) -> None:
@@ -99,9 +110,12 @@ def _codes(work: Work) -> None:
     from training.assemble import read_average
     from training.codes import write_codes
 
+    file = work.folder / "codes.npz"
+    if file.exists():
+        return
     tokenizer = build_speech_tokenizer(SMALL)
     tokenizer.load_state_dict(read_average(work.folder / "tokenizer.pt", "tokenizer."))
-    write_codes(tokenizer.eval(), work.read(), work.folder / "codes.npz")
+    write_codes(tokenizer.eval(), work.read(), file)
 
 
 def _voices(work: Work) -> None:
@@ -109,9 +123,12 @@ def _voices(work: Work) -> None:
     from training.assemble import write_encoders
     from training.codes import write_voices
 
+    file = work.folder / "voices.npz"
+    if file.exists():
+        return
     write_encoders(work.checkpoint, work.folder, CHATTERBOX)
     encoder = load_reference_encoder(work.checkpoint, CHATTERBOX, SMALL)
-    write_voices(encoder, list(read_index(work.speech)), work.speech, work.folder / "voices.npz", work.seed)
+    write_voices(encoder, list(read_index(work.speech)), work.speech, file, work.seed)
 
 
 def _flow(work: Work) -> None:
@@ -185,20 +202,47 @@ def _checkpoint(work: Work) -> None:
     write_checkpoint(work.checkpoint, work.folder, work.speech, list(read_index(work.speech)), CHATTERBOX)
 
 
-STAGES: dict[str, Callable[[Work], None]] = {
-    "texts": _texts,
-    "speech": _speech,
-    "features": _features,
-    "tokenizer": _tokenizer,
-    "speakers": _speakers,
-    "codes": _codes,
-    "voices": _voices,
-    "flow": _flow,
-    "mels": _mels,
-    "vocoder": _vocoder,
-    "t3": _t3,
-    "checkpoint": _checkpoint,
+@dataclass(frozen=True)
+class Stage:
+    """A stage does one part of the work. It reads and writes files and folders of the work's folder."""
+
+    run: Callable[[Work], None]
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+
+
+_SPEECH = "speech/sentences.jsonl"
+_DATA = (_SPEECH, "features")
+_TEXT_TOKENIZER = "checkpoint/tokenizer.json"
+_NETWORKS = ("tokenizer.pt", "voice encoder.pt", "x-vector.pt", "flow.pt", "vocoder.pt", "t3.pt")
+
+STAGES = {
+    "texts": Stage(_texts, (), ("texts.txt",)),
+    "speech": Stage(_speech, ("texts.txt",), (_SPEECH,)),
+    "features": Stage(_features, (_SPEECH,), ("features",)),
+    "tokenizer": Stage(_tokenizer, _DATA, ("tokenizer.pt",)),
+    "speakers": Stage(_speakers, (_SPEECH,), ("voice encoder.pt", "x-vector layers.pt", "x-vector.pt")),
+    "codes": Stage(_codes, (*_DATA, "tokenizer.pt"), ("codes.npz",)),
+    "voices": Stage(_voices, (_SPEECH, *_NETWORKS[:3]), ("voices.npz", _TEXT_TOKENIZER)),
+    "flow": Stage(_flow, (*_DATA, "codes.npz", "voices.npz"), ("flow.pt",)),
+    "mels": Stage(_mels, (*_DATA, "codes.npz", "voices.npz", "flow.pt"), ("mels.npz",)),
+    "vocoder": Stage(_vocoder, (*_DATA, "mels.npz"), ("vocoder.pt",)),
+    "t3": Stage(_t3, (*_DATA, "codes.npz", "voices.npz", _TEXT_TOKENIZER), ("t3.pt",)),
+    "checkpoint": Stage(_checkpoint, (_SPEECH, *_NETWORKS), ()),
 }
+
+
+def run_stage(name: str, work: Work) -> None:
+    """Runs a stage. Raises MissingInput, OtherOrigin, or FliteFailed."""
+    stage = STAGES[name]
+    for needed in stage.reads:
+        if not (work.folder / needed).exists():
+            (maker,) = (other for other, one in STAGES.items() if needed in one.writes)
+            raise MissingInput(f"{work.folder / needed} is not there: run STAGE={maker} first")
+    settings = {"--sentences": work.sentences, "--seed": work.seed}
+    check_origins(work.folder, stage.reads, stage.writes, settings)
+    torch.manual_seed(work.seed)
+    stage.run(work)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -208,15 +252,16 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--sentences", type=int, default=12_000)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
+    if options.sentences < LEAST_SENTENCES:
+        parser.error(f"--sentences must be {LEAST_SENTENCES} or more: each of 28 speakers needs some")
     warnings.simplefilter("ignore")  # deprecations inside upstream's constructors
-    options.folder.mkdir(parents=True, exist_ok=True)
     work = Work(options.folder, options.sentences, options.seed)
-    for name in [options.stage] if options.stage else STAGES:
-        torch.manual_seed(options.seed)
-        try:
-            STAGES[name](work)
-        except (FileNotFoundError, FliteMissing) as error:
-            sys.exit(f"{name}: {error}")
+    try:
+        work.folder.mkdir(parents=True, exist_ok=True)
+        for name in [options.stage] if options.stage else STAGES:
+            run_stage(name, work)
+    except (MissingInput, OtherOrigin, FliteFailed, OSError) as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

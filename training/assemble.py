@@ -49,7 +49,8 @@ def read_average(file: Path, prefix: str) -> dict[str, Tensor]:
 def write_encoders(folder: Path, work: Path, spec: ModelSpec) -> None:
     """Writes what a reference encoder needs, so that the data can be encoded as a worker does it.
 
-    Flow and vocoder are those of ``work`` where they are trained, and random ones otherwise.
+    Flow and vocoder are those of ``work`` where they are trained, and random ones otherwise. Raises
+    FileNotFoundError for an encoder that has not been trained.
     """
     folder.mkdir(parents=True, exist_ok=True)
     encoder = build_voice_encoder(SMALL)
@@ -63,7 +64,7 @@ def write_encoders(folder: Path, work: Path, spec: ModelSpec) -> None:
         ("flow", "flow.pt", "flow."),
         ("mel2wav", "vocoder.pt", "hift."),
     ):
-        if (work / file).exists():
+        if (work / file).exists() or name not in ("flow", "mel2wav"):
             getattr(s3gen, name).load_state_dict(read_average(work / file, prefix))
     save_file(_stored(s3gen), folder / spec.files.s3gen, metadata={"format": "pt"})
     write_config(folder, SMALL, "demonstration")
@@ -72,10 +73,7 @@ def write_encoders(folder: Path, work: Path, spec: ModelSpec) -> None:
 def write_checkpoint(
     folder: Path, work: Path, speech: Path, sentences: list[Sentence], spec: ModelSpec
 ) -> None:
-    """Writes the whole checkpoint. Raises FileNotFoundError for a stage that has not been trained."""
-    for stage in ("flow", "vocoder", "t3"):
-        if not (work / f"{stage}.pt").exists():
-            raise FileNotFoundError(f"{stage} has not been trained")
+    """Writes the whole checkpoint. Raises FileNotFoundError for a network that has not been trained."""
     write_encoders(folder, work, spec)
     t3 = build_t3(SMALL, spec)
     t3.load_state_dict(read_average(work / "t3.pt", "t3."))

@@ -20,7 +20,7 @@ from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform, resample
 from speech.reference.encoder import ReferenceEncoder
 from speech.reference.upstream_parts import mel_extractor
 from training.data import RATE_HZ, Sentence
-from training.features import Features, read_samples
+from training.features import Features, read_samples, save_arrays
 from training.speakers import choose_by_speaker
 from training.tokenizer import FRAMES_PER_TOKEN, tokens_of
 
@@ -44,7 +44,7 @@ def write_codes(tokenizer: Any, sentences: Sequence[tuple[Sentence, Features]], 
     for _, features in tqdm(sentences, desc="codes", disable=None):
         tokens = tokens_of(tokenizer, torch.from_numpy(features.tokenizer_mel.T.astype(np.float32)))
         codes.append(tokens[: len(features.mel) // FRAMES_PER_TOKEN].numpy().astype(np.int16))
-    np.savez(file, counts=[len(tokens) for tokens in codes], tokens=np.concatenate(codes))
+    save_arrays(file, counts=[len(tokens) for tokens in codes], tokens=np.concatenate(codes))
 
 
 def read_codes(file: Path) -> list[Tensor]:
@@ -58,7 +58,8 @@ def write_voices(
     encoder: ReferenceEncoder, sentences: Sequence[Sentence], speech: Path, file: Path, seed: int = 0
 ) -> None:
     """Writes embeddings of some recordings of each speaker."""
-    # It keeps its window, and one from within inference mode cannot be trained through, as the vocoder is.
+    # Upstream keeps the window of its first call for good; made within inference mode, it would break the
+    # vocoder's backward pass.
     mel_extractor()(torch.zeros(1, MODEL_SAMPLE_RATE_HZ))
     chosen = choose_by_speaker(sentences, VOICES_PER_SPEAKER * SENTENCES_PER_VOICE, seed)
     arrays = {}
@@ -71,7 +72,7 @@ def write_voices(
             voices.append(encoder.compute(resample(voice, MODEL_SAMPLE_RATE_HZ)))
         arrays[f"{name} speaker"] = np.concatenate([voice.speaker_embedding.numpy() for voice in voices])
         arrays[f"{name} xvector"] = np.concatenate([voice.xvector.numpy() for voice in voices])
-    np.savez(file, **arrays)  # type: ignore[arg-type]
+    save_arrays(file, **arrays)
 
 
 def read_voices(file: Path) -> Mapping[str, Voices]:

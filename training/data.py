@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import json
 import random
-import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +19,9 @@ import numpy as np
 import soundfile
 import soxr
 from tqdm import tqdm
+
+from benchmarks.flite import check_voices
+from benchmarks.flite import run as flite
 
 RATE_HZ = 16_000
 VOICES = ("slt", "rms", "awb", "kal16")
@@ -38,10 +39,6 @@ PACES = (0.9, 1.15)  # of durations
 INDEX = "sentences.jsonl"
 
 
-class FliteMissing(Exception):
-    """The program that speaks the training data is not installed."""
-
-
 @dataclass(frozen=True)
 class Sentence:
     """A spoken sentence of the training data."""
@@ -54,11 +51,13 @@ class Sentence:
 
 
 def make_speech(texts: Sequence[str], folder: Path, seed: int = 0, workers: int = 2) -> None:
-    """Speaks all texts into a folder; what is there already stays. Raises FliteMissing."""
-    if shutil.which("flite") is None:
-        raise FliteMissing("flite is not installed: apt-get install flite")
+    """Speaks all texts into a folder; what is there already stays. Raises FliteFailed."""
+    check_voices(VOICES)
     folder.mkdir(parents=True, exist_ok=True)
     index = folder / INDEX
+    if index.exists():  # without a last line that was cut off
+        content = index.read_text()
+        index.write_text(content[: content.rfind("\n") + 1])
     done = {sentence.number for sentence in read_index(folder)}
     jobs = [(number, text, *_manner(seed, number)) for number, text in enumerate(texts) if number not in done]
     with ThreadPoolExecutor(workers) as pool, index.open("a") as file:
@@ -70,15 +69,12 @@ def make_speech(texts: Sequence[str], folder: Path, seed: int = 0, workers: int 
 
 
 def read_index(folder: Path) -> Iterator[Sentence]:
-    """Gives the sentences of a folder; a last line that was cut off is left out."""
+    """Gives the sentences of a folder, none if it has no index; a last line that was cut off is left out."""
     index = folder / INDEX
     if not index.exists():
         return
     content = index.read_text()
-    whole = content[: content.rfind("\n") + 1]
-    if whole != content:
-        index.write_text(whole)
-    for line in whole.splitlines():
+    for line in content[: content.rfind("\n") + 1].splitlines():
         fields = json.loads(line)
         phones = [(name, end_s) for name, end_s in fields.pop("phones")]
         yield Sentence(**fields, phones=phones)
@@ -95,16 +91,14 @@ def _speak(folder: Path, number: int, text: str, voice: str, shift: float, pace:
     with tempfile.TemporaryDirectory() as temporary:
         raw = Path(temporary) / "speech.wav"
         stretch = pace * shift  # playing it faster by ``shift`` makes up for its part
-        command = ["flite", "-voice", voice, "--setf", f"duration_stretch={stretch:.4f}", "-psdur"]
-        said = subprocess.run(  # noqa: S603
-            [*command, "-t", text, "-o", str(raw)], check=True, capture_output=True, text=True
-        )
+        manner = ["-voice", voice, "--setf", f"duration_stretch={stretch:.4f}"]
+        said = flite([*manner, "-psdur", "-t", text, "-o", str(raw)])
         samples, rate_hz = soundfile.read(raw, dtype="float32")
     played = soxr.resample(samples, rate_hz * shift, RATE_HZ, quality="HQ") if shift != 1 else samples
     peak = float(np.abs(played).max(initial=1e-6))
     soundfile.write(folder / f"{number}.flac", played * min(1.0, 0.95 / peak), RATE_HZ, subtype="PCM_16")
     phones = []
-    for phone in said.stdout.split():
+    for phone in said.split():
         name, _, end_s = phone.rpartition(":")
         phones.append((name, round(float(end_s) / shift, 4)))
     return Sentence(number, text, f"{voice}*{shift:.2f}", round(len(played) / RATE_HZ, 4), phones)

@@ -62,10 +62,10 @@ def make_features(speech: Path, folder: Path, workers: int = 2) -> None:
             pass
 
 
-def read_features(speech: Path, folder: Path, limit: int | None = None) -> list[tuple[Sentence, Features]]:
-    """Reads the features of the first sentences, all without a limit."""
+def read_features(speech: Path, folder: Path) -> list[tuple[Sentence, Features]]:
+    """Reads the features of all sentences."""
     found: list[tuple[Sentence, Features]] = []
-    sentences = list(read_index(speech))[:limit]
+    sentences = list(read_index(speech))
     for file, group in _groups(sentences):
         with np.load(folder / file) as arrays:
             columns = {name: arrays[name] for name in arrays.files}
@@ -123,6 +123,11 @@ def _write_group(group: tuple[Path, list[Sentence], Path]) -> None:
     }
     arrays["frames"] = [len(features.mel) for features in all_features]
     arrays["wide_frames"] = [len(features.tokenizer_mel) for features in all_features]
+    save_arrays(file, **arrays)
+
+
+def save_arrays(file: Path, **arrays: Any) -> None:
+    """Writes an NPZ file, whole or not at all."""
     unfinished = file.with_suffix(".unfinished")
     with unfinished.open("wb") as stream:
         np.savez(stream, **arrays)

@@ -40,7 +40,7 @@ class FlowTrainer(nn.Module):
         self.flow = flow
         for module in flow.modules():
             if isinstance(module, nn.Dropout):
-                module.p = 0.0  # a network of this size forgets enough
+                module.p = 0.0  # a network of this size cannot overfit this much data
             for name, inner in module.named_children():
                 if isinstance(inner, nn.Mish):
                     setattr(module, name, _FastMish())

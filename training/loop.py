@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-# Returns the losses of a step by name; their sum is minimised. Names in parentheses are only reported.
+# Returns the losses of a step by name, weighted; their sum is minimised. Names in parentheses are only reported.
 StepLosses = Callable[[random.Random], dict[str, Tensor]]
 
 CHECKPOINT_EVERY = 100  # steps
@@ -35,11 +35,11 @@ def train(
     seed: int = 0,
     weight_decay: float = 0.01,
     largest_gradient: float = 1.0,
-    report: Callable[[str], None] = print,
+    report: Callable[[str], None] = tqdm.write,
 ) -> nn.Module:
     """Trains a network, or goes on where a run before was stopped, and returns its moving average.
 
-    name: of the stage, FOLDER/NAME.pt is its checkpoint. network: changed in place. A stage that has had all
+    name: of the network; FOLDER/NAME.pt is its checkpoint. network: changed in place. One that has had all
     its steps is only read. The learning rate rises, then falls along a cosine.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -76,8 +76,7 @@ def train(
             useless += 1
             if useless == MOST_USELESS:
                 raise FloatingPointError(f"{name}: the gradients of {useless} steps in a row are not finite")
-            continue
-        for key, value in losses.items():
+        for key, value in losses.items() if useless == 0 else ():
             means[key] = 0.98 * means.get(key, value.item()) + 0.02 * value.item()
         bar.set_postfix({key: f"{mean:.3f}" for key, mean in means.items()}, refresh=False)
         if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == steps:

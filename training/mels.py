@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from training.codes import Voices
 from training.data import Sentence
-from training.features import Features
+from training.features import Features, save_arrays
 from training.tokenizer import FRAMES_PER_TOKEN
 
 WINDOW, PROMPT = 75, 25  # tokens: 3 s and 1 s
@@ -72,7 +72,7 @@ def write_mels(
             finalize=True,
         )
         mels.append(drawn.transpose(1, 2).numpy().astype(np.float16))
-    np.savez(
+    save_arrays(
         file,
         sentences=chosen,
         first_frames=np.array(first_tokens) * FRAMES_PER_TOKEN,

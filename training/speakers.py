@@ -1,6 +1,7 @@
 """The voice encoder (for T3) and CAMPPlus' x-vector (for S3Gen): trained to tell speakers apart.
 
-A recording is louder or quieter at each step: both embeddings are to say who speaks, not how loud.
+The voice encoder's recordings are louder or quieter at each step: an embedding is to say who speaks, not how
+loud. The x-vector's features have no level.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ BATCH = 40
 SENTENCES_PER_SPEAKER = 60  # to learn from
 PARTIAL_FRAMES = 160  # of 10 ms, what the voice encoder sees at a time
 WINDOW = PARTIAL_FRAMES * RATE_HZ // 100  # samples
-LOUDNESS = (0.4, 1.4)
+LOUDNESS = (0.4, 1.4)  # a factor
 SCALE, MARGIN = 20.0, 0.1  # of the cosine softmax
 
 

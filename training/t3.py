@@ -1,15 +1,15 @@
 """T3, text to speech tokens: trained on sentences and on several of one speaker in a row.
 
 A sequence is laid out as a worker gives it: voice, text, the start of speech twice, tokens. Some of the
-tokens before are wrong ones, so that T3 goes on well after a token that was badly drawn. Beside the next
-token, four things are asked for:
+tokens are replaced by wrong ones, so that T3 goes on well after a token that was badly drawn, and some texts
+are hidden, so that guidance has something to lead away from. The losses are those of
 
-- Some texts are hidden, so that guidance has something to lead away from.
-- The logits of a position are drawn to probabilities (their sum of exponentials to one): the repetition
-  penalty scales logits, and does little to those near zero.
-- The phones of the next token are told from the same hidden state: what is said counts, more than how.
-- One head is shown where in the text each token belongs. Without that, a model of this size takes many times
-  as long to find out.
+- the next token;
+- its phones, told from the same hidden state: what is said counts more than how;
+- the sum of the exponentials of the logits, which is drawn to one: the repetition penalty scales logits, and
+  does little to those near zero;
+- one head's attention, which is drawn to the letters that the token belongs to. Without that, a model of this
+  size takes many times as long to find out.
 """
 
 from __future__ import annotations
@@ -35,7 +35,10 @@ from training.loop import train
 from training.tokenizer import DIGITS, FRAMES_PER_TOKEN
 
 POSITIONS_PER_STEP = 2_600  # of all sequences of a step together
-LONGEST_TEXT = 290  # letters of several sentences in a row
+LONGEST_TEXT = (120, 290)  # letters of several sentences in a row, drawn for each step
+MOST_SENTENCES, GROUPS = 64, 16  # sequences of a step at most: sentences, and several in a row
+NEIGHBOURS = 200  # in length, among which the sentences of a step are drawn, to both sides
+CONDITIONING = 36  # positions before and between text and speech: voice, prompt and two starts
 ALONE = 0.7  # the share of steps whose sequences are one sentence each
 PROMPT_TOKENS = (40, 150)
 WITHOUT_TEXT = 0.12
@@ -217,16 +220,16 @@ class Examples:
         prompt_tokens = draw.randint(*PROMPT_TOKENS)
         if draw.random() < ALONE:
             middle = draw.randrange(len(self._by_length))
-            neighbours = self._by_length[max(0, middle - 200) : middle + 200]
-            groups = [[index] for index in draw.sample(neighbours, min(64, len(neighbours)))]
+            neighbours = self._by_length[max(0, middle - NEIGHBOURS) : middle + NEIGHBOURS]
+            groups = [[index] for index in draw.sample(neighbours, min(MOST_SENTENCES, len(neighbours)))]
         else:
-            longest = draw.randint(120, LONGEST_TEXT)
-            groups = [self._in_a_row(draw, longest) for _ in range(16)]
+            longest = draw.randint(*LONGEST_TEXT)
+            groups = [self._in_a_row(draw, longest) for _ in range(GROUPS)]
         examples: list[Example] = []
         positions = 0
         for group in groups:
             example = self._example(draw, group, prompt_tokens)
-            positions += 36 + len(example.text) + len(example.speech)
+            positions += CONDITIONING + len(example.text) + len(example.speech)
             if examples and positions > POSITIONS_PER_STEP:
                 break
             examples.append(example)

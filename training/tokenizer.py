@@ -28,7 +28,7 @@ FRAMES_PER_TOKEN = 2  # of the mel; the tokenizer's own has four
 DIGITS = 8  # of a token, each -1, 0 or 1
 ROUNDING_NOISE = 0.15  # added before rounding, so that values stay away from the edges
 WIDTH, SPEAKER_WIDTH = 128, 32
-MEL_MEAN, MEL_SCALE = -5.5, 2.0
+MEL_MEAN, MEL_SCALE = -5.5, 2.0  # of the natural logarithm
 
 
 class TokenizerTrainer(nn.Module):

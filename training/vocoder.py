@@ -95,7 +95,7 @@ def train_vocoder(
                 mel, offset = drawn.mels[window], int(drawn.first_frames[window])
             else:
                 sentence, features = draw.choice(sentences)
-                mel, offset = features.mel[:-2], 0
+                mel, offset = features.mel[:-2], 0  # the last frames reach beyond the samples
             if len(mel) <= SEGMENT_FRAMES:
                 continue
             first = draw.randrange(len(mel) - SEGMENT_FRAMES)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 from huggingface_hub import constants, snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from errors import ModelUnavailable
@@ -19,8 +19,8 @@ from speech.models.spec import ModelSpec
 log = logging.getLogger(__name__)
 
 HOW_TO_GET_WEIGHTS = (
-    "set CHECKPOINT_DIR to a folder with the weights, let the worker reach the Hugging Face hub, choose "
-    "the model in the endpoint's model cache, or set CHECKPOINT_DIR to samples/small, the demonstration model"
+    "set CHECKPOINT_DIR to a folder with the weights, let the worker reach the Hugging Face hub, or choose "
+    "the model in the endpoint's model cache"
 )
 
 
@@ -112,8 +112,7 @@ def _download(spec: ModelSpec, revision: str, token: str | None) -> Checkpoint:
         )
     except (HfHubHTTPError, LocalEntryNotFoundError, httpx.HTTPError, OSError, ValueError) as error:
         log.error("weights: %s: %s", error.__class__.__name__, error)
-        has_answered = isinstance(error, HfHubHTTPError)
-        kind = ModelUnavailable if has_answered else _HubUnreachable
+        kind = _HubUnreachable if _gave_no_answer(error) else ModelUnavailable
         raise kind(
             f"no weights of {spec.repository} at revision {revision!r} were found, and the hub did not "
             f"give them ({error.__class__.__name__})",
@@ -126,3 +125,12 @@ def _download(spec: ModelSpec, revision: str, token: str | None) -> Checkpoint:
             hint="choose another MODEL_REVISION",
         )
     return Checkpoint(folder, folder.name)
+
+
+def _gave_no_answer(error: Exception) -> bool:
+    """Says whether the hub was silent or down. A refusal or a full disk is something else."""
+    # The client wraps whatever went wrong, refusals included.
+    cause = error.__cause__ if isinstance(error, LocalEntryNotFoundError) else error
+    if isinstance(cause, HfHubHTTPError):
+        return cause.response.is_server_error
+    return isinstance(cause, httpx.TransportError | OfflineModeIsEnabled)

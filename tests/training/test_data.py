@@ -9,6 +9,7 @@ import pytest
 
 from audio.decode import decode_audio
 from benchmarks import ears
+from training import __main__ as training
 from training import data, texts
 from training.__main__ import main
 
@@ -68,9 +69,10 @@ def test_documentation_gives_its_plain_sentences(tmp_path):
     assert texts.documentation_sentences([tmp_path]) == {"Opens the door.", "Nobody may enter."}
 
 
-def test_texts_come_from_all_sources_and_are_what_may_be_unpublished(tmp_path, monkeypatch):
+def test_texts_come_from_all_sources_and_are_as_many_as_asked_for(tmp_path, monkeypatch):
     (tmp_path / "module.py").write_text('"""Opens the door to the garden. Nobody may enter the garden."""')
     monkeypatch.setattr(texts, "package_folders", lambda: [tmp_path])
+    monkeypatch.setattr(training, "LEAST_SENTENCES", 30)
     main(["texts", "--folder", str(tmp_path / "out"), "--sentences", "30"])
     found = (tmp_path / "out" / "texts.txt").read_text().splitlines()
     assert len(set(found)) == 30

@@ -1,4 +1,4 @@
-"""Training: every stage learns, and a stage that was stopped ends where an undisturbed one does."""
+"""The stages of training: what they learn from, and that one that was stopped ends where it would have."""
 
 from __future__ import annotations
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
@@ -103,7 +106,7 @@ def test_nothing_anywhere_says_how_to_get_weights(tmp_path, downloads):
     with pytest.raises(ModelUnavailable) as caught:
         find_checkpoint(CHATTERBOX, hub_caches=(tmp_path,))
     assert downloads == ["ResembleAI/chatterbox"]
-    for advice in ("CHECKPOINT_DIR", "model cache", "samples/small"):
+    for advice in ("CHECKPOINT_DIR", "model cache"):
         assert advice in caught.value.message
     assert "secret.internal" not in caught.value.message
 
@@ -152,13 +155,46 @@ def test_who_names_a_revision_gets_no_last_resort(tmp_path):
         find_checkpoint(CHATTERBOX, revision="v2", last_resort=weights_in(tmp_path / "small"))
 
 
-def test_a_hub_that_answers_is_no_reason_for_the_last_resort(tmp_path, monkeypatch):
-    """A wrong token, say: the user is to hear of it."""
+@pytest.fixture
+def hub(monkeypatch):
+    """A server that answers every request with one status, and the installed client pointed at it."""
 
-    def refuse(*_: object, **__: object) -> str:
-        response = httpx.Response(401, request=httpx.Request("GET", "https://huggingface.co"))
-        raise huggingface_hub.errors.HfHubHTTPError("401", response=response)
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(server.status)
+            self.end_headers()
 
-    monkeypatch.setattr(find, "snapshot_download", refuse)
-    with pytest.raises(ModelUnavailable, match="HfHubHTTPError"):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setattr(find, "snapshot_download", huggingface_hub.snapshot_download)
+    monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 429])
+def test_a_hub_that_refuses_is_no_reason_for_the_last_resort(tmp_path, hub, status):
+    """A wrong token, say: the user is to know of it."""
+    hub.status = status
+    with pytest.raises(ModelUnavailable):
+        find_checkpoint(CHATTERBOX, last_resort=weights_in(tmp_path / "small"))
+
+
+def test_a_hub_that_is_down_is(tmp_path, hub):
+    hub.status = 503
+    small = weights_in(tmp_path / "small")
+    assert find_checkpoint(CHATTERBOX, last_resort=small).folder == small
+
+
+def test_neither_is_a_full_disk(tmp_path, monkeypatch):
+    def fail(*_: object, **__: object) -> str:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(find, "snapshot_download", fail)
+    with pytest.raises(ModelUnavailable, match="OSError"):
         find_checkpoint(CHATTERBOX, last_resort=weights_in(tmp_path / "small"))

@@ -1,0 +1,49 @@
+"""What each file of a training folder was made from, so that no stage goes on from something else.
+
+FOLDER/origins.json has, for each file that a stage writes, the SHA-256 of the files that the stage read, and
+its settings.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+FILE = "origins.json"
+
+
+class OtherOrigin(Exception):
+    """A file was made from something other than what lies in the folder now."""
+
+
+def check_origins(
+    folder: Path, reads: Sequence[str], writes: Sequence[str], settings: Mapping[str, int]
+) -> None:
+    """Compares what a stage wrote before with what it would read now, and notes the latter.
+
+    reads, writes: files and folders below ``folder``. What is read must be there; of a folder the content is
+    not looked at. Raises OtherOrigin.
+    """
+    file = folder / FILE
+    known = json.loads(file.read_text()) if file.exists() else {}
+    now = {name: _digest(folder / name) for name in reads} | dict(settings)
+    for name in writes:
+        if not (folder / name).exists():
+            continue
+        before = known.get(name, {})
+        changed = [key for key in now if before.get(key) != now[key]]
+        if changed:
+            raise OtherOrigin(f"{name} was made with another {' and '.join(changed)}: remove it or undo that")
+    known.update(dict.fromkeys(writes, now))
+    unfinished = file.with_suffix(".unfinished")
+    unfinished.write_text(json.dumps(known, indent=1) + "\n")
+    unfinished.replace(file)
+
+
+def _digest(path: Path) -> str:
+    if path.is_dir():
+        return ""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
