@@ -1,13 +1,14 @@
 """This program listens to speech: words, speakers, pace, silence, clicks. It prints a table.
 
     python -m benchmarks.hear [--checkpoint DIR [--stages]] [--voice FILE ...] [--teacher NAME ...]
-                              [--audio DIR ...] [--sentences 200] [--json FILE]
+                              [--audio DIR ...] [--only ROW ...] [--sentences 200] [--json FILE]
 
 --checkpoint: speech from text by the worker's own engine, in the built-in voice and, cloned, in the voice of
 each --voice and from 10 s of each --teacher. --teacher: what flite says in one of its voices, for comparison;
 without names in all four. --stages: what the checkpoint's vocoder makes of the mels of the teachers' speech
 ("copy"), and its flow of the speech tokens ("tokens"), in the teachers' own voices: which stage loses what.
 --audio: a folder with the recordings NAME.wav (or .flac, .mp3, .opus, ...) and the words of each in NAME.txt.
+--only: these rows of the table; the other voices are still those that a voice can be taken for.
 
 "closed set" is the share of sentences that are recognised among fifty, "words wrong" the word error rate of
 free recognition. Both are PocketSphinx's, so that only differences between rows say something. "alike" is the
@@ -20,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import random
 import statistics
 import sys
@@ -273,6 +275,11 @@ class Stages:
         return torch.Generator().manual_seed(0)
 
 
+def resynthesise(stages: Stages, voice: Conditionals, sample: SpeechSample) -> Waveform:
+    """Returns what flow and vocoder make of a speech sample's tokens, in a voice."""
+    return stages.from_tokens(stages.encode(sample.waveform), voice)
+
+
 def teachers_reference(name: str) -> Waveform:
     """Lets a teacher speak what its clone is made from. Raises FliteFailed."""
     whole = flite.speak(TEACHERS_REFERENCE, name)
@@ -294,11 +301,10 @@ def table_rows(
         whose = f"flite {teacher}"
         yield whose, spoken, whose, len(texts)
         if stages is not None:
-            encoded = [stages.encode(each.waveform) for each in spoken]
-            copies = map(stages.from_mel, encoded)
+            copies = (stages.from_mel(stages.encode(each.waveform)) for each in spoken)
             yield f"copy: {teacher}", map(SpeechSample, texts, copies), whose, len(texts)
             voice = stages.encode(teachers[whose])
-            made = (stages.from_tokens(recording, voice) for recording in encoded)
+            made = map(functools.partial(resynthesise, stages, voice), spoken)
             yield f"tokens: {teacher}", map(SpeechSample, texts, made), whose, len(texts)
     for folder, found in folders.items():
         yield str(folder), found, None, len(found)
@@ -339,6 +345,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--voice", type=Path, nargs="+", default=[], metavar="FILE")
     parser.add_argument("--teacher", nargs="*", metavar="NAME", help="flite's voices; all four without names")
     parser.add_argument("--audio", type=Path, nargs="+", default=[], metavar="DIR")
+    parser.add_argument("--only", nargs="+", metavar="ROW", help='"built-in voice", "cloned: NAME", ...')
     parser.add_argument("--sentences", type=int, default=len(ears.sentences()))
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
@@ -366,7 +373,11 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(str(error))
     assessments = {}
     for name, spoken, voice, total in table_rows(options, voices, teachers, folders, engine, stages):
+        if options.only and name not in options.only:
+            continue
         assessments[name] = assess_all(assessor, name, spoken, voice, total)
+    if not assessments:
+        sys.exit(f"no row is called {' or '.join(options.only)}")
     rows = [summarise(name, each) for name, each in assessments.items()]
     print(describe(options.device))
     print(table(rows))

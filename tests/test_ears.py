@@ -174,6 +174,7 @@ def test_a_folder_is_heard_and_noise_is_not_understood(tmp_path, capsys):
         (["--audio", "/no/such"], "/no/such"),
         (["--audio", "FOLDER", "FOLDER"], "two of one name"),
         (["--audio", "FOLDER", "--sentences", "0"], "1 or more"),
+        (["--audio", str(SAMPLES), "--only", "nosuch"], "no row is called nosuch"),
         (["--checkpoint", "/no/such"], "lacks ve.safetensors"),
     ],
 )

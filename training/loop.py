@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-# Returns the losses of a step by name, weighted; their sum is minimised. Names in parentheses are only reported.
+# Returns the weighted losses of a step by name; their sum is minimised. Names in parentheses only inform.
 StepLosses = Callable[[random.Random], dict[str, Tensor]]
 
 CHECKPOINT_EVERY = 100  # steps
