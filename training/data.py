@@ -82,9 +82,9 @@ def read_index(folder: Path) -> Iterator[Sentence]:
 
 def _manner(seed: int, number: int) -> tuple[str, float, float]:
     """Draws the voice, the shift and the pace of a sentence."""
-    draw = random.Random(f"{seed} {number}")  # noqa: S311
-    shift = 1.0 if draw.random() < UNCHANGED else draw.choice(SHIFTS[1:])
-    return draw.choice(VOICES), shift, draw.uniform(*PACES)
+    rng = random.Random(f"{seed} {number}")  # noqa: S311
+    shift = 1.0 if rng.random() < UNCHANGED else rng.choice(SHIFTS[1:])
+    return rng.choice(VOICES), shift, rng.uniform(*PACES)
 
 
 def _speak(folder: Path, number: int, text: str, voice: str, shift: float, pace: float) -> Sentence:

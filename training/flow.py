@@ -101,24 +101,24 @@ def train_flow(
     for index, (sentence, _) in enumerate(sentences):
         by_speaker.setdefault(sentence.speaker, []).append(index)
 
-    def losses_of(draw: random.Random) -> dict[str, Tensor]:
+    def losses_of(rng: random.Random) -> dict[str, Tensor]:
         tokens, mels, xvectors, prompts = [], [], [], []
-        (window,) = draw.choices(list(WINDOWS), list(WINDOWS.values()))
+        (window,) = rng.choices(list(WINDOWS), list(WINDOWS.values()))
         for _ in range(TOKENS_PER_STEP // window):
-            speaker = sentences[draw.randrange(len(sentences))][0].speaker
+            speaker = sentences[rng.randrange(len(sentences))][0].speaker
             of_it, mel_of_it, count = [], [], 0
             while count < window + WINDOW_MARGIN:
-                index = draw.choice(by_speaker[speaker])
+                index = rng.choice(by_speaker[speaker])
                 of_it.append(codes[index])
                 mel_of_it.append(sentences[index][1].mel[: FRAMES_PER_TOKEN * len(codes[index])])
                 count += len(codes[index])
-            first = draw.randrange(count - window)
+            first = rng.randrange(count - window)
             last = first + window
             tokens.append(torch.cat(of_it)[first:last])
             mel = np.concatenate(mel_of_it)[first * FRAMES_PER_TOKEN : last * FRAMES_PER_TOKEN]
             mels.append(torch.from_numpy(mel.T.astype(np.float32)))
-            xvectors.append(draw.choice(list(voices[speaker].xvectors)))
-            share = 0.0 if draw.random() < WITHOUT_PROMPT else draw.uniform(0.0, LONGEST_PROMPT)
+            xvectors.append(rng.choice(list(voices[speaker].xvectors)))
+            share = 0.0 if rng.random() < WITHOUT_PROMPT else rng.uniform(0.0, LONGEST_PROMPT)
             prompts.append(int(share * window) * FRAMES_PER_TOKEN)
         return network.losses(
             torch.stack(tokens), torch.stack(mels), torch.stack(xvectors), torch.tensor(prompts)

@@ -61,9 +61,9 @@ def train(
     for step in bar:
         for group in optimizer.param_groups:
             group["lr"] = rate * _schedule(step, steps)
-        draw = random.Random(f"{seed} {name} {step}")  # noqa: S311
-        torch.manual_seed(draw.getrandbits(62))
-        losses = losses_of(draw)
+        rng = random.Random(f"{seed} {name} {step}")  # noqa: S311
+        torch.manual_seed(rng.getrandbits(62))
+        losses = losses_of(rng)
         optimizer.zero_grad(set_to_none=True)
         summed = [loss for key, loss in losses.items() if not key.startswith("(")]
         torch.stack(summed).sum().backward()  # type: ignore[no-untyped-call]

@@ -47,19 +47,19 @@ def write_mels(
     seed: int = 0,
 ) -> None:
     """Draws the mels of random windows, each with a prompt from another sentence of its speaker."""
-    draw = random.Random(f"{seed} mels")  # noqa: S311
+    rng = random.Random(f"{seed} mels")  # noqa: S311
     torch.manual_seed(seed)
     long_enough = [index for index, tokens in enumerate(codes) if len(tokens) >= WINDOW]
     by_speaker: dict[str, list[int]] = {}
     for index in long_enough:
         by_speaker.setdefault(sentences[index][0].speaker, []).append(index)
-    chosen = [draw.choice(long_enough) for _ in range(COUNT)]
-    first_tokens = [draw.randint(0, len(codes[index]) - WINDOW) for index in chosen]
+    chosen = [rng.choice(long_enough) for _ in range(COUNT)]
+    first_tokens = [rng.randint(0, len(codes[index]) - WINDOW) for index in chosen]
     mels = []
     for start in tqdm(range(0, COUNT, BATCH), desc="mels", disable=None):
         batch = list(zip(chosen, first_tokens, strict=True))[start : start + BATCH]
         speakers = [sentences[index][0].speaker for index, _ in batch]
-        prompts = [draw.choice(by_speaker[speaker]) for speaker in speakers]
+        prompts = [rng.choice(by_speaker[speaker]) for speaker in speakers]
         prompt_mels = [sentences[index][1].mel[: PROMPT * FRAMES_PER_TOKEN] for index in prompts]
         drawn, _ = flow.inference(
             token=torch.stack([codes[index][first : first + WINDOW] for index, first in batch]),
@@ -68,7 +68,7 @@ def write_mels(
             prompt_token_len=torch.full((len(batch),), PROMPT),
             prompt_feat=torch.from_numpy(np.stack(prompt_mels).astype(np.float32)),
             prompt_feat_len=None,
-            embedding=torch.stack([draw.choice(list(voices[speaker].xvectors)) for speaker in speakers]),
+            embedding=torch.stack([rng.choice(list(voices[speaker].xvectors)) for speaker in speakers]),
             finalize=True,
         )
         mels.append(drawn.transpose(1, 2).numpy().astype(np.float16))

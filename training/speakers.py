@@ -64,11 +64,11 @@ def train_voice_encoder(
     names = sorted(chosen)
     network = SpeakerTrainer(voice_encoder, SPEAKER_WIDTH, len(names))
 
-    def losses_of(draw: random.Random) -> dict[str, Tensor]:
+    def losses_of(rng: random.Random) -> dict[str, Tensor]:
         rows, speakers = [], []
         for _ in range(BATCH):
-            name = draw.choice(names)
-            samples = _window(speech, draw.choice(chosen[name]), draw) * draw.uniform(*LOUDNESS)
+            name = rng.choice(names)
+            samples = _window(speech, rng.choice(chosen[name]), rng) * rng.uniform(*LOUDNESS)
             rows.append(torch.from_numpy(voice_encoder_mel(samples)[:PARTIAL_FRAMES]))
             speakers.append(names.index(name))
         return network.losses(torch.stack(rows), torch.tensor(speakers))
@@ -92,10 +92,10 @@ def train_xvector(
     """
     chosen = choose_by_speaker(sentences, SENTENCES_PER_SPEAKER, seed)
     names = sorted(chosen)
-    draw = random.Random(f"{seed} x-vector")  # noqa: S311
+    rng = random.Random(f"{seed} x-vector")  # noqa: S311
     camp_plus.head.requires_grad_(requires_grad=False)
     labelled = [(name, sentence) for name in names for sentence in chosen[name]]
-    draw.shuffle(labelled)
+    rng.shuffle(labelled)
     network = SpeakerTrainer(camp_plus.xvector, XVECTOR_WIDTH, len(names))
     seen, speakers = [], []
     with torch.no_grad():
@@ -105,7 +105,7 @@ def train_xvector(
             for first in tqdm(batches, desc="x-vector's first layers", disable=None):
                 batch = labelled[first : first + BATCH]
                 fbanks = [
-                    speaker_fbank(torch.from_numpy(_window(speech, sentence, draw))) for _, sentence in batch
+                    speaker_fbank(torch.from_numpy(_window(speech, sentence, rng))) for _, sentence in batch
                 ]
                 outputs = camp_plus.head(torch.stack(fbanks).transpose(1, 2))
                 if not training:
@@ -113,8 +113,8 @@ def train_xvector(
                     speakers += [names.index(name) for name, _ in batch]
     inputs, labels = torch.cat(seen), torch.tensor(speakers)
 
-    def losses_of(draw: random.Random) -> dict[str, Tensor]:
-        rows = torch.tensor(draw.sample(range(len(inputs)), min(BATCH, len(inputs))))
+    def losses_of(rng: random.Random) -> dict[str, Tensor]:
+        rows = torch.tensor(rng.sample(range(len(inputs)), min(BATCH, len(inputs))))
         return network.losses(inputs[rows], labels[rows])
 
     trained: Any = train("x-vector layers", network, losses_of, folder, steps=steps, rate=2e-3, seed=seed)
@@ -124,17 +124,17 @@ def train_xvector(
     unfinished.replace(folder / "x-vector.pt")
 
 
-def _window(speech: Path, sentence: Sentence, draw: random.Random) -> NDArray[np.float32]:
+def _window(speech: Path, sentence: Sentence, rng: random.Random) -> NDArray[np.float32]:
     samples = read_samples(speech, sentence.number)
-    first = draw.randrange(len(samples) - WINDOW)
+    first = rng.randrange(len(samples) - WINDOW)
     return samples[first : first + WINDOW]
 
 
 def choose_by_speaker(sentences: Sequence[Sentence], count: int, seed: int = 0) -> dict[str, list[Sentence]]:
     """Returns some sentences of each speaker, of two seconds and more."""
-    draw = random.Random(f"{seed} speakers")  # noqa: S311
+    rng = random.Random(f"{seed} speakers")  # noqa: S311
     by_speaker: dict[str, list[Sentence]] = {}
     for sentence in sentences:
         if sentence.duration_s >= 2:
             by_speaker.setdefault(sentence.speaker, []).append(sentence)
-    return {name: draw.sample(all_of, min(count, len(all_of))) for name, all_of in by_speaker.items()}
+    return {name: rng.sample(all_of, min(count, len(all_of))) for name, all_of in by_speaker.items()}

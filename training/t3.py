@@ -215,38 +215,38 @@ class Examples:
             self._by_speaker.setdefault(sentence.speaker, []).append(index)
         self._by_length = sorted(range(len(codes)), key=lambda index: len(codes[index]))
 
-    def draw(self, draw: random.Random) -> list[Example]:
+    def draw(self, rng: random.Random) -> list[Example]:
         """Draws the sequences of a step, all of about the same length."""
-        prompt_tokens = draw.randint(*PROMPT_TOKENS)
-        if draw.random() < ALONE:
-            middle = draw.randrange(len(self._by_length))
+        prompt_tokens = rng.randint(*PROMPT_TOKENS)
+        if rng.random() < ALONE:
+            middle = rng.randrange(len(self._by_length))
             neighbours = self._by_length[max(0, middle - NEIGHBOURS) : middle + NEIGHBOURS]
-            groups = [[index] for index in draw.sample(neighbours, min(MOST_SENTENCES, len(neighbours)))]
+            groups = [[index] for index in rng.sample(neighbours, min(MOST_SENTENCES, len(neighbours)))]
         else:
-            longest = draw.randint(*LONGEST_TEXT)
-            groups = [self._in_a_row(draw, longest) for _ in range(GROUPS)]
+            longest = rng.randint(*LONGEST_TEXT)
+            groups = [self._in_a_row(rng, longest) for _ in range(GROUPS)]
         examples: list[Example] = []
         positions = 0
         for group in groups:
-            example = self._example(draw, group, prompt_tokens)
+            example = self._example(rng, group, prompt_tokens)
             positions += CONDITIONING + len(example.text) + len(example.speech)
             if examples and positions > POSITIONS_PER_STEP:
                 break
             examples.append(example)
         return examples
 
-    def _in_a_row(self, draw: random.Random, longest: int) -> list[int]:
-        of_it = self._by_speaker[draw.choice(self._sentences).speaker]
+    def _in_a_row(self, rng: random.Random, longest: int) -> list[int]:
+        of_it = self._by_speaker[rng.choice(self._sentences).speaker]
         group: list[int] = []
         letters = 0
         while True:
-            index = draw.choice(of_it)
+            index = rng.choice(of_it)
             letters += 1 + len(self._letters[index])
             if group and letters > longest:
                 return group
             group.append(index)
 
-    def _example(self, draw: random.Random, group: Sequence[int], prompt_tokens: int) -> Example:
+    def _example(self, rng: random.Random, group: Sequence[int], prompt_tokens: int) -> Example:
         tokens = self._spec.tokens
         text = [torch.tensor([tokens.start_text])]
         places: list[Tensor] = []
@@ -260,15 +260,15 @@ class Examples:
         speaker = self._sentences[group[0]].speaker
         prompt = torch.zeros(0, dtype=torch.int64)
         while len(prompt) < prompt_tokens:
-            prompt = torch.cat([prompt, self._prompts[draw.choice(self._by_speaker[speaker])]])
+            prompt = torch.cat([prompt, self._prompts[rng.choice(self._by_speaker[speaker])]])
         return Example(
             text=whole,
             speech=torch.cat([self.codes[index] for index in group]),
             phones=torch.cat([self._phones[index] for index in group]),
             places=torch.cat([*places, torch.tensor([len(whole) - 1.0])]),
-            speaker_embedding=draw.choice(list(self._voices[speaker].speaker_embeddings)),
+            speaker_embedding=rng.choice(list(self._voices[speaker].speaker_embeddings)),
             prompt=prompt[:prompt_tokens],
-            hidden=draw.random() < WITHOUT_TEXT,
+            hidden=rng.random() < WITHOUT_TEXT,
         )
 
 
@@ -294,7 +294,7 @@ def train_t3(
     """Trains T3 and returns it."""
     network = T3Trainer(t3, spec, examples.codes)
 
-    def losses_of(draw: random.Random) -> dict[str, Tensor]:
-        return network.losses(examples.draw(draw))
+    def losses_of(rng: random.Random) -> dict[str, Tensor]:
+        return network.losses(examples.draw(rng))
 
     return train("t3", network, losses_of, folder, steps=steps, rate=1.5e-3, seed=seed).t3  # type: ignore[return-value]

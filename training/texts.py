@@ -76,7 +76,7 @@ def make_texts(count: int, seed: int = 0) -> list[str]:
 
     Sources that have fewer than their share give what they have; the trigram model makes up for it.
     """
-    draw = random.Random(seed)  # noqa: S311
+    rng = random.Random(seed)  # noqa: S311
     forbidden = {" ".join(words_of(sentence)) for sentence in test_sentences()}
     found: dict[str, None] = {}
 
@@ -88,12 +88,12 @@ def make_texts(count: int, seed: int = 0) -> list[str]:
                     bar.update()
 
     documentation = sorted(documentation_sentences(package_folders()))
-    draw.shuffle(documentation)
+    rng.shuffle(documentation)
     take(iter(documentation), round(count * SHARES["documentation"]), "documentation")
-    take(frame_sentences(draw), len(found) + round(count * SHARES["frames"]), "frames")
-    take(trigram_sentences(draw), count, "trigrams")
+    take(frame_sentences(rng), len(found) + round(count * SHARES["frames"]), "frames")
+    take(trigram_sentences(rng), count, "trigrams")
     texts = list(found)
-    draw.shuffle(texts)
+    rng.shuffle(texts)
     return texts
 
 
@@ -136,14 +136,14 @@ def documentation_sentences(folders: Sequence[Path]) -> set[str]:
     return found
 
 
-def frame_sentences(draw: random.Random) -> Iterator[str]:
+def frame_sentences(rng: random.Random) -> Iterator[str]:
     """Gives sentences of numbers and of words from the whole dictionary, without end."""
     words = sorted(word for word in dictionary() if re.fullmatch(r"[a-z]{3,12}", word))
     while True:
-        frame = draw.choice(_FRAMES)
-        frame = _fill(frame, "{number}", lambda: spell_number(int(10 ** draw.uniform(0, 4))))
-        frame = _fill(frame, "{digits}", lambda: " ".join(draw.choices(_ONES[:10], k=4)))
-        frame = _fill(frame, "{word}", lambda: draw.choice(words))
+        frame = rng.choice(_FRAMES)
+        frame = _fill(frame, "{number}", lambda: spell_number(int(10 ** rng.uniform(0, 4))))
+        frame = _fill(frame, "{digits}", lambda: " ".join(rng.choices(_ONES[:10], k=4)))
+        frame = _fill(frame, "{word}", lambda: rng.choice(words))
         yield frame[0].upper() + frame[1:]
 
 
@@ -165,7 +165,7 @@ def spell_number(number: int) -> str:
     return f"{spell_number(many)} {name}" + (f" {spell_number(rest)}" if rest else "")
 
 
-def trigram_sentences(draw: random.Random) -> Iterator[str]:
+def trigram_sentences(rng: random.Random) -> Iterator[str]:
     """Gives sentences drawn from PocketSphinx's model of English, without end.
 
     Each word is one of some that are drawn by how common they are, chosen by how well it follows.
@@ -174,7 +174,7 @@ def trigram_sentences(draw: random.Random) -> Iterator[str]:
     mathematics = pocketsphinx.LogMath()
     model = pocketsphinx.NGramModel(config, mathematics, str(_model_folder() / "en-us.lm.bin"))
     words, shares = _common_words(model, mathematics)
-    numbers = np.random.default_rng(draw.getrandbits(64))
+    numbers = np.random.default_rng(rng.getrandbits(64))
     end = "</s>"
     while True:
         history = ["<s>"]
@@ -192,7 +192,7 @@ def trigram_sentences(draw: random.Random) -> Iterator[str]:
         sentence = " ".join(history[1:])
         if sentence:
             yield (
-                sentence[0].upper() + re.sub(r"\bi\b", "I", sentence[1:]) + draw.choices(".?!", (8, 1, 1))[0]
+                sentence[0].upper() + re.sub(r"\bi\b", "I", sentence[1:]) + rng.choices(".?!", (8, 1, 1))[0]
             )
 
 

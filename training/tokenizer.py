@@ -105,18 +105,18 @@ def train_tokenizer(
     network = TokenizerTrainer(tokenizer, len(names))
     network.requires_grad_(requires_grad=True)
 
-    def losses_of(draw: random.Random) -> dict[str, Tensor]:
+    def losses_of(rng: random.Random) -> dict[str, Tensor]:
         wide: list[NDArray[Any]] = []
         mels: list[NDArray[Any]] = []
         pitches: list[NDArray[Any]] = []
         phones: list[NDArray[Any]] = []
         speakers: list[int] = []
         while len(mels) < BATCH:
-            sentence, features = draw.choice(sentences)
+            sentence, features = rng.choice(sentences)
             tokens = min(len(features.mel) // FRAMES_PER_TOKEN, len(features.tokenizer_mel) // 4)
             if tokens <= SEGMENT_TOKENS:
                 continue
-            first = draw.randrange(tokens - SEGMENT_TOKENS)
+            first = rng.randrange(tokens - SEGMENT_TOKENS)
             frames = slice(first * FRAMES_PER_TOKEN, (first + SEGMENT_TOKENS) * FRAMES_PER_TOKEN)
             wide.append(features.tokenizer_mel[first * 4 : (first + SEGMENT_TOKENS) * 4].T)
             mels.append(features.mel[frames].T)

@@ -84,21 +84,21 @@ def train_vocoder(
     """Trains HiFT and returns it."""
     network = Vocoder(hift)
 
-    def losses_of(draw: random.Random) -> dict[str, Tensor]:
+    def losses_of(rng: random.Random) -> dict[str, Tensor]:
         mels: list[NDArray[np.float16]] = []
         pitches: list[NDArray[np.float16]] = []
         waves: list[NDArray[np.float32]] = []
         while len(mels) < BATCH:
-            if draw.random() < FROM_FLOW:
-                window = draw.randrange(len(drawn.mels))
+            if rng.random() < FROM_FLOW:
+                window = rng.randrange(len(drawn.mels))
                 sentence, features = sentences[drawn.sentences[window]]
                 mel, offset = drawn.mels[window], int(drawn.first_frames[window])
             else:
-                sentence, features = draw.choice(sentences)
+                sentence, features = rng.choice(sentences)
                 mel, offset = features.mel[:-2], 0  # the last frames reach beyond the samples
             if len(mel) <= SEGMENT_FRAMES:
                 continue
-            first = draw.randrange(len(mel) - SEGMENT_FRAMES)
+            first = rng.randrange(len(mel) - SEGMENT_FRAMES)
             mels.append(mel[first : first + SEGMENT_FRAMES].T)
             first += offset
             pitches.append(features.pitch_hz[first : first + SEGMENT_FRAMES])
