@@ -1,8 +1,8 @@
 """T3, text to speech tokens: trained on sentences and on several of one speaker in a row.
 
 A sequence is laid out as a worker gives it: voice, text, the start of speech twice, tokens. Some of the
-tokens are replaced by wrong ones, so that T3 goes on well after a token that was badly drawn, and some texts
-are hidden, so that guidance has something to lead away from. The losses are those of
+tokens are replaced by wrong ones, so that T3 goes on well after a token that was badly drawn. The losses are
+those of
 
 - the next token;
 - its phones, told from the same hidden state: what is said counts more than how;
@@ -10,6 +10,10 @@ are hidden, so that guidance has something to lead away from. The losses are tho
   does little to those near zero;
 - one head's attention, which is drawn to the letters that the token belongs to. Without that, a model of this
   size takes many times as long to find out.
+
+Some texts are hidden, as they are for one half of guidance. There all logits are drawn to zero: guidance then
+makes the other half's differences larger, and does nothing else. A small model that learned what is said
+without a text would be led astray by its mistakes about that.
 """
 
 from __future__ import annotations
@@ -41,7 +45,8 @@ NEIGHBOURS = 200  # in length, among which the sentences of a step are drawn, to
 CONDITIONING = 36  # positions before and between text and speech: voice, prompt and two starts
 ALONE = 0.7  # the share of steps whose sequences are one sentence each
 PROMPT_TOKENS = (40, 150)
-WITHOUT_TEXT = 0.12
+WITHOUT_TEXT = 0.15
+HIDDEN_WEIGHT = 0.05  # of the logits' mean square where the text is hidden
 STOP_WEIGHT = 3.0
 NORMALIZER_WEIGHT = 0.02
 PHONE_WEIGHT = 0.5
@@ -135,22 +140,30 @@ class T3Trainer(nn.Module):
         normalizer = logits.logsumexp(dim=1)
         each = normalizer - logits.gather(1, self._index_of[wanted][:, None])[:, 0]
         is_stop = wanted == tokens.stop_speech
+        has_text = torch.cat(
+            [
+                torch.full((len(target),), not one.hidden)
+                for one, target in zip(examples, targets, strict=True)
+            ]
+        )
         weights = torch.where(is_stop, STOP_WEIGHT, 1.0)
         losses = {
-            "token": (each * weights).sum() / weights.sum(),
-            "phones": PHONE_WEIGHT * self._phone_loss(answers[~is_stop], examples),
-            "normalizer": NORMALIZER_WEIGHT * normalizer.square().mean(),
+            "token": _mean(each, weights * has_text),
+            "phones": PHONE_WEIGHT * self._phone_loss(answers[~is_stop & has_text], examples),
+            "normalizer": NORMALIZER_WEIGHT * _mean(normalizer.square(), has_text),
+            "hidden": HIDDEN_WEIGHT * _mean(logits.square().mean(dim=1), ~has_text),
             "alignment": ALIGNMENT_WEIGHT * self._alignment_loss(examples, len(voice[0]), speech_starts),
         }
         with torch.no_grad():
-            losses["(stop)"] = each[is_stop].mean()
+            losses["(stop)"] = _mean(each, is_stop & has_text)
         return losses
 
     def _phone_loss(self, answers: Tensor, examples: Sequence[Example]) -> Tensor:
+        phones = [example.phones for example in examples if not example.hidden]
+        if not phones:
+            return torch.zeros(())
         told: Tensor = self.tell_phones(answers).view(-1, FRAMES_PER_TOKEN, len(PHONES))
-        return F.cross_entropy(
-            told.flatten(0, 1), torch.cat([example.phones for example in examples]).flatten()
-        )
+        return F.cross_entropy(told.flatten(0, 1), torch.cat(phones).flatten())
 
     def _alignment_loss(
         self, examples: Sequence[Example], voice: int, speech_starts: Sequence[int]
@@ -178,6 +191,11 @@ class T3Trainer(nn.Module):
             mass = (weights[:, voice : voice + len(letters)] * near).sum(dim=1)
             losses.append(-(mass + 1e-4).log().mean())
         return torch.stack(losses).mean() if losses else torch.zeros(())
+
+
+def _mean(values: Tensor, weights: Tensor) -> Tensor:
+    """Returns the weighted mean, 0 if all weights are."""
+    return (values * weights).sum() / weights.sum().clamp_min(1e-3)
 
 
 def _spoil(tokens: Tensor, others: Tensor, share: Tensor) -> Tensor:

@@ -252,3 +252,17 @@ def test_some_of_the_tokens_before_are_wrong(examples, codes, monkeypatch, share
     _, before = given  # the prompt comes first
     assert bool((before != example.speech).any()) == (share > 0)
     assert set(before.tolist()) <= set(example.speech.tolist())
+
+
+def test_where_the_text_is_hidden_nothing_is_asked_for_but_logits_of_zero(examples, codes):
+    from speech.upstream import build_t3
+
+    torch.manual_seed(0)
+    trainer = T3Trainer(build_t3(TINY, CHATTERBOX), CHATTERBOX, codes).eval()
+    (example, *_) = examples.draw(random.Random(0))
+    with_text, hidden = (type(example)(**{**vars(example), "hidden": value}) for value in (False, True))
+    losses = trainer.losses([hidden])
+    assert [name for name, loss in losses.items() if loss > 0] == ["hidden"]
+    trainer.t3.speech_head.weight.data.zero_()
+    assert trainer.losses([hidden])["hidden"] == 0
+    assert trainer.losses([with_text])["hidden"] == 0
