@@ -25,7 +25,7 @@ COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --custom-
 
 export CHECKPOINT_DIR
 
-HEAR ?= $(if $(CHECKPOINT_DIR),--checkpoint "$(CHECKPOINT_DIR)") $(if $(shell command -v flite),--teacher $(if $(CHECKPOINT_DIR),--stages)) --json out/hear.json
+HEAR ?= $(if $(CHECKPOINT_DIR),--checkpoint "$(CHECKPOINT_DIR)" --voice samples/reference.flac) $(if $(shell command -v flite),--teacher $(if $(CHECKPOINT_DIR),--stages)) --json out/hear.json
 
 demo: .venv/installed
 	$(PY) -m scripts.demo

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import functools
 import random
 import statistics
 import sys
@@ -275,11 +274,6 @@ class Stages:
         return torch.Generator().manual_seed(0)
 
 
-def resynthesise(stages: Stages, voice: Conditionals, sample: SpeechSample) -> Waveform:
-    """Returns what flow and vocoder make of a speech sample's tokens, in a voice."""
-    return stages.from_tokens(stages.encode(sample.waveform), voice)
-
-
 def teachers_reference(name: str) -> Waveform:
     """Lets a teacher speak what its clone is made from. Raises FliteFailed."""
     whole = flite.speak(TEACHERS_REFERENCE, name)
@@ -304,7 +298,7 @@ def table_rows(
             copies = (stages.from_mel(stages.encode(each.waveform)) for each in spoken)
             yield f"copy: {teacher}", map(SpeechSample, texts, copies), whose, len(texts)
             voice = stages.encode(teachers[whose])
-            made = map(functools.partial(resynthesise, stages, voice), spoken)
+            made = (stages.from_tokens(stages.encode(each.waveform), voice) for each in spoken)
             yield f"tokens: {teacher}", map(SpeechSample, texts, made), whose, len(texts)
     for folder, found in folders.items():
         yield str(folder), found, None, len(found)

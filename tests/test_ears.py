@@ -125,9 +125,9 @@ def test_a_voice_is_nearest_to_its_own_recording_and_silence_to_none():
 def test_words_that_the_recogniser_does_not_know_are_wrong_words_and_no_closed_set():
     assessor = hear.Assessor({})
     for text, words in (("3 cafés", 2), ("Don’t", 1), ("", 0)):
-        heard = assessor.assess(hear.SpeechSample(text, sample("slt-ferry")), None, ears.sentences(3))
-        assert (heard.words, heard.alike) == (words, None)
-        assert heard.chosen is (False if text == "Don’t" else None)
+        assessment = assessor.assess(hear.SpeechSample(text, sample("slt-ferry")), None, ears.sentences(3))
+        assert (assessment.words, assessment.alike) == (words, None)
+        assert assessment.chosen is (False if text == "Don’t" else None)
 
 
 def test_a_checkpoint_speaks_and_is_heard(smoke_checkpoint, tmp_path, capsys):

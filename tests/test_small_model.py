@@ -1,4 +1,4 @@
-"""The small demonstration model: what it says is heard, and it is a Chatterbox."""
+"""The small demonstration model: its words are recognised, and it is a Chatterbox."""
 
 from __future__ import annotations
 
@@ -37,11 +37,12 @@ from tests.speech.t3.requests import decode_all, request
 SMALL_MODEL = Path(__file__).parent.parent / "samples" / "small"
 CPU = torch.device("cpu")
 LARGEST_BYTES = 20_000_000
-HEARD = [ears.sentences()[number] for number in (7, 22, 24)]  # of which it speaks clearly
+CLEAR = [ears.sentences()[number] for number in (7, 22, 24)]  # of which it speaks clearly
 TEN = ears.sentences()[50:60]
 PARAGRAPH = " ".join(ears.sentences()[20:48])  # five chunks
-# What was reached, less a little: docs/log.md has the whole table.
-BUILTIN_CLOSED_SET, BUILTIN_WORDS_WRONG = 0.9, 0.7
+# What docs/log.md has for the built-in voice (89.5 % and 58 %) and two of the clones, less a little; awb and
+# kal16 have not been measured.
+BUILTIN_CLOSED_SET, BUILTIN_WORDS_WRONG = 0.87, 0.65
 CLONES_CLOSED_SET = {"slt": 0.8, "rms": 0.8, "awb": 0.8, "kal16": 0.8}
 CLONES_NEAREST = {"slt": 0.8, "rms": 0.8, "awb": 0.8, "kal16": 0.8}
 HEADERLESS = {"pcm": "PCM_16", "ulaw": "ULAW"}
@@ -96,7 +97,7 @@ def test_it_fits_into_the_repository():
     assert sum(file.stat().st_size for file in files) < LARGEST_BYTES
 
 
-@pytest.mark.parametrize("text", HEARD)
+@pytest.mark.parametrize("text", CLEAR)
 async def test_what_it_says_is_recognised_among_fifty_sentences(run, recogniser, text):
     reply = await run(text=text)
     choices = [text, *(other for other in ears.sentences()[-50:] if other != text)]
@@ -105,7 +106,7 @@ async def test_what_it_says_is_recognised_among_fifty_sentences(run, recogniser,
 
 
 def test_its_speech_is_marked(synthesizer, perth):
-    utterance = Utterance(HEARD[0], synthesizer.builtin_voice(), 1)
+    utterance = Utterance(CLEAR[0], synthesizer.builtin_voice(), 1)
     chunks = list(synthesizer.synthesize([utterance], CancelToken()))
     marked = np.concatenate([synthesizer.watermark(chunk.with_pause()).samples for chunk in chunks])
     assert confidence(perth, marked) > 0.9
@@ -113,7 +114,7 @@ def test_its_speech_is_marked(synthesizer, perth):
 
 def test_upstreams_own_modules_give_the_same_tokens_and_the_same_sound(model):
     t3, s3gen = load_upstream_modules(CHATTERBOX, SMALL_MODEL, model.dimensions, CPU)
-    requests = [request(model, text, seed=seed) for seed, text in enumerate(HEARD[:2])]
+    requests = [request(model, text, seed=seed) for seed, text in enumerate(CLEAR[:2])]
     expected = decode_all(UpstreamBatch(t3, CHATTERBOX), requests)
     found = decode_all(RunningBatch(model.t3, 4, poll_every=1, graphs=False), requests)
     for one, other in zip(found, expected, strict=True):
@@ -192,7 +193,7 @@ async def test_a_paragraph_is_understood_as_well_as_its_sentences(run, recognise
 @pytest.mark.slow
 @pytest.mark.usefixtures("all_threads")
 async def test_nothing_of_a_long_text_is_lost(run, recogniser):
-    """5,000 characters: what is heard where the reply puts a chunk is most like that chunk's words."""
+    """5,000 characters: the transcript of each segment is nearest to that segment's own text."""
     text = " ".join(ears.sentences())[:5_000].rpartition(". ")[0] + "."
     reply = await run(text=text)
     speech, segments = audio_of(reply), reply["segments"]
@@ -212,20 +213,20 @@ async def test_nothing_of_a_long_text_is_lost(run, recogniser):
 @pytest.mark.slow
 def test_the_table(tmp_path):
     """Sentences that training never met: the built-in voice, and clones where flite is there to be cloned."""
-    builtin = heard(tmp_path, "--sentences", "200")["built-in voice"]
+    builtin = assess(tmp_path, "--sentences", "200")["built-in voice"]
     assert builtin["closed_set"] >= BUILTIN_CLOSED_SET
     assert builtin["word_error_rate"] <= BUILTIN_WORDS_WRONG
     if shutil.which("flite") is None:
         pytest.skip("flite is not installed: nobody to clone")
-    rows = heard(tmp_path, "--teacher", "--sentences", "50")
+    rows = assess(tmp_path, "--teacher", "--sentences", "50")
     for teacher in hear.TEACHERS:
         clone = rows[f"cloned: flite {teacher}"]
         assert clone["closed_set"] >= CLONES_CLOSED_SET[teacher]
         assert clone["nearest"] >= CLONES_NEAREST[teacher]
 
 
-def heard(folder: Path, *arguments: str) -> dict[str, dict]:
+def assess(folder: Path, *arguments: str) -> dict[str, dict]:
     """The rows of ``benchmarks.hear`` by name."""
-    file = folder / "heard.json"
+    file = folder / "assessments.json"
     hear.main(["--checkpoint", str(SMALL_MODEL), *arguments, "--json", str(file)])
     return {row["name"]: row for row in json.loads(file.read_text())["rows"]}
