@@ -31,8 +31,8 @@ STEPS = {
     "voice encoder": 500,
     "x-vector": 500,
     "vocoder": 6_000,
-    "flow": 6_200,
-    "t3": 10_000,
+    "flow": 10_000,
+    "t3": 12_500,
 }
 
 

@@ -18,7 +18,6 @@ from tqdm import tqdm
 
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform, resample
 from speech.reference.encoder import ReferenceEncoder
-from speech.reference.upstream_parts import mel_extractor
 from training.data import RATE_HZ, Sentence
 from training.features import Features, read_samples, save_arrays
 from training.speakers import choose_by_speaker
@@ -58,9 +57,6 @@ def write_voices(
     encoder: ReferenceEncoder, sentences: Sequence[Sentence], speech: Path, file: Path, seed: int = 0
 ) -> None:
     """Writes embeddings of some recordings of each speaker."""
-    # Upstream keeps the window of its first call for good; made within inference mode, it would break the
-    # vocoder's backward pass.
-    mel_extractor()(torch.zeros(1, MODEL_SAMPLE_RATE_HZ))
     chosen = choose_by_speaker(sentences, VOICES_PER_SPEAKER * SENTENCES_PER_VOICE, seed)
     arrays = {}
     for name, all_of in tqdm(chosen.items(), desc="voices", disable=None):

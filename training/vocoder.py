@@ -35,6 +35,7 @@ class Vocoder(nn.Module):
     def __init__(self, hift: nn.Module) -> None:
         super().__init__()
         self.hift = hift
+        self._extract_mel = mel_extractor()
 
     def losses(self, mel: Tensor, pitch_hz: Tensor, samples: Tensor) -> dict[str, Tensor]:
         """Returns the losses of one step.
@@ -54,9 +55,8 @@ class Vocoder(nn.Module):
         losses["spectra"] = sum(
             (_spectral_loss(made, samples, *resolution) for resolution in RESOLUTIONS), torch.zeros(())
         ) / len(RESOLUTIONS)
-        extract_mel = mel_extractor()
-        made_mel = extract_mel(made.clamp(-1, 1))
-        losses["mel"] = (made_mel - extract_mel(samples)).abs().mean() * 2
+        made_mel = self._extract_mel(made.clamp(-1, 1))
+        losses["mel"] = (made_mel - self._extract_mel(samples)).abs().mean() * 2
         return losses
 
 

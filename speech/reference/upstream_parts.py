@@ -16,8 +16,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import torch
 from s3tokenizer.model_v2 import AudioEncoderV2, FSQVectorQuantization
 
+from audio.waveform import MODEL_SAMPLE_RATE_HZ
 from speech.models.dimensions import FULL, ModelDimensions
 
 _ALIAS = "_chatterbox_parts"
@@ -63,7 +65,12 @@ def build_speaker_encoder(dimensions: ModelDimensions) -> Any:
 
 def mel_extractor() -> Any:
     """Returns upstream's ``mel_spectrogram``: samples at 24 kHz, [1, n], to a mel, [1, 80, T]."""
-    return _import("models.s3gen.utils.mel").mel_spectrogram
+    extract_mel = _import("models.s3gen.utils.mel").mel_spectrogram
+    # Upstream keeps the window and the filters of its first call for good. Made in inference mode, they could
+    # not take part in a training step of the same process.
+    with torch.inference_mode(mode=False):
+        extract_mel(torch.zeros(1, MODEL_SAMPLE_RATE_HZ))
+    return extract_mel
 
 
 def voice_encoder_mel(samples: Any) -> Any:
