@@ -21,6 +21,7 @@ from audio.encode import FORMATS
 from audio.waveform import Waveform, resample
 from benchmarks import ears, hear
 from cancel import CancelToken
+from handler import SMALL_MODEL
 from speech.contract import NOTICES, Utterance
 from speech.models.spec import CHATTERBOX
 from speech.pipeline import ChatterboxSynthesizer, load_synthesizer
@@ -34,7 +35,6 @@ from tests.fakes import build_services, build_worker
 from tests.speech.detector import confidence
 from tests.speech.t3.requests import decode_all, request
 
-SMALL_MODEL = Path(__file__).parent.parent / "samples" / "small"
 CPU = torch.device("cpu")
 LARGEST_BYTES = 20_000_000
 CLEAR = [ears.sentences()[number] for number in (7, 22, 24)]  # of which it speaks clearly
