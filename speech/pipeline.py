@@ -132,7 +132,7 @@ class ChatterboxSynthesizer:
         with self._encoder_lock:
             if self._encoder is None:
                 from speech.reference.encoder import (
-                    load_reference_encoder,  # imports librosa, scipy, s3tokenizer
+                    load_reference_encoder,  # imports torchaudio, s3tokenizer
                 )
 
                 model = self._model

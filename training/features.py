@@ -20,7 +20,8 @@ from tqdm import tqdm
 
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform, resample
 from speech.models.dimensions import TINY
-from speech.reference.upstream_parts import build_speech_tokenizer, mel_extractor
+from speech.reference.spectra import s3gen_mel
+from speech.reference.upstream_parts import build_speech_tokenizer
 from training.data import RATE_HZ, Sentence, read_index
 
 FRAME_S = 0.02  # of the mel that S3Gen makes
@@ -98,12 +99,12 @@ def _groups(sentences: list[Sentence]) -> Iterator[tuple[str, list[Sentence]]]:
 def _write_group(group: tuple[Path, list[Sentence], Path]) -> None:
     speech, sentences, file = group
     torch.set_num_threads(1)
-    tokenizer, extract_mel = build_speech_tokenizer(TINY), mel_extractor()
+    tokenizer = build_speech_tokenizer(TINY)
     all_features = []
     for sentence in sentences:
         samples = read_samples(speech, sentence.number)
         at_24k = resample(Waveform(samples, RATE_HZ), MODEL_SAMPLE_RATE_HZ).samples
-        mel = extract_mel(torch.from_numpy(at_24k)[None].clamp(-1, 1))[0].T.numpy()
+        mel = s3gen_mel(torch.from_numpy(at_24k)[None].clamp(-1, 1))[0].T.numpy()
         frames = len(mel)
         phones, phones_done = _phones_of(sentence, frames)
         all_features.append(

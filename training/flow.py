@@ -60,8 +60,8 @@ class FlowTrainer(nn.Module):
         given = torch.arange(mel.shape[2])[None] < prompts[:, None]
         prompt = mel * given[:, None]
         mask = torch.ones(len(tokens), 1, mel.shape[2])
-        # What an estimator of this size cannot predict comes out as noise. A target between the mel and mu has
-        # less of it: more words are recognised.
+        # What an estimator of this size cannot predict comes out as noise. A target between the mel and mu
+        # has less of it: more words are recognised.
         target = mel.lerp(mu.detach(), SMOOTHING)
         loss, _ = flow.decoder.compute_loss(target, mask, mu, speaker, cond=prompt)
         # Draws mu, the decoder's guidance, to the mel itself: the decoder has less to find.

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from speech.models.spec import SPEAKER_WIDTH, XVECTOR_WIDTH
-from speech.reference.upstream_parts import speaker_fbank, voice_encoder_mel
+from speech.reference.spectra import voice_encoder_mel
+from speech.reference.upstream_parts import speaker_fbank
 from training.data import RATE_HZ, Sentence
 from training.features import read_samples
 from training.loop import train

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform, resample
-from speech.reference.upstream_parts import mel_extractor
+from speech.reference.spectra import s3gen_mel
 from training.data import RATE_HZ, Sentence
 from training.features import Features, read_samples
 from training.loop import train
@@ -35,7 +35,6 @@ class Vocoder(nn.Module):
     def __init__(self, hift: nn.Module) -> None:
         super().__init__()
         self.hift = hift
-        self._extract_mel = mel_extractor()
 
     def losses(self, mel: Tensor, pitch_hz: Tensor, samples: Tensor) -> dict[str, Tensor]:
         """Returns the losses of one step.
@@ -55,8 +54,8 @@ class Vocoder(nn.Module):
         losses["spectra"] = sum(
             (_spectral_loss(made, samples, *resolution) for resolution in RESOLUTIONS), torch.zeros(())
         ) / len(RESOLUTIONS)
-        made_mel = self._extract_mel(made.clamp(-1, 1))
-        losses["mel"] = (made_mel - self._extract_mel(samples)).abs().mean() * 2
+        made_mel = s3gen_mel(made.clamp(-1, 1))
+        losses["mel"] = (made_mel - s3gen_mel(samples)).abs().mean() * 2
         return losses
 
 

@@ -22,17 +22,19 @@ from errors import ReferenceTooShort
 from speech.models.dimensions import ModelDimensions
 from speech.models.spec import MEL_FRAMES_PER_TOKEN, Conditioning, ModelSpec
 from speech.reference.conditionals import Conditionals
+from speech.reference.spectra import ENCODER_SAMPLE_RATE_HZ, s3gen_mel, trim, voice_encoder_mel
 from speech.reference.upstream_parts import (
     build_speaker_encoder,
     build_speech_tokenizer,
     build_voice_encoder,
-    mel_extractor,
 )
 from speech.weights.modules import assign_weights, parameters_on_meta
 
 log = logging.getLogger(__name__)
 
-ENCODER_SAMPLE_RATE_HZ = 16_000  # of the voice encoder, the speech tokenizer and the x-vector
+PARTIALS_PER_S = (
+    1.3  # windows of 1.6 s that the voice encoder takes the mean of, as ``embeds_from_wavs`` does
+)
 TOKENIZER_FRAMES_PER_TOKEN = 4  # of the tokenizer's mel: 100 frames and 25 tokens a second
 # Below this the tokenizer's and the mel's window reflections fail; callers' limits are far above.
 MIN_REFERENCE_S = 0.5
@@ -68,7 +70,6 @@ class ReferenceEncoder:
     ) -> None:
         self._tokenizer, self._speaker_encoder = tokenizer, speaker_encoder
         self._voice_encoder = voice_encoder
-        self._extract_mel = mel_extractor()
         self._conditioning = conditioning
         self._device = torch.device("cpu")
         # Upstream resamples S3Gen's prompt with torchaudio and the rest with soxr; so does this class.
@@ -100,7 +101,7 @@ class ReferenceEncoder:
         # Copied: a stored voice's samples are the store's own, and read-only.
         prompt_24k = torch.tensor(waveform.first(conditioning.s3gen_prompt_s).samples, device=self._device)
         prompt_24k = prompt_24k[None]
-        prompt_mel = self._extract_mel(prompt_24k).transpose(1, 2)
+        prompt_mel = s3gen_mel(prompt_24k).transpose(1, 2)
         prompt_16k = self._to_16k(prompt_24k)
 
         t3_samples = round(conditioning.t3_prompt_s * ENCODER_SAMPLE_RATE_HZ)
@@ -109,7 +110,8 @@ class ReferenceEncoder:
         # The mel rounds down where the tokenizer rounds up.
         prompt_tokens = prompt_tokens[:, : prompt_mel.shape[1] // MEL_FRAMES_PER_TOKEN]
 
-        speaker = self._voice_encoder.embeds_from_wavs([samples_16k], sample_rate=ENCODER_SAMPLE_RATE_HZ)
+        voice_mel = voice_encoder_mel(trim(samples_16k))
+        speaker = self._voice_encoder.embeds_from_mels([voice_mel], rate=PARTIALS_PER_S)
         return Conditionals(
             speaker_embedding=torch.from_numpy(speaker).mean(dim=0, keepdim=True),
             t3_prompt_tokens=t3_tokens,

@@ -16,18 +16,23 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 from s3tokenizer.model_v2 import AudioEncoderV2, FSQVectorQuantization
 
-from audio.waveform import MODEL_SAMPLE_RATE_HZ
 from speech.models.dimensions import FULL, ModelDimensions
+from speech.reference.spectra import mel_filters
 
 _ALIAS = "_chatterbox_parts"
 _PACKAGES = ("", ".models", ".models.s3gen")  # whose ``__init__`` is not run
 
 
 def build_voice_encoder(dimensions: ModelDimensions) -> Any:
-    """Builds upstream's ``VoiceEncoder``: a recording to a speaker embedding of 256 values."""
+    """Builds upstream's ``VoiceEncoder``: ``spectra.voice_encoder_mel`` to an embedding of 256 values."""
+    # The module's own mel, which nothing here calls, imports librosa and scipy.signal.
+    without_mel: Any = ModuleType(f"{_ALIAS}.models.voice_encoder.melspec")
+    without_mel.melspectrogram = None
+    sys.modules[without_mel.__name__] = without_mel
     module = _import("models.voice_encoder")
     config = module.VoiceEncConfig()
     config.ve_hidden_size = dimensions.encoder_hidden
@@ -36,7 +41,9 @@ def build_voice_encoder(dimensions: ModelDimensions) -> Any:
 
 def build_speech_tokenizer(dimensions: ModelDimensions) -> Any:
     """Builds upstream's ``S3Tokenizer``: a recording to speech tokens."""
-    tokenizer = _import("models.s3tokenizer").S3Tokenizer("speech_tokenizer_v2_25hz")
+    module = _import("models.s3tokenizer.s3tokenizer")
+    module.librosa = _Librosa  # the one thing that this module has from it, without its imports
+    tokenizer = module.S3Tokenizer("speech_tokenizer_v2_25hz")
     if dimensions != FULL:
         width = 64 * dimensions.tokenizer_heads
         tokenizer.encoder = AudioEncoderV2(
@@ -63,23 +70,11 @@ def build_speaker_encoder(dimensions: ModelDimensions) -> Any:
     )
 
 
-def mel_extractor() -> Any:
-    """Returns upstream's ``mel_spectrogram``: samples at 24 kHz, [1, n], to a mel, [1, 80, T]."""
-    extract_mel = _import("models.s3gen.utils.mel").mel_spectrogram
-    # Upstream keeps the window and the filters of its first call for good. Made in inference mode, they could
-    # not take part in a training step of the same process.
-    with torch.inference_mode(mode=False):
-        extract_mel(torch.zeros(1, MODEL_SAMPLE_RATE_HZ))
-    return extract_mel
-
-
-def voice_encoder_mel(samples: Any) -> Any:
-    """Returns the voice encoder's mel, float32 [T, 40], of samples at 16 kHz, [n]."""
-    return (
-        _import("models.voice_encoder.melspec")
-        .melspectrogram(samples, _import("models.voice_encoder").VoiceEncConfig)
-        .T
-    )
+class _Librosa:
+    class filters:  # noqa: N801, as librosa calls it
+        @staticmethod
+        def mel(sr: int, n_fft: int, n_mels: int) -> NDArray[np.float32]:
+            return mel_filters(sr, n_fft, n_mels, sr / 2).copy()
 
 
 def speaker_fbank(samples: Any) -> Any:

@@ -5,11 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from speech.weights.files import check_shapes, read_weights
+
+# Of ``torch.nn.init`` and ``Tensor``. Drawing numbers for a tensor without storage imports PyTorch's compiler
+# and sympy, which takes seconds.
+DRAWS = frozenset(
+    {"kaiming_normal_", "kaiming_uniform_", "normal_", "trunc_normal_", "uniform_", "xavier_uniform_"}
+)
+
+
+class _WithoutDraws(TorchFunctionMode):
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        named = kwargs or {}
+        tensor = args[0] if args else named.get("tensor")
+        if isinstance(tensor, Tensor) and tensor.is_meta and getattr(func, "__name__", "") in DRAWS:
+            return tensor
+        return func(*args, **named)
 
 
 @contextmanager
@@ -29,7 +46,8 @@ def parameters_on_meta() -> Iterator[None]:
 
     nn.Module.register_parameter = register_on_meta  # type: ignore[assignment, method-assign]
     try:
-        yield
+        with _WithoutDraws():
+            yield
     finally:
         nn.Module.register_parameter = register  # type: ignore[method-assign]
 
