@@ -7,7 +7,7 @@
 #   make bench      every benchmark that this machine can run; an hour on two cores, 35 GB of disk
 #   make faults     what is lost when the voice store is killed, refused or crowded, in full, as a table
 #   make fuzz       made-up bytes: five minutes for the reader of voice files, five for those of recordings
-#   make hear       what is heard of speech from CHECKPOINT_DIR, and of flite's for comparison: words, speakers, clicks
+#   make hear       what is heard of speech from CHECKPOINT_DIR or the small model, and of flite's, if it is installed
 #   make small-model  train samples/small from nothing, or one stage of it with STAGE=...; needs flite; hours
 #   make soak       two workers, 2,000 jobs, 20 kills: what is lost, what grows; half an hour on two cores
 #   make lint       ruff and mypy
@@ -25,7 +25,7 @@ COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --custom-
 
 export CHECKPOINT_DIR
 
-HEAR ?= $(if $(CHECKPOINT_DIR),--checkpoint "$(CHECKPOINT_DIR)" --voice samples/reference.flac) $(if $(shell command -v flite),--teacher $(if $(CHECKPOINT_DIR),--stages)) --json out/hear.json
+HEAR ?= --checkpoint "$(or $(CHECKPOINT_DIR),samples/small)" --voice samples/reference.flac $(if $(shell command -v flite),--teacher --stages) --json out/hear.json
 
 demo: .venv/installed
 	$(PY) -m scripts.demo

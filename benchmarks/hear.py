@@ -1,7 +1,8 @@
 """This program listens to speech: words, speakers, pace, silence, clicks. It prints a table.
 
     python -m benchmarks.hear [--checkpoint DIR [--stages]] [--voice FILE ...] [--teacher NAME ...]
-                              [--audio DIR ...] [--only ROW ...] [--sentences 200] [--json FILE]
+                              [--audio DIR ...] [--only ROW ...] [--sentences 200] [--device cpu]
+                              [--json FILE]
 
 --checkpoint: speech from text by the worker's own engine, in the built-in voice and, cloned, in the voice of
 each --voice and from 10 s of each --teacher. --teacher: what flite says in one of its voices, for comparison;
@@ -21,11 +22,12 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import random
 import statistics
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -280,34 +282,59 @@ def teachers_reference(name: str) -> Waveform:
     return Waveform(whole.samples[: REFERENCE_S * whole.sample_rate_hz], whole.sample_rate_hz)
 
 
-def table_rows(
+@dataclass(frozen=True)
+class PlannedRow:
+    """A row of the table before anything of it was spoken. voice: whose it should be, if anybody's."""
+
+    name: str
+    speak: Callable[[], Iterable[SpeechSample]]
+    voice: str | None
+    count: int
+
+
+def plan_rows(
     options: argparse.Namespace,
     voices: Mapping[str, Waveform],
     teachers: Mapping[str, Waveform],
     folders: Mapping[Path, list[SpeechSample]],
     engine: Engine | None,
     stages: Stages | None,
-) -> Iterator[tuple[str, Iterable[SpeechSample], str | None, int]]:
-    """Gives the rows that were asked for: name, speech, voice, number of sentences."""
+) -> list[PlannedRow]:
+    """Returns the rows of all that the options name."""
     texts = ears.sentences(options.sentences)
+
+    @functools.cache
+    def spoken(teacher: str) -> list[SpeechSample]:
+        return [SpeechSample(text, flite.speak(text, teacher)) for text in texts]
+
+    def again(teacher: str, render: Callable[[Conditionals], Waveform]) -> Iterator[SpeechSample]:
+        assert stages is not None
+        for each in spoken(teacher):
+            yield SpeechSample(each.text, render(stages.encode(each.waveform)))
+
+    def tokens(teacher: str) -> Iterator[SpeechSample]:
+        assert stages is not None
+        voice = stages.encode(teachers[f"flite {teacher}"])
+        return again(teacher, functools.partial(stages.from_tokens, voice=voice))
+
+    rows: list[PlannedRow] = []
     for teacher in options.teacher:
-        spoken = [SpeechSample(text, flite.speak(text, teacher)) for text in texts]
         whose = f"flite {teacher}"
-        yield whose, spoken, whose, len(texts)
+        rows.append(PlannedRow(whose, functools.partial(spoken, teacher), whose, len(texts)))
         if stages is not None:
-            copies = (stages.from_mel(stages.encode(each.waveform)) for each in spoken)
-            yield f"copy: {teacher}", map(SpeechSample, texts, copies), whose, len(texts)
-            voice = stages.encode(teachers[whose])
-            made = (stages.from_tokens(stages.encode(each.waveform), voice) for each in spoken)
-            yield f"tokens: {teacher}", map(SpeechSample, texts, made), whose, len(texts)
-    for folder, found in folders.items():
-        yield str(folder), found, None, len(found)
+            copy = functools.partial(again, teacher, stages.from_mel)
+            rows.append(PlannedRow(f"copy: {teacher}", copy, whose, len(texts)))
+            rows.append(
+                PlannedRow(f"tokens: {teacher}", functools.partial(tokens, teacher), whose, len(texts))
+            )
+    for folder, recorded in folders.items():
+        rows.append(PlannedRow(str(folder), functools.partial(iter, recorded), None, len(recorded)))
     if engine is not None:
-        yield "built-in voice", engine.speak(texts, None), None, len(texts)
-        for name, reference in voices.items():
-            yield f"cloned: {name}", engine.speak(texts, reference), name, len(texts)
-        for name, reference in teachers.items():
-            yield f"cloned: {name}", engine.speak(texts, reference), name, len(texts)
+        speak = functools.partial(engine.speak, texts)
+        rows.append(PlannedRow("built-in voice", functools.partial(speak, None), None, len(texts)))
+        for name, reference in {**voices, **teachers}.items():
+            rows.append(PlannedRow(f"cloned: {name}", functools.partial(speak, reference), name, len(texts)))
+    return rows
 
 
 def table(rows: list[Row]) -> str:
@@ -365,20 +392,35 @@ def main(arguments: list[str] | None = None) -> None:
         assessor = Assessor({**voices, **teachers})
     except (OSError, RuntimeError, ValueError, WorkerError) as error:
         sys.exit(str(error))
-    assessments = {}
-    for name, spoken, voice, total in table_rows(options, voices, teachers, folders, engine, stages):
-        if options.only and name not in options.only:
-            continue
-        assessments[name] = assess_all(assessor, name, spoken, voice, total)
-    if not assessments:
-        sys.exit(f"no row is called {' or '.join(options.only)}")
-    rows = [summarise(name, each) for name, each in assessments.items()]
+    planned = plan_rows(options, voices, teachers, folders, engine, stages)
+    names = [row.name for row in planned]
+    if unknown := [name for name in options.only or () if name not in names]:
+        sys.exit(f"no row is called {' or '.join(unknown)}; the rows are {', '.join(names)}")
+    assessments: dict[str, list[Assessment]] = {}
+    failed = False
+    try:
+        for row in planned:
+            if options.only and row.name not in options.only:
+                continue
+            try:
+                assessments[row.name] = assess_all(assessor, row.name, row.speak(), row.voice, row.count)
+            except (OSError, RuntimeError, WorkerError) as error:
+                print(f"{row.name}: {error}", file=sys.stderr)
+                failed = True
+            _keep_rows(options, assessments)  # a table takes hours: each row that is done is kept
+    except KeyboardInterrupt:
+        failed = True
     print(describe(options.device))
-    print(table(rows))
+    print(table([summarise(name, each) for name, each in assessments.items()]))
+    if failed:
+        sys.exit(1)
+
+
+def _keep_rows(options: argparse.Namespace, assessments: Mapping[str, list[Assessment]]) -> None:
     keep(
         options.json,
         options.device,
-        rows=[dataclasses.asdict(row) for row in rows],
+        rows=[dataclasses.asdict(summarise(name, each)) for name, each in assessments.items()],
         sentences={name: [dataclasses.asdict(one) for one in each] for name, each in assessments.items()},
     )
 

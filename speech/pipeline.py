@@ -100,7 +100,7 @@ class ChatterboxSynthesizer:
             raise ModelUnavailable(NO_SOUND)
 
     def prepare_for_new_voices(self) -> None:
-        """Imports upstream's package, reads the reference encoder's weights and encodes some noise."""
+        """Imports upstream's encoders, reads their weights and encodes some noise."""
         noise = np.random.default_rng(0).normal(0.0, 0.1, 3 * MODEL_SAMPLE_RATE_HZ).astype(np.float32)
         try:
             self.encode_reference(Waveform(noise, MODEL_SAMPLE_RATE_HZ), CancelToken())

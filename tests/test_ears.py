@@ -1,5 +1,7 @@
 """The ears: what they say of speech that people understand, and of what nobody does."""
 
+from __future__ import annotations
+
 import io
 import json
 import shutil
@@ -182,6 +184,40 @@ def test_what_cannot_be_heard_is_said_in_a_line(tmp_path, capsys, arguments, say
     with pytest.raises(SystemExit) as ended:
         hear.main([str(tmp_path) if argument == "FOLDER" else argument for argument in arguments])
     assert says in str(ended.value) + capsys.readouterr().err
+
+
+def one_recording(folder: Path) -> Path:
+    folder.mkdir()
+    for file in SAMPLES.glob("slt-ferry.*"):
+        shutil.copy(file, folder)
+    return folder
+
+
+def test_a_row_that_fails_takes_no_other_with_it(tmp_path, capsys, monkeypatch):
+    one, other = one_recording(tmp_path / "one"), one_recording(tmp_path / "other")
+    result = tmp_path / "heard.json"
+    assess = hear.Assessor.assess
+
+    def assess_the_first_row(self, spoken, voice, others):
+        if result.exists():
+            raise RuntimeError("the recogniser ended")
+        return assess(self, spoken, voice, others)
+
+    monkeypatch.setattr(hear.Assessor, "assess", assess_the_first_row)
+    with pytest.raises(SystemExit) as ended:
+        hear.main(["--audio", str(one), str(other), "--json", str(result)])
+    assert ended.value.code == 1
+    captured = capsys.readouterr()
+    assert f"{other}: the recogniser ended" in captured.err
+    assert "100.0%" in captured.out
+    assert [row["name"] for row in json.loads(result.read_text())["rows"]] == [str(one)]
+
+
+def test_only_the_rows_that_are_named_are_assessed(tmp_path):
+    one, other = one_recording(tmp_path / "one"), one_recording(tmp_path / "other")
+    result = tmp_path / "heard.json"
+    hear.main(["--audio", str(one), str(other), "--only", str(other), "--json", str(result)])
+    assert [row["name"] for row in json.loads(result.read_text())["rows"]] == [str(other)]
 
 
 def test_a_folder_is_read_whatever_its_files_are_called(tmp_path):

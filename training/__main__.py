@@ -2,8 +2,8 @@
 
     python -m training [STAGE] [--folder out/training] [--sentences 12000] [--seed 0]
 
-Without a stage all are run, one after the other. What is there already is not made again, and a stage that
-was stopped goes on from its last checkpoint. What was made from something that has changed since then is an
+Without a stage all are run, one after the other. A stage that has finished is not run again, and one that was
+stopped goes on from its last checkpoint. What was made from something that has changed since then is an
 error: it must be removed first.
 """
 
@@ -22,7 +22,7 @@ from benchmarks.flite import FliteFailed
 from speech.models.spec import CHATTERBOX
 from training.data import Sentence, make_speech, read_index
 from training.features import Features, make_features, read_features
-from training.origins import OtherOrigin, check_origins
+from training.origins import StaleOutput, check_origins, note_finished, read_finished
 from training.sizes import SMALL
 from training.texts import make_texts
 
@@ -30,17 +30,15 @@ STEPS = {
     "tokenizer": 6_000,
     "voice encoder": 500,
     "x-vector": 500,
-    "vocoder": 6_000,
+    "vocoder": 7_000,
     "flow": 10_000,
     "t3": 12_500,
 }
-
-
 LEAST_SENTENCES = 1_000
 
 
 class MissingInput(Exception):
-    """A stage was asked for whose input has not been made."""
+    """A stage was asked for whose input has not been made, or only in part."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +67,6 @@ class Work:
 
 def _texts(work: Work) -> None:
     file = work.folder / "texts.txt"
-    if file.exists():
-        return
     unfinished = file.with_suffix(".unfinished")
     unfinished.write_text("\n".join(make_texts(work.sentences, work.seed)) + "\n")
     unfinished.replace(file)
@@ -111,8 +107,6 @@ def _codes(work: Work) -> None:
     from training.codes import write_codes
 
     file = work.folder / "codes.npz"
-    if file.exists():
-        return
     tokenizer = build_speech_tokenizer(SMALL)
     tokenizer.load_state_dict(read_average(work.folder / "tokenizer.pt", "tokenizer."))
     write_codes(tokenizer.eval(), work.read(), file)
@@ -123,12 +117,9 @@ def _voices(work: Work) -> None:
     from training.assemble import write_encoders
     from training.codes import write_voices
 
-    file = work.folder / "voices.npz"
-    if file.exists():
-        return
     write_encoders(work.checkpoint, work.folder, CHATTERBOX)
     encoder = load_reference_encoder(work.checkpoint, CHATTERBOX, SMALL)
-    write_voices(encoder, list(read_index(work.speech)), work.speech, file, work.seed)
+    write_voices(encoder, list(read_index(work.speech)), work.speech, work.folder / "voices.npz", work.seed)
 
 
 def _flow(work: Work) -> None:
@@ -153,13 +144,10 @@ def _mels(work: Work) -> None:
     from training.codes import read_codes, read_voices
     from training.mels import write_mels
 
-    file = work.folder / "mels.npz"
-    if file.exists():
-        return
     flow = build_s3gen(SMALL).flow
     flow.load_state_dict(read_average(work.folder / "flow.pt", "flow."))
     codes, voices = read_codes(work.folder / "codes.npz"), read_voices(work.folder / "voices.npz")
-    write_mels(flow.eval(), work.read(), codes, voices, file, work.seed)
+    write_mels(flow.eval(), work.read(), codes, voices, work.folder / "mels.npz", work.seed)
 
 
 def _vocoder(work: Work) -> None:
@@ -204,11 +192,15 @@ def _checkpoint(work: Work) -> None:
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage does one part of the work. It reads and writes files and folders of the work's folder."""
+    """A stage does one part of the work. It reads and writes files and folders of the work's folder.
+
+    trains: the keys of STEPS that it takes.
+    """
 
     run: Callable[[Work], None]
     reads: tuple[str, ...]
     writes: tuple[str, ...]
+    trains: tuple[str, ...] = ()
 
 
 _SPEECH = "speech/sentences.jsonl"
@@ -220,29 +212,49 @@ STAGES = {
     "texts": Stage(_texts, (), ("texts.txt",)),
     "speech": Stage(_speech, ("texts.txt",), (_SPEECH,)),
     "features": Stage(_features, (_SPEECH,), ("features",)),
-    "tokenizer": Stage(_tokenizer, _DATA, ("tokenizer.pt",)),
-    "speakers": Stage(_speakers, (_SPEECH,), ("voice encoder.pt", "x-vector layers.pt", "x-vector.pt")),
+    "tokenizer": Stage(_tokenizer, _DATA, ("tokenizer.pt",), ("tokenizer",)),
+    "speakers": Stage(
+        _speakers,
+        (_SPEECH,),
+        ("voice encoder.pt", "x-vector layers.pt", "x-vector.pt"),
+        ("voice encoder", "x-vector"),
+    ),
     "codes": Stage(_codes, (*_DATA, "tokenizer.pt"), ("codes.npz",)),
     "voices": Stage(_voices, (_SPEECH, *_NETWORKS[:3]), ("voices.npz", _TEXT_TOKENIZER)),
-    "flow": Stage(_flow, (*_DATA, "codes.npz", "voices.npz"), ("flow.pt",)),
+    "flow": Stage(_flow, (*_DATA, "codes.npz", "voices.npz"), ("flow.pt",), ("flow",)),
     "mels": Stage(_mels, (*_DATA, "codes.npz", "voices.npz", "flow.pt"), ("mels.npz",)),
-    "vocoder": Stage(_vocoder, (*_DATA, "mels.npz"), ("vocoder.pt",)),
-    "t3": Stage(_t3, (*_DATA, "codes.npz", "voices.npz", _TEXT_TOKENIZER), ("t3.pt",)),
+    "vocoder": Stage(_vocoder, (*_DATA, "mels.npz"), ("vocoder.pt",), ("vocoder",)),
+    "t3": Stage(_t3, (*_DATA, "codes.npz", "voices.npz", _TEXT_TOKENIZER), ("t3.pt",), ("t3",)),
     "checkpoint": Stage(_checkpoint, (_SPEECH, *_NETWORKS), ()),
 }
 
 
 def run_stage(name: str, work: Work) -> None:
-    """Runs a stage. Raises MissingInput, OtherOrigin, or FliteFailed."""
+    """Runs a stage that has not finished. Raises MissingInput, StaleOutput, or FliteFailed."""
     stage = STAGES[name]
+    finished = read_finished(work.folder)
     for needed in stage.reads:
+        (maker,) = (other for other, one in STAGES.items() if needed in one.writes)
         if not (work.folder / needed).exists():
-            (maker,) = (other for other, one in STAGES.items() if needed in one.writes)
             raise MissingInput(f"{work.folder / needed} is not there: run STAGE={maker} first")
-    settings = {"--sentences": work.sentences, "--seed": work.seed}
+        if maker not in finished:
+            raise MissingInput(f"{work.folder / needed} is not finished: run STAGE={maker} again")
+    settings: dict[str, int | str] = {
+        "--sentences": work.sentences,
+        "--seed": work.seed,
+        "training/sizes.py": repr(SMALL),
+    }
     check_origins(work.folder, stage.reads, stage.writes, settings)
+    steps = {network: STEPS[network] for network in stage.trains}
+    if (
+        stage.writes
+        and finished.get(name) == steps
+        and all((work.folder / one).exists() for one in stage.writes)
+    ):
+        return
     torch.manual_seed(work.seed)
     stage.run(work)
+    note_finished(work.folder, name, steps)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -260,7 +272,7 @@ def main(arguments: list[str] | None = None) -> None:
         work.folder.mkdir(parents=True, exist_ok=True)
         for name in [options.stage] if options.stage else STAGES:
             run_stage(name, work)
-    except (MissingInput, OtherOrigin, FliteFailed, OSError) as error:
+    except (MissingInput, StaleOutput, FliteFailed, FloatingPointError, OSError) as error:
         sys.exit(str(error))
 
 

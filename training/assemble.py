@@ -1,6 +1,6 @@
 """The trained networks as a checkpoint in the published layout: ``samples/small``.
 
-Tables, of which a step reads few rows, are stored in eight bits, everything else in sixteen.
+T3's embeddings and heads and the flow's embedding are stored in eight bits, everything else in sixteen.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ BUILTIN_S = 5.0
 # T3's logits are written larger than they were trained: at the default temperature, 0.8, a model of this size
 # draws too many wrong tokens.
 SHARPNESS = 4.0
-# The tables of T3 and the flow.
 EIGHT_BITS = (
     "_emb.weight",
     "_pos_emb.emb.weight",

@@ -1,7 +1,10 @@
-"""The flow, tokens to mel: conditional flow matching as upstream trains it.
+"""The flow, tokens to mel: conditional flow matching with upstream's own loss.
+
+Two things are added for a network of this size. The encoder's output, mu, has a loss of its own, its distance
+from the mel; and what the estimator learns to draw lies between the mel and mu.
 
 A step sees windows of several sentences of one speaker in a row. A part at the beginning, up to three
-quarters, is given as the prompt; the rest is to be drawn in the same voice.
+quarters, is the prompt; the rest is to be drawn in the same voice.
 """
 
 from __future__ import annotations
@@ -64,7 +67,7 @@ class FlowTrainer(nn.Module):
         # has less of it: more words are recognised.
         target = mel.lerp(mu.detach(), SMOOTHING)
         loss, _ = flow.decoder.compute_loss(target, mask, mu, speaker, cond=prompt)
-        # Draws mu, the decoder's guidance, to the mel itself: the decoder has less to find.
+        # With mu near the mel the estimator has less to predict.
         return {"flow": loss, "mu": (mu - mel).abs().mean() * MU_WEIGHT}
 
 

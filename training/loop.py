@@ -19,7 +19,7 @@ StepLosses = Callable[[random.Random], dict[str, Tensor]]
 
 CHECKPOINT_EVERY = 100  # steps
 WARM_UP = 200  # steps
-MOST_USELESS = 20  # steps in a row without a finite gradient
+MAX_SKIPPED_STEPS = 20  # steps in a row without a finite gradient
 LAST_RATE = 0.02  # of the learning rate, at the end
 AVERAGE_DECAY = 0.998  # of the weights' moving average, which is what a stage gives on
 
@@ -47,7 +47,7 @@ def train(
     average = copy.deepcopy(network).eval().requires_grad_(requires_grad=False)
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=rate, betas=(0.9, 0.98), weight_decay=weight_decay)
-    done = useless = 0
+    done = skipped = 0
     if file.exists():
         state = torch.load(file, weights_only=True)
         network.load_state_dict(state["network"])
@@ -69,14 +69,14 @@ def train(
         torch.stack(summed).sum().backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(parameters, largest_gradient)
         if torch.isfinite(norm):
-            useless = 0
+            skipped = 0
             optimizer.step()
             _move_average(average, network, min(AVERAGE_DECAY, (1 + step) / (10 + step)))
         else:
-            useless += 1
-            if useless == MOST_USELESS:
-                raise FloatingPointError(f"{name}: the gradients of {useless} steps in a row are not finite")
-        for key, value in losses.items() if useless == 0 else ():
+            skipped += 1
+            if skipped == MAX_SKIPPED_STEPS:
+                raise FloatingPointError(f"{name}: the gradients of {skipped} steps in a row are not finite")
+        for key, value in losses.items() if skipped == 0 else ():
             means[key] = 0.98 * means.get(key, value.item()) + 0.02 * value.item()
         bar.set_postfix({key: f"{mean:.3f}" for key, mean in means.items()}, refresh=False)
         if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == steps:

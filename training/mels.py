@@ -59,7 +59,10 @@ def write_mels(
     for start in tqdm(range(0, COUNT, BATCH), desc="mels", disable=None):
         batch = list(zip(chosen, first_tokens, strict=True))[start : start + BATCH]
         speakers = [sentences[index][0].speaker for index, _ in batch]
-        prompts = [rng.choice(by_speaker[speaker]) for speaker in speakers]
+        prompts = []
+        for (index, _), speaker in zip(batch, speakers, strict=True):
+            others = [other for other in by_speaker[speaker] if other != index]
+            prompts.append(rng.choice(others or [index]))
         prompt_mels = [sentences[index][1].mel[: PROMPT * FRAMES_PER_TOKEN] for index in prompts]
         drawn, _ = flow.inference(
             token=torch.stack([codes[index][first : first + WINDOW] for index, first in batch]),

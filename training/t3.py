@@ -50,7 +50,7 @@ HIDDEN_WEIGHT = 0.05  # of the logits' mean square where the text is hidden
 STOP_WEIGHT = 3.0
 NORMALIZER_WEIGHT = 0.02
 PHONE_WEIGHT = 0.5
-MOST_WRONG = 0.25  # of the tokens before, the share of a step is drawn up to here
+MAX_REPLACED = 0.25  # of the tokens before; each step draws its share between 0 and this
 LEAST_COUNT = 50  # of a token in the data
 OTHER_TOKENS = 256  # of those that the data does not have, drawn at each step to be made improbable
 ALIGNMENT_HEAD = 0  # of the middle layer
@@ -116,7 +116,7 @@ class T3Trainer(nn.Module):
         start = t3.speech_emb.weight[tokens.start_speech] + t3.speech_pos_emb.emb.weight[0]
         rows, targets, speech_starts = [], [], []
         every_token = torch.cat([example.speech for example in examples])
-        wrong = MOST_WRONG * torch.rand(())
+        wrong = MAX_REPLACED * torch.rand(())
         for conditioning, example in zip(voice, examples, strict=True):
             text = t3.text_pos_emb.emb.weight[: len(example.text)]
             if not example.hidden:

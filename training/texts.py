@@ -23,7 +23,7 @@ from benchmarks.ears import sentences as test_sentences
 from benchmarks.ears import words_of
 
 SHARES = {"documentation": 0.4, "frames": 0.2}  # the rest are trigrams
-LETTERS = (15, 110)  # of a sentence: 1 to 8 seconds
+CHARACTERS = (15, 110)  # of a sentence: 1 to 8 seconds
 WORDS = (3, 18)
 
 _DOCSTRING = re.compile(r'"""(.*?)"""', re.DOTALL)
@@ -101,7 +101,7 @@ def is_suitable(sentence: str, forbidden: set[str]) -> bool:
     """Says whether a sentence is plain, of a fitting length, in known words, and none of the forbidden."""
     words = words_of(sentence)
     return (
-        LETTERS[0] <= len(sentence) <= LETTERS[1]
+        CHARACTERS[0] <= len(sentence) <= CHARACTERS[1]
         and WORDS[0] <= len(words) <= WORDS[1]
         and _PLAIN.fullmatch(sentence) is not None
         and all(word in dictionary() for word in words)

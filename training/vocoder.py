@@ -29,7 +29,7 @@ FROM_FLOW = 0.5
 RESOLUTIONS = ((2048, 480), (1024, 240), (512, 120), (256, 60))  # FFT length and hop
 
 
-class Vocoder(nn.Module):
+class VocoderTrainer(nn.Module):
     """HiFT with the losses that train it."""
 
     def __init__(self, hift: nn.Module) -> None:
@@ -81,7 +81,7 @@ def train_vocoder(
     seed: int = 0,
 ) -> nn.Module:
     """Trains HiFT and returns it."""
-    network = Vocoder(hift)
+    network = VocoderTrainer(hift)
 
     def losses_of(rng: random.Random) -> dict[str, Tensor]:
         mels: list[NDArray[np.float16]] = []

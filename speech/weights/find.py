@@ -110,7 +110,14 @@ def _download(spec: ModelSpec, revision: str, token: str | None) -> Checkpoint:
                 spec.repository, revision=revision, allow_patterns=list(spec.files.all), token=token or None
             )
         )
-    except (HfHubHTTPError, LocalEntryNotFoundError, httpx.HTTPError, OSError, ValueError) as error:
+    except (
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        httpx.HTTPError,
+        OSError,
+        ValueError,
+        RuntimeError,  # of hf_xet, which has no class of its own for most
+    ) as error:
         log.error("weights: %s: %s", error.__class__.__name__, error)
         kind = _HubUnreachable if _gave_no_answer(error) else ModelUnavailable
         raise kind(
@@ -133,4 +140,4 @@ def _gave_no_answer(error: Exception) -> bool:
     cause = error.__cause__ if isinstance(error, LocalEntryNotFoundError) else error
     if isinstance(cause, HfHubHTTPError):
         return cause.response.is_server_error
-    return isinstance(cause, httpx.TransportError | OfflineModeIsEnabled)
+    return isinstance(cause, httpx.TransportError | OfflineModeIsEnabled | ConnectionError | TimeoutError)

@@ -12,6 +12,7 @@ from benchmarks import ears
 from training import __main__ as training
 from training import data, texts
 from training.__main__ import main
+from training.origins import note_finished
 
 needs_flite = pytest.mark.skipif(shutil.which("flite") is None, reason="flite is not installed")
 
@@ -105,7 +106,10 @@ def test_speech_without_flite_or_texts_says_what_to_do(tmp_path, monkeypatch):
     with pytest.raises(SystemExit, match=re.escape("texts.txt")):
         main(["speech", "--folder", str(tmp_path)])
     (tmp_path / "texts.txt").write_text("Nobody speaks.\n")
+    with pytest.raises(SystemExit, match="not finished: run STAGE=texts again"):
+        main(["speech", "--folder", str(tmp_path)])
+    note_finished(tmp_path, "texts", {})
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SystemExit, match="apt-get install flite"):
         main(["speech", "--folder", str(tmp_path)])
-    assert not list(data.read_index(tmp_path))
+    assert not list(data.read_index(tmp_path / "speech"))

@@ -125,16 +125,18 @@ def test_the_flow_is_given_its_prompt_and_nothing_behind_it(sentences, codes, vo
 
     torch.manual_seed(0)
     trainer = FlowTrainer(build_s3gen(TINY).flow)
-    given = []
+    arguments = []
 
-    def losses_of(decoder, mel, mask, mu, speaker, cond):
-        given.append((mel, cond))
+    def losses_of(decoder, target, mask, mu, speaker, cond):
+        arguments.append((target, mu, cond))
         return mu.mean(), None
 
     monkeypatch.setattr(type(trainer.flow.decoder), "compute_loss", losses_of)
     mel = torch.randn(2, 80, 60)
     trainer.losses(torch.zeros(2, 30, dtype=torch.int64), mel, torch.randn(2, 192), torch.tensor([0, 20]))
-    (_, cond), *_ = given
+    ((target, mu, cond),) = arguments
+    # What is to be drawn lies between the mel and mu.
+    assert (target - mel).abs().mean() < (target - mu).abs().mean() < (mel - mu).abs().mean()
     assert not cond[0].any()
     assert torch.equal(cond[1, :, :20], mel[1, :, :20])
     assert not cond[1, :, 20:].any()
@@ -197,7 +199,7 @@ def test_t3s_losses_are_those_of_upstreams_own_forward(examples, codes, monkeypa
     from speech.upstream import build_t3
 
     monkeypatch.setattr(t3_module, "OTHER_TOKENS", 0)
-    monkeypatch.setattr(t3_module, "MOST_WRONG", 0.0)
+    monkeypatch.setattr(t3_module, "MAX_REPLACED", 0.0)
     torch.manual_seed(0)
     trainer = T3Trainer(build_t3(TINY, CHATTERBOX), CHATTERBOX, codes).eval()
     t3, tokens = trainer.t3, CHATTERBOX.tokens
@@ -242,7 +244,7 @@ def test_t3s_losses_are_those_of_upstreams_own_forward(examples, codes, monkeypa
 def test_some_of_the_tokens_before_are_wrong(examples, codes, monkeypatch, share):
     from speech.upstream import build_t3
 
-    monkeypatch.setattr(t3_module, "MOST_WRONG", share)
+    monkeypatch.setattr(t3_module, "MAX_REPLACED", share)
     torch.manual_seed(0)
     trainer = T3Trainer(build_t3(TINY, CHATTERBOX), CHATTERBOX, codes).eval()
     (example, *_) = examples.draw(random.Random(0))
@@ -263,6 +265,6 @@ def test_where_the_text_is_hidden_nothing_is_asked_for_but_logits_of_zero(exampl
     with_text, hidden = (type(example)(**{**vars(example), "hidden": value}) for value in (False, True))
     losses = trainer.losses([hidden])
     assert [name for name, loss in losses.items() if loss > 0] == ["hidden"]
+    assert trainer.losses([with_text])["hidden"] == 0
     trainer.t3.speech_head.weight.data.zero_()
     assert trainer.losses([hidden])["hidden"] == 0
-    assert trainer.losses([with_text])["hidden"] == 0

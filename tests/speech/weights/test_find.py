@@ -6,6 +6,7 @@ import errno
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from unittest.mock import Mock
 
 import httpx
 import huggingface_hub
@@ -197,4 +198,18 @@ def test_neither_is_a_full_disk(tmp_path, monkeypatch):
 
     monkeypatch.setattr(find, "snapshot_download", fail)
     with pytest.raises(ModelUnavailable, match="OSError"):
+        find_checkpoint(CHATTERBOX, last_resort=weights_in(tmp_path / "small"))
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError("reset"), TimeoutError("timed out")])
+def test_a_transfer_that_breaks_off_is_silence_too(tmp_path, monkeypatch, error):
+    """The hub's own transfer library raises Python's errors, not those of the HTTP client."""
+    small = weights_in(tmp_path / "small")
+    monkeypatch.setattr(find, "snapshot_download", Mock(side_effect=error))
+    assert find_checkpoint(CHATTERBOX, last_resort=small).folder == small
+
+
+def test_what_the_transfer_library_cannot_do_is_an_error_of_ours(tmp_path, monkeypatch):
+    monkeypatch.setattr(find, "snapshot_download", Mock(side_effect=RuntimeError("CAS service error")))
+    with pytest.raises(ModelUnavailable, match="RuntimeError"):
         find_checkpoint(CHATTERBOX, last_resort=weights_in(tmp_path / "small"))
