@@ -25,7 +25,6 @@ from handler import SMALL_MODEL
 from speech.contract import NOTICES, Utterance
 from speech.models.spec import CHATTERBOX
 from speech.pipeline import ChatterboxSynthesizer, load_synthesizer
-from speech.reference.encoder import load_reference_encoder
 from speech.s3gen.s3gen import RenderRequest
 from speech.t3.batch import RunningBatch
 from speech.upstream import UpstreamBatch, UpstreamS3Gen, load_upstream_modules
@@ -35,6 +34,7 @@ from tests.fakes import build_services, build_worker
 from tests.speech.detector import confidence
 from tests.speech.t3.requests import decode_all, request
 
+SPEECH_SAMPLES = Path(__file__).parent / "speech_samples"
 CPU = torch.device("cpu")
 LARGEST_BYTES = 20_000_000
 CLEAR = [ears.sentences()[number] for number in (7, 22, 24)]  # of which it speaks clearly
@@ -44,7 +44,8 @@ PARAGRAPH = " ".join(ears.sentences()[20:48])  # five chunks
 # kal16 have not been measured.
 BUILTIN_CLOSED_SET, BUILTIN_WORDS_WRONG = 0.87, 0.65
 CLONES_CLOSED_SET = {"slt": 0.8, "rms": 0.8, "awb": 0.8, "kal16": 0.8}
-CLONES_NEAREST = {"slt": 0.8, "rms": 0.8, "awb": 0.8, "kal16": 0.8}
+CLONES_WORDS_WRONG = {"slt": 0.75, "rms": 0.75, "awb": 0.75, "kal16": 0.75}
+CLONES_NEAREST = 0.9
 HEADERLESS = {"pcm": "PCM_16", "ulaw": "ULAW"}
 
 
@@ -100,7 +101,7 @@ def test_it_fits_into_the_repository():
 @pytest.mark.parametrize("text", CLEAR)
 async def test_what_it_says_is_recognised_among_fifty_sentences(run, recogniser, text):
     reply = await run(text=text)
-    choices = [text, *(other for other in ears.sentences()[-50:] if other != text)]
+    choices = [text, *ears.sentences()[-49:]]
     assert recogniser.choose(audio_of(reply), choices) == 0
     assert NOTICES["demonstration"] in reply["warnings"]
 
@@ -128,18 +129,26 @@ def test_upstreams_own_modules_give_the_same_tokens_and_the_same_sound(model):
     assert torch.allclose(samples(model.s3gen), samples(UpstreamS3Gen(s3gen)), atol=2e-3)
 
 
-def test_a_voice_can_be_cloned_with_it(model):
-    speech = decode_audio((Path(__file__).parent / "speech_samples" / "slt-bridge.flac").read_bytes())
-    assert (
-        load_reference_encoder(SMALL_MODEL, CHATTERBOX, model.dimensions)
-        .compute(speech)
-        .fits(CHATTERBOX.conditioning)
-    )
+def test_a_clone_is_more_like_its_own_speaker_than_like_another(synthesizer):
+    recordings = {
+        name: decode_audio((SPEECH_SAMPLES / f"{name}.flac").read_bytes())
+        for name in ("slt-ferry", "rms-ferry")
+    }
+    embeddings = {name: ears.speaker_embedding(recording) for name, recording in recordings.items()}
+    for name, recording in recordings.items():
+        voice = synthesizer.encode_reference(recording, CancelToken())
+        chunks = synthesizer.synthesize([Utterance(CLEAR[0], voice, 1)], CancelToken())
+        samples = np.concatenate([chunk.with_pause().samples for chunk in chunks])
+        clone = ears.speaker_embedding(Waveform(samples, 24_000))
+        assert max(embeddings, key=lambda other: float(clone @ embeddings[other])) == name
 
 
 @pytest.fixture
 def all_threads():
+    before = torch.get_num_threads()
     torch.set_num_threads(os.cpu_count() or 1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -174,9 +183,6 @@ async def test_every_format_is_understood_as_well(run, recogniser, perth):
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(
-    reason="T3 repeats phrases in chunks of several sentences: 77 % of the words wrong for 52 %"
-)
 @pytest.mark.usefixtures("all_threads")
 async def test_a_paragraph_is_understood_as_well_as_its_sentences(run, recogniser, perth):
     reply = await run(text=PARAGRAPH)
@@ -211,18 +217,22 @@ async def test_nothing_of_a_long_text_is_lost(run, recogniser):
 
 
 @pytest.mark.slow
-def test_the_table(tmp_path):
-    """Sentences that training never met: the built-in voice, and clones where flite is there to be cloned."""
-    builtin = assess(tmp_path, "--sentences", "200")["built-in voice"]
+def test_the_builtin_voice_in_the_table(tmp_path):
+    """Sentences that training never met."""
+    builtin = assess(tmp_path)["built-in voice"]
     assert builtin["closed_set"] >= BUILTIN_CLOSED_SET
     assert builtin["word_error_rate"] <= BUILTIN_WORDS_WRONG
-    if shutil.which("flite") is None:
-        pytest.skip("flite is not installed: nobody to clone")
-    rows = assess(tmp_path, "--teacher", "--sentences", "50")
-    for teacher in hear.TEACHERS:
-        clone = rows[f"cloned: flite {teacher}"]
-        assert clone["closed_set"] >= CLONES_CLOSED_SET[teacher]
-        assert clone["nearest"] >= CLONES_NEAREST[teacher]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("flite") is None, reason="flite is not installed: nobody to clone")
+@pytest.mark.parametrize("teacher", hear.TEACHERS)
+def test_the_clone_of_a_teacher_in_the_table(tmp_path, teacher):
+    row = f"cloned: flite {teacher}"
+    clone = assess(tmp_path, "--teacher", "--sentences", "50", "--only", row)[row]
+    assert clone["closed_set"] >= CLONES_CLOSED_SET[teacher]
+    assert clone["word_error_rate"] <= CLONES_WORDS_WRONG[teacher]
+    assert clone["nearest"] >= CLONES_NEAREST
 
 
 def assess(folder: Path, *arguments: str) -> dict[str, dict]:
