@@ -11,6 +11,8 @@ from pathlib import Path
 from audio.decode import decode_audio
 from audio.waveform import Waveform
 
+VOICES = ("slt", "rms", "awb", "kal16")  # those of 16 kHz, made from recordings of four people
+
 
 class FliteFailed(RuntimeError):
     """flite is not installed, does not have the voice, or ended with an error."""

@@ -47,7 +47,6 @@ if TYPE_CHECKING:
 
     from speech.reference.conditionals import Conditionals
 
-TEACHERS = ("slt", "rms", "awb", "kal16")
 CHOICES = 50
 SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac", ".webm")
 TEACHERS_REFERENCE = (
@@ -370,7 +369,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--sentences", type=int, default=len(ears.sentences()))
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
-    options.teacher = list(TEACHERS) if options.teacher == [] else options.teacher or []
+    options.teacher = list(flite.VOICES) if options.teacher == [] else options.teacher or []
     if not (options.teacher or options.audio or options.checkpoint):
         parser.error("nothing to hear: name a --checkpoint, a --teacher or a folder of --audio")
     if options.sentences < 1:

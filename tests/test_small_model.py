@@ -19,7 +19,7 @@ import torch
 from audio.decode import decode_audio
 from audio.encode import FORMATS
 from audio.waveform import Waveform, resample
-from benchmarks import ears, hear
+from benchmarks import ears, flite, hear
 from cancel import CancelToken
 from handler import SMALL_MODEL
 from speech.contract import NOTICES, Utterance
@@ -226,7 +226,7 @@ def test_the_builtin_voice_in_the_table(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("flite") is None, reason="flite is not installed: nobody to clone")
-@pytest.mark.parametrize("teacher", hear.TEACHERS)
+@pytest.mark.parametrize("teacher", flite.VOICES)
 def test_the_clone_of_a_teacher_in_the_table(tmp_path, teacher):
     row = f"cloned: flite {teacher}"
     clone = assess(tmp_path, "--teacher", "--sentences", "50", "--only", row)[row]

@@ -17,11 +17,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform, resample
+from speech.models.spec import MEL_FRAMES_PER_TOKEN
 from speech.reference.encoder import ReferenceEncoder
 from training.data import RATE_HZ, Sentence
 from training.features import Features, read_samples, save_arrays
 from training.speakers import choose_by_speaker
-from training.tokenizer import FRAMES_PER_TOKEN, tokens_of
+from training.tokenizer import tokens_of
 
 VOICES_PER_SPEAKER = 6
 SENTENCES_PER_VOICE = 3
@@ -42,7 +43,7 @@ def write_codes(tokenizer: Any, sentences: Sequence[tuple[Sentence, Features]], 
     codes = []
     for _, features in tqdm(sentences, desc="codes", disable=None):
         tokens = tokens_of(tokenizer, torch.from_numpy(features.tokenizer_mel.T.astype(np.float32)))
-        codes.append(tokens[: len(features.mel) // FRAMES_PER_TOKEN].numpy().astype(np.int16))
+        codes.append(tokens[: len(features.mel) // MEL_FRAMES_PER_TOKEN].numpy().astype(np.int16))
     save_arrays(file, counts=[len(tokens) for tokens in codes], tokens=np.concatenate(codes))
 
 

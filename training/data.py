@@ -20,11 +20,10 @@ import soundfile
 import soxr
 from tqdm import tqdm
 
-from benchmarks.flite import check_voices
+from benchmarks.flite import VOICES, check_voices
 from benchmarks.flite import run as flite
 
 RATE_HZ = 16_000
-VOICES = ("slt", "rms", "awb", "kal16")
 SHIFTS = (
     1.0,
     0.84,

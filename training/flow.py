@@ -19,11 +19,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from speech.models.spec import MEL_FRAMES_PER_TOKEN
 from training.codes import Voices
 from training.data import Sentence
 from training.features import Features
 from training.loop import train
-from training.tokenizer import FRAMES_PER_TOKEN
 
 # Of windows, in tokens, and how often: all steps have the same number of tokens. A worker's prompt has up to
 # 250 and a chunk up to 500.
@@ -117,16 +117,16 @@ def train_flow(
             while count < window + WINDOW_MARGIN:
                 index = rng.choice(by_speaker[speaker])
                 of_it.append(codes[index])
-                mel_of_it.append(sentences[index][1].mel[: FRAMES_PER_TOKEN * len(codes[index])])
+                mel_of_it.append(sentences[index][1].mel[: MEL_FRAMES_PER_TOKEN * len(codes[index])])
                 count += len(codes[index])
             first = rng.randrange(count - window)
             last = first + window
             tokens.append(torch.cat(of_it)[first:last])
-            mel = np.concatenate(mel_of_it)[first * FRAMES_PER_TOKEN : last * FRAMES_PER_TOKEN]
+            mel = np.concatenate(mel_of_it)[first * MEL_FRAMES_PER_TOKEN : last * MEL_FRAMES_PER_TOKEN]
             mels.append(torch.from_numpy(mel.T.astype(np.float32)))
             xvectors.append(rng.choice(list(voices[speaker].xvectors)))
             share = 0.0 if rng.random() < WITHOUT_PROMPT else rng.uniform(0.0, LONGEST_PROMPT)
-            prompts.append(int(share * window) * FRAMES_PER_TOKEN)
+            prompts.append(int(share * window) * MEL_FRAMES_PER_TOKEN)
         return network.losses(
             torch.stack(tokens), torch.stack(mels), torch.stack(xvectors), torch.tensor(prompts)
         )

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
+from speech.models.spec import MEL_FRAMES_PER_TOKEN
 from training.codes import Voices
 from training.data import Sentence
 from training.features import Features, save_arrays
-from training.tokenizer import FRAMES_PER_TOKEN
 
 WINDOW, PROMPT = 75, 25  # tokens: 3 s and 1 s
 COUNT = 400  # of windows
@@ -63,7 +63,7 @@ def write_mels(
         for (index, _), speaker in zip(batch, speakers, strict=True):
             others = [other for other in by_speaker[speaker] if other != index]
             prompts.append(rng.choice(others or [index]))
-        prompt_mels = [sentences[index][1].mel[: PROMPT * FRAMES_PER_TOKEN] for index in prompts]
+        prompt_mels = [sentences[index][1].mel[: PROMPT * MEL_FRAMES_PER_TOKEN] for index in prompts]
         drawn, _ = flow.inference(
             token=torch.stack([codes[index][first : first + WINDOW] for index, first in batch]),
             token_len=torch.full((len(batch),), WINDOW),
@@ -78,7 +78,7 @@ def write_mels(
     save_arrays(
         file,
         sentences=chosen,
-        first_frames=np.array(first_tokens) * FRAMES_PER_TOKEN,
+        first_frames=np.array(first_tokens) * MEL_FRAMES_PER_TOKEN,
         mels=np.concatenate(mels),
     )
 

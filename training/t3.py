@@ -30,13 +30,13 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from speech.models.llama_t3 import rotary_frequencies
-from speech.models.spec import CODEBOOK_SIZE, ModelSpec
+from speech.models.spec import CODEBOOK_SIZE, MEL_FRAMES_PER_TOKEN, ModelSpec
 from speech.models.tokenizers import EnglishTokenizer
 from training.codes import Voices
 from training.data import Sentence
 from training.features import PHONES, Features
 from training.loop import train
-from training.tokenizer import DIGITS, FRAMES_PER_TOKEN
+from training.tokenizer import DIGITS
 
 POSITIONS_PER_STEP = 2_600  # of all sequences of a step together
 LONGEST_TEXT = (120, 290)  # letters of several sentences in a row, drawn for each step
@@ -83,7 +83,7 @@ class T3Trainer(nn.Module):
         self._index_of = torch.full((spec.speech_vocabulary,), -1)
         self._index_of[used] = torch.arange(len(used))
         self._attention_input: Tensor | None = None
-        self.tell_phones = nn.Linear(t3.dim, FRAMES_PER_TOKEN * len(PHONES))
+        self.tell_phones = nn.Linear(t3.dim, MEL_FRAMES_PER_TOKEN * len(PHONES))
         # Upstream's default is meant for embeddings that are trained much longer.
         for embedding in (t3.text_emb, t3.speech_emb):
             nn.init.normal_(embedding.weight, std=0.05)
@@ -162,7 +162,7 @@ class T3Trainer(nn.Module):
         phones = [example.phones for example in examples if not example.hidden]
         if not phones:
             return torch.zeros(())
-        told: Tensor = self.tell_phones(answers).view(-1, FRAMES_PER_TOKEN, len(PHONES))
+        told: Tensor = self.tell_phones(answers).view(-1, MEL_FRAMES_PER_TOKEN, len(PHONES))
         return F.cross_entropy(told.flatten(0, 1), torch.cat(phones).flatten())
 
     def _alignment_loss(
@@ -225,8 +225,10 @@ class Examples:
         for index, (_, features) in enumerate(sentences):
             # Where the second frame of a token is, as a share of the letters.
             done = torch.from_numpy(features.phones_done.astype("float32"))[1::2][: len(codes[index])]
-            phones = torch.from_numpy(features.phones.astype("int64"))[: FRAMES_PER_TOKEN * len(codes[index])]
-            self._phones.append(phones.view(-1, FRAMES_PER_TOKEN))
+            phones = torch.from_numpy(features.phones.astype("int64"))[
+                : MEL_FRAMES_PER_TOKEN * len(codes[index])
+            ]
+            self._phones.append(phones.view(-1, MEL_FRAMES_PER_TOKEN))
             self._places.append(done * len(self._letters[index]))
         self._by_speaker: dict[str, list[int]] = {}
         for index, sentence in enumerate(self._sentences):

@@ -18,13 +18,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from speech.models.spec import MEL_CHANNELS
+from speech.models.spec import MEL_CHANNELS, MEL_FRAMES_PER_TOKEN
+from speech.reference.encoder import TOKENIZER_FRAMES_PER_TOKEN
 from training.data import Sentence
 from training.features import PHONES, Features
 from training.loop import train
 
 BATCH, SEGMENT_TOKENS = 16, 50  # 2 s
-FRAMES_PER_TOKEN = 2  # of the mel; the tokenizer's own has four
 DIGITS = 8  # of a token, each -1, 0 or 1
 ROUNDING_NOISE = 0.15  # added before rounding, so that values stay away from the edges
 WIDTH, SPEAKER_WIDTH = 128, 32
@@ -38,7 +38,7 @@ class TokenizerTrainer(nn.Module):
         super().__init__()
         self.tokenizer = tokenizer
         self.tell_phones = nn.Sequential(
-            nn.Linear(DIGITS, WIDTH), nn.ReLU(), nn.Linear(WIDTH, FRAMES_PER_TOKEN * len(PHONES))
+            nn.Linear(DIGITS, WIDTH), nn.ReLU(), nn.Linear(WIDTH, MEL_FRAMES_PER_TOKEN * len(PHONES))
         )
         self.speakers = nn.Embedding(speakers, SPEAKER_WIDTH)
         self.enter = nn.Conv1d(DIGITS + SPEAKER_WIDTH, WIDTH, 5, padding=2)
@@ -66,12 +66,12 @@ class TokenizerTrainer(nn.Module):
         digits = self.digits(tokenizer_mel, lengths)
         noisy = digits + ROUNDING_NOISE * torch.randn_like(digits)
         rounded = digits + (noisy.clamp(-1, 1).round() - digits).detach()
-        told = self.tell_phones(rounded).unflatten(2, (FRAMES_PER_TOKEN, len(PHONES))).flatten(1, 2)
+        told = self.tell_phones(rounded).unflatten(2, (MEL_FRAMES_PER_TOKEN, len(PHONES))).flatten(1, 2)
         losses = {"phones": F.cross_entropy(told.flatten(0, 1), phones.flatten(), label_smoothing=0.05)}
 
         speaker = self.speakers(speakers)[:, :, None].expand(-1, -1, rounded.shape[1])
         hidden = self.enter(torch.cat([rounded.transpose(1, 2), speaker], dim=1))
-        hidden = hidden.repeat_interleave(FRAMES_PER_TOKEN, dim=2)
+        hidden = hidden.repeat_interleave(MEL_FRAMES_PER_TOKEN, dim=2)
         for layer in self.layers:
             hidden = hidden + layer(F.gelu(hidden))
         drawn = self.draw(F.gelu(hidden))
@@ -113,12 +113,17 @@ def train_tokenizer(
         speakers: list[int] = []
         while len(mels) < BATCH:
             sentence, features = rng.choice(sentences)
-            tokens = min(len(features.mel) // FRAMES_PER_TOKEN, len(features.tokenizer_mel) // 4)
+            tokens = min(
+                len(features.mel) // MEL_FRAMES_PER_TOKEN,
+                len(features.tokenizer_mel) // TOKENIZER_FRAMES_PER_TOKEN,
+            )
             if tokens <= SEGMENT_TOKENS:
                 continue
             first = rng.randrange(tokens - SEGMENT_TOKENS)
-            frames = slice(first * FRAMES_PER_TOKEN, (first + SEGMENT_TOKENS) * FRAMES_PER_TOKEN)
-            wide.append(features.tokenizer_mel[first * 4 : (first + SEGMENT_TOKENS) * 4].T)
+            frames = slice(first * MEL_FRAMES_PER_TOKEN, (first + SEGMENT_TOKENS) * MEL_FRAMES_PER_TOKEN)
+            wide_first = first * TOKENIZER_FRAMES_PER_TOKEN
+            wide_last = wide_first + SEGMENT_TOKENS * TOKENIZER_FRAMES_PER_TOKEN
+            wide.append(features.tokenizer_mel[wide_first:wide_last].T)
             mels.append(features.mel[frames].T)
             pitches.append(log_pitch(features, means[sentence.speaker])[frames])
             phones.append(features.phones[frames])

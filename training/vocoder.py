@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform, resample
 from speech.reference.spectra import s3gen_mel
+from speech.s3gen.vocoder import SAMPLES_A_FRAME
 from training.data import RATE_HZ, Sentence
 from training.features import Features, read_samples
 from training.loop import train
@@ -24,7 +25,6 @@ from training.mels import DrawnMels
 
 SEGMENT_FRAMES = 24  # 0.48 s
 BATCH = 6
-HOP = 480
 FROM_FLOW = 0.5
 RESOLUTIONS = ((2048, 480), (1024, 240), (512, 120), (256, 60))  # FFT length and hop
 
@@ -104,8 +104,8 @@ def train_vocoder(
             samples = resample(
                 Waveform(read_samples(speech, sentence.number), RATE_HZ), MODEL_SAMPLE_RATE_HZ
             ).samples
-            wave = samples[first * HOP : (first + SEGMENT_FRAMES) * HOP]
-            waves.append(np.pad(wave, (0, SEGMENT_FRAMES * HOP - len(wave))))
+            wave = samples[first * SAMPLES_A_FRAME : (first + SEGMENT_FRAMES) * SAMPLES_A_FRAME]
+            waves.append(np.pad(wave, (0, SEGMENT_FRAMES * SAMPLES_A_FRAME - len(wave))))
         tensors = (torch.from_numpy(np.stack(rows).astype(np.float32)) for rows in (mels, pitches, waves))
         return network.losses(*tensors)
 
