@@ -1,6 +1,7 @@
 """HiFT, mel to samples: trained with the losses of its spectrograms.
 
-Half of the mels that it sees are those of the recordings, half are what the flow makes of their tokens.
+A quarter of the mels that it sees are those of the recordings, the others are what the flow makes of their
+tokens.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from training.mels import DrawnMels
 
 SEGMENT_FRAMES = 24  # 0.48 s
 BATCH = 6
-FROM_FLOW = 0.5
+FROM_FLOW = 0.75
 RESOLUTIONS = ((2048, 480), (1024, 240), (512, 120), (256, 60))  # FFT length and hop
 
 
