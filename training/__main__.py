@@ -32,7 +32,7 @@ STEPS = {
     "x-vector": 500,
     "vocoder": 7_000,
     "flow": 10_000,
-    "t3": 12_500,
+    "t3": 10_000,
 }
 LEAST_SENTENCES = 1_000
 
