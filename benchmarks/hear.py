@@ -302,7 +302,7 @@ def plan_rows(
     """Returns the rows of all that the options name."""
     texts = ears.sentences(options.sentences)
 
-    @functools.cache
+    @functools.lru_cache(maxsize=1)  # a teacher's rows follow one another
     def spoken(teacher: str) -> list[SpeechSample]:
         return [SpeechSample(text, flite.speak(text, teacher)) for text in texts]
 

@@ -134,7 +134,7 @@ def test_words_that_the_recogniser_does_not_know_are_wrong_words_and_no_closed_s
 
 def test_a_checkpoint_speaks_and_is_heard(smoke_checkpoint, tmp_path, capsys):
     """Noise, in the built-in voice and in a cloned one."""
-    result = tmp_path / "new" / "heard.json"
+    result = tmp_path / "new" / "assessments.json"
     arguments = ["--checkpoint", str(smoke_checkpoint), "--voice", str(SAMPLES / "slt-ferry.flac")]
     hear.main([*arguments, "--sentences", "1", "--json", str(result)])
     builtin, cloned = json.loads(result.read_text())["rows"]
@@ -152,7 +152,7 @@ def test_a_folder_is_heard_and_noise_is_not_understood(tmp_path, capsys):
     buffer = io.BytesIO()
     soundfile.write(buffer, noise().samples, RATE_HZ, format="WAV")
     (tmp_path / "noise" / "ferry.wav").write_bytes(buffer.getvalue())
-    result = tmp_path / "heard.json"
+    result = tmp_path / "assessments.json"
     hear.main(["--audio", str(SAMPLES), str(tmp_path / "noise"), "--json", str(result)])
     content = json.loads(result.read_text())
     understood, not_understood = content["rows"]
@@ -195,7 +195,7 @@ def one_recording(folder: Path) -> Path:
 
 def test_a_row_that_fails_takes_no_other_with_it(tmp_path, capsys, monkeypatch):
     one, other = one_recording(tmp_path / "one"), one_recording(tmp_path / "other")
-    result = tmp_path / "heard.json"
+    result = tmp_path / "assessments.json"
     assess = hear.Assessor.assess
 
     def assess_the_first_row(self, spoken, voice, others):
@@ -215,7 +215,7 @@ def test_a_row_that_fails_takes_no_other_with_it(tmp_path, capsys, monkeypatch):
 
 def test_only_the_rows_that_are_named_are_assessed(tmp_path):
     one, other = one_recording(tmp_path / "one"), one_recording(tmp_path / "other")
-    result = tmp_path / "heard.json"
+    result = tmp_path / "assessments.json"
     hear.main(["--audio", str(one), str(other), "--only", str(other), "--json", str(result)])
     assert [row["name"] for row in json.loads(result.read_text())["rows"]] == [str(other)]
 

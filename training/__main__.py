@@ -202,6 +202,11 @@ class Stage:
     writes: tuple[str, ...]
     trains: tuple[str, ...] = ()
 
+    @property
+    def steps(self) -> dict[str, int]:
+        """The steps of each network that it trains."""
+        return {network: STEPS[network] for network in self.trains}
+
 
 _SPEECH = "speech/sentences.jsonl"
 _DATA = (_SPEECH, "features")
@@ -237,7 +242,7 @@ def run_stage(name: str, work: Work) -> None:
         (maker,) = (other for other, one in STAGES.items() if needed in one.writes)
         if not (work.folder / needed).exists():
             raise MissingInput(f"{work.folder / needed} is not there: run STAGE={maker} first")
-        if maker not in finished:
+        if finished.get(maker) != STAGES[maker].steps:
             raise MissingInput(f"{work.folder / needed} is not finished: run STAGE={maker} again")
     settings: dict[str, int | str] = {
         "--sentences": work.sentences,
@@ -245,16 +250,15 @@ def run_stage(name: str, work: Work) -> None:
         "training/sizes.py": repr(SMALL),
     }
     check_origins(work.folder, stage.reads, stage.writes, settings)
-    steps = {network: STEPS[network] for network in stage.trains}
     if (
         stage.writes
-        and finished.get(name) == steps
+        and finished.get(name) == stage.steps
         and all((work.folder / one).exists() for one in stage.writes)
     ):
         return
     torch.manual_seed(work.seed)
     stage.run(work)
-    note_finished(work.folder, name, steps)
+    note_finished(work.folder, name, stage.steps)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -162,8 +162,8 @@ class T3Trainer(nn.Module):
         phones = [example.phones for example in examples if not example.hidden]
         if not phones:
             return torch.zeros(())
-        told: Tensor = self.tell_phones(answers).view(-1, MEL_FRAMES_PER_TOKEN, len(PHONES))
-        return F.cross_entropy(told.flatten(0, 1), torch.cat(phones).flatten())
+        logits: Tensor = self.tell_phones(answers).view(-1, len(PHONES))
+        return F.cross_entropy(logits, torch.cat(phones).flatten())
 
     def _alignment_loss(
         self, examples: Sequence[Example], voice: int, speech_starts: Sequence[int]

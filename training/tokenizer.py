@@ -66,8 +66,8 @@ class TokenizerTrainer(nn.Module):
         digits = self.digits(tokenizer_mel, lengths)
         noisy = digits + ROUNDING_NOISE * torch.randn_like(digits)
         rounded = digits + (noisy.clamp(-1, 1).round() - digits).detach()
-        told = self.tell_phones(rounded).unflatten(2, (MEL_FRAMES_PER_TOKEN, len(PHONES))).flatten(1, 2)
-        losses = {"phones": F.cross_entropy(told.flatten(0, 1), phones.flatten(), label_smoothing=0.05)}
+        phone_logits = self.tell_phones(rounded).view(-1, len(PHONES))
+        losses = {"phones": F.cross_entropy(phone_logits, phones.flatten(), label_smoothing=0.05)}
 
         speaker = self.speakers(speakers)[:, :, None].expand(-1, -1, rounded.shape[1])
         hidden = self.enter(torch.cat([rounded.transpose(1, 2), speaker], dim=1))

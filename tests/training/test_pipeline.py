@@ -62,7 +62,7 @@ def written_when(folder: Path) -> dict[Path, int]:
     return {file: file.stat().st_mtime_ns for file in (*folder.glob("*.npz"), *folder.glob("*.pt"))}
 
 
-def test_a_checkpoint_comes_out_that_a_worker_loads(folder):
+def test_a_checkpoint_comes_out_that_a_worker_loads(folder, monkeypatch):
     run(folder, *STAGES)
     checkpoint = folder / "checkpoint"
     assert read_config(checkpoint) == (TINY, "demonstration")
@@ -77,6 +77,10 @@ def test_a_checkpoint_comes_out_that_a_worker_loads(folder):
     made = written_when(folder)
     run(folder, *STAGES)
     assert written_when(folder) == made  # by no stage again
+
+    monkeypatch.setitem(training.STEPS, "flow", 2)
+    with pytest.raises(SystemExit, match="flow.pt is not finished: run STAGE=flow again"):
+        run(folder, "mels")
 
     index = folder / "speech" / INDEX
     index.write_text(index.read_text().replace("ferry", "boat"))
