@@ -111,7 +111,7 @@ def measure(checkpoint: Path, device: str, runs: int) -> dict[str, dict[str, flo
         waveform = resample(decode_audio(SAMPLE.read_bytes(), str(SAMPLE)), MODEL_SAMPLE_RATE_HZ)
         VoiceStore(voices).put(waveform, "Stored")
         soundfile.write(recording, waveform.samples, MODEL_SAMPLE_RATE_HZ)
-        size = "full" if read_config(checkpoint)[0] == FULL else "small"
+        size = "full" if read_config(checkpoint).dimensions == FULL else "small"
         arguments = [str(checkpoint), str(voices), device, str(recording), TEXT, size]
         medians = {}
         for way, program in (("ours", OURS), ("upstream", UPSTREAM)):

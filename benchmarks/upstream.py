@@ -19,7 +19,7 @@ from speech.weights.modules import assign_weights
 
 def load(checkpoint: Path, device: str = "cpu") -> ChatterboxTTS:
     """Does what ``from_local`` does, for a small checkpoint as well."""
-    dimensions, _ = read_config(checkpoint)
+    dimensions = read_config(checkpoint).dimensions
     if dimensions == FULL:
         return ChatterboxTTS.from_local(str(checkpoint), device)
     target, files = torch.device(device), CHATTERBOX.files

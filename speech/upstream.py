@@ -63,14 +63,15 @@ COMPUTED_BUFFERS = frozenset({"tokenizer._mel_filters", "tokenizer.window"})
 def load_upstream_model(spec: ModelSpec, checkpoint: Checkpoint, device: torch.device) -> Model:
     """Reads a checkpoint into upstream's T3 and S3Gen. Raises ModelUnavailable, see ``load_model``."""
     folder = checkpoint.folder
-    dimensions, notice = check_config(checkpoint)
+    config = check_config(checkpoint)
+    spec, dimensions = config.apply(spec), config.dimensions
     t3, s3gen = load_upstream_modules(spec, folder, dimensions, device)
     return Model(
         spec=spec,
         dimensions=dimensions,
         folder=folder,
         revision=checkpoint.revision or fingerprint(folder, spec.files.all),
-        notice=notice,
+        notice=config.notice,
         device=device,
         t3=t3,
         s3gen=UpstreamS3Gen(s3gen),

@@ -24,12 +24,14 @@ from speech.weights.load import write_config
 from training.data import RATE_HZ, Sentence
 from training.features import read_samples
 from training.sizes import SMALL
+from training.t3 import SHARPNESS
 
 BUILTIN_SPEAKER = "rms*1.00"
 BUILTIN_S = 5.0
-# T3's logits are written larger than they were trained: at the default temperature, 0.8, a model of this size
-# draws too many wrong tokens.
-SHARPNESS = 4.0
+# Chunks of more than one sentence are spoken worse: most sequences of the training are one.
+MAX_CHUNK_CHARS = 110
+# At the model's default, 1.2, drawn so sharply, many tokens come once too often: speech lingers.
+REPETITION_PENALTY = 2.0
 EIGHT_BITS = (
     "_emb.weight",
     "_pos_emb.emb.weight",
@@ -66,7 +68,13 @@ def write_encoders(folder: Path, work: Path, spec: ModelSpec) -> None:
         if (work / file).exists() or name not in ("flow", "mel2wav"):
             getattr(s3gen, name).load_state_dict(read_average(work / file, prefix))
     save_file(_stored(s3gen), folder / spec.files.s3gen, metadata={"format": "pt"})
-    write_config(folder, SMALL, "demonstration")
+    write_config(
+        folder,
+        SMALL,
+        "demonstration",
+        max_chunk_chars=MAX_CHUNK_CHARS,
+        default_parameters={"repetition_penalty": REPETITION_PENALTY},
+    )
 
 
 def write_checkpoint(

@@ -1,8 +1,8 @@
 """T3, text to speech tokens: trained on sentences and on several of one speaker in a row.
 
 A sequence is laid out as a worker gives it: voice, text, the start of speech twice, tokens. Some of the
-tokens are replaced by wrong ones, so that T3 goes on well after a token that was badly drawn. The losses are
-those of
+tokens are replaced by wrong ones, in half of the steps by those that T3 itself draws in their place, so that
+it goes on well after a token that was badly drawn. The losses are those of
 
 - the next token;
 - its phones, told from the same hidden state: what is said counts more than how;
@@ -19,8 +19,8 @@ without a text would be led astray by its mistakes about that.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +50,16 @@ HIDDEN_WEIGHT = 0.05  # of the logits' mean square where the text is hidden
 STOP_WEIGHT = 3.0
 NORMALIZER_WEIGHT = 0.02
 PHONE_WEIGHT = 0.5
-MAX_REPLACED = 0.25  # of the tokens before; each step draws its share between 0 and this
+OWN_DRAWS = 0.5  # the share of steps in which T3's own tokens replace true ones, any share of them
+MAX_REPLACED = 0.25  # by random ones, in the other steps; each draws its share between 0 and this
 LEAST_COUNT = 50  # of a token in the data
 OTHER_TOKENS = 256  # of those that the data does not have, drawn at each step to be made improbable
 ALIGNMENT_HEAD = 0  # of the middle layer
 ALIGNMENT_WEIGHT, ALIGNMENT_WIDTH = 0.15, 2.5  # letters
+
+# Of the logits, which are written larger than they were trained: at the default temperature, 0.8, a model of
+# this size draws too many wrong tokens.
+SHARPNESS = 4.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,9 +84,11 @@ class T3Trainer(nn.Module):
         self.t3, self._spec = t3, spec
         used = torch.unique(torch.cat([*codes, torch.tensor([spec.tokens.stop_speech])]))
         self._used = used
+        self._speech_used = used[used < CODEBOOK_SIZE]
         self._others = torch.tensor(sorted(set(range(spec.speech_vocabulary)) - set(used.tolist())))
         self._index_of = torch.full((spec.speech_vocabulary,), -1)
         self._index_of[used] = torch.arange(len(used))
+        self._temperature = spec.default_parameters["temperature"] / SHARPNESS
         self._attention_input: Tensor | None = None
         self.tell_phones = nn.Linear(t3.dim, MEL_FRAMES_PER_TOKEN * len(PHONES))
         # Upstream's default is meant for embeddings that are trained much longer.
@@ -100,33 +107,9 @@ class T3Trainer(nn.Module):
     def losses(self, examples: Sequence[Example]) -> dict[str, Tensor]:
         """Returns the losses of one step."""
         t3, tokens = self.t3, self._spec.tokens
-        prompts = torch.stack([example.prompt for example in examples])
-        prompt = t3.speech_emb(prompts) + t3.speech_pos_emb(prompts)
-        voice = torch.cat(
-            [
-                t3.cond_enc.spkr_enc(torch.stack([example.speaker_embedding for example in examples]))[
-                    :, None
-                ],
-                t3.cond_enc.perceiver(prompt),
-                # Any exaggeration: the data has none to learn it from.
-                t3.cond_enc.emotion_adv_fc(2 * torch.rand(len(examples), 1, 1)),
-            ],
-            dim=1,
-        )
-        start = t3.speech_emb.weight[tokens.start_speech] + t3.speech_pos_emb.emb.weight[0]
-        rows, targets, speech_starts = [], [], []
-        every_token = torch.cat([example.speech for example in examples])
-        wrong = MAX_REPLACED * torch.rand(())
-        for conditioning, example in zip(voice, examples, strict=True):
-            text = t3.text_pos_emb.emb.weight[: len(example.text)]
-            if not example.hidden:
-                text = text + t3.text_emb(example.text)
-            positions = t3.speech_pos_emb.emb.weight[1 : 1 + len(example.speech)]
-            speech = t3.speech_emb(_spoil(example.speech, every_token, wrong)) + positions
-            rows.append(torch.cat([conditioning, text, start[None], start[None], speech]))
-            targets.append(F.pad(example.speech, (0, 1), value=tokens.stop_speech))
-            speech_starts.append(len(conditioning) + len(text) + 1)
-        embedded = pad_sequence(rows, batch_first=True)
+        before = self._replace_some(examples)
+        targets = [F.pad(example.speech, (0, 1), value=tokens.stop_speech) for example in examples]
+        embedded, voice, speech_starts = self._embed(examples, before)
         hidden = t3.tfmr(inputs_embeds=embedded, use_cache=False).last_hidden_state
         answers = torch.cat(
             [
@@ -152,11 +135,76 @@ class T3Trainer(nn.Module):
             "phones": PHONE_WEIGHT * self._phone_loss(answers[~is_stop & has_text], examples),
             "normalizer": NORMALIZER_WEIGHT * _mean(normalizer.square(), has_text),
             "hidden": HIDDEN_WEIGHT * _mean(logits.square().mean(dim=1), ~has_text),
-            "alignment": ALIGNMENT_WEIGHT * self._alignment_loss(examples, len(voice[0]), speech_starts),
+            "alignment": ALIGNMENT_WEIGHT * self._alignment_loss(examples, voice, speech_starts),
         }
         with torch.no_grad():
             losses["(stop)"] = _mean(each, is_stop & has_text)
         return losses
+
+    def _replace_some(self, examples: Sequence[Example]) -> list[Tensor]:
+        """Returns the tokens, int64 [T] each, of which some are replaced by T3's own or by random ones."""
+        if torch.rand(()) < OWN_DRAWS:
+            share = torch.rand(())
+            others = self.draw(examples, temperature=self._temperature)
+        else:
+            share = MAX_REPLACED * torch.rand(())
+            every = torch.cat([example.speech for example in examples])
+            others = [every[torch.randint(len(every), (len(example.speech),))] for example in examples]
+        return [
+            torch.where(torch.rand(len(other)) < share, other, example.speech)
+            for example, other in zip(examples, others, strict=True)
+        ]
+
+    def _embed(self, examples: Sequence[Example], speech: Sequence[Tensor]) -> tuple[Tensor, int, list[int]]:
+        """Returns the sequences with these tokens as T3's input, float32 [B, S, D].
+
+        The other two are the number of positions before the text, and where each sequence's second start of
+        speech is.
+        """
+        t3 = self.t3
+        prompts = torch.stack([example.prompt for example in examples])
+        prompt = t3.speech_emb(prompts) + t3.speech_pos_emb(prompts)
+        voice = torch.cat(
+            [
+                t3.cond_enc.spkr_enc(torch.stack([example.speaker_embedding for example in examples]))[
+                    :, None
+                ],
+                t3.cond_enc.perceiver(prompt),
+                # Any exaggeration: the data has none to learn it from.
+                t3.cond_enc.emotion_adv_fc(2 * torch.rand(len(examples), 1, 1)),
+            ],
+            dim=1,
+        )
+        start = t3.speech_emb.weight[self._spec.tokens.start_speech] + t3.speech_pos_emb.emb.weight[0]
+        rows, speech_starts = [], []
+        for conditioning, example, tokens in zip(voice, examples, speech, strict=True):
+            text = t3.text_pos_emb.emb.weight[: len(example.text)]
+            if not example.hidden:
+                text = text + t3.text_emb(example.text)
+            spoken = t3.speech_emb(tokens) + t3.speech_pos_emb.emb.weight[1 : 1 + len(tokens)]
+            rows.append(torch.cat([conditioning, text, start[None], start[None], spoken]))
+            speech_starts.append(len(conditioning) + len(text) + 1)
+        return pad_sequence(rows, batch_first=True), voice.shape[1], speech_starts
+
+    @torch.no_grad()
+    def draw(self, examples: Sequence[Example], *, temperature: float, guidance: float = 0.0) -> list[Tensor]:
+        """Draws tokens, int64 [T] for each example, each after the true ones before it."""
+        logits = self._logits(examples)
+        if guidance:
+            without_text = self._logits([replace(example, hidden=True) for example in examples])
+            logits = logits + guidance * (logits - without_text)
+        drawn = torch.multinomial((logits / temperature).softmax(dim=1), 1)[:, 0]
+        return list(torch.split(self._speech_used[drawn], [len(example.speech) for example in examples]))
+
+    def _logits(self, examples: Sequence[Example]) -> Tensor:
+        """Returns the logits of the data's tokens, [sum of T, tokens], without those of the stop."""
+        embedded, _, starts = self._embed(examples, [example.speech for example in examples])
+        hidden = self.t3.tfmr(inputs_embeds=embedded, use_cache=False).last_hidden_state
+        answers = [
+            row[first : first + len(example.speech)]
+            for row, first, example in zip(hidden, starts, examples, strict=True)
+        ]
+        return F.linear(torch.cat(answers), self.t3.speech_head.weight[self._speech_used])
 
     def _phone_loss(self, answers: Tensor, examples: Sequence[Example]) -> Tensor:
         phones = [example.phones for example in examples if not example.hidden]
@@ -196,12 +244,6 @@ class T3Trainer(nn.Module):
 def _mean(values: Tensor, weights: Tensor) -> Tensor:
     """Returns the weighted mean, 0 if all weights are."""
     return (values * weights).sum() / weights.sum().clamp_min(1e-3)
-
-
-def _spoil(tokens: Tensor, others: Tensor, share: Tensor) -> Tensor:
-    """Returns tokens of which a share is replaced by random ones of ``others``."""
-    replaced = torch.rand(len(tokens)) < share
-    return torch.where(replaced, others[torch.randint(len(others), (len(tokens),))], tokens)
 
 
 class Examples:
@@ -254,6 +296,16 @@ class Examples:
                 break
             examples.append(example)
         return examples
+
+    def batches(self, rng: random.Random) -> Iterator[tuple[list[int], list[Example]]]:
+        """Gives every sentence once, alone, with its index; those of a batch are of about the same length."""
+        batch: list[int] = []
+        for place, index in enumerate(self._by_length, start=1):
+            batch.append(index)
+            if len(batch) == MOST_SENTENCES or place == len(self._by_length):
+                prompt_tokens = rng.randint(*PROMPT_TOKENS)
+                yield batch, [self._example(rng, [each], prompt_tokens) for each in batch]
+                batch = []
 
     def _in_a_row(self, rng: random.Random, longest: int) -> list[int]:
         of_it = self._by_speaker[rng.choice(self._sentences).speaker]

@@ -7,7 +7,7 @@ import json
 import logging
 import pickle
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from errors import ModelUnavailable
-from speech.contract import NOTICES
+from speech.contract import NOTICES, PARAMETER_NAMES
 from speech.models.dimensions import FULL, TINY, ModelDimensions
 from speech.models.llama_t3 import LlamaT3, T3Weights, upstream_shapes
 from speech.models.spec import ModelSpec
@@ -33,6 +33,32 @@ log = logging.getLogger(__name__)
 CONFIG_FILE = "config.json"  # of checkpoints of our own; the published repository has none
 CONFIG_FORMAT = "chatterbox-voice-worker/1"
 PUBLISHED = "published"  # of weights that need no notice, beside the keys of ``NOTICES``
+
+
+@dataclass(frozen=True)
+class CheckpointConfig:
+    """The ``config.json`` beside a checkpoint's weights; without one, the published model's."""
+
+    dimensions: ModelDimensions = FULL
+    kind: str | None = None  # of weights that are not the published ones, a key of ``NOTICES``
+    max_chunk_chars: int | None = None  # for ``ModelSpec.max_chunk_chars``
+    default_parameters: Mapping[str, float] = field(default_factory=dict)  # for those of the spec
+
+    @property
+    def notice(self) -> str | None:
+        """What log and replies say of the weights."""
+        return None if self.kind is None else NOTICES[self.kind]
+
+    def apply(self, spec: ModelSpec) -> ModelSpec:
+        """Returns the model as this checkpoint was trained to be used."""
+        return dataclasses.replace(
+            spec,
+            max_chunk_chars=self.max_chunk_chars or spec.max_chunk_chars,
+            default_parameters={
+                name: self.default_parameters.get(name, value)
+                for name, value in spec.default_parameters.items()
+            },
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +92,8 @@ def load_model(
     the model.
     """
     folder = checkpoint.folder
-    dimensions, notice = check_config(checkpoint)
+    config = check_config(checkpoint)
+    spec, dimensions = config.apply(spec), config.dimensions
     content = fingerprint(folder, spec.files.all)
     packed = read_packed(folder, content, device) if t3_dtype == torch.bfloat16 else None
     t3_weights, s3gen_weights = packed or (
@@ -78,7 +105,7 @@ def load_model(
         dimensions=dimensions,
         folder=folder,
         revision=checkpoint.revision or content,
-        notice=notice,
+        notice=config.notice,
         device=device,
         t3=_make_t3(t3_weights, spec, dimensions, t3_dtype),
         s3gen=_make_s3gen(
@@ -109,36 +136,38 @@ def _make_s3gen(
     return S3Gen(view, spec.flow)
 
 
-def check_config(checkpoint: Checkpoint) -> tuple[ModelDimensions, str | None]:
-    """Returns a checkpoint's dimensions and the notice about its weights, None for the published ones.
+def check_config(checkpoint: Checkpoint) -> CheckpointConfig:
+    """Reads a checkpoint's configuration.
 
     Raises ModelUnavailable for weights that are not the published ones and that nobody asked for.
     """
-    dimensions, kind = read_config(checkpoint.folder)
-    if kind is not None and not checkpoint.may_be_unpublished:
+    config = read_config(checkpoint.folder)
+    if config.notice is not None and not checkpoint.may_be_unpublished:
         raise ModelUnavailable(
-            f"the weights in the hub cache are not the published ones: {NOTICES[kind]}",
+            f"the weights in the hub cache are not the published ones: {config.notice}",
             hint="remove them, or name their folder in CHECKPOINT_DIR if you want them",
         )
-    return dimensions, NOTICES[kind] if kind is not None else None
+    return config
 
 
-def read_config(folder: Path) -> tuple[ModelDimensions, str | None]:
-    """Returns dimensions and the kind of weights, a key of ``NOTICES``; None for the published ones.
-
-    Those come without such a file, and with the published dimensions. Raises ModelUnavailable.
-    """
+def read_config(folder: Path) -> CheckpointConfig:
+    """Reads the configuration of the checkpoint in a folder. Raises ModelUnavailable for a damaged one."""
     file = folder / CONFIG_FILE
     if not file.exists():
-        return FULL, None
+        return CheckpointConfig()
     try:
         config = json.loads(file.read_text())
         if not isinstance(config, dict) or config.get("format") != CONFIG_FORMAT:
-            return FULL, None
+            return CheckpointConfig()  # of another program, as ``transformers`` writes them
         kind = config["weights"]
         if kind != PUBLISHED and kind not in NOTICES:
             raise ValueError("unknown weights")
-        return ModelDimensions(**config["sizes"]), None if kind == PUBLISHED else kind
+        return CheckpointConfig(
+            dimensions=ModelDimensions(**config["sizes"]),
+            kind=None if kind == PUBLISHED else kind,
+            max_chunk_chars=_positive(config.get("max_chunk_chars")),
+            default_parameters=_parameters(config.get("default_parameters", {})),
+        )
     except (ValueError, KeyError, TypeError) as error:
         raise ModelUnavailable(
             f"{CONFIG_FILE} beside the weights is damaged, or of another version of this worker",
@@ -146,9 +175,37 @@ def read_config(folder: Path) -> tuple[ModelDimensions, str | None]:
         ) from error
 
 
-def write_config(folder: Path, dimensions: ModelDimensions, kind: str) -> None:
-    """Writes what ``read_config`` reads. kind: a key of ``NOTICES``."""
-    config = {"format": CONFIG_FORMAT, "weights": kind, "sizes": dataclasses.asdict(dimensions)}
+def _positive(value: object) -> int | None:
+    if value is None or (type(value) is int and value > 0):
+        return value
+    raise ValueError(f"{value!r} is no number of characters")
+
+
+def _parameters(values: object) -> dict[str, float]:
+    if not isinstance(values, dict):
+        raise TypeError(f"{values!r} is no object")
+    for name, value in values.items():
+        if name not in PARAMETER_NAMES or type(value) not in (int, float):
+            raise ValueError(f"{name} {value!r} is no parameter")
+    return values
+
+
+def write_config(
+    folder: Path,
+    dimensions: ModelDimensions,
+    kind: str,
+    *,
+    max_chunk_chars: int | None = None,
+    default_parameters: Mapping[str, float] | None = None,
+) -> None:
+    """Writes what ``read_config`` reads. kind: a key of ``NOTICES``. Without the others the spec's count."""
+    config = {
+        "format": CONFIG_FORMAT,
+        "weights": kind,
+        "sizes": dataclasses.asdict(dimensions),
+        "max_chunk_chars": max_chunk_chars,
+        "default_parameters": dict(default_parameters or {}),
+    }
     (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
 
 

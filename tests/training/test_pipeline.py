@@ -21,6 +21,7 @@ from training import assemble, mels
 from training.codes import Voices
 from training.data import INDEX, RATE_HZ, Sentence
 from training.origins import note_finished
+from training.t3 import SHARPNESS
 
 SAMPLES = Path(__file__).parent.parent / "speech_samples"
 STAGES = tuple(training.STAGES)[2:]  # those after the texts and the speech
@@ -65,11 +66,15 @@ def written_when(folder: Path) -> dict[Path, int]:
 def test_a_checkpoint_comes_out_that_a_worker_loads(folder, monkeypatch):
     run(folder, *STAGES)
     checkpoint = folder / "checkpoint"
-    assert read_config(checkpoint) == (TINY, "demonstration")
+    config = read_config(checkpoint)
+    assert (config.dimensions, config.kind) == (TINY, "demonstration")
+    assert (
+        config.default_parameters["repetition_penalty"] > CHATTERBOX.default_parameters["repetition_penalty"]
+    )
     model = load_model(CHATTERBOX, Checkpoint(checkpoint, None, may_be_unpublished=True), torch.device("cpu"))
     assert model.builtin_voice.fits(CHATTERBOX.conditioning)
     # T3's head is sharper than it was trained, its tables within the steps of eight bits.
-    trained = assemble.read_average(folder / "t3.pt", "t3.")["speech_head.weight"] * assemble.SHARPNESS
+    trained = assemble.read_average(folder / "t3.pt", "t3.")["speech_head.weight"] * SHARPNESS
     written = load_file(checkpoint / CHATTERBOX.files.t3)["speech_head.weight"]
     assert written.element_size() == 1
     assert torch.allclose(written.float(), trained, rtol=2**-4, atol=2**-10)

@@ -127,12 +127,38 @@ def test_a_tokenizer_of_another_model_is_named(damaged):
         load(damaged)
 
 
-def test_a_damaged_config_is_named(damaged):
-    config = json.loads((damaged / "config.json").read_text())
-    del config["sizes"]["t3_width"]
-    (damaged / "config.json").write_text(json.dumps(config))
+def change_config(folder: Path, **fields) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | fields))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"sizes": {"t3_width": 64}},
+        {"weights": "someone's"},
+        {"max_chunk_chars": 0},
+        {"max_chunk_chars": "many"},
+        {"default_parameters": {"warmth": 1.0}},
+        {"default_parameters": {"temperature": "hot"}},
+        {"default_parameters": ["temperature"]},
+    ],
+    ids=str,
+)
+def test_a_damaged_config_is_named(damaged, fields):
+    change_config(damaged, **fields)
     with pytest.raises(ModelUnavailable, match=r"config\.json"):
         load(damaged)
+
+
+@pytest.mark.parametrize("loader", [load_model, load_upstream_model])
+def test_a_checkpoint_may_have_defaults_of_its_own(damaged, loader):
+    change_config(damaged, max_chunk_chars=40, default_parameters={"repetition_penalty": 2.0, "top_k": 9})
+    spec = loader(CHATTERBOX, Checkpoint(damaged, None, may_be_unpublished=True), CPU).spec
+    assert spec.max_chunk_chars == 40
+    # top_k is not among them: the model does not have it.
+    assert spec.default_parameters == {**CHATTERBOX.default_parameters, "repetition_penalty": 2.0}
+    assert load(damaged).spec == spec
 
 
 def test_untrained_weights_must_be_chosen_by_name(smoke_checkpoint):
