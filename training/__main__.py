@@ -36,7 +36,7 @@ STEPS = {
     "x-vector": 500,
     "t3": 14_500,
     "flow": 12_000,
-    "vocoder": 8_000,
+    "vocoder": 9_000,
 }
 LEAST_SENTENCES = 1_000
 
