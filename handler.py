@@ -40,6 +40,7 @@ from voice_store import Mount, VoiceStore
 # The reference encoder is loaded after so long without jobs: most workers are started for a job that waits,
 # and it would slow that one down.
 QUIET_S = 2.0
+SMALL_MODEL = Path(__file__).with_name("samples") / "small"
 LOCAL_JOB = Path("test_input.json")  # in the working directory, as the SDK looks for it
 
 log = logging.getLogger(__name__)
@@ -66,6 +67,8 @@ def build_services(settings: Settings, health: WorkerHealth) -> Services:
             revision=settings.model_revision,
             hf_token=settings.hf_token,
             hub_caches=settings.hub_caches,
+            # On the platform missing weights are an error.
+            last_resort=None if settings.on_platform else SMALL_MODEL,
         ),
         health,
     )

@@ -21,6 +21,9 @@ from audio.waveform import Waveform, resample
 SENTENCES = Path(__file__).with_name("sentences.txt")  # every word is in the recogniser's dictionary
 
 _EARS_RATE_HZ = 16_000  # of the recogniser and of the speaker encoder
+# A path through a grammar of whole sentences cannot leave one for another: with the beams that dictation has,
+# the right one is often cut off before its end, and nothing or a wrong one is left.
+_WIDE_BEAMS = {"beam": 1e-100, "pbeam": 1e-100, "wbeam": 1e-80}
 _FRAME_S = 0.01
 _LEAST_SPEECH_S = 0.3  # that tells whose it is
 _SILENCE_DB = -40.0  # below the loudest hundredth of the frames
@@ -59,45 +62,49 @@ class Recogniser:
     """A recogniser writes down what is said: PocketSphinx with its model of American English."""
 
     def __init__(self) -> None:
-        self._decoder = pocketsphinx.Decoder(samprate=_EARS_RATE_HZ, loglevel="FATAL")
-        self._dictation = self._decoder.current_search()
+        self._dictation = pocketsphinx.Decoder(samprate=_EARS_RATE_HZ, loglevel="FATAL")
+        self._closed_set = pocketsphinx.Decoder(samprate=_EARS_RATE_HZ, loglevel="FATAL", **_WIDE_BEAMS)
 
     def transcribe(self, waveform: Waveform) -> str:
         """Writes down what is said, in lower case; the empty string for what is no speech."""
-        return self._decode(waveform, self._dictation)
+        return _decode(self._dictation, waveform)
 
     def choose(self, waveform: Waveform, choices: Sequence[str]) -> int | None:
-        """Says which of some sentences is spoken; None when it can be none of them.
+        """Says which of some sentences is spoken, to its last word; None where no whole one fits.
 
-        Every word must be in the recogniser's dictionary. Raises ValueError otherwise.
+        Speech that is none of them may be taken for one. Every word must be in the recogniser's dictionary.
+        Raises ValueError otherwise.
         """
         texts = [" ".join(words_of(choice)) for choice in choices]
         grammar = f"#JSGF V1.0; grammar closed; public <sentence> = {' | '.join(texts)};"
-        self._decoder.add_jsgf_string("closed", grammar)
+        idle_search = self._closed_set.current_search()
+        self._closed_set.add_jsgf_string("closed", grammar)
+        self._closed_set.activate_search("closed")
         try:
-            transcript = self._decode(waveform, "closed")
+            transcript = _decode(self._closed_set, waveform)
         finally:
-            self._decoder.activate_search(self._dictation)
-            self._decoder.remove_search("closed")
+            self._closed_set.activate_search(idle_search)
+            self._closed_set.remove_search("closed")
         return texts.index(transcript) if transcript in texts else None
 
     def knows(self, text: str) -> bool:
         """Says whether a text has words, all of them in the recogniser's dictionary."""
         words = words_of(text)
-        return bool(words) and all(self._decoder.lookup_word(word) is not None for word in words)
+        return bool(words) and all(self._dictation.lookup_word(word) is not None for word in words)
 
-    def _decode(self, waveform: Waveform, search: str) -> str:
-        samples = resample(waveform, _EARS_RATE_HZ).samples
-        data = (np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes()
-        # The recogniser adapts to the level and colour of what it hears: each recording starts afresh.
-        self._decoder.reinit_feat()
-        self._decoder.activate_search(search)
-        self._decoder.start_utt()
-        if data:
-            self._decoder.process_raw(data, full_utt=True)
-        self._decoder.end_utt()
-        found = self._decoder.hyp()
-        return found.hypstr if found else ""
+
+def _decode(decoder: pocketsphinx.Decoder, waveform: Waveform) -> str:
+    """Decodes with the decoder's current search."""
+    samples = resample(waveform, _EARS_RATE_HZ).samples
+    data = (np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes()
+    # The recogniser adapts to the level and colour of what it hears: each recording starts afresh.
+    decoder.reinit_feat()
+    decoder.start_utt()
+    if data:
+        decoder.process_raw(data, full_utt=True)
+    decoder.end_utt()
+    hypothesis = decoder.hyp()
+    return hypothesis.hypstr if hypothesis else ""
 
 
 @functools.cache

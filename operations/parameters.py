@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from errors import InvalidRequest
 from operations.request import Request, between, parse_request
-from speech.contract import PARAMETER_NAMES
+from speech.contract import PARAMETER_NAMES, PARAMETER_RANGES
 
 DEFAULT_PARAMETERS = "default_parameters"  # the field that keeps them with a voice
 
@@ -15,13 +15,13 @@ DEFAULT_PARAMETERS = "default_parameters"  # the field that keeps them with a vo
 class SpeechParameters(Request):
     """The fields of ``SamplingParams``, with their ranges. None: not sent."""
 
-    exaggeration: Annotated[float | None, between(0, 2)] = None
-    cfg_weight: Annotated[float | None, between(0, 1)] = None
-    temperature: Annotated[float | None, between(0, 5)] = None
-    top_p: Annotated[float | None, between(0, 1)] = None
-    min_p: Annotated[float | None, between(0, 1)] = None
-    repetition_penalty: Annotated[float | None, between(1, 2)] = None
-    top_k: Annotated[int | None, between(0, 1000, "a whole number")] = None
+    exaggeration: Annotated[float | None, between(*PARAMETER_RANGES["exaggeration"])] = None
+    cfg_weight: Annotated[float | None, between(*PARAMETER_RANGES["cfg_weight"])] = None
+    temperature: Annotated[float | None, between(*PARAMETER_RANGES["temperature"])] = None
+    top_p: Annotated[float | None, between(*PARAMETER_RANGES["top_p"])] = None
+    min_p: Annotated[float | None, between(*PARAMETER_RANGES["min_p"])] = None
+    repetition_penalty: Annotated[float | None, between(*PARAMETER_RANGES["repetition_penalty"])] = None
+    top_k: Annotated[int | None, between(*PARAMETER_RANGES["top_k"], "a whole number")] = None
 
     def sent_parameters(self) -> dict[str, Any]:
         """The parameters that were sent, as ``SamplingParams`` takes them."""

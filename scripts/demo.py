@@ -2,16 +2,15 @@
 
     make demo
 
-Starts ``handler.py`` under the RunPod SDK's own local API and sends it the jobs that a caller
-would send. With CHECKPOINT_DIR set, weights in a cache or a reachable hub it speaks for real;
-otherwise it writes an untrained checkpoint first, and says so.
+This program starts ``handler.py`` under the RunPod SDK's own local API and sends it the jobs that a caller
+would send. The worker takes the weights that CHECKPOINT_DIR names, those in a cache, or those of the hub;
+where there are none, the small demonstration model in ``samples/small``, and says so.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-import logging
 import os
 import shutil
 import socket
@@ -27,13 +26,14 @@ from typing import Any
 
 import soundfile
 
+from speech.contract import NOTICES
+
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "out"
 VOICES = OUT / "voice_embeddings"
-SMOKE_CHECKPOINT = ROOT / "checkpoints" / "smoke"
 SAMPLE = ROOT / "samples" / "reference.flac"
 REFERENCE = OUT / "reference.wav"
-START_TIMEOUT_S = 600  # a cold hub download of 3.2 GB included
+START_TIMEOUT_S = 7_200  # a download of 3.2 GB from the hub at half a megabyte a second included
 JOB_TIMEOUT_S = 600
 
 VOICE_NAME = "Demo Voice"
@@ -57,65 +57,14 @@ def step(what: str) -> Iterator[None]:
         print(f"{time.perf_counter() - started:.1f} s", flush=True)
 
 
-def choose_checkpoint() -> str | None:
-    """The folder for CHECKPOINT_DIR; None when weights are in a cache or come from the hub."""
-    named = os.environ.get("CHECKPOINT_DIR")
-    if named:
-        print(f"weights: {named}, from CHECKPOINT_DIR")
-        return named
-    from errors import ModelUnavailable
-    from settings import Settings, SettingsError
-    from speech.models.spec import MODELS
-    from speech.weights.find import find_checkpoint
-
-    try:
-        settings = Settings.from_env()
-    except SettingsError as error:
-        sys.exit(f"cannot start: {error}")
-    model = MODELS[settings.model]
-    logging.disable()  # not finding any is no error here
-    try:
-        with step(f"looking for {model.repository} in the caches and on the hub"):
-            found = find_checkpoint(
-                model,
-                hub_caches=settings.hub_caches,
-                revision=settings.model_revision,
-                token=settings.hf_token,
-            )
-    except ModelUnavailable as error:
-        print(error.message.partition(";")[0])
-        if not is_smoke_checkpoint_current():
-            with step("writing an untrained checkpoint instead"):
-                # A process of its own: this one never needs torch.
-                subprocess.run(
-                    [sys.executable, "-m", "speech.smoke", str(SMOKE_CHECKPOINT)],
-                    check=True,
-                    cwd=ROOT,
-                    stdout=subprocess.DEVNULL,
-                )
-        print(f"weights: the untrained checkpoint in {SMOKE_CHECKPOINT.relative_to(ROOT)}")
-        return str(SMOKE_CHECKPOINT)
-    print(f"weights: revision {found.revision}")
-    return None
-
-
-def is_smoke_checkpoint_current() -> bool:
-    """Whether the one of an earlier run was written by the code as it is now."""
-    written = SMOKE_CHECKPOINT / "config.json"  # the last file to be written
-    sources = [*(ROOT / "speech").rglob("*.py"), ROOT / "requirements.txt"]
-    return written.exists() and all(written.stat().st_mtime > file.stat().st_mtime for file in sources)
-
-
 class Worker:
     """``handler.py`` behind the SDK's local API."""
 
-    def __init__(self, checkpoint: str | None) -> None:
+    def __init__(self) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self._port: int = probe.getsockname()[1]
         environment = os.environ | {"VOICE_STORE_DIR": str(VOICES)}
-        if checkpoint is not None:
-            environment["CHECKPOINT_DIR"] = checkpoint
         self._log = (OUT / "worker.log").open("w")
         self._process = subprocess.Popen(
             [sys.executable, "handler.py", "--rp_serve_api", "--rp_api_port", str(self._port)],
@@ -179,10 +128,9 @@ def main() -> None:
     shutil.rmtree(VOICES, ignore_errors=True)
     OUT.mkdir(exist_ok=True)
     write_reference()
-    checkpoint = choose_checkpoint()
-    worker = Worker(checkpoint)
+    worker = Worker()
     try:
-        with step("starting the worker"):
+        with step("starting the worker, which looks for weights and downloads them where it has none"):
             worker.wait_until_ready()
         with step(f"cloning a voice from {SAMPLE.relative_to(ROOT)}"):
             cloned = worker.run(
@@ -225,14 +173,13 @@ def main() -> None:
     for file in (REFERENCE, *files):
         print(f"  {file}")
     print(f"the voice store is {VOICES}, the worker's log {OUT / 'worker.log'}")
-    if any("untrained" in warning for warning in spoken["warnings"]):
+    for warning in spoken["warnings"]:
+        print(f"\nnote: {warning}")
+    if NOTICES["demonstration"] in spoken["warnings"]:
         print(
-            "\nThe weights are untrained, so the audio is noise. For words, though not natural ones, run\n"
-            "  make demo CHECKPOINT_DIR=samples/small\n"
-            "For speech, put the files of\n"
-            "https://huggingface.co/ResembleAI/chatterbox into a folder and run\n"
-            "  make demo CHECKPOINT_DIR=/path/to/folder\n"
-            "or run it where the Hugging Face hub can be reached: it then downloads them (3.2 GB)."
+            "For the real model, put the files of https://huggingface.co/ResembleAI/chatterbox into a\n"
+            "folder and run `make demo CHECKPOINT_DIR=/path/to/folder`, or run it where the Hugging Face\n"
+            "hub can be reached: it then downloads them (3.2 GB)."
         )
 
 

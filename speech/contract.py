@@ -60,6 +60,15 @@ class ModelInfo:
 
 
 PARAMETER_NAMES = tuple(field.name for field in fields(SamplingParams))
+PARAMETER_RANGES: Mapping[str, tuple[float, float]] = {
+    "exaggeration": (0, 2),
+    "cfg_weight": (0, 1),
+    "temperature": (0, 5),
+    "top_p": (0, 1),
+    "min_p": (0, 1),
+    "repetition_penalty": (1, 2),
+    "top_k": (0, 1000),
+}
 
 
 class Conditionals(Protocol):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from settings import Settings
+from speech.contract import NOTICES
 from version import VERSION
 
 REPOSITORY = Path(__file__).parent.parent
@@ -36,14 +37,28 @@ def test_a_bad_setting_stops_the_start_with_one_line(tmp_path):
     assert "MAX_TEXT_CHARS" in line
 
 
-def test_without_weights_the_start_fails_and_says_how_to_get_them(tmp_path):
-    (tmp_path / "test_input.json").write_bytes((REPOSITORY / "test_input.json").read_bytes())
-    finished = run_program("handler.py", cwd=tmp_path, HF_HOME=str(tmp_path / "empty"), MODEL_REVISION="main")
+def without_weights(tmp_path):
+    return {"HF_HOME": str(tmp_path / "empty"), "MODEL_REVISION": "main", "CHECKPOINT_DIR": ""}
+
+
+def test_without_weights_a_start_on_the_platform_fails_and_says_how_to_get_them(tmp_path):
+    finished = run_program(
+        "handler.py", cwd=tmp_path, RUNPOD_WEBHOOK_GET_JOB="http://127.0.0.1:9/", **without_weights(tmp_path)
+    )
     assert finished.returncode == 1
     assert "Traceback" not in finished.stderr
-    last = finished.stderr.splitlines()[-1]
-    assert last.startswith("cannot start: model_unavailable: ")
+    (last,) = [line for line in finished.stdout.splitlines() if "cannot start" in line]
+    assert "model_unavailable: no weights of ResembleAI/chatterbox" in last
     assert "CHECKPOINT_DIR" in last
+
+
+def test_without_weights_a_laptop_speaks_with_the_small_model(tmp_path):
+    job = '{"input": {"operation": "tts", "text": "Hello there."}}'
+    finished = run_program("handler.py", "--test_input", job, cwd=tmp_path, **without_weights(tmp_path))
+    assert finished.returncode == 0, finished.stderr
+    assert "'audio': 'UklGR" in finished.stdout
+    assert NOTICES["demonstration"] in finished.stdout
+    assert NOTICES["demonstration"] in finished.stderr
 
 
 def test_the_test_job_runs_with_audio_in_its_result(tmp_path, smoke_checkpoint):

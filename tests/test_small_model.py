@@ -21,6 +21,7 @@ from audio.encode import FORMATS
 from audio.waveform import Waveform, resample
 from benchmarks import ears, flite, hear
 from cancel import CancelToken
+from handler import SMALL_MODEL
 from speech.contract import NOTICES, Utterance
 from speech.models.spec import CHATTERBOX
 from speech.pipeline import ChatterboxSynthesizer, load_synthesizer
@@ -34,15 +35,14 @@ from tests.speech.detector import confidence
 from tests.speech.t3.requests import decode_all, request
 
 SPEECH_SAMPLES = Path(__file__).parent / "speech_samples"
-SMALL_MODEL = Path(__file__).parent.parent / "samples" / "small"
 CPU = torch.device("cpu")
 LARGEST_BYTES = 20_000_000
 CLEAR = [ears.sentences()[number] for number in (7, 22, 24)]  # of which it speaks clearly
 TEN = ears.sentences()[50:60]
-PARAGRAPH = " ".join(ears.sentences()[20:48])  # five chunks
-# What docs/log.md has for the built-in voice (89.5 % and 54 %), less a little. The clones' have not been
-# measured since flow and vocoder were trained on.
-BUILTIN_CLOSED_SET, BUILTIN_WORDS_WRONG = 0.87, 0.65
+PARAGRAPH = " ".join(ears.sentences()[20:30])  # five chunks
+# What docs/log.md has for the built-in voice (91.5 % and 50 %), less a little. The clones' have not been
+# measured since T3, flow and vocoder were trained on.
+BUILTIN_CLOSED_SET, BUILTIN_WORDS_WRONG = 0.89, 0.6
 CLONES_CLOSED_SET = {"slt": 0.8, "rms": 0.8, "awb": 0.8, "kal16": 0.8}
 CLONES_WORDS_WRONG = {"slt": 0.75, "rms": 0.75, "awb": 0.75, "kal16": 0.75}
 CLONES_NEAREST = 0.9
@@ -189,7 +189,7 @@ async def test_a_paragraph_is_understood_as_well_as_its_sentences(run, recognise
     reply = await run(text=PARAGRAPH)
     assert len(reply["segments"]) == 5
     speech = audio_of(reply)
-    sentences = ears.sentences()[20:48]
+    sentences = ears.sentences()[20:30]
     alone = statistics.mean(
         [errors_of(recogniser, audio_of(await run(text=text)), text) for text in sentences]
     )

@@ -15,7 +15,6 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
@@ -27,16 +26,13 @@ from training.origins import StaleOutput, check_origins, note_finished, read_fin
 from training.sizes import SMALL
 from training.texts import make_texts
 
-if TYPE_CHECKING:
-    from training.t3 import Examples
-
 STEPS = {
     "tokenizer": 6_000,
     "voice encoder": 500,
     "x-vector": 500,
+    "vocoder": 7_000,
+    "flow": 10_000,
     "t3": 14_500,
-    "flow": 12_000,
-    "vocoder": 9_000,
 }
 LEAST_SENTENCES = 1_000
 
@@ -126,40 +122,6 @@ def _voices(work: Work) -> None:
     write_voices(encoder, list(read_index(work.speech)), work.speech, work.folder / "voices.npz", work.seed)
 
 
-def _examples(work: Work) -> Examples:
-    from speech.models.tokenizers import load_tokenizer
-    from training.codes import read_codes, read_voices
-    from training.t3 import Examples
-
-    return Examples(
-        work.read(),
-        read_codes(work.folder / "codes.npz"),
-        read_voices(work.folder / "voices.npz"),
-        load_tokenizer(CHATTERBOX, work.checkpoint),
-        CHATTERBOX,
-    )
-
-
-def _t3(work: Work) -> None:
-    from speech.upstream import build_t3
-    from training.t3 import train_t3
-
-    t3 = build_t3(SMALL, CHATTERBOX)
-    train_t3(t3, CHATTERBOX, _examples(work), work.folder, steps=STEPS["t3"], seed=work.seed)
-
-
-def _draws(work: Work) -> None:
-    from speech.upstream import build_t3
-    from training.assemble import read_average
-    from training.draws import write_draws
-    from training.t3 import T3Trainer
-
-    t3, examples = build_t3(SMALL, CHATTERBOX), _examples(work)
-    t3.load_state_dict(read_average(work.folder / "t3.pt", "t3."))
-    network = T3Trainer(t3, CHATTERBOX, examples.codes)
-    write_draws(network, examples, CHATTERBOX, work.folder / "draws.npz", work.seed)
-
-
 def _flow(work: Work) -> None:
     from speech.upstream import build_s3gen
     from training.codes import read_codes, read_voices
@@ -169,7 +131,6 @@ def _flow(work: Work) -> None:
         build_s3gen(SMALL).flow,
         work.read(),
         read_codes(work.folder / "codes.npz"),
-        read_codes(work.folder / "draws.npz"),
         read_voices(work.folder / "voices.npz"),
         work.folder,
         steps=STEPS["flow"],
@@ -205,6 +166,24 @@ def _vocoder(work: Work) -> None:
     )
 
 
+def _t3(work: Work) -> None:
+    from speech.models.tokenizers import load_tokenizer
+    from speech.upstream import build_t3
+    from training.codes import read_codes, read_voices
+    from training.t3 import Examples, train_t3
+
+    examples = Examples(
+        work.read(),
+        read_codes(work.folder / "codes.npz"),
+        read_voices(work.folder / "voices.npz"),
+        load_tokenizer(CHATTERBOX, work.checkpoint),
+        CHATTERBOX,
+    )
+    train_t3(
+        build_t3(SMALL, CHATTERBOX), CHATTERBOX, examples, work.folder, steps=STEPS["t3"], seed=work.seed
+    )
+
+
 def _checkpoint(work: Work) -> None:
     from training.assemble import write_checkpoint
 
@@ -232,7 +211,6 @@ class Stage:
 _SPEECH = "speech/sentences.jsonl"
 _DATA = (_SPEECH, "features")
 _TEXT_TOKENIZER = "checkpoint/tokenizer.json"
-_TEXTS_AND_TOKENS = (*_DATA, "codes.npz", "voices.npz", _TEXT_TOKENIZER)
 _NETWORKS = ("tokenizer.pt", "voice encoder.pt", "x-vector.pt", "flow.pt", "vocoder.pt", "t3.pt")
 
 STAGES = {
@@ -248,11 +226,10 @@ STAGES = {
     ),
     "codes": Stage(_codes, (*_DATA, "tokenizer.pt"), ("codes.npz",)),
     "voices": Stage(_voices, (_SPEECH, *_NETWORKS[:3]), ("voices.npz", _TEXT_TOKENIZER)),
-    "t3": Stage(_t3, _TEXTS_AND_TOKENS, ("t3.pt",), ("t3",)),
-    "draws": Stage(_draws, (*_TEXTS_AND_TOKENS, "t3.pt"), ("draws.npz",)),
-    "flow": Stage(_flow, (*_DATA, "codes.npz", "draws.npz", "voices.npz"), ("flow.pt",), ("flow",)),
+    "flow": Stage(_flow, (*_DATA, "codes.npz", "voices.npz"), ("flow.pt",), ("flow",)),
     "mels": Stage(_mels, (*_DATA, "codes.npz", "voices.npz", "flow.pt"), ("mels.npz",)),
     "vocoder": Stage(_vocoder, (*_DATA, "mels.npz"), ("vocoder.pt",), ("vocoder",)),
+    "t3": Stage(_t3, (*_DATA, "codes.npz", "voices.npz", _TEXT_TOKENIZER), ("t3.pt",), ("t3",)),
     "checkpoint": Stage(_checkpoint, (_SPEECH, *_NETWORKS), ()),
 }
 

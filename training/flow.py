@@ -4,8 +4,7 @@ Two things are added for a network of this size. The encoder's output, mu, has a
 from the mel; and what the estimator learns to draw lies between the mel and mu.
 
 A step sees windows of several sentences of one speaker in a row. A part at the beginning, up to three
-quarters, is the prompt; the rest is to be drawn in the same voice. In half of the windows the tokens of the
-rest are those that T3 drew.
+quarters, is the prompt; the rest is to be drawn in the same voice.
 """
 
 from __future__ import annotations
@@ -33,7 +32,6 @@ TOKENS_PER_STEP = 800
 WINDOW_MARGIN = 50  # tokens, so that windows begin anywhere
 WITHOUT_PROMPT = 0.3
 LONGEST_PROMPT = 0.75
-FROM_T3 = 0.5
 MU_WEIGHT = 0.3
 SMOOTHING = 0.4
 
@@ -98,14 +96,13 @@ def train_flow(
     flow: nn.Module,
     sentences: Sequence[tuple[Sentence, Features]],
     codes: Sequence[Tensor],
-    draws: Sequence[Tensor],
     voices: Mapping[str, Voices],
     folder: Path,
     *,
     steps: int,
     seed: int = 0,
 ) -> nn.Module:
-    """Trains the flow and returns it. codes, draws: of each sentence, the true tokens and T3's."""
+    """Trains the flow and returns it."""
     network = FlowTrainer(flow)
     by_speaker: dict[str, list[int]] = {}
     for index, (sentence, _) in enumerate(sentences):
@@ -116,24 +113,20 @@ def train_flow(
         (window,) = rng.choices(list(WINDOWS), list(WINDOWS.values()))
         for _ in range(TOKENS_PER_STEP // window):
             speaker = sentences[rng.randrange(len(sentences))][0].speaker
-            of_it: list[int] = []
-            mel_of_it, count = [], 0
+            of_it, mel_of_it, count = [], [], 0
             while count < window + WINDOW_MARGIN:
                 index = rng.choice(by_speaker[speaker])
-                of_it.append(index)
+                of_it.append(codes[index])
                 mel_of_it.append(sentences[index][1].mel[: MEL_FRAMES_PER_TOKEN * len(codes[index])])
                 count += len(codes[index])
             first = rng.randrange(count - window)
             last = first + window
+            tokens.append(torch.cat(of_it)[first:last])
             mel = np.concatenate(mel_of_it)[first * MEL_FRAMES_PER_TOKEN : last * MEL_FRAMES_PER_TOKEN]
             mels.append(torch.from_numpy(mel.T.astype(np.float32)))
             xvectors.append(rng.choice(list(voices[speaker].xvectors)))
             share = 0.0 if rng.random() < WITHOUT_PROMPT else rng.uniform(0.0, LONGEST_PROMPT)
-            prompt = int(share * window)
-            prompts.append(prompt * MEL_FRAMES_PER_TOKEN)
-            source = draws if rng.random() < FROM_T3 else codes
-            true, said = (torch.cat([each[index] for index in of_it])[first:last] for each in (codes, source))
-            tokens.append(torch.cat([true[:prompt], said[prompt:]]))
+            prompts.append(int(share * window) * MEL_FRAMES_PER_TOKEN)
         return network.losses(
             torch.stack(tokens), torch.stack(mels), torch.stack(xvectors), torch.tensor(prompts)
         )

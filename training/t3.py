@@ -19,8 +19,8 @@ without a text would be led astray by its mistakes about that.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +145,7 @@ class T3Trainer(nn.Module):
         """Returns the tokens, int64 [T] each, of which some are replaced by T3's own or by random ones."""
         if torch.rand(()) < OWN_DRAWS:
             share = torch.rand(())
-            others = self.draw(examples, temperature=self._temperature)
+            others = self.draw(examples, self._temperature)
         else:
             share = MAX_REPLACED * torch.rand(())
             every = torch.cat([example.speech for example in examples])
@@ -187,24 +187,17 @@ class T3Trainer(nn.Module):
         return pad_sequence(rows, batch_first=True), voice.shape[1], speech_starts
 
     @torch.no_grad()
-    def draw(self, examples: Sequence[Example], *, temperature: float, guidance: float = 0.0) -> list[Tensor]:
+    def draw(self, examples: Sequence[Example], temperature: float) -> list[Tensor]:
         """Draws tokens, int64 [T] for each example, each after the true ones before it."""
-        logits = self._logits(examples)
-        if guidance:
-            without_text = self._logits([replace(example, hidden=True) for example in examples])
-            logits = logits + guidance * (logits - without_text)
-        drawn = torch.multinomial((logits / temperature).softmax(dim=1), 1)[:, 0]
-        return list(torch.split(self._speech_used[drawn], [len(example.speech) for example in examples]))
-
-    def _logits(self, examples: Sequence[Example]) -> Tensor:
-        """Returns the logits of the data's tokens, [sum of T, tokens], without those of the stop."""
         embedded, _, starts = self._embed(examples, [example.speech for example in examples])
         hidden = self.t3.tfmr(inputs_embeds=embedded, use_cache=False).last_hidden_state
         answers = [
             row[first : first + len(example.speech)]
             for row, first, example in zip(hidden, starts, examples, strict=True)
         ]
-        return F.linear(torch.cat(answers), self.t3.speech_head.weight[self._speech_used])
+        logits = F.linear(torch.cat(answers), self.t3.speech_head.weight[self._speech_used])
+        drawn = torch.multinomial((logits / temperature).softmax(dim=1), 1)[:, 0]
+        return list(torch.split(self._speech_used[drawn], [len(example.speech) for example in examples]))
 
     def _phone_loss(self, answers: Tensor, examples: Sequence[Example]) -> Tensor:
         phones = [example.phones for example in examples if not example.hidden]
@@ -296,16 +289,6 @@ class Examples:
                 break
             examples.append(example)
         return examples
-
-    def batches(self, rng: random.Random) -> Iterator[tuple[list[int], list[Example]]]:
-        """Gives every sentence once, alone, with its index; those of a batch are of about the same length."""
-        batch: list[int] = []
-        for place, index in enumerate(self._by_length, start=1):
-            batch.append(index)
-            if len(batch) == MOST_SENTENCES or place == len(self._by_length):
-                prompt_tokens = rng.randint(*PROMPT_TOKENS)
-                yield batch, [self._example(rng, [each], prompt_tokens) for each in batch]
-                batch = []
 
     def _in_a_row(self, rng: random.Random, longest: int) -> list[int]:
         of_it = self._by_speaker[rng.choice(self._sentences).speaker]

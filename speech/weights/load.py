@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from errors import ModelUnavailable
-from speech.contract import NOTICES, PARAMETER_NAMES
+from speech.contract import NOTICES, PARAMETER_RANGES
 from speech.models.dimensions import FULL, TINY, ModelDimensions
 from speech.models.llama_t3 import LlamaT3, T3Weights, upstream_shapes
 from speech.models.spec import ModelSpec
@@ -24,12 +24,14 @@ from speech.reference.conditionals import Conditionals, are_speech_tokens
 from speech.s3gen.s3gen import Renderer, S3Gen
 from speech.s3gen.shapes import s3gen_shapes
 from speech.s3gen.weights import prepare
+from speech.text.split import MIN_MAX_CHARS
 from speech.weights.files import S3GEN_PREFIXES, check_shapes, fingerprint, read_weights
 from speech.weights.find import Checkpoint
 from speech.weights.pack import read_packed
 
 log = logging.getLogger(__name__)
 
+MAX_CHUNK_CHARS = 280  # as ``split_text`` counts: longer chunks do not fit into T3's longest answer
 CONFIG_FILE = "config.json"  # of checkpoints of our own; the published repository has none
 CONFIG_FORMAT = "chatterbox-voice-worker/1"
 PUBLISHED = "published"  # of weights that need no notice, beside the keys of ``NOTICES``
@@ -37,16 +39,20 @@ PUBLISHED = "published"  # of weights that need no notice, beside the keys of ``
 
 @dataclass(frozen=True)
 class CheckpointConfig:
-    """The ``config.json`` beside a checkpoint's weights; without one, the published model's."""
+    """A checkpoint's ``config.json`` says how its networks are built and used.
+
+    The defaults are those of the published model.
+    """
 
     dimensions: ModelDimensions = FULL
     kind: str | None = None  # of weights that are not the published ones, a key of ``NOTICES``
-    max_chunk_chars: int | None = None  # for ``ModelSpec.max_chunk_chars``
-    default_parameters: Mapping[str, float] = field(default_factory=dict)  # for those of the spec
+    max_chunk_chars: int | None = None  # replaces ``ModelSpec.max_chunk_chars``
+    # Replace those of ``ModelSpec.default_parameters``; others have no effect.
+    default_parameters: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def notice(self) -> str | None:
-        """What log and replies say of the weights."""
+        """What log and replies say of the weights; None for the published ones."""
         return None if self.kind is None else NOTICES[self.kind]
 
     def apply(self, spec: ModelSpec) -> ModelSpec:
@@ -165,28 +171,33 @@ def read_config(folder: Path) -> CheckpointConfig:
         return CheckpointConfig(
             dimensions=ModelDimensions(**config["sizes"]),
             kind=None if kind == PUBLISHED else kind,
-            max_chunk_chars=_positive(config.get("max_chunk_chars")),
-            default_parameters=_parameters(config.get("default_parameters", {})),
+            max_chunk_chars=_chunk_chars(config.get("max_chunk_chars")),
+            default_parameters=_parameters(config.get("default_parameters") or {}),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise ModelUnavailable(
-            f"{CONFIG_FILE} beside the weights is damaged, or of another version of this worker",
+            f"{CONFIG_FILE} beside the weights is damaged, or of another version of this worker: {error}",
             hint="write the checkpoint again, a smoke checkpoint with speech.smoke",
         ) from error
 
 
-def _positive(value: object) -> int | None:
-    if value is None or (type(value) is int and value > 0):
+def _chunk_chars(value: object) -> int | None:
+    """Returns a valid length of chunks. Raises ValueError."""
+    if value is None or (type(value) is int and MIN_MAX_CHARS <= value <= MAX_CHUNK_CHARS):
         return value
-    raise ValueError(f"{value!r} is no number of characters")
+    raise ValueError(f"max_chunk_chars must be a whole number from {MIN_MAX_CHARS} to {MAX_CHUNK_CHARS}")
 
 
 def _parameters(values: object) -> dict[str, float]:
+    """Returns valid parameters. Raises ValueError."""
     if not isinstance(values, dict):
-        raise TypeError(f"{values!r} is no object")
+        raise ValueError("default_parameters must be an object")
     for name, value in values.items():
-        if name not in PARAMETER_NAMES or type(value) not in (int, float):
-            raise ValueError(f"{name} {value!r} is no parameter")
+        if name not in PARAMETER_RANGES:
+            raise ValueError(f"default_parameters has no {name}")
+        low, high = PARAMETER_RANGES[name]
+        if type(value) not in (int, float) or not low <= value <= high:
+            raise ValueError(f"{name} must be a number from {low} to {high}")
     return values
 
 
@@ -198,7 +209,7 @@ def write_config(
     max_chunk_chars: int | None = None,
     default_parameters: Mapping[str, float] | None = None,
 ) -> None:
-    """Writes what ``read_config`` reads. kind: a key of ``NOTICES``. Without the others the spec's count."""
+    """Writes what ``read_config`` reads. kind: a key of ``NOTICES``. None: the model's own value holds."""
     config = {
         "format": CONFIG_FORMAT,
         "weights": kind,

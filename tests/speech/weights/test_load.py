@@ -137,10 +137,13 @@ def change_config(folder: Path, **fields) -> None:
     [
         {"sizes": {"t3_width": 64}},
         {"weights": "someone's"},
-        {"max_chunk_chars": 0},
+        {"max_chunk_chars": 99},
+        {"max_chunk_chars": 281},
         {"max_chunk_chars": "many"},
         {"default_parameters": {"warmth": 1.0}},
         {"default_parameters": {"temperature": "hot"}},
+        {"default_parameters": {"temperature": float("nan")}},
+        {"default_parameters": {"repetition_penalty": 0}},
         {"default_parameters": ["temperature"]},
     ],
     ids=str,
@@ -153,9 +156,9 @@ def test_a_damaged_config_is_named(damaged, fields):
 
 @pytest.mark.parametrize("loader", [load_model, load_upstream_model])
 def test_a_checkpoint_may_have_defaults_of_its_own(damaged, loader):
-    change_config(damaged, max_chunk_chars=40, default_parameters={"repetition_penalty": 2.0, "top_k": 9})
+    change_config(damaged, max_chunk_chars=110, default_parameters={"repetition_penalty": 2.0, "top_k": 9})
     spec = loader(CHATTERBOX, Checkpoint(damaged, None, may_be_unpublished=True), CPU).spec
-    assert spec.max_chunk_chars == 40
+    assert spec.max_chunk_chars == 110
     # top_k is not among them: the model does not have it.
     assert spec.default_parameters == {**CHATTERBOX.default_parameters, "repetition_penalty": 2.0}
     assert load(damaged).spec == spec
