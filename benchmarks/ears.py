@@ -24,6 +24,7 @@ _EARS_RATE_HZ = 16_000  # of the recogniser and of the speaker encoder
 # A path through a grammar of whole sentences cannot leave one for another: with the beams that dictation has,
 # the right one is often cut off before its end, and nothing or a wrong one is left.
 _WIDE_BEAMS = {"beam": 1e-100, "pbeam": 1e-100, "wbeam": 1e-80}
+_PAUSE_S, _PAUSE_LEVEL = 0.3, 1e-4
 _FRAME_S = 0.01
 _LEAST_SPEECH_S = 0.3  # that tells whose it is
 _SILENCE_DB = -40.0  # below the loudest hundredth of the frames
@@ -81,7 +82,7 @@ class Recogniser:
         self._closed_set.add_jsgf_string("closed", grammar)
         self._closed_set.activate_search("closed")
         try:
-            transcript = _decode(self._closed_set, waveform)
+            transcript = _decode(self._closed_set, _with_pause(waveform))
         finally:
             self._closed_set.activate_search(idle_search)
             self._closed_set.remove_search("closed")
@@ -91,6 +92,13 @@ class Recogniser:
         """Says whether a text has words, all of them in the recogniser's dictionary."""
         words = words_of(text)
         return bool(words) and all(self._dictation.lookup_word(word) is not None for word in words)
+
+
+def _with_pause(waveform: Waveform) -> Waveform:
+    """Returns speech and a pause after it, in which the last word of a sentence can end."""
+    count = round(_PAUSE_S * waveform.sample_rate_hz)
+    pause = np.random.default_rng(0).normal(0.0, _PAUSE_LEVEL, count).astype(np.float32)
+    return Waveform(np.concatenate([waveform.samples, pause]), waveform.sample_rate_hz)
 
 
 def _decode(decoder: pocketsphinx.Decoder, waveform: Waveform) -> str:

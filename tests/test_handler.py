@@ -52,6 +52,17 @@ def test_without_weights_a_start_on_the_platform_fails_and_says_how_to_get_them(
     assert "CHECKPOINT_DIR" in last
 
 
+def test_a_laptop_without_the_revision_that_was_asked_for_says_how_to_get_weights(tmp_path):
+    environment = without_weights(tmp_path) | {"MODEL_REVISION": "0" * 40}
+    job = '{"input": {"operation": "tts", "text": "Hello there."}}'
+    finished = run_program("handler.py", "--test_input", job, cwd=tmp_path, **environment)
+    assert finished.returncode == 1
+    assert "Traceback" not in finished.stderr
+    last = finished.stderr.splitlines()[-1]
+    assert last.startswith("cannot start: model_unavailable: ")
+    assert "CHECKPOINT_DIR" in last
+
+
 def test_without_weights_a_laptop_speaks_with_the_small_model(tmp_path):
     job = '{"input": {"operation": "tts", "text": "Hello there."}}'
     finished = run_program("handler.py", "--test_input", job, cwd=tmp_path, **without_weights(tmp_path))

@@ -27,6 +27,7 @@ from speech.models.spec import CHATTERBOX
 from speech.pipeline import ChatterboxSynthesizer, load_synthesizer
 from speech.s3gen.s3gen import RenderRequest
 from speech.t3.batch import RunningBatch
+from speech.t3.sampling import Sampling
 from speech.upstream import UpstreamBatch, UpstreamS3Gen, load_upstream_modules
 from speech.weights.find import Checkpoint
 from speech.weights.load import Model, load_model
@@ -115,7 +116,8 @@ def test_its_speech_is_marked(synthesizer, perth):
 
 def test_upstreams_own_modules_give_the_same_tokens_and_the_same_sound(model):
     t3, s3gen = load_upstream_modules(CHATTERBOX, SMALL_MODEL, model.dimensions, CPU)
-    requests = [request(model, text, seed=seed) for seed, text in enumerate(CLEAR[:2])]
+    sampling = Sampling.of(model.spec.default_parameters)
+    requests = [request(model, text, seed=seed, sampling=sampling) for seed, text in enumerate(CLEAR[:2])]
     expected = decode_all(UpstreamBatch(t3, CHATTERBOX), requests)
     found = decode_all(RunningBatch(model.t3, 4, poll_every=1, graphs=False), requests)
     for one, other in zip(found, expected, strict=True):

@@ -74,7 +74,7 @@ class Model:
     spec: ModelSpec
     dimensions: ModelDimensions
     folder: Path
-    revision: str  # the hub's commit, or the content's fingerprint
+    revision: str  # the hub's commit, or the fingerprint of weights and configuration
     notice: str | None  # of ``speech.contract.NOTICES``
     device: torch.device
     t3: LlamaT3 | Any  # or upstream's module, for the reference engine
@@ -110,7 +110,7 @@ def load_model(
         spec=spec,
         dimensions=dimensions,
         folder=folder,
-        revision=checkpoint.revision or content,
+        revision=checkpoint.revision or fingerprint(folder, (*spec.files.all, CONFIG_FILE)),
         notice=config.notice,
         device=device,
         t3=_make_t3(t3_weights, spec, dimensions, t3_dtype),

@@ -173,4 +173,7 @@ def test_the_revision_is_the_commit_or_the_contents_fingerprint(damaged):
     commit = "0" * 40
     named = load_model(CHATTERBOX, Checkpoint(damaged, commit, may_be_unpublished=True), CPU)
     assert named.revision == commit
-    assert load(damaged).revision == load_upstreams(damaged).revision != commit
+    before = load(damaged).revision
+    assert before == load_upstreams(damaged).revision != commit
+    change_config(damaged, default_parameters={"temperature": 0.7})
+    assert load(damaged).revision == load_upstreams(damaged).revision != before
