@@ -185,7 +185,6 @@ async def test_every_format_is_understood_as_well(run, recogniser, perth):
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(reason="T3 repeats phrases in chunks of several sentences")
 @pytest.mark.usefixtures("all_threads")
 async def test_a_paragraph_is_understood_as_well_as_its_sentences(run, recogniser, perth):
     reply = await run(text=PARAGRAPH)
