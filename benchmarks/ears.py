@@ -64,7 +64,9 @@ class Recogniser:
 
     def __init__(self) -> None:
         self._dictation = pocketsphinx.Decoder(samprate=_EARS_RATE_HZ, loglevel="FATAL")
-        self._closed_set = pocketsphinx.Decoder(samprate=_EARS_RATE_HZ, loglevel="FATAL", **_WIDE_BEAMS)
+        self._closed_set = pocketsphinx.Decoder(
+            samprate=_EARS_RATE_HZ, lm=None, loglevel="FATAL", **_WIDE_BEAMS
+        )
 
     def transcribe(self, waveform: Waveform) -> str:
         """Writes down what is said, in lower case; the empty string for what is no speech."""
@@ -78,14 +80,9 @@ class Recogniser:
         """
         texts = [" ".join(words_of(choice)) for choice in choices]
         grammar = f"#JSGF V1.0; grammar closed; public <sentence> = {' | '.join(texts)};"
-        idle_search = self._closed_set.current_search()
         self._closed_set.add_jsgf_string("closed", grammar)
         self._closed_set.activate_search("closed")
-        try:
-            transcript = _decode(self._closed_set, _with_pause(waveform))
-        finally:
-            self._closed_set.activate_search(idle_search)
-            self._closed_set.remove_search("closed")
+        transcript = _decode(self._closed_set, _with_pause(waveform))
         return texts.index(transcript) if transcript in texts else None
 
     def knows(self, text: str) -> bool:

@@ -29,7 +29,7 @@ from speech.s3gen.s3gen import RenderRequest
 from speech.t3.request import Decoded, DecodeRequest
 from speech.weights.files import fingerprint
 from speech.weights.find import Checkpoint
-from speech.weights.load import CONFIG_FILE, Model, check_config, read_builtin_voice
+from speech.weights.load import Model, check_config, read_builtin_voice, with_config
 from speech.weights.modules import assign_weights, parameters_on_meta
 
 with warnings.catch_warnings():
@@ -70,7 +70,7 @@ def load_upstream_model(spec: ModelSpec, checkpoint: Checkpoint, device: torch.d
         spec=spec,
         dimensions=dimensions,
         folder=folder,
-        revision=checkpoint.revision or fingerprint(folder, (*spec.files.all, CONFIG_FILE)),
+        revision=checkpoint.revision or with_config(folder, fingerprint(folder, spec.files.all)),
         notice=config.notice,
         device=device,
         t3=t3,

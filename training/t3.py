@@ -109,14 +109,8 @@ class T3Trainer(nn.Module):
         t3, tokens = self.t3, self._spec.tokens
         before = self._replace_some(examples)
         targets = [F.pad(example.speech, (0, 1), value=tokens.stop_speech) for example in examples]
-        embedded, voice, speech_starts = self._embed(examples, before)
-        hidden = t3.tfmr(inputs_embeds=embedded, use_cache=False).last_hidden_state
-        answers = torch.cat(
-            [
-                row[first : first + len(target)]
-                for row, first, target in zip(hidden, speech_starts, targets, strict=True)
-            ]
-        )
+        states, text_start, speech_starts = self._answers(examples, before)
+        answers = torch.cat(states)
         wanted = torch.cat(targets)
         others = self._others[torch.randint(len(self._others), (OTHER_TOKENS,))]
         logits = F.linear(answers, t3.speech_head.weight[torch.cat([self._used, others])])
@@ -135,7 +129,7 @@ class T3Trainer(nn.Module):
             "phones": PHONE_WEIGHT * self._phone_loss(answers[~is_stop & has_text], examples),
             "normalizer": NORMALIZER_WEIGHT * _mean(normalizer.square(), has_text),
             "hidden": HIDDEN_WEIGHT * _mean(logits.square().mean(dim=1), ~has_text),
-            "alignment": ALIGNMENT_WEIGHT * self._alignment_loss(examples, voice, speech_starts),
+            "alignment": ALIGNMENT_WEIGHT * self._alignment_loss(examples, text_start, speech_starts),
         }
         with torch.no_grad():
             losses["(stop)"] = _mean(each, is_stop & has_text)
@@ -155,11 +149,13 @@ class T3Trainer(nn.Module):
             for example, other in zip(examples, others, strict=True)
         ]
 
-    def _embed(self, examples: Sequence[Example], speech: Sequence[Tensor]) -> tuple[Tensor, int, list[int]]:
-        """Returns the sequences with these tokens as T3's input, float32 [B, S, D].
+    def _answers(
+        self, examples: Sequence[Example], speech: Sequence[Tensor]
+    ) -> tuple[list[Tensor], int, list[int]]:
+        """Returns T3's states that answer with the next token or the stop, float32 [T + 1, D] each.
 
-        The other two are the number of positions before the text, and where each sequence's second start of
-        speech is.
+        speech: the tokens before. The other two are the number of positions before the text, and where each
+        sequence's second start of speech is.
         """
         t3 = self.t3
         prompts = torch.stack([example.prompt for example in examples])
@@ -181,21 +177,25 @@ class T3Trainer(nn.Module):
             text = t3.text_pos_emb.emb.weight[: len(example.text)]
             if not example.hidden:
                 text = text + t3.text_emb(example.text)
-            spoken = t3.speech_emb(tokens) + t3.speech_pos_emb.emb.weight[1 : 1 + len(tokens)]
-            rows.append(torch.cat([conditioning, text, start[None], start[None], spoken]))
+            positions = t3.speech_pos_emb.emb.weight[1 : 1 + len(tokens)]
+            rows.append(
+                torch.cat([conditioning, text, start[None], start[None], t3.speech_emb(tokens) + positions])
+            )
             speech_starts.append(len(conditioning) + len(text) + 1)
-        return pad_sequence(rows, batch_first=True), voice.shape[1], speech_starts
+        embedded = pad_sequence(rows, batch_first=True)
+        hidden = t3.tfmr(inputs_embeds=embedded, use_cache=False).last_hidden_state
+        answers = [
+            row[first : first + len(tokens) + 1]
+            for row, first, tokens in zip(hidden, speech_starts, speech, strict=True)
+        ]
+        return answers, voice.shape[1], speech_starts
 
     @torch.no_grad()
     def draw(self, examples: Sequence[Example], temperature: float) -> list[Tensor]:
-        """Draws tokens, int64 [T] for each example, each after the true ones before it."""
-        embedded, _, starts = self._embed(examples, [example.speech for example in examples])
-        hidden = self.t3.tfmr(inputs_embeds=embedded, use_cache=False).last_hidden_state
-        answers = [
-            row[first : first + len(example.speech)]
-            for row, first, example in zip(hidden, starts, examples, strict=True)
-        ]
-        logits = F.linear(torch.cat(answers), self.t3.speech_head.weight[self._speech_used])
+        """Draws tokens, int64 [T] for each example, each after the true ones before it, without guidance."""
+        answers, _, _ = self._answers(examples, [example.speech for example in examples])
+        before_stop = torch.cat([row[:-1] for row in answers])
+        logits = F.linear(before_stop, self.t3.speech_head.weight[self._speech_used])
         drawn = torch.multinomial((logits / temperature).softmax(dim=1), 1)[:, 0]
         return list(torch.split(self._speech_used[drawn], [len(example.speech) for example in examples]))
 
@@ -207,7 +207,7 @@ class T3Trainer(nn.Module):
         return F.cross_entropy(logits, torch.cat(phones).flatten())
 
     def _alignment_loss(
-        self, examples: Sequence[Example], voice: int, speech_starts: Sequence[int]
+        self, examples: Sequence[Example], text_start: int, speech_starts: Sequence[int]
     ) -> Tensor:
         """Returns how far one head looks away from the letters that are spoken."""
         attention = self._attention()
@@ -229,7 +229,7 @@ class T3Trainer(nn.Module):
             weights = scores.masked_fill(later, -torch.inf).softmax(dim=1)
             letters = torch.arange(len(example.text)).float()
             near = torch.exp(-((letters[None] - example.places[:, None]) / ALIGNMENT_WIDTH).square() / 2)
-            mass = (weights[:, voice : voice + len(letters)] * near).sum(dim=1)
+            mass = (weights[:, text_start : text_start + len(letters)] * near).sum(dim=1)
             losses.append(-(mass + 1e-4).log().mean())
         return torch.stack(losses).mean() if losses else torch.zeros(())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import logging
 import pickle
@@ -18,7 +19,7 @@ from errors import ModelUnavailable
 from speech.contract import NOTICES, PARAMETER_RANGES
 from speech.models.dimensions import FULL, TINY, ModelDimensions
 from speech.models.llama_t3 import LlamaT3, T3Weights, upstream_shapes
-from speech.models.spec import ModelSpec
+from speech.models.spec import MODELS, ModelSpec
 from speech.models.tokenizers import EnglishTokenizer, load_tokenizer
 from speech.reference.conditionals import Conditionals, are_speech_tokens
 from speech.s3gen.s3gen import Renderer, S3Gen
@@ -31,7 +32,9 @@ from speech.weights.pack import read_packed
 
 log = logging.getLogger(__name__)
 
-MAX_CHUNK_CHARS = 280  # as ``split_text`` counts: longer chunks do not fit into T3's longest answer
+MAX_CHUNK_CHARS = max(
+    spec.max_chunk_chars for spec in MODELS.values()
+)  # as ``split_text`` counts: longer chunks do not fit into T3's longest answer
 CONFIG_FILE = "config.json"  # of checkpoints of our own; the published repository has none
 CONFIG_FORMAT = "chatterbox-voice-worker/1"
 PUBLISHED = "published"  # of weights that need no notice, beside the keys of ``NOTICES``
@@ -110,7 +113,7 @@ def load_model(
         spec=spec,
         dimensions=dimensions,
         folder=folder,
-        revision=checkpoint.revision or fingerprint(folder, (*spec.files.all, CONFIG_FILE)),
+        revision=checkpoint.revision or with_config(folder, content),
         notice=config.notice,
         device=device,
         t3=_make_t3(t3_weights, spec, dimensions, t3_dtype),
@@ -154,6 +157,14 @@ def check_config(checkpoint: Checkpoint) -> CheckpointConfig:
             hint="remove them, or name their folder in CHECKPOINT_DIR if you want them",
         )
     return config
+
+
+def with_config(folder: Path, content: str) -> str:
+    """Returns 16 hex digits that name a checkpoint's weights, of this fingerprint, and its configuration."""
+    file = folder / CONFIG_FILE
+    if not file.exists():
+        return content
+    return hashlib.sha256(content.encode() + file.read_bytes()).hexdigest()[:16]
 
 
 def read_config(folder: Path) -> CheckpointConfig:
