@@ -82,7 +82,7 @@ class ChatterboxSynthesizer:
         voice = self._model.builtin_voice or dummy_voice(self._model.spec.conditioning)
         try:
             (chunk,) = self.synthesize([Utterance("Ready.", voice, seed=0)], CancelToken())
-            samples = self.watermark(chunk.waveform).samples
+            self.watermark(chunk.waveform)
         except DeviceSuspect as error:
             raise DeviceLost("the GPU failed again when it was tried") from error
         except DeviceLost:
@@ -96,7 +96,8 @@ class ChatterboxSynthesizer:
                 f"the model cannot say a word ({error.__class__.__name__})",
                 hint="check that the weights are those of the model that MODEL names",
             ) from error
-        if not samples.any():
+        # Before the watermark, which on some CPUs is not silent in silence.
+        if not chunk.waveform.samples.any():
             raise ModelUnavailable(NO_SOUND)
 
     def prepare_for_new_voices(self) -> None:
