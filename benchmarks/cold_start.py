@@ -54,8 +54,7 @@ reached("weights on the device")
 stored = stored_reference(VoiceStore(Path(sys.argv[3])).get(name="Stored"), max_duration_s=30.0)
 voice = VoiceConditionals(synthesizer).get(stored, CancelToken())
 reached("a stored voice in hand: ready")
-for chunk in synthesizer.synthesize([Utterance(sys.argv[6], voice, seed=0)], CancelToken()):
-    synthesizer.watermark(chunk.waveform)
+list(synthesizer.watermark(synthesizer.synthesize([Utterance(sys.argv[6], voice, seed=0)], CancelToken())))
 reached("first sound, no warm-up before")
 print(json.dumps(stages))
 """

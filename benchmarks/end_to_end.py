@@ -58,8 +58,8 @@ def ours(checkpoint: Path, device: str, jobs: int, sample: Waveform) -> Speak:
 
     def speak(text: str) -> tuple[float, float]:
         started, audio_s, first_s = time.perf_counter(), 0.0, 0.0
-        for chunk in synthesizer.synthesize([Utterance(text, voice, seed=0)], CancelToken()):
-            synthesizer.watermark(chunk.waveform)
+        chunks = synthesizer.synthesize([Utterance(text, voice, seed=0)], CancelToken())
+        for chunk in synthesizer.watermark(chunks):
             first_s = first_s or time.perf_counter() - started
             audio_s += chunk.duration_s
         return audio_s, first_s

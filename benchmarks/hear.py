@@ -1,7 +1,7 @@
 """This program listens to speech: words, speakers, pace, silence, clicks. It prints a table.
 
     python -m benchmarks.hear [--checkpoint DIR [--stages]] [--voice FILE ...] [--teacher NAME ...]
-                              [--audio DIR ...] [--only ROW ...] [--sentences 200] [--device cpu]
+                              [--audio DIR ...] [--only ROW ...] [--sentences 200] [--device cpu] [--hop stream]
                               [--json FILE]
 
 --checkpoint: speech from text by the worker's own engine, in the built-in voice and, cloned, in the voice of
@@ -45,6 +45,7 @@ from errors import WorkerError
 if TYPE_CHECKING:
     import torch
 
+    from speech.contract import Hop
     from speech.reference.conditionals import Conditionals
 
 CHOICES = 50
@@ -206,11 +207,12 @@ def recordings(folder: Path) -> list[SpeechSample]:
 class Engine:
     """An engine is the worker's own synthesizer with a checkpoint. Raises WorkerError without weights."""
 
-    def __init__(self, checkpoint: Path, device: str) -> None:
+    def __init__(self, checkpoint: Path, device: str, hop: Hop = "whole") -> None:
         from speech.pipeline import load_synthesizer
 
         self._synthesizer = load_synthesizer("chatterbox", checkpoint_dir=checkpoint, device=device)
         self._synthesizer.check()  # the first sentence is slower
+        self._hop = hop
 
     def speak(self, texts: Iterable[str], reference: Waveform | None) -> Iterator[SpeechSample]:
         """Speaks texts as callers get them, watermarked. reference: None for the built-in voice."""
@@ -223,12 +225,9 @@ class Engine:
         )
         for seed, text in enumerate(texts):
             started = time.perf_counter()
-            chunks = [
-                engine.watermark(chunk.with_pause())
-                for chunk in engine.synthesize([Utterance(text, voice, seed)], CancelToken())
-            ]
+            chunks = engine.synthesize([Utterance(text, voice, seed)], CancelToken(), hop=self._hop)
+            samples = np.concatenate([chunk.with_pause().samples for chunk in engine.watermark(chunks)])
             seconds = time.perf_counter() - started
-            samples = np.concatenate([chunk.samples for chunk in chunks])
             yield SpeechSample(text, Waveform(samples, MODEL_SAMPLE_RATE_HZ), seconds)
 
 
@@ -362,6 +361,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--checkpoint", type=Path, metavar="DIR")
     parser.add_argument("--stages", action="store_true", help="with --checkpoint and --teacher")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--hop", choices=("whole", "stream"), default="whole", help="with --checkpoint")
     parser.add_argument("--voice", type=Path, nargs="+", default=[], metavar="FILE")
     parser.add_argument("--teacher", nargs="*", metavar="NAME", help="flite's voices; all four without names")
     parser.add_argument("--audio", type=Path, nargs="+", default=[], metavar="DIR")
@@ -387,7 +387,7 @@ def main(arguments: list[str] | None = None) -> None:
         folders = {folder: recordings(folder) for folder in options.audio}
         teachers = {f"flite {name}": teachers_reference(name) for name in options.teacher}
         stages = Stages(options.checkpoint) if options.stages else None
-        engine = Engine(options.checkpoint, options.device) if options.checkpoint else None
+        engine = Engine(options.checkpoint, options.device, options.hop) if options.checkpoint else None
         assessor = Assessor({**voices, **teachers})
     except (OSError, RuntimeError, ValueError, WorkerError) as error:
         sys.exit(str(error))

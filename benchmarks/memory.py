@@ -48,7 +48,7 @@ def new_voice(synthesizer: ChatterboxSynthesizer, number: int) -> Conditionals:
 def speak(synthesizer: ChatterboxSynthesizer, text: str, voice: Conditionals, seed: int) -> list[Waveform]:
     """The watermarked chunks."""
     chunks = synthesizer.synthesize([Utterance(text, voice, seed)], CancelToken())
-    return [synthesizer.watermark(chunk.waveform) for chunk in chunks]
+    return [chunk.waveform for chunk in synthesizer.watermark(chunks)]
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from operations.conditionals import Reference
 from operations.parameters import DEFAULT_PARAMETERS, usable_defaults
 from operations.reference import REFERENCE_AUDIO, REFERENCE_AUDIO_URL, ReferenceFields, decode_reference
 from operations.request import check_speakable
-from operations.speech_result import join, watermark
+from operations.speech_result import join
 from operations.stored_voice import NOT_SHARED, name_conflict_warning
 from operations.voice_details import NewVoiceName, VoiceDetails
 from speech.contract import SamplingParams, Utterance
@@ -152,7 +152,7 @@ def _preview(
             params,
             "en" if "en" in languages else languages[0],
         )
-        chunks = [watermark(chunk, synthesizer) for chunk in synthesizer.synthesize([utterance], cancel)]
+        chunks = list(synthesizer.watermark(synthesizer.synthesize([utterance], cancel)))
     except Exception as error:
         if not facts["saved_to_library"]:
             raise

@@ -64,24 +64,18 @@ class SpeechResult:
         synthesizer: Synthesizer,
         cancel: CancelToken,
     ) -> Generator[AudioChunk, None, None]:
-        """Watermarks each chunk and notes what the receipt says of it; nothing of the audio is kept.
+        """Watermarks the chunks and notes what the receipt says of it; nothing of the audio is kept.
 
         Raises Cancelled: what consumes the chunks, such as encoding, ends here once nobody waits.
         """
         try:
-            for unmarked in chunks:
+            for chunk in synthesizer.watermark(until_cancelled(chunks, cancel)):
                 cancel.raise_if_cancelled()
-                marking_s = time.perf_counter()
-                chunk = watermark(unmarked, synthesizer)
-                add_times(self._stage_times_s, {"watermark": time.perf_counter() - marking_s})
-                start_s = self._duration_s
-                self._segments.append(
-                    SegmentReceipt(
-                        text=chunk.text,
-                        start=milliseconds(start_s),
-                        end=milliseconds(start_s + chunk.waveform.duration_s),
-                    )
-                )
+                end_s = self._duration_s + chunk.waveform.duration_s
+                if chunk.index == len(self._segments):
+                    start_s = milliseconds(self._duration_s)
+                    self._segments.append(SegmentReceipt(text=chunk.text, start=start_s, end=start_s))
+                self._segments[-1]["end"] = milliseconds(end_s)
                 self._duration_s += chunk.duration_s
                 self.warnings.extend(warning for warning in chunk.warnings if warning not in self.warnings)
                 add_times(self._stage_times_s, chunk.stage_times_s)
@@ -131,9 +125,11 @@ def level(chunks: Iterator[AudioChunk], normalization: str, cancel: CancelToken)
         yield replace(chunk, waveform=Waveform(samples, chunk.waveform.sample_rate_hz))
 
 
-def watermark(chunk: AudioChunk, synthesizer: Synthesizer) -> AudioChunk:
-    """The chunk with the watermark in its audio."""
-    return replace(chunk, waveform=synthesizer.watermark(chunk.waveform))
+def until_cancelled(chunks: Iterator[AudioChunk], cancel: CancelToken) -> Iterator[AudioChunk]:
+    """Yields the chunks. Raises Cancelled instead of the next one."""
+    for chunk in chunks:
+        cancel.raise_if_cancelled()
+        yield chunk
 
 
 def join(chunks: Iterable[AudioChunk]) -> Waveform:

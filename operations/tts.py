@@ -112,7 +112,7 @@ def run(request: TtsRequest, services: Services, cancel: CancelToken) -> SpeechR
     params = SamplingParams(**{**defaults, **request.sent_parameters()})
     utterance = Utterance(request.text, conditionals, seed, params, language)
     return SpeechResult(
-        synthesizer.synthesize([utterance], cancel),
+        synthesizer.synthesize([utterance], cancel, hop="stream" if request.mode == "streaming" else "whole"),
         synthesizer,
         cancel,
         format=request.format,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from weakref import WeakSet
 
 from audio.waveform import Waveform
 from cancel import CancelToken
 from errors import DeviceLost, DeviceSuspect, Internal, OutOfMemory
-from speech.contract import AudioChunk, Conditionals, ModelInfo, Synthesizer, Utterance
+from speech.contract import AudioChunk, Conditionals, Hop, ModelInfo, Synthesizer, Utterance
 
 OUT_OF_MEMORY_IN_A_ROW = 2
 
@@ -67,6 +68,7 @@ class HealthCheckedEngine:
     def __init__(self, synthesizer: Synthesizer, health: WorkerHealth) -> None:
         self._synthesizer, self._health = synthesizer, health
         self._lock = threading.Lock()
+        self._noted: WeakSet[Exception] = WeakSet()
         self._memory_faults: list[BaseException | None] = []  # what caused those in a row, each once
 
     @property
@@ -89,9 +91,6 @@ class HealthCheckedEngine:
     def read_conditionals(self, content: bytes, digest: str) -> Conditionals | None:
         return self._synthesizer.read_conditionals(content, digest)
 
-    def watermark(self, waveform: Waveform) -> Waveform:
-        return self._synthesizer.watermark(waveform)
-
     def encode_reference(self, waveform: Waveform, cancel: CancelToken) -> Conditionals:
         try:
             return self._synthesizer.encode_reference(waveform, cancel)
@@ -99,16 +98,29 @@ class HealthCheckedEngine:
             self._note_fault(error)
             raise
 
-    def synthesize(self, utterances: Sequence[Utterance], cancel: CancelToken) -> Iterator[AudioChunk]:
+    def synthesize(
+        self, utterances: Sequence[Utterance], cancel: CancelToken, *, hop: Hop = "whole"
+    ) -> Iterator[AudioChunk]:
         try:
-            yield from self._synthesizer.synthesize(utterances, cancel)
+            yield from self._synthesizer.synthesize(utterances, cancel, hop=hop)
         except (DeviceLost, DeviceSuspect, OutOfMemory) as error:
             self._note_fault(error)
             raise
         with self._lock:
             self._memory_faults.clear()
 
+    def watermark(self, chunks: Iterable[AudioChunk]) -> Iterator[AudioChunk]:
+        try:
+            yield from self._synthesizer.watermark(chunks)
+        except (DeviceLost, DeviceSuspect, OutOfMemory) as error:
+            self._note_fault(error)
+            raise
+
     def _note_fault(self, error: Exception) -> None:
+        with self._lock:
+            if error in self._noted:  # on its way through ``watermark``
+                return
+            self._noted.add(error)
         if isinstance(error, DeviceLost):
             self._health.mark_unhealthy("the GPU is lost to this process")
             return

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -18,6 +18,11 @@ NOTICES = {
     "untrained": "untrained smoke checkpoint: the audio is noise",
     "demonstration": "small demonstration model: intelligible, not natural; see the weights",
 }
+
+
+# When audio is rendered: "whole" waits for all speech tokens of a chunk of text, and equals upstream;
+# "stream" renders them in pieces while more are decoded, so that the first audio comes early.
+Hop = Literal["whole", "stream"]
 
 
 @dataclass(frozen=True)
@@ -93,14 +98,18 @@ class Utterance:
 
 @dataclass(frozen=True)
 class AudioChunk:
-    """The audio of one chunk of text. A request's chunks in a row, with their pauses, are its speech."""
+    """The audio of one chunk of text or of a piece of it.
+
+    All of a request in a row, with their pauses, are its speech.
+    """
 
     waveform: Waveform  # 24 kHz mono, trimmed and faded, not watermarked
-    pause_after_s: float  # silence after it; 0 after the last
+    pause_after_s: float  # silence after it; 0 after the last, and where more of the chunk follows
     text: str  # as it was spoken
     utterance: int  # index of its utterance
     index: int  # from 0, over all utterances
     count: int  # chunks of the whole request
+    ends_chunk: bool = True  # False: more audio of the same chunk of text follows
     warnings: tuple[str, ...] = ()  # sentences for the caller
     stage_times_s: Mapping[str, float] = field(default_factory=dict)  # seconds by stage
 
@@ -155,8 +164,10 @@ class Synthesizer(Protocol):
         """What ``Conditionals.to_bytes`` wrote for these samples; None for anything else."""
         ...
 
-    def synthesize(self, utterances: Sequence[Utterance], cancel: CancelToken) -> Iterator[AudioChunk]:
-        """Speaks the utterances; yields each chunk as soon as it is rendered, in order.
+    def synthesize(
+        self, utterances: Sequence[Utterance], cancel: CancelToken, *, hop: Hop = "whole"
+    ) -> Iterator[AudioChunk]:
+        """Speaks the utterances; yields each chunk or piece as soon as it is rendered, in order.
 
         All chunks are on their way once the first one is asked for. Closing the iterator ends the work.
         Raises InvalidRequest, OutOfMemory, DeviceLost, Internal; Cancelled within a few steps of the model
@@ -164,6 +175,10 @@ class Synthesizer(Protocol):
         """
         ...
 
-    def watermark(self, waveform: Waveform) -> Waveform:
-        """The waveform with the PerTh watermark, as long as it was. The last step before encoding."""
+    def watermark(self, chunks: Iterable[AudioChunk]) -> Iterator[AudioChunk]:
+        """Yields audio with the PerTh watermark, each chunk as long as it was. The last step before encoding.
+
+        Of a chunk in pieces, the end of each piece is yielded with the next one. Raises OutOfMemory,
+        DeviceLost.
+        """
         ...

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -22,19 +22,20 @@ from cancel import CancelToken
 from errors import DeviceLost, DeviceSuspect, Internal, InvalidRequest, ModelUnavailable, WorkerError
 from speech.contract import (
     AudioChunk,
+    Hop,
     ModelInfo,
     Utterance,
 )
 from speech.models.llama_t3 import LlamaT3
 from speech.models.spec import MODELS
 from speech.reference.conditionals import FILE_VERSION, Conditionals, dummy_voice
-from speech.runtime import Batch, ChunkRequest, DeviceRuntime, RenderedChunk
+from speech.runtime import Batch, ChunkRequest, DeviceRuntime, RenderedAudio
 from speech.t3.batch import ROWS_WITH_CFG, RunningBatch
 from speech.t3.request import DecodeRequest
 from speech.t3.sampling import Sampling
 from speech.text import Chunk, has_speakable, max_speech_tokens, split_text
-from speech.trim import cut_trailing_noise, fade_in, fade_out
-from speech.watermark import Watermarker
+from speech.trim import Samples, TailCutter, fade_in, fade_out
+from speech.watermark import PieceMarker, Watermarker
 from speech.weights.find import find_checkpoint
 from speech.weights.load import Model, load_model
 
@@ -82,7 +83,7 @@ class ChatterboxSynthesizer:
         voice = self._model.builtin_voice or dummy_voice(self._model.spec.conditioning)
         try:
             (chunk,) = self.synthesize([Utterance("Ready.", voice, seed=0)], CancelToken())
-            self.watermark(chunk.waveform)
+            list(self.watermark([chunk]))
         except DeviceSuspect as error:
             raise DeviceLost("the GPU failed again when it was tried") from error
         except DeviceLost:
@@ -145,52 +146,64 @@ class ChatterboxSynthesizer:
         """What ``Conditionals.to_bytes`` wrote for these samples; None for anything else."""
         return Conditionals.from_bytes(content, digest, self._model.spec.conditioning)
 
-    def synthesize(self, utterances: Sequence[Utterance], cancel: CancelToken) -> Iterator[AudioChunk]:
-        """Speaks the utterances, see ``Synthesizer.synthesize``."""
-        chunks = self._split(utterances, cancel)
+    def synthesize(
+        self, utterances: Sequence[Utterance], cancel: CancelToken, *, hop: Hop = "whole"
+    ) -> Iterator[AudioChunk]:
+        """Speaks the utterances, see ``Synthesizer.synthesize``.
+
+        Upstream's engine renders whole chunks with either hop.
+        """
+        chunks = self._split(utterances, hop, cancel)
         if not chunks:
             raise InvalidRequest("has nothing in it to say", field="text", hint="send words")
         count = len(chunks)
         requests = [request for _, _, request in chunks]
         with closing(self._runtime.speak(requests, cancel)) as rendered:
             for index, (utterance, chunk, _) in enumerate(chunks):
-                started_s = time.perf_counter()
-                audio = next(rendered)
-                waited_s = time.perf_counter() - started_s
-                samples = audio.samples
-                if not np.isfinite(samples).all():
-                    raise Internal(
-                        f"the model gave no valid audio for segment {index + 1}", hint="send the job again"
+                ends = _ChunkEnds(fades_in=index > 0, fades_out=index < count - 1)
+                is_over = False
+                while not is_over:
+                    started_s = time.perf_counter()
+                    audio = next(rendered)
+                    waited_s = time.perf_counter() - started_s
+                    is_over = audio.ends_chunk
+                    if not np.isfinite(audio.samples).all():
+                        raise Internal(
+                            f"the model gave no valid audio for segment {index + 1}",
+                            hint="send the job again",
+                        )
+                    yield AudioChunk(
+                        waveform=Waveform(ends.shape(audio.samples, is_last=is_over), MODEL_SAMPLE_RATE_HZ),
+                        pause_after_s=chunk.pause_after_s if is_over and index < count - 1 else 0.0,
+                        text=chunk.text,
+                        utterance=utterance,
+                        index=index,
+                        count=count,
+                        ends_chunk=is_over,
+                        warnings=_warnings(audio, f"{index + 1} of {count}") if is_over else (),
+                        # What is left of T3's time: later chunks decode while earlier ones are rendered.
+                        stage_times_s={"t3": max(0.0, waited_s - audio.render_s), "s3gen": audio.render_s},
                     )
-                samples = cut_trailing_noise(samples, MODEL_SAMPLE_RATE_HZ)
-                if index > 0:  # ends that meet a pause are faded
-                    samples = fade_in(samples, MODEL_SAMPLE_RATE_HZ)
-                if index < count - 1:
-                    samples = fade_out(samples, MODEL_SAMPLE_RATE_HZ)
-                yield AudioChunk(
-                    waveform=Waveform(samples, MODEL_SAMPLE_RATE_HZ),
-                    pause_after_s=chunk.pause_after_s if index < count - 1 else 0.0,
-                    text=chunk.text,
-                    utterance=utterance,
-                    index=index,
-                    count=count,
-                    warnings=_warnings(audio, f"{index + 1} of {count}"),
-                    # What is left of T3's time: later chunks decode while earlier ones are rendered.
-                    stage_times_s={"t3": max(0.0, waited_s - audio.render_s), "s3gen": audio.render_s},
-                )
 
-    def watermark(self, waveform: Waveform) -> Waveform:
-        """The waveform with the PerTh watermark. Computed by the calling thread, on the CPU."""
-        return Waveform(
-            self._watermarker.mark(waveform.samples, waveform.sample_rate_hz), waveform.sample_rate_hz
-        )
+    def watermark(self, chunks: Iterable[AudioChunk]) -> Iterator[AudioChunk]:
+        """Yields audio with the watermark, see ``Synthesizer.watermark``."""
+        marker = None
+        for chunk in chunks:
+            started_s = time.perf_counter()
+            waveform = chunk.waveform
+            marker = marker or PieceMarker(self._watermarker, waveform.sample_rate_hz)
+            marked = marker.add(waveform.samples, is_last=chunk.ends_chunk)
+            if chunk.ends_chunk:
+                marker = None
+            times_s = {**chunk.stage_times_s, "watermark": time.perf_counter() - started_s}
+            yield replace(chunk, waveform=Waveform(marked, waveform.sample_rate_hz), stage_times_s=times_s)
 
     def close(self) -> None:
         """Ends the runtime's thread. For tests and tools."""
         self._runtime.close()
 
     def _split(
-        self, utterances: Sequence[Utterance], cancel: CancelToken
+        self, utterances: Sequence[Utterance], hop: Hop, cancel: CancelToken
     ) -> list[tuple[int, Chunk, ChunkRequest]]:
         """Every chunk with the index of its utterance and what the runtime needs of it."""
         chunks = []
@@ -200,12 +213,12 @@ class ChatterboxSynthesizer:
             texts = split_text(utterance.text, self._model.spec.max_chunk_chars, cancel=cancel)
             texts[-1] = replace(texts[-1], pause_after_s=utterance.pause_after_s)
             chunks += [
-                (index, chunk, self._request(chunk.text, utterance, position))
+                (index, chunk, self._request(chunk.text, utterance, position, hop))
                 for position, chunk in enumerate(texts)
             ]
         return chunks
 
-    def _request(self, text: str, utterance: Utterance, position: int) -> ChunkRequest:
+    def _request(self, text: str, utterance: Utterance, position: int, hop: Hop) -> ChunkRequest:
         """A chunk of an utterance with the draws of upstream's ``generate`` after ``manual_seed(seed)``."""
         spec, parameters = self._model.spec, self.info.resolve(utterance.params)
         voice = cast(Conditionals, utterance.voice)
@@ -220,14 +233,32 @@ class ChatterboxSynthesizer:
             max_tokens=min(max_speech_tokens(text), spec.max_speech_tokens),
             seed=seeds[0],
         )
-        return ChunkRequest(decode, voice, seeds)
+        in_pieces = hop == "stream" and isinstance(self._model.t3, LlamaT3)  # upstream's knows only the whole
+        return ChunkRequest(decode, voice, seeds, in_pieces)
 
 
-def _warnings(audio: RenderedChunk, segment: str) -> tuple[str, ...]:
+class _ChunkEnds:
+    """Cuts and fades the ends of a chunk's audio, which may come in pieces."""
+
+    def __init__(self, *, fades_in: bool, fades_out: bool) -> None:
+        self._cutter = TailCutter(MODEL_SAMPLE_RATE_HZ)
+        self._fades_in, self._fades_out = fades_in, fades_out  # ends that meet a pause are faded
+
+    def shape(self, samples: Samples, *, is_last: bool) -> Samples:
+        """Returns what is certain of the samples so far and was not yet returned."""
+        samples = self._cutter.add(samples, is_last=is_last)
+        if self._fades_in and len(samples):
+            samples, self._fades_in = fade_in(samples, MODEL_SAMPLE_RATE_HZ), False
+        return fade_out(samples, MODEL_SAMPLE_RATE_HZ) if is_last and self._fades_out else samples
+
+
+def _warnings(audio: RenderedAudio, segment: str) -> tuple[str, ...]:
     """What to tell the caller of attempts that failed. segment: "1 of 3"."""
     match audio.failures:
         case ():
             return ()
+        case (only,) if audio.attempts == 1:  # its beginning was handed over by then
+            return (f"segment {segment} {only}; listen to it",)
         case (first,):
             outcome = "was spoken well then"
         case (first, *_, last):
@@ -255,8 +286,8 @@ def load_synthesizer(
     computes in it, and lets CUDA use TF32. upstream: run T3 and S3Gen as upstream does. max_concurrency: how
     many jobs will speak at once. The rest: see ``find_checkpoint``. Raises ModelUnavailable.
     """
-    watermarker = Watermarker()
     target = _device(device)
+    watermarker = Watermarker(target)
     set_arithmetic(precision)
     spec = MODELS[model]
     checkpoint = find_checkpoint(
@@ -308,6 +339,8 @@ def make_synthesizer(
             f"the GPU's memory does not suffice for MAX_CONCURRENCY {max_concurrency}",
             hint="set it lower, or choose a GPU with more memory",
         ) from error
+    if model.device.type == "cuda":
+        watermarker.compute = runtime.compute
     return ChatterboxSynthesizer(model, runtime, watermarker)
 
 

@@ -21,6 +21,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import AbstractContextManager, nullcontext
+from copy import copy
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from typing import Any, Protocol, TypeVar
@@ -37,7 +38,8 @@ from errors import Cancelled, DeviceLost, DeviceSuspect, OutOfMemory
 from speech.gpu_faults import GpuFault, gpu_fault
 from speech.models.spec import SPEECH_TOKENS_PER_S
 from speech.reference.conditionals import Conditionals
-from speech.s3gen.s3gen import Renderer, RenderRequest
+from speech.s3gen.s3gen import PieceRequest, Renderer, RenderRequest
+from speech.s3gen.stream import ChunkStream, piece_end
 from speech.t3.batch import ROWS_WITH_CFG
 from speech.t3.request import Decoded, DecodeRequest
 
@@ -59,6 +61,7 @@ class Batch(Protocol):
     def has_room_for(self, request: DecodeRequest, spare_rows: int = 0) -> bool: ...
     def add(self, request: DecodeRequest) -> Any: ...
     def step_many(self) -> dict[Any, Decoded]: ...
+    def speech(self, sequence: Any, at_least: int) -> Tensor | None: ...
     def remove(self, sequences: Any) -> None: ...
     def capture(self) -> None: ...
 
@@ -70,16 +73,18 @@ class ChunkRequest:
     decode: DecodeRequest  # its seed and cancel token are set by the runtime
     voice: Conditionals
     seeds: tuple[int, ...]  # one for each attempt: a chunk that fails is decoded again with the next
+    in_pieces: bool = False  # render it while it is decoded
 
 
 @dataclass(frozen=True, eq=False)
-class RenderedChunk:
-    """The audio of one chunk, and how it came to be."""
+class RenderedAudio:
+    """The audio of one chunk or a piece of it, and how it came to be."""
 
     samples: Samples  # float32 [n], 24 kHz
     failures: tuple[str, ...]  # what was wrong with each attempt that failed, as a predicate
     attempts: int
     render_s: float  # seconds that rendering took
+    ends_chunk: bool = True  # False: more of the chunk follows
 
 
 @dataclass(eq=False)
@@ -90,16 +95,32 @@ class _Chunk:
     index: int
     request: ChunkRequest
     failures: list[str] = field(default_factory=list)
+    attempts: int = 1
     decoded: Decoded | None = None
     tokens: Tensor | None = None  # of ``decoded``, those that S3Gen takes
+    stream: ChunkStream | None = None  # of a chunk in pieces, once the first one is rendered
+    pieces: int = 0  # that were rendered
 
     @property
-    def attempts(self) -> int:
-        return min(len(self.failures) + 1, len(self.request.seeds))
+    def seed(self) -> int:
+        return self.request.seeds[self.attempts - 1]
+
+    @property
+    def piece_end(self) -> int:
+        """The speech tokens at which the next piece ends."""
+        return piece_end(self.pieces, is_first_chunk=self.index == 0)
 
     def decode_request(self) -> DecodeRequest:
-        seed = self.request.seeds[self.attempts - 1]
-        return replace(self.request.decode, seed=seed, cancel=self.job.cancel)
+        return replace(self.request.decode, seed=self.seed, cancel=self.job.cancel)
+
+
+@dataclass(frozen=True, eq=False)
+class _Piece:
+    """What is rendered of a chunk in one go: all of it, or a piece."""
+
+    chunk: _Chunk
+    tokens: Tensor  # from the chunk's first, those that S3Gen takes
+    ends_chunk: bool
 
 
 @dataclass(eq=False)
@@ -108,7 +129,7 @@ class _Job:
 
     cancel: CancelToken
     waiting: deque[_Chunk] = field(default_factory=deque)  # not yet in the batch
-    results: queue.SimpleQueue[RenderedChunk | Exception] = field(default_factory=queue.SimpleQueue)
+    results: queue.SimpleQueue[RenderedAudio | Exception] = field(default_factory=queue.SimpleQueue)
     decoded: dict[int, _Chunk] = field(default_factory=dict)  # by index, not yet rendered
     in_batch: int = 0
     next_to_render: int = 0
@@ -124,29 +145,36 @@ class _Job:
             self.results.put(error)
 
 
-@dataclass(eq=False)
-class _Rendering:
-    """Samples of a chunk that the device may still be computing."""
+@dataclass(frozen=True, eq=False)
+class _HostCopy:
+    """A copy on the host of a tensor that the device may still be computing."""
 
-    chunk: _Chunk
-    samples: Tensor  # on the device; kept until the copy is there
-    host: Tensor
+    source: Tensor  # kept until the copy is there
+    tensor: Tensor  # on the host
     event: torch.cuda.Event | None  # recorded after the copy; None on a CPU, where it is there at once
-    started_s: float
 
     @classmethod
-    def of(cls, chunk: _Chunk, samples: Tensor, started_s: float) -> _Rendering:
-        """Starts the copy to the host, on the current stream."""
-        if not samples.is_cuda:
-            return cls(chunk, samples, samples, None, started_s)
-        host = torch.empty(samples.shape, dtype=samples.dtype, pin_memory=True)
-        host.copy_(samples, non_blocking=True)
+    def of(cls, source: Tensor) -> _HostCopy:
+        """Starts the copy, on the current stream."""
+        if not source.is_cuda:
+            return cls(source, source, None)
+        tensor = torch.empty(source.shape, dtype=source.dtype, pin_memory=True)
+        tensor.copy_(source, non_blocking=True)
         event = torch.cuda.Event()  # type: ignore[no-untyped-call]
         event.record()  # type: ignore[no-untyped-call]
-        return cls(chunk, samples, host, event, started_s)
+        return cls(source, tensor, event)
 
     def is_ready(self) -> bool:
         return self.event is None or self.event.query()  # type: ignore[no-untyped-call]
+
+
+@dataclass(frozen=True, eq=False)
+class _Rendering:
+    """Samples of a piece on their way to the host."""
+
+    piece: _Piece
+    samples: _HostCopy
+    started_s: float
 
 
 @dataclass(eq=False)
@@ -155,6 +183,7 @@ class _Task:
 
     work: Callable[[], Any]
     future: Future[Any]
+    copies_result: bool = False  # a tensor, which is copied to the host without waiting for it
 
 
 class DeviceRuntime:
@@ -183,6 +212,7 @@ class DeviceRuntime:
         self._jobs: list[_Job] = []
         self._in_batch: dict[Any, _Chunk] = {}
         self._rendering: list[_Rendering] = []
+        self._computing: list[tuple[_Task, _HostCopy]] = []
         self._voices: WeakKeyDictionary[Conditionals, Conditionals] = WeakKeyDictionary()
         self._failure: Exception | None = None  # after which the device does nothing any more
         self._is_closing = False
@@ -199,21 +229,31 @@ class DeviceRuntime:
         Faults of the GPU become OutOfMemory, DeviceSuspect or DeviceLost. Raises Cancelled for work that had
         not begun when the token was cancelled.
         """
-        task = _Task(work, Future())
+        result: Result = self._run_task(_Task(work, Future()), cancel)
+        return result
+
+    def compute(self, work: Callable[[], Tensor]) -> Tensor:
+        """Runs work in the owner's thread and returns a copy of the tensor that it gives, on the CPU.
+
+        Nothing else waits for it on the device. Raises as ``run`` does.
+        """
+        result: Tensor = self._run_task(_Task(work, Future(), copies_result=True))
+        return result
+
+    def _run_task(self, task: _Task, cancel: CancelToken | None = None) -> Any:
         self._submit(task)
         cancel = cancel or CancelToken()
         unregister = cancel.on_cancel(task.future.cancel)
         try:
-            result: Result = task.future.result()
+            return task.future.result()
         except CancelledError:
             cancel.raise_if_cancelled()
             raise
         finally:
             unregister()
-        return result
 
-    def speak(self, requests: Sequence[ChunkRequest], cancel: CancelToken) -> Generator[RenderedChunk]:
-        """Decodes and renders chunks; yields them in order, each as soon as it is there.
+    def speak(self, requests: Sequence[ChunkRequest], cancel: CancelToken) -> Generator[RenderedAudio]:
+        """Decodes and renders chunks; yields them or their pieces in order, each as soon as it is there.
 
         All are on their way once the first is asked for. Closing the iterator ends the work. Raises
         Cancelled, OutOfMemory, DeviceSuspect, DeviceLost.
@@ -225,12 +265,14 @@ class DeviceRuntime:
         try:
             own.raise_if_cancelled()
             self._submit(job)
-            for _ in requests:
+            missing = len(requests)
+            while missing:
                 result = job.results.get()
                 own.raise_if_cancelled()  # audio that is there already is of no use to who cancelled
                 if isinstance(result, Exception):
                     raise result
                 yield result
+                missing -= result.ends_chunk
         finally:
             unregister()
             own.cancel(Cancelled("nobody waits for the audio"))
@@ -296,7 +338,7 @@ class DeviceRuntime:
     def _take_arrivals(self) -> list[_Task]:
         """Waits until there is something to do. Returns new tasks; new jobs join the others."""
         with self._work_came:
-            while not (self._arrivals or self._jobs or self._rendering or self._is_closing):
+            while not (self._arrivals or self._jobs or self._is_waiting() or self._is_closing):
                 self._work_came.wait()
             arrivals = list(self._arrivals)
             self._arrivals.clear()
@@ -310,6 +352,9 @@ class DeviceRuntime:
             try:
                 with self._on_render_stream():
                     result = task.work()
+                    if task.copies_result:
+                        self._computing.append((task, _HostCopy.of(result)))
+                        continue
                     if self._render_stream is not None:
                         self._render_stream.synchronize()
             except Exception as error:
@@ -379,46 +424,79 @@ class DeviceRuntime:
             failure = _decoding_failure(decoded, tokens)
             if failure is not None:
                 chunk.failures.append(failure)
-                if len(chunk.failures) < len(chunk.request.seeds):
+                # Audio that was handed over cannot be taken back.
+                if chunk.attempts < len(chunk.request.seeds) and chunk.pieces == 0:
                     log.info("chunk %d %s: decoded again with the next seed", chunk.index + 1, failure)
+                    chunk.attempts += 1
                     chunk.job.waiting.appendleft(chunk)
                     continue
             chunk.decoded, chunk.tokens = decoded, tokens
             chunk.job.decoded[chunk.index] = chunk
 
     def _render(self) -> None:
-        """Renders every chunk that is decoded and next in its job."""
-        ready = [chunk for job in self._jobs if (chunk := job.decoded.pop(job.next_to_render, None))]
-        if not ready:
+        """Renders of each job what is next and has its tokens: a chunk, or a piece of one."""
+        decoding = {(chunk.job, chunk.index): sequence for sequence, chunk in self._in_batch.items()}
+        pieces = []
+        for job in self._jobs:
+            chunk, sequence = job.decoded.get(job.next_to_render), decoding.get((job, job.next_to_render))
+            if chunk is not None:
+                pieces.append(_next_piece(chunk))
+            elif sequence is not None and (piece := self._early_piece(sequence)) is not None:
+                pieces.append(piece)
+        if not pieces:
             return
-        for chunk in ready:
-            chunk.job.next_to_render += 1
+        for piece in pieces:
+            piece.chunk.pieces += 1
+            if piece.ends_chunk:
+                del piece.chunk.job.decoded[piece.chunk.index]
+                piece.chunk.job.next_to_render += 1
         started_s = time.perf_counter()
         try:
             with self._on_render_stream():
-                self._start_rendering(ready, started_s)
+                self._start_rendering(pieces, started_s)
         except Exception as error:
-            self._rendering = [rendering for rendering in self._rendering if rendering.chunk not in ready]
-            self._fail_chunks(ready, error)
+            for piece in pieces:
+                piece.chunk.pieces -= 1
+            self._rendering = [each for each in self._rendering if each.piece not in pieces]
+            self._fail_chunks([piece.chunk for piece in pieces], error)
 
-    def _start_rendering(self, chunks: Sequence[_Chunk], started_s: float) -> None:
-        audible: list[_Chunk] = []
-        requests: list[RenderRequest] = []
-        for chunk in chunks:
-            assert chunk.decoded is not None
-            assert chunk.tokens is not None
-            if len(chunk.tokens) < MIN_TOKENS:  # the model stopped at once: silence of one token
+    def _early_piece(self, sequence: Any) -> _Piece | None:
+        """The next piece of a chunk that is still being decoded; None while it has too few tokens."""
+        chunk = self._in_batch[sequence]
+        if not chunk.request.in_pieces:
+            return None
+        # One token more, or the piece may be the last.
+        tokens = self._batch.speech(sequence, chunk.piece_end + 1)
+        return None if tokens is None else _Piece(chunk, tokens[: chunk.piece_end], ends_chunk=False)
+
+    def _start_rendering(self, pieces: Sequence[_Piece], started_s: float) -> None:
+        audible: list[_Piece] = []
+        requests: list[RenderRequest | PieceRequest] = []
+        for piece in pieces:
+            if len(piece.tokens) < MIN_TOKENS:  # the model stopped at once: silence of one token
                 silence = torch.zeros(MODEL_SAMPLE_RATE_HZ // SPEECH_TOKENS_PER_S)
-                self._rendering.append(_Rendering(chunk, silence, silence, None, started_s))
+                self._rendering.append(_Rendering(piece, _HostCopy.of(silence), started_s))
                 continue
-            voice = self._voice_on_device(chunk.request.voice)
-            audible.append(chunk)
-            requests.append(RenderRequest(chunk.tokens, voice, chunk.decoded.generator))
+            audible.append(piece)
+            requests.append(self._render_request(piece))
         if requests:
             samples = self._renderer.render(requests)
+            for piece, request in zip(audible, requests, strict=True):
+                if isinstance(request, PieceRequest):
+                    piece.chunk.stream = request.stream
             self._rendering += [
-                _Rendering.of(chunk, each, started_s) for chunk, each in zip(audible, samples, strict=True)
+                _Rendering(piece, _HostCopy.of(each), started_s)
+                for piece, each in zip(audible, samples, strict=True)
             ]
+
+    def _render_request(self, piece: _Piece) -> RenderRequest | PieceRequest:
+        chunk, voice = piece.chunk, self._voice_on_device(piece.chunk.request.voice)
+        if not chunk.request.in_pieces:
+            assert chunk.decoded is not None
+            return RenderRequest(piece.tokens, voice, chunk.decoded.generator)
+        # A copy, which replaces it when the piece is rendered: what fails half-way is rendered again.
+        stream = copy(chunk.stream) or ChunkStream(chunk.seed, self._device)
+        return PieceRequest(piece.tokens, voice, stream, piece.ends_chunk)
 
     def _voice_on_device(self, voice: Conditionals) -> Conditionals:
         """The voice on the device. A copy is kept as long as the voice itself is."""
@@ -430,41 +508,57 @@ class DeviceRuntime:
         return copy
 
     def _deliver(self) -> None:
-        """Hands finished audio to the waiting threads; waits for it when there is nothing else to do."""
+        """Hands results to the waiting threads; waits for them when there is nothing else to do."""
         try:
-            ready = self._finished_renderings()
-            while self._rendering and not ready and not self._in_batch:
+            while not self._hand_over() and self._is_waiting() and not self._has_work():
                 with self._work_came:
                     if self._arrivals or self._work_came.wait(EVENT_POLL_S):
                         break
-                ready = self._finished_renderings()
         except Exception as error:  # CUDA tells of a fault when it is asked about an event
-            lost = [rendering.chunk for rendering in self._rendering]
+            _free_frames(error)
+            for task, _ in self._computing:
+                task.future.set_exception(_translated(error))
+            lost = [rendering.piece.chunk for rendering in self._rendering]
+            self._computing.clear()
             self._rendering.clear()
             self._fail_chunks(lost, error)
-            return
-        for rendering in ready:
+
+    def _hand_over(self) -> bool:
+        """Hands over what is done, and returns whether there was something.
+
+        Of renderings only those before the first that is not: a stream finishes in order, and so does a job.
+        """
+        renderings = list(takewhile(lambda each: each.samples.is_ready(), self._rendering))
+        computed = [each for each in self._computing if each[1].is_ready()]
+        for rendering in renderings:
             self._rendering.remove(rendering)
             self._put_result(rendering)
+        for each in computed:
+            self._computing.remove(each)
+            task, result = each
+            task.future.set_result(result.tensor)
+        return bool(renderings or computed)
 
-    def _finished_renderings(self) -> list[_Rendering]:
-        """Those that are done, up to the first that is not: a stream finishes in order, and so does a job."""
-        return list(takewhile(_Rendering.is_ready, self._rendering))
+    def _is_waiting(self) -> bool:
+        return bool(self._rendering or self._computing)
+
+    def _has_work(self) -> bool:
+        return bool(self._in_batch) or any(job.next_to_render in job.decoded for job in self._jobs)
 
     def _put_result(self, rendering: _Rendering) -> None:
-        chunk = rendering.chunk
+        chunk = rendering.piece.chunk
         job = chunk.job
         if job.is_over:
             return
         took_s = time.perf_counter() - rendering.started_s
-        samples = rendering.host.numpy()
-        job.results.put(RenderedChunk(samples, tuple(chunk.failures), chunk.attempts, took_s))
+        samples, ends_chunk = rendering.samples.tensor.numpy(), rendering.piece.ends_chunk
+        job.results.put(RenderedAudio(samples, tuple(chunk.failures), chunk.attempts, took_s, ends_chunk))
         if not (job.waiting or job.in_batch or job.decoded or self._is_rendering(job)):
             job.is_over = True
             self._jobs.remove(job)
 
     def _is_rendering(self, job: _Job) -> bool:
-        return any(rendering.chunk.job is job for rendering in self._rendering)
+        return any(rendering.piece.chunk.job is job for rendering in self._rendering)
 
     def _fail_chunks(self, chunks: Sequence[_Chunk], error: Exception) -> None:
         """Ends the jobs of chunks that failed; after a lack of memory, tries again chunk by chunk."""
@@ -504,11 +598,20 @@ class DeviceRuntime:
             self._failure = failure
             arrivals = list(self._arrivals)
             self._arrivals.clear()
-        for item in [*tasks, *arrivals, *self._jobs]:
+        computing = [task for task, _ in self._computing]
+        for item in [*tasks, *arrivals, *computing, *self._jobs]:
             if isinstance(item, _Task):
                 item.future.set_exception(_lost(failure))
             else:
                 item.end(_lost(failure))
+
+
+def _next_piece(chunk: _Chunk) -> _Piece:
+    """What is rendered next of a chunk that is decoded."""
+    assert chunk.tokens is not None
+    if not chunk.request.in_pieces or len(chunk.tokens) <= chunk.piece_end:
+        return _Piece(chunk, chunk.tokens, ends_chunk=True)
+    return _Piece(chunk, chunk.tokens[: chunk.piece_end], ends_chunk=False)
 
 
 def _decoding_failure(decoded: Decoded, tokens: Tensor) -> str | None:

@@ -24,10 +24,45 @@ def cut_trailing_noise(samples: Samples, sample_rate_hz: int) -> Samples:
     samples: float32 [n]. Returns the very same array when there is nothing to cut; else it ends in a fade of
     20 ms.
     """
+    kept = _last_sound_end(samples, sample_rate_hz) + round(KEPT_TAIL_S * sample_rate_hz)
+    return samples if kept >= len(samples) else fade_out(samples[:kept], sample_rate_hz)
+
+
+class TailCutter:
+    """Cuts trailing noise from audio that comes in pieces: ``cut_trailing_noise``.
+
+    What may turn out to be trailing noise is held back until a sound follows it or the audio ends. A piece
+    that was returned is never taken back, so that more may be left than of the whole audio.
+    """
+
+    def __init__(self, sample_rate_hz: int) -> None:
+        self._sample_rate_hz = sample_rate_hz
+        self._audio = np.zeros(0, np.float32)
+        self._done = 0  # samples that were returned
+
+    def add(self, samples: Samples, *, is_last: bool) -> Samples:
+        """Returns what of the audio so far is certain to stay and was not yet returned, float32 [n]."""
+        self._audio = np.concatenate([self._audio, samples]) if len(self._audio) else samples
+        if is_last:
+            audio = cut_trailing_noise(self._audio, self._sample_rate_hz)
+            return audio[self._done :] if len(audio) > self._done else self._faded_rest()
+        end = _last_sound_end(self._audio, self._sample_rate_hz) - round(FADE_S * self._sample_rate_hz)
+        new = self._audio[self._done : max(end, self._done)]
+        self._done += len(new)
+        return new
+
+    def _faded_rest(self) -> Samples:
+        """What follows a sound that was taken for speech when it came: just a fade."""
+        rest = self._audio[self._done :][: round(FADE_S * self._sample_rate_hz)]
+        return fade_out(rest, self._sample_rate_hz)
+
+
+def _last_sound_end(samples: Samples, sample_rate_hz: int) -> int:
+    """Returns the sample after the last sound that is speech; the last one without a whole frame."""
     frame = round(FRAME_S * sample_rate_hz)
     count = len(samples) // frame
     if count == 0:
-        return samples
+        return len(samples)
     power = np.square(samples[: count * frame].reshape(count, frame), dtype=np.float64).mean(axis=1)
     level_db = 10 * np.log10(np.maximum(power, 1e-12))
     speech_db = float(np.percentile(level_db, 90))
@@ -42,9 +77,7 @@ def cut_trailing_noise(samples: Samples, sample_rate_hz: int) -> Samples:
         is_faint = level_db[stray_start:end].max() < speech_db - STRAY_BELOW_SPEECH_DB
         if is_short and is_faint:
             end = sounding[gaps[-1]] + 1
-
-    kept = end * frame + round(KEPT_TAIL_S * sample_rate_hz)
-    return samples if kept >= len(samples) else fade_out(samples[:kept], sample_rate_hz)
+    return int(end * frame)
 
 
 def fade_out(samples: Samples, sample_rate_hz: int) -> Samples:

@@ -25,7 +25,7 @@ from speech.models.dimensions import FULL, ModelDimensions
 from speech.models.spec import ModelSpec
 from speech.models.tokenizers import load_tokenizer
 from speech.reference.upstream_parts import build_speaker_encoder, build_speech_tokenizer
-from speech.s3gen.s3gen import RenderRequest
+from speech.s3gen.s3gen import PieceRequest, RenderRequest
 from speech.t3.request import Decoded, DecodeRequest
 from speech.weights.files import fingerprint
 from speech.weights.find import Checkpoint
@@ -122,6 +122,9 @@ class UpstreamBatch:
     def capture(self) -> None:
         """Does nothing: upstream has no CUDA graphs."""
 
+    def speech(self, sequence: UpstreamSequence, at_least: int) -> None:
+        """Returns None: no tokens are known before the last."""
+
     def step_many(self) -> dict[UpstreamSequence, Decoded]:
         """Decodes the request to its end. Raises Cancelled within a step of its cancellation."""
         (sequence,) = self.sequences
@@ -169,11 +172,12 @@ class UpstreamS3Gen:
         self._s3gen = s3gen
 
     @torch.inference_mode()
-    def render(self, requests: Sequence[RenderRequest]) -> list[Tensor]:
-        """See ``S3Gen.render``."""
+    def render(self, requests: Sequence[RenderRequest | PieceRequest]) -> list[Tensor]:
+        """Returns the samples of whole chunks, see ``Renderer.render``."""
         return [self._render(request) for request in requests]
 
-    def _render(self, request: RenderRequest) -> Tensor:
+    def _render(self, request: RenderRequest | PieceRequest) -> Tensor:
+        assert isinstance(request, RenderRequest), "UpstreamBatch tells of no tokens before the last"
         voice = request.voice
         prompt = {
             "prompt_token": voice.prompt_tokens,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from audio.waveform import Waveform, resample
 from errors import ModelUnavailable
+from speech.s3gen.padding import upload
 
 WEIGHTS = Path("perth_net/pretrained/implicit/perth_net_250000.pth.tar")
 # Of hparams.yaml beside them.
@@ -34,16 +36,33 @@ _QUIET = 0.05  # frames below this share of the loudest stay unmarked
 _LAYERS = 7
 
 
-class Watermarker:
-    """Adds the watermark to samples, on the CPU. Thread-safe."""
+# Of audio in pieces: the network and the STFT reach 214 ms, and the end of a piece is marked before what
+# follows is known. That changes the mark there by a hundredth of its amplitude; windows begin where the
+# frames of the whole audio's STFT lie.
+CONTEXT_S, LOOK_AHEAD_S, GRID_S = 0.25, 0.02, HOP / SAMPLE_RATE_HZ
+SHORTEST_S = 0.04  # half of the STFT's window, which is reflected at both ends, and a little
 
-    def __init__(self) -> None:
+CPU = torch.device("cpu")
+
+Samples = NDArray[np.float32]
+Compute = Callable[[Callable[[], Tensor]], Tensor]  # runs the network, and returns its result on the CPU
+
+
+class Watermarker:
+    """Adds the watermark to samples. Thread-safe.
+
+    Resampling is done by the calling thread, everything else on the device.
+    """
+
+    def __init__(self, device: torch.device = CPU) -> None:
         """Reads the weights. Raises ModelUnavailable when they are not there."""
+        # How a calling thread lets the device work; on a GPU the runtime's ``compute``.
+        self.compute: Compute = lambda work: work().cpu()
         package = importlib.util.find_spec("perth")
         places = package.submodule_search_locations if package else None
         try:
             file = Path((places or [""])[0]) / WEIGHTS
-            weights = torch.load(file, map_location="cpu", weights_only=True)["model"]
+            weights = torch.load(file, map_location=device, weights_only=True)["model"]
             self._layers = [
                 (weights[f"encoder.layers.{index}.conv.weight"], weights[f"encoder.layers.{index}.conv.bias"])
                 for index in range(_LAYERS)
@@ -53,33 +72,85 @@ class Watermarker:
                 "the watermark's weights cannot be read",
                 hint="install resemble-perth as requirements.txt has it",
             ) from error
-        self._window = torch.hann_window(FFT_SIZE)
+        self._device = device
+        self._window = torch.hann_window(FFT_SIZE, device=device)
 
-    @torch.inference_mode()
-    def mark(self, samples: NDArray[np.float32], sample_rate_hz: int) -> NDArray[np.float32]:
+    def mark(self, samples: Samples, sample_rate_hz: int) -> Samples:
         """Returns the samples with the watermark, float32 [n], as long as they were."""
+        marked, _ = self.mark_after(samples, sample_rate_hz, 0.0)
+        return marked
+
+    def mark_after(self, samples: Samples, sample_rate_hz: int, loudest: float) -> tuple[Samples, float]:
+        """Returns the samples with the watermark, and how loud the loudest frame was so far.
+
+        loudest: that of the audio before these samples; frames that are quiet beside it stay unmarked.
+        """
         audio_32k = torch.tensor(resample(Waveform(samples, sample_rate_hz), SAMPLE_RATE_HZ).samples)
         # librosa's resampling, which PerTh uses, rounds the length up.
         audio_32k = F.pad(
             audio_32k, (0, -(-len(samples) * SAMPLE_RATE_HZ // sample_rate_hz) - len(audio_32k))
         )
+        result = self.compute(lambda: self._embed(audio_32k, loudest)).numpy()
+        marked = resample(Waveform(result[:-1], SAMPLE_RATE_HZ), sample_rate_hz).samples[: len(samples)]
+        # The inverse STFT gives whole frames only; the last milliseconds stay unmarked.
+        return np.concatenate([marked, samples[len(marked) :]], dtype=np.float32), float(result[-1])
+
+    @torch.inference_mode()
+    def _embed(self, audio_32k: Tensor, loudest: float) -> Tensor:
+        """Returns marked audio, float32 [n], and behind it the loudness of the loudest frame."""
+        audio_32k = upload(audio_32k, self._device)
         spectrum = torch.stft(audio_32k, FFT_SIZE, HOP, FFT_SIZE, self._window, return_complex=True)
         levels = (20 * torch.log10(spectrum.abs().clamp(min=SMALLEST_MAGNITUDE)) - _FLOOR_DB) / _RANGE_DB
-        marked_levels = self._encode(levels) * _RANGE_DB + _FLOOR_DB
+        by_frame = levels.sum(dim=0)
+        loudest_frame = by_frame.max().clamp(min=loudest)
+        marked_levels = self._encode(levels, by_frame > loudest_frame * _QUIET) * _RANGE_DB + _FLOOR_DB
         magnitudes = 10.0 ** (marked_levels / 20).clamp(max=_LOUDEST_EXPONENT)
         marked_spectrum = torch.polar(magnitudes, spectrum.angle())
-        signal = torch.istft(marked_spectrum, FFT_SIZE, HOP, FFT_SIZE, self._window).numpy()
-        marked = resample(Waveform(signal, SAMPLE_RATE_HZ), sample_rate_hz).samples[: len(samples)]
-        # The inverse STFT gives whole frames only; the last milliseconds stay unmarked.
-        return np.concatenate([marked, samples[len(marked) :]], dtype=np.float32)
+        signal = torch.istft(marked_spectrum, FFT_SIZE, HOP, FFT_SIZE, self._window)
+        return torch.cat([signal, loudest_frame[None]])
 
-    def _encode(self, levels: Tensor) -> Tensor:
-        """Returns levels with the watermark in the lower bins of loud frames. levels: [bins, frames]."""
-        by_frame = levels.sum(dim=0)
-        loud = by_frame > by_frame.max() * _QUIET
+    def _encode(self, levels: Tensor, is_loud: Tensor) -> Tensor:
+        """Returns levels, [bins, frames], with the watermark in the lower bins of loud frames."""
         hidden = levels[None, :MARKED_BINS]
         for index, (weight, bias) in enumerate(self._layers):
             hidden = F.conv1d(hidden, weight, bias, padding=weight.shape[2] // 2)
             if index < _LAYERS - 1:
                 hidden = F.leaky_relu(hidden)
-        return torch.cat([levels[:MARKED_BINS] + hidden[0] * loud, levels[MARKED_BINS:]])
+        return torch.cat([levels[:MARKED_BINS] + hidden[0] * is_loud, levels[MARKED_BINS:]])
+
+
+class PieceMarker:
+    """Adds the watermark to audio that comes in pieces. For one audio and one thread."""
+
+    def __init__(self, watermarker: Watermarker, sample_rate_hz: int) -> None:
+        self._watermarker, self._sample_rate_hz = watermarker, sample_rate_hz
+        self._context, self._look_ahead, self._grid = (
+            round(duration_s * sample_rate_hz) for duration_s in (CONTEXT_S, LOOK_AHEAD_S, GRID_S)
+        )
+        self._audio = np.zeros(0, np.float32)  # what is not yet marked, and its context
+        self._start = 0  # position of the buffer in the audio
+        self._done = 0  # samples that were returned
+        self._loudest = 0.0
+
+    def add(self, samples: Samples, *, is_last: bool) -> Samples:
+        """Returns what of the audio so far is marked and was not yet returned, float32 [n].
+
+        is_last: whether the audio ends here; if not, 20 to 30 ms are held back.
+        """
+        self._audio = np.concatenate([self._audio, samples])
+        total = self._start + len(self._audio)
+        ready = total
+        if not is_last:
+            is_short = total < SHORTEST_S * self._sample_rate_hz
+            ready = self._done if is_short else max(self._round(total - self._look_ahead), self._done)
+        if ready == self._done:
+            return np.zeros(0, np.float32)
+        if (start := self._round(max(self._done - self._context, 0))) > self._start:
+            self._audio, self._start = self._audio[start - self._start :], start
+        marked, self._loudest = self._watermarker.mark_after(self._audio, self._sample_rate_hz, self._loudest)
+        new = marked[self._done - start : ready - start]
+        self._done = ready
+        return new
+
+    def _round(self, position: int) -> int:
+        return position // self._grid * self._grid

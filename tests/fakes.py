@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from operations.conditionals import VoiceConditionals
 from serving.health import HealthCheckedEngine, WorkerHealth
 from serving.runpod.queue_worker import QueueWorker
 from settings import Settings
-from speech.contract import AudioChunk, ModelInfo, Utterance
+from speech.contract import AudioChunk, Hop, ModelInfo, Utterance
 from speech.models.spec import CHATTERBOX
 from voice_store import VoiceStore
 from voice_store.live import Timing
@@ -83,7 +83,9 @@ class FakeSynthesizer:
         kind, *digests = content.decode(errors="replace").split()
         return FakeConditionals(digest) if kind == "fake" and digests == [digest, digest] else None
 
-    def synthesize(self, utterances: Sequence[Utterance], cancel: CancelToken) -> Iterator[AudioChunk]:
+    def synthesize(
+        self, utterances: Sequence[Utterance], cancel: CancelToken, *, hop: Hop = "whole"
+    ) -> Iterator[AudioChunk]:
         self.calls.extend(utterances)
         self.speaking += 1
         self.most_at_once = max(self.most_at_once, self.speaking)
@@ -93,12 +95,17 @@ class FakeSynthesizer:
                 self._wait_for(self.gate, cancel)
             if self.failure is not None:
                 raise self.failure
-            yield from self._chunks(utterances, cancel)
+            for chunk in self._chunks(utterances, cancel):
+                yield from [chunk] if hop == "whole" else _in_pieces(chunk)
         finally:
             self.speaking -= 1
 
-    def watermark(self, waveform: Waveform) -> Waveform:
-        return Waveform(waveform.samples + np.float32(WATERMARK), waveform.sample_rate_hz)
+    def watermark(self, chunks: Iterable[AudioChunk]) -> Iterator[AudioChunk]:
+        for chunk in chunks:
+            marked = chunk.waveform.samples + np.float32(WATERMARK)
+            times_s = {**chunk.stage_times_s, "watermark": 0.0625}
+            waveform = Waveform(marked, chunk.waveform.sample_rate_hz)
+            yield replace(chunk, waveform=waveform, stage_times_s=times_s)
 
     def _wait_for(self, gate: threading.Event, cancel: CancelToken) -> None:
         for _ in range(6_000):
@@ -132,6 +139,17 @@ class FakeSynthesizer:
                 warnings=self.warnings if index == 0 else (),
                 stage_times_s={"t3": 0.25, "s3gen": 0.125} if index == 0 else {},
             )
+
+
+def _in_pieces(chunk: AudioChunk) -> Iterator[AudioChunk]:
+    """The chunk as three pieces, the second without a sample."""
+    samples, rate_hz = chunk.waveform.samples, chunk.waveform.sample_rate_hz
+    half = len(samples) // 2
+    for part in (samples[:half], samples[:0]):
+        yield replace(
+            chunk, waveform=Waveform(part, rate_hz), pause_after_s=0.0, ends_chunk=False, stage_times_s={}
+        )
+    yield replace(chunk, waveform=Waveform(samples[half:], rate_hz))
 
 
 def build_services(

@@ -125,7 +125,7 @@ class SynthesizerContract:
 
     def test_the_watermark_keeps_the_length(self, synthesizer):
         (chunk, *_) = speak(synthesizer)
-        marked = synthesizer.watermark(chunk.waveform)
+        (marked,) = (each.waveform for each in synthesizer.watermark([chunk]))
         assert marked.sample_rate_hz == chunk.waveform.sample_rate_hz
         assert len(marked.samples) == len(chunk.waveform.samples)
         assert not np.array_equal(marked.samples, chunk.waveform.samples)

@@ -109,8 +109,8 @@ async def test_what_it_says_is_recognised_among_fifty_sentences(run, recogniser,
 
 def test_its_speech_is_marked(synthesizer, perth):
     utterance = Utterance(CLEAR[0], synthesizer.builtin_voice(), 1)
-    chunks = list(synthesizer.synthesize([utterance], CancelToken()))
-    marked = np.concatenate([synthesizer.watermark(chunk.with_pause()).samples for chunk in chunks])
+    chunks = synthesizer.watermark(synthesizer.synthesize([utterance], CancelToken()))
+    marked = np.concatenate([chunk.with_pause().samples for chunk in chunks])
     assert confidence(perth, marked) > 0.9
 
 

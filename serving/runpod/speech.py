@@ -172,16 +172,18 @@ def stream_reply(speech: SpeechResult, way: Way, emit: Emit, text_bytes: int) ->
     text_bytes: of the whole text, as it is posted. Raises what the speech raises.
     """
     sender = _PieceSender(speech, way, emit, text_bytes)
-    encode_s = 0.0
+    encode_s, spoken_chunks = 0.0, 0
     with closing(StreamEncoder(speech.format, speech.sample_rate_hz)) as encoder, closing(speech.chunks):
         for chunk in speech.chunks:
             start_s = time.perf_counter()
             data = encoder.add(chunk.with_pause().samples)
-            is_last = chunk.index + 1 == chunk.count
+            is_last = chunk.ends_chunk and chunk.index + 1 == chunk.count
             if is_last:
                 data += encoder.finish()
             encode_s += time.perf_counter() - start_s
-            sender.add(data, chunk.text, chunk.duration_s, is_last=is_last)
+            # The text comes with the first of its audio.
+            text, spoken_chunks = (chunk.text if chunk.index == spoken_chunks else ""), chunk.index + 1
+            sender.add(data, text, chunk.duration_s, is_last=is_last)
     summary = complete(speech.receipt(encode_s), way.services)
     summary["pieces"] = sender.count
     summary["warnings"] = [*summary["warnings"], *sender.warnings]
@@ -254,7 +256,7 @@ class _PieceSender:
         """Takes the audio of one chunk of text, and sends it once there is enough of it."""
         pending = self._pending
         pending.data += data
-        pending.texts.append(text)
+        pending.texts += [text] if text else []
         pending.duration_s += duration_s
         # Beyond the result's limit fewer and larger pieces: each takes room in the result.
         is_enough = len(pending.data) >= (PIECE_LIMIT_BYTES // 2 if self._is_full else 1)

@@ -13,8 +13,15 @@ from speech.models.spec import MEL_FRAMES_PER_TOKEN, FlowSpec
 from speech.s3gen.encoder import encode
 from speech.s3gen.packed_flow import FlowInput, PackedFlow
 from speech.s3gen.padding import similar_lengths, stack_padded, upload
-from speech.s3gen.s3gen import Draws, RenderRequest, make_fade
-from speech.s3gen.vocoder import SAMPLES_A_FRAME, vocode_batch
+from speech.s3gen.s3gen import (
+    Draws,
+    PieceRequest,
+    RenderRequest,
+    finish_piece,
+    make_fade,
+    window_batch,
+)
+from speech.s3gen.vocoder import SAMPLES_A_FRAME, vocode_batch, vocode_windows
 from speech.s3gen.weights import WeightsView, linear
 
 # A batch takes about the memory that the longest chunk takes alone: 1,000 tokens after a prompt of 250.
@@ -48,8 +55,8 @@ class PackedS3Gen:
         self._fade = make_fade(self._device)
 
     @torch.inference_mode()
-    def render(self, requests: Sequence[RenderRequest]) -> list[Tensor]:
-        """Returns the samples of each request, float32 [960 a token], at 24 kHz, on the model's device."""
+    def render(self, requests: Sequence[RenderRequest | PieceRequest]) -> list[Tensor]:
+        """Returns the samples of each request, see ``Renderer.render``."""
         try:
             return self._render(requests)
         except Exception as error:
@@ -57,23 +64,31 @@ class PackedS3Gen:
                 self._flow.drop_graphs()  # whoever tries again has their memory, too
             raise
 
-    def _render(self, requests: Sequence[RenderRequest]) -> list[Tensor]:
+    def _render(self, requests: Sequence[RenderRequest | PieceRequest]) -> list[Tensor]:
         voices = [request.voice for request in requests]
-        draws = [Draws.of(request) for request in requests]
         mus = self._encode([torch.cat([each.voice.prompt_tokens[0], each.tokens]) for each in requests])
         speakers = linear(F.normalize(torch.cat([voice.xvector for voice in voices]), dim=1), self._speaker)
+        draws: dict[int, Draws] = {}
+        noises = []
+        for index, (request, mu) in enumerate(zip(requests, mus, strict=True)):
+            if isinstance(request, RenderRequest):
+                draws[index] = Draws.of(request)
+                noises.append(draws[index].noise)
+            else:
+                noises.append(request.stream.flow_noise(len(mu)))
         inputs = [
-            FlowInput(drawn.noise, mu, speaker, voice.prompt_mel[0])
-            for drawn, mu, speaker, voice in zip(draws, mus, speakers, voices, strict=True)
+            FlowInput(noise, mu, speaker, voice.prompt_mel[0])
+            for noise, mu, speaker, voice in zip(noises, mus, speakers, voices, strict=True)
         ]
         mels = [
             mel[voice.prompt_mel.shape[1] :]
             for mel, voice in zip(self._flow.solve(inputs), voices, strict=True)
         ]
-        samples = self._vocode(mels, draws)
-        for each in samples:
-            each[: len(self._fade)] *= self._fade
-        return samples
+        pieces = {index: each for index, each in enumerate(requests) if isinstance(each, PieceRequest)}
+        chunks = self._vocode([mels[index] for index in draws], list(draws.values()))
+        parts = self._vocode_pieces([mels[index] for index in pieces], list(pieces.values()))
+        samples = dict(zip(draws, chunks, strict=True)) | dict(zip(pieces, parts, strict=True))
+        return [samples[index] for index in range(len(requests))]
 
     def _encode(self, tokens: Sequence[Tensor]) -> list[Tensor]:
         """Returns the µ of each chunk, float32 [2T, 80]. tokens: int64 [T]."""
@@ -100,7 +115,30 @@ class PackedS3Gen:
             )
             for index, row in zip(batch, rows, strict=True):
                 samples[index] = row[: SAMPLES_A_FRAME * lengths[index]]
+                samples[index][: len(self._fade)] *= self._fade
         return [samples[index] for index in range(len(mels))]
+
+    def _vocode_pieces(self, mels: Sequence[Tensor], requests: Sequence[PieceRequest]) -> list[Tensor]:
+        """Returns the new samples of each piece, float32 [480 a frame]. mels: float32 [T, 80]."""
+        streams = [request.stream for request in requests]
+        windows = [
+            request.stream.window(mel, is_last=request.is_last)
+            for mel, request in zip(mels, requests, strict=True)
+        ]
+        samples = {index: mel.new_zeros(0) for index, mel in enumerate(mels)}
+        audible = [index for index, window in enumerate(windows) if not window.is_empty]
+        lengths = [len(windows[index].mel) for index in audible]
+        for batch, padded in similar_lengths(lengths, lambda padded: MAX_VOCODER_FRAMES // padded):
+            indices = [audible[position] for position in batch]
+            arguments = window_batch(
+                [windows[index] for index in indices], [streams[index] for index in indices], padded
+            )
+            rows, cycles = vocode_windows(self._hift, *arguments)
+            for position, index in enumerate(indices):
+                samples[index] = finish_piece(
+                    streams[index], windows[index], rows[position], cycles[position], self._fade
+                )
+        return list(samples.values())
 
     def _upload(self, lengths: Sequence[int]) -> Tensor:
         return upload(torch.tensor(lengths), self._device)

@@ -14,8 +14,16 @@ from speech.models.spec import MEL_CHANNELS, MEL_FRAMES_PER_TOKEN, FlowSpec
 from speech.reference.conditionals import Conditionals
 from speech.s3gen.encoder import encode
 from speech.s3gen.flow import solve_ode
-from speech.s3gen.padding import upload
-from speech.s3gen.vocoder import HARMONICS, SAMPLE_RATE_HZ, SAMPLES_A_FRAME, draw_phases, vocode
+from speech.s3gen.padding import stack_padded, upload
+from speech.s3gen.stream import ChunkStream, Window
+from speech.s3gen.vocoder import (
+    HARMONICS,
+    SAMPLE_RATE_HZ,
+    SAMPLES_A_FRAME,
+    draw_phases,
+    vocode,
+    vocode_windows,
+)
 from speech.s3gen.weights import WeightsView, linear
 
 SILENT_SAMPLES = SAMPLE_RATE_HZ // 50  # 20 ms, and as long a fade after it (``S3Token2Wav.trim_fade``)
@@ -28,6 +36,16 @@ class RenderRequest:
     tokens: Tensor  # int64 [T], within the codebook, at least two
     voice: Conditionals  # on the model's device
     generator: torch.Generator  # of the model's device, as the decoder's last draw left it
+
+
+@dataclass(frozen=True, eq=False)
+class PieceRequest:
+    """The speech tokens so far of a chunk that is rendered in pieces."""
+
+    tokens: Tensor  # int64 [T], within the codebook, from the chunk's first
+    voice: Conditionals  # on the model's device
+    stream: ChunkStream  # the state after the piece before this one
+    is_last: bool  # whether these are all of the chunk's tokens
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,10 +76,13 @@ class Draws:
 
 
 class Renderer(Protocol):
-    """``S3Gen``, or upstream's behind the same interface."""
+    """``S3Gen``, or upstream's behind the same interface, which renders whole chunks alone."""
 
-    def render(self, requests: Sequence[RenderRequest]) -> list[Tensor]:
-        """Returns the samples of each request, float32 [960 a token], at 24 kHz, on the model's device."""
+    def render(self, requests: Sequence[RenderRequest | PieceRequest]) -> list[Tensor]:
+        """Returns the samples of each request, float32, at 24 kHz, on the model's device.
+
+        They are 960 a token of a chunk, and for a piece those that no earlier piece had: there may be none.
+        """
         ...
 
 
@@ -77,9 +98,13 @@ class S3Gen:
         device = (self._flow / "encoder_proj")["weight"].device
         self._fade = make_fade(device)
 
-    def render(self, requests: Sequence[RenderRequest]) -> list[Tensor]:
-        """Returns the samples of each request, float32 [960 a token], at 24 kHz, on the model's device."""
-        return [self._render(request) for request in requests]
+    @torch.inference_mode()
+    def render(self, requests: Sequence[RenderRequest | PieceRequest]) -> list[Tensor]:
+        """Returns the samples of each request, see ``Renderer.render``."""
+        return [
+            self._render(request) if isinstance(request, RenderRequest) else self._render_piece(request)
+            for request in requests
+        ]
 
     @torch.inference_mode()
     def vocode(self, mel: Tensor, generator: torch.Generator) -> Tensor:
@@ -91,20 +116,62 @@ class S3Gen:
         noise = torch.randn(1, HARMONICS, SAMPLES_A_FRAME * mel.shape[1], generator=generator)
         return vocode(self._hift, mel.transpose(1, 2), phases.to(mel.device), noise.to(mel.device))
 
-    @torch.inference_mode()
     def _render(self, request: RenderRequest) -> Tensor:
-        voice, flow, draws = request.voice, self._flow, Draws.of(request)
-        phases = upload(draws.phases, voice.prompt_mel.device)
+        draws = Draws.of(request)
+        phases = upload(draws.phases, request.voice.prompt_mel.device)
+        mel = self._solve(request, draws.noise)
+        samples = vocode(self._hift, mel.T[None], phases, draws.source_noise)
+        samples[: len(self._fade)] *= self._fade
+        return samples
+
+    def _render_piece(self, request: PieceRequest) -> Tensor:
+        stream = request.stream
+        frames = MEL_FRAMES_PER_TOKEN * (request.voice.prompt_tokens.shape[1] + len(request.tokens))
+        mel = self._solve(request, stream.flow_noise(frames))
+        window = stream.window(mel, is_last=request.is_last)
+        if window.is_empty:
+            return mel.new_zeros(0)
+        samples, cycles = vocode_windows(self._hift, *window_batch([window], [stream], len(window.mel)))
+        return finish_piece(stream, window, samples[0], cycles[0], self._fade)
+
+    def _solve(self, request: RenderRequest | PieceRequest, noise: Tensor) -> Tensor:
+        """Returns the mel of a request's tokens, float32 [T, 80]. noise: float32 [1, 80, P + T]."""
+        voice, flow = request.voice, self._flow
         speaker = linear(F.normalize(voice.xvector, dim=1), flow / "spk_embed_affine_layer")
         tokens = torch.cat([voice.prompt_tokens[0], request.tokens])
         embedded = (flow / "input_embedding")["weight"][tokens][None]
         mu = linear(encode(flow / "encoder", embedded), flow / "encoder_proj").transpose(1, 2).contiguous()
         prompt_frames = voice.prompt_mel.shape[1]
         prompt_mel = F.pad(voice.prompt_mel.transpose(1, 2), (0, mu.shape[2] - prompt_frames))
-        mel = solve_ode(flow / "decoder" / "estimator", draws.noise, mu, speaker, prompt_mel, self._flow_spec)
-        samples = vocode(self._hift, mel[:, :, prompt_frames:], phases, draws.source_noise)
-        samples[: len(self._fade)] *= self._fade
-        return samples
+        mel = solve_ode(flow / "decoder" / "estimator", noise, mu, speaker, prompt_mel, self._flow_spec)
+        return mel[0, :, prompt_frames:].T
+
+
+def window_batch(
+    windows: Sequence[Window], streams: Sequence[ChunkStream], padded: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Returns the arguments of ``vocode_windows`` for windows that are padded to so many frames."""
+    device = windows[0].mel.device
+    return (
+        stack_padded([window.mel.T for window in windows], padded),
+        upload(torch.tensor([len(window.mel) for window in windows]), device),
+        torch.cat([stream.phases for stream in streams]),
+        stack_padded([window.noise for window in windows], SAMPLES_A_FRAME * padded),
+        upload(torch.tensor([window.anchor for window in windows]), device),
+        torch.stack([window.cycles for window in windows]),
+    )
+
+
+def finish_piece(
+    stream: ChunkStream, window: Window, samples: Tensor, cycles: Tensor, fade: Tensor
+) -> Tensor:
+    """Returns the new samples of a window that was rendered, the chunk's first ones faded in."""
+    is_first = stream.is_at_start
+    new = stream.advance(window, samples, cycles)
+    if is_first:
+        faded = min(len(fade), len(new))
+        new = torch.cat([new[:faded] * fade[:faded], new[faded:]])
+    return new
 
 
 def make_fade(device: torch.device) -> Tensor:

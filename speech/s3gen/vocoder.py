@@ -41,7 +41,7 @@ def vocode(hift: WeightsView, mel: Tensor, phases: Tensor, noise: Tensor) -> Ten
     mel: float32 [1, 80, T]. phases: see ``draw_phases``, on the mel's device. noise: float32 [1, 9, 480 T],
     normally distributed, of the source.
     """
-    source = _source(hift, mel, phases, noise)
+    source = _source(hift, _predict_pitch(hift / "f0_predictor", mel), phases, noise)
     window = torch.hann_window(FFT_SIZE, device=mel.device)
     spectrum = torch.stft(source, FFT_SIZE, HOP, FFT_SIZE, window, return_complex=True)
     spread = _filter(hift, mel, torch.cat([spectrum.real, spectrum.imag], dim=1))
@@ -55,7 +55,35 @@ def vocode_batch(hift: WeightsView, mel: Tensor, lengths: Tensor, phases: Tensor
     mel: float32 [B, 80, T], zeros beyond each chunk. lengths: int64 [B], its frames. Only the first 480 times
     as many samples of a row are the chunk's. phases: float32 [B, 9, 1]. noise: float32 [B, 9, 480 T].
     """
-    source = _source(hift, mel, phases, noise, lengths)
+    pitch = _predict_pitch(hift / "f0_predictor", mel, lengths)
+    return _vocode_source(hift, mel, lengths, _source(hift, pitch, phases, noise))
+
+
+def vocode_windows(
+    hift: WeightsView,
+    mel: Tensor,
+    lengths: Tensor,
+    phases: Tensor,
+    noise: Tensor,
+    anchors: Tensor,
+    cycles: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Returns samples of stretches of longer mels, float32 [B, 480 T], and the pitch's cycles. Never waits.
+
+    The other arguments are those of ``vocode_batch``. anchors: int64 [B], the frames before which ``cycles``,
+    float64 [B], have passed since the chunk began. Returns with the samples the cycles before each frame and
+    after the last, float64 [B, T + 1], modulo 1. Samples within ``speech.s3gen.stream.CONTEXT_FRAMES`` of a
+    cut end of a window differ from those of the whole mel.
+    """
+    pitch = _predict_pitch(hift / "f0_predictor", mel, lengths)
+    passed = F.pad(torch.cumsum(pitch.double() * (SAMPLES_A_FRAME / SAMPLE_RATE_HZ), dim=1), (1, 0))
+    passed = (passed - passed.gather(1, anchors[:, None]) + cycles[:, None]) % 1
+    samples = _vocode_source(hift, mel, lengths, _source(hift, pitch, phases, noise, passed))
+    return samples, passed
+
+
+def _vocode_source(hift: WeightsView, mel: Tensor, lengths: Tensor, source: Tensor) -> Tensor:
+    """Returns the samples of a batch, float32 [B, 480 T], from its source, of the same shape."""
     window = torch.hann_window(FFT_SIZE, device=mel.device)
     # ``torch.stft`` reflects at the ends of the batch, and a chunk's own end is what has to be reflected.
     half, last = FFT_SIZE // 2, SAMPLES_A_FRAME * lengths[:, None] - 1
@@ -121,7 +149,7 @@ def _masked(hidden: Tensor, mask: Tensor | None) -> Tensor:
     return hidden if mask is None else hidden * mask
 
 
-def _predict_pitch(predictor: WeightsView, mel: Tensor, lengths: Tensor | None) -> Tensor:
+def _predict_pitch(predictor: WeightsView, mel: Tensor, lengths: Tensor | None = None) -> Tensor:
     """Returns the fundamental frequency in Hz, [B, T]; near 0 where nothing is voiced."""
     hidden, mask = mel, _mask(mel.shape[2], lengths)
     for index in range(0, 10, 2):  # every other one is an activation
@@ -130,18 +158,42 @@ def _predict_pitch(predictor: WeightsView, mel: Tensor, lengths: Tensor | None) 
 
 
 def _source(
-    hift: WeightsView, mel: Tensor, phases: Tensor, noise: Tensor, lengths: Tensor | None = None
+    hift: WeightsView, pitch: Tensor, phases: Tensor, noise: Tensor, passed: Tensor | None = None
 ) -> Tensor:
-    """Returns sines at the pitch and its harmonics where voiced, noise elsewhere: [B, 480 T]."""
-    pitch = _predict_pitch(hift / "f0_predictor", mel, lengths)
+    """Returns sines at the pitch and its harmonics where voiced, noise elsewhere: [B, 480 T].
+
+    pitch: in Hz, [B, T]. passed: cycles of the pitch before each frame, float64 [B, T + 1]; None: the mel
+    begins with its chunk.
+    """
     by_sample = pitch.repeat_interleave(SAMPLES_A_FRAME, dim=1)[:, None]
-    multiples = torch.arange(1, HARMONICS + 1, dtype=torch.float32, device=pitch.device)[:, None]
-    cycles = torch.cumsum(by_sample * multiples / SAMPLE_RATE_HZ, dim=-1) % 1
+    cycles = _cycles(by_sample) if passed is None else _cycles_by_frame(pitch, passed)
     voiced = (by_sample > VOICED_ABOVE_HZ).float()
     sines = SINE_AMPLITUDE * torch.sin(2 * torch.pi * cycles + phases)
     noise_amplitude = voiced * NOISE_AMPLITUDE + (1 - voiced) * SINE_AMPLITUDE / 3
     harmonics = sines * voiced + noise_amplitude * noise
     return linear(harmonics.transpose(1, 2), hift / "m_source" / "l_linear").tanh().squeeze(-1)
+
+
+def _cycles(pitch: Tensor) -> Tensor:
+    """Returns the cycles of each harmonic at each sample, modulo 1, [B, 9, N], with upstream's rounding.
+
+    pitch: in Hz at each sample, [B, 1, N].
+    """
+    return torch.cumsum(pitch * _multiples(pitch) / SAMPLE_RATE_HZ, dim=-1) % 1
+
+
+def _cycles_by_frame(pitch: Tensor, passed: Tensor) -> Tensor:
+    """Returns what ``_cycles`` does, float32 [B, 9, 480 T], from the cycles before each frame.
+
+    In double precision: cycles of the ninth harmonic would be rounded by a thousandth after ten seconds.
+    """
+    within = torch.arange(1, SAMPLES_A_FRAME + 1, dtype=torch.float64, device=pitch.device) / SAMPLE_RATE_HZ
+    fundamental = passed[:, :-1, None] + pitch.double()[:, :, None] * within
+    return (fundamental.flatten(1)[:, None] * _multiples(fundamental) % 1).float()
+
+
+def _multiples(tensor: Tensor) -> Tensor:
+    return torch.arange(1, HARMONICS + 1, dtype=tensor.dtype, device=tensor.device)[:, None]
 
 
 def _excite(hift: WeightsView, stage: int, excitation: Tensor, mask: Tensor | None) -> Tensor:

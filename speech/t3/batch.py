@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from speech.models.llama_t3 import LlamaT3
+from speech.models.spec import CODEBOOK_SIZE
 from speech.t3.fused_step import FEWEST_ROWS, FusedStep, StepTensors, load_fused_step
 from speech.t3.graphs import StepGraphs
 from speech.t3.request import Decoded, DecodeRequest
@@ -133,6 +134,15 @@ class RunningBatch:
             sequence.generator_states.clear()
         self.remove(finished)
         return finished
+
+    @torch.inference_mode()
+    def speech(self, sequence: DecodingSequence, at_least: int) -> Tensor | None:
+        """Returns the speech tokens so far, int64 [T], as ``Decoded.speech`` does; None if they are fewer."""
+        if sequence.draws < at_least:
+            return None
+        tokens = self._spoken[sequence.slot, : sequence.draws]
+        tokens = tokens[tokens < CODEBOOK_SIZE]
+        return tokens if len(tokens) >= at_least else None
 
     @torch.inference_mode()
     def remove(self, sequences: Collection[DecodingSequence]) -> None:

@@ -311,10 +311,11 @@ def test_nothing_is_marked_any_more_once_the_job_is_cancelled(services, monkeypa
     cancel, marked = CancelToken(), []
     watermark = services.synthesizer.watermark
 
-    def mark_and_cancel(waveform):
-        marked.append(waveform)
-        cancel.cancel(Cancelled("the test"))
-        return watermark(waveform)
+    def mark_and_cancel(chunks):
+        for chunk in watermark(chunks):
+            marked.append(chunk)
+            cancel.cancel(Cancelled("the test"))
+            yield chunk
 
     monkeypatch.setattr(services.synthesizer, "watermark", mark_and_cancel)
     text = "One. Two. Three. Four."

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform
 from cancel import CancelToken
-from speech.contract import AudioChunk, Conditionals, SamplingParams, Synthesizer, Utterance
+from speech.contract import AudioChunk, Conditionals, Hop, SamplingParams, Synthesizer, Utterance
 from tests.recordings import speech_like
 
 SENTENCE = "The harbour was quiet, and the boats lay still."
@@ -39,11 +38,12 @@ def speak(
     *,
     seed: int = 7,
     cancel: CancelToken | None = None,
+    hop: Hop = "whole",
     **params: float,
 ) -> list[AudioChunk]:
     """The chunks of one utterance. voice: None for the built-in one."""
     utterance = utter(synthesizer, text, voice, seed, **params)
-    return list(synthesizer.synthesize([utterance], cancel or CancelToken()))
+    return list(synthesizer.synthesize([utterance], cancel or CancelToken(), hop=hop))
 
 
 def join(chunks: Sequence[AudioChunk]) -> np.ndarray:
@@ -53,7 +53,13 @@ def join(chunks: Sequence[AudioChunk]) -> np.ndarray:
 
 def join_marked(synthesizer: Synthesizer, chunks: Sequence[AudioChunk]) -> np.ndarray:
     """The samples as a caller gets them: each chunk watermarked."""
-    return join([replace(chunk, waveform=synthesizer.watermark(chunk.waveform)) for chunk in chunks])
+    return join(list(synthesizer.watermark(chunks)))
+
+
+def mark(synthesizer: Synthesizer, chunk: AudioChunk) -> Waveform:
+    """The watermarked audio of a whole chunk."""
+    (marked,) = synthesizer.watermark([chunk])
+    return marked.waveform
 
 
 def says(synthesizer: Synthesizer, text: str = SENTENCE, voice: Conditionals | None = None, **options):

@@ -20,7 +20,7 @@ from benchmarks.upstream import load as load_upstream
 from cancel import CancelToken
 from errors import Cancelled, InvalidRequest, ModelUnavailable, ReferenceTooShort
 from speech import pipeline
-from speech.contract import NOTICES, SamplingParams, Utterance
+from speech.contract import NOTICES, AudioChunk, SamplingParams, Utterance
 from speech.models.linear import pack
 from speech.models.llama_t3 import LlamaT3
 from speech.models.spec import CHATTERBOX
@@ -38,6 +38,7 @@ from tests.speech.speaking import (
     encode,
     join,
     join_marked,
+    mark,
     recording,
     says,
     speak,
@@ -157,7 +158,7 @@ def test_what_is_said_is_watermarked(synthesizer, perth):
     chunks = speak(synthesizer, PAGE[:500])
     assert confidence(perth, join_marked(synthesizer, chunks)) > 0.9
     for chunk in chunks:  # what a streaming caller gets
-        assert confidence(perth, synthesizer.watermark(chunk.waveform).samples) > 0.9
+        assert confidence(perth, mark(synthesizer, chunk).samples) > 0.9
     assert confidence(perth, speech_like(6.0, 24_000, seed=1)) < 0.6
 
 
@@ -421,7 +422,7 @@ def test_a_chunk_says_how_long_its_stages_took(synthesizer):
 
 def test_the_watermark_keeps_length_and_rate(synthesizer):
     waveform = Waveform(speech_like(1.3, 24_000, seed=1), 24_000)
-    marked = synthesizer.watermark(waveform)
+    marked = mark(synthesizer, AudioChunk(waveform, 0.0, "", 0, 0, 1))
     assert (len(marked.samples), marked.sample_rate_hz) == (len(waveform.samples), 24_000)
 
 

@@ -19,7 +19,7 @@ from cancel import CancelToken
 from errors import Cancelled, DeviceLost, DeviceSuspect
 from speech.pipeline import make_batch
 from speech.reference.conditionals import dummy_voice
-from speech.runtime import Batch, ChunkRequest, DeviceRuntime, RenderedChunk, _Rendering, _translated
+from speech.runtime import Batch, ChunkRequest, DeviceRuntime, RenderedAudio, _HostCopy, _translated
 from speech.t3.batch import RunningBatch
 from tests.speech.conftest import CPU
 from tests.speech.runtimes import ConstantBatch, FlakyBatch, TokensAsSamples, WatchedBatch, chunk, held
@@ -51,11 +51,11 @@ def start(renderer) -> Iterator[Callable[..., DeviceRuntime]]:
 
 def speak(
     runtime: DeviceRuntime, chunks: Sequence[ChunkRequest], cancel: CancelToken | None = None
-) -> list[RenderedChunk]:
+) -> list[RenderedAudio]:
     return list(runtime.speak(chunks, cancel or CancelToken()))
 
 
-def tokens_of(rendered: RenderedChunk) -> list[int]:
+def tokens_of(rendered: RenderedAudio) -> list[int]:
     """What ``TokensAsSamples`` was given."""
     return rendered.samples.astype(int).tolist()
 
@@ -203,12 +203,7 @@ def test_silence_does_not_overtake_audio_that_is_still_computed(start, our_model
             }
 
     polls = iter([False] * 5)
-    is_ready = _Rendering.is_ready
-    monkeypatch.setattr(
-        _Rendering,
-        "is_ready",
-        lambda self: next(polls, True) if self.chunk.index == 0 else is_ready(self),
-    )
+    monkeypatch.setattr(_HostCopy, "is_ready", lambda copy: next(polls, True) if copy.source.any() else True)
     first, second = speak(start(SpeechThenSilence([5, 6, 7])), [chunk(our_model), chunk(our_model, seed=1)])
     assert tokens_of(first) == [5, 6, 7]
     assert not second.samples.any()
