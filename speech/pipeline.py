@@ -210,7 +210,12 @@ class ChatterboxSynthesizer:
         for index, utterance in enumerate(utterances):
             if not has_speakable(utterance.text):
                 continue
-            texts = split_text(utterance.text, self._model.spec.max_chunk_chars, cancel=cancel)
+            texts = split_text(
+                utterance.text,
+                self._model.spec.max_chunk_chars,
+                starts_short=hop == "stream" and not chunks,
+                cancel=cancel,
+            )
             texts[-1] = replace(texts[-1], pause_after_s=utterance.pause_after_s)
             chunks += [
                 (index, chunk, self._request(chunk.text, utterance, position, hop))

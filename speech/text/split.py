@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, groupby, pairwise
 
@@ -51,9 +51,16 @@ class Chunk:
 
 
 def split_text(
-    text: str, max_chars: int = DEFAULT_MAX_CHARS, *, cancel: CancelToken | None = None
+    text: str,
+    max_chars: int = DEFAULT_MAX_CHARS,
+    *,
+    starts_short: bool = False,
+    cancel: CancelToken | None = None,
 ) -> list[Chunk]:
     """Returns the text as chunks, cut at the best places, none longer than ``max_chars``.
+
+    starts_short: the first chunk is at most 100 long, the second 200: who listens while the text is spoken
+    waits less for the first.
 
     Length is counted in units of duration (``speech.text.duration``): a Latin letter is one character, a
     digit seven, a Han character three. So a chunk may hold fewer characters than ``max_chars``, and each
@@ -79,10 +86,14 @@ def split_text(
     if max_chars < MIN_MAX_CHARS:
         raise ValueError(f"max_chars must be at least {MIN_MAX_CHARS}, not {max_chars}")
     cancel = cancel or CancelToken()
-    chunks = []
+    chunks: list[Chunk] = []
+
+    def limit() -> int:
+        return min(max_chars, MIN_MAX_CHARS * (len(chunks) + 1)) if starts_short else max_chars
+
     for paragraph in _paragraphs(text):
         cancel.raise_if_cancelled()
-        for chunk in _split_paragraph(paragraph, max_chars):
+        for chunk in _split_paragraph(paragraph, limit):
             cancel.raise_if_cancelled()
             chunks.append(chunk)
     if chunks:
@@ -121,13 +132,14 @@ def _shorten(mute: re.Match[str]) -> str:
     return kept[:-1].rstrip() + " " if " " in mute.group() else kept  # never weld two words together
 
 
-def _split_paragraph(paragraph: str, max_units: int) -> Iterator[Chunk]:
+def _split_paragraph(paragraph: str, limit: Callable[[], int]) -> Iterator[Chunk]:
+    """Yields the chunks of a paragraph. limit: returns how many units the next one may have."""
     units_before = [0, *accumulate(duration_units(paragraph))]
     start = 0
-    if units_before[-1] > max_units:
+    if units_before[-1] > limit():
         ranks = rank_boundaries(paragraph)
         speakable = [index for index, char in enumerate(paragraph) if char.isalnum()]
-        while units_before[-1] - units_before[start] > max_units:
+        while units_before[-1] - units_before[start] > (max_units := limit()):
             # Both sides of a cut must have something to say.
             first = speakable[bisect_left(speakable, start)] + 1
             last = min(speakable[-1], bisect_right(units_before, units_before[start] + max_units) - 1)
