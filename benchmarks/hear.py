@@ -1,15 +1,16 @@
 """This program listens to speech: words, speakers, pace, silence, clicks. It prints a table.
 
     python -m benchmarks.hear [--checkpoint DIR [--stages]] [--voice FILE ...] [--teacher NAME ...]
-                              [--audio DIR ...] [--only ROW ...] [--sentences 200] [--device cpu] [--hop stream]
-                              [--json FILE]
+                              [--audio DIR ...] [--only ROW ...] [--sentences 200] [--device cpu]
+                              [--hop stream] [--json FILE]
 
 --checkpoint: speech from text by the worker's own engine, in the built-in voice and, cloned, in the voice of
-each --voice and from 10 s of each --teacher. --teacher: what flite says in one of its voices, for comparison;
-without names in all four. --stages: what the checkpoint's vocoder makes of the mels of the teachers' speech
-("copy"), and its flow of the speech tokens ("tokens"), in the teachers' own voices: which stage loses what.
---audio: a folder with the recordings NAME.wav (or .flac, .mp3, .opus, ...) and the words of each in NAME.txt.
---only: these rows of the table; the other voices are still those that a voice can be taken for.
+each --voice and from 10 s of each --teacher. --hop: "stream" for speech in pieces, as streaming endpoints
+send it. --teacher: what flite says in one of its voices, for comparison; without names in all four.
+--stages: what the checkpoint's vocoder makes of the mels of the teachers' speech ("copy"), and its flow of
+the speech tokens ("tokens"), in the teachers' own voices: which stage loses what. --audio: a folder with the
+recordings NAME.wav (or .flac, .mp3, .opus, ...) and the words of each in NAME.txt. --only: these rows of the
+table; the other voices are still those that a voice can be taken for.
 
 "closed set" is the share of sentences that are recognised among fifty, "words wrong" the word error rate of
 free recognition. Both are PocketSphinx's, so that only differences between rows say something. "alike" is the

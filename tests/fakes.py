@@ -54,6 +54,7 @@ class FakeSynthesizer:
         None  # each ``synthesize`` announces itself in ``entered`` and waits for it
     )
     entered: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    has_pieces: bool = False  # streams each chunk in three pieces
     is_stuck: bool = False  # waits even when the job was cancelled
     checks: int = 0  # calls of ``check``
     calls: list[Utterance] = field(default_factory=list)
@@ -96,7 +97,7 @@ class FakeSynthesizer:
             if self.failure is not None:
                 raise self.failure
             for chunk in self._chunks(utterances, cancel):
-                yield from [chunk] if hop == "whole" else _in_pieces(chunk)
+                yield from _in_pieces(chunk) if hop == "stream" and self.has_pieces else [chunk]
         finally:
             self.speaking -= 1
 

@@ -24,7 +24,7 @@ class FaultySynthesizer(FakeSynthesizer):
         if SILENT.exists():
             raise ModelUnavailable("no sound comes")
 
-    def synthesize(self, utterances, cancel):
+    def synthesize(self, utterances, cancel, *, hop="whole"):
         BEGUN.touch()
         text = utterances[0].text
         if "lose the GPU" in text:
@@ -35,7 +35,7 @@ class FaultySynthesizer(FakeSynthesizer):
             if "wait" in text:
                 cancel.raise_if_cancelled()
             time.sleep(0.01)
-        yield from super().synthesize(utterances, cancel)
+        yield from super().synthesize(utterances, cancel, hop=hop)
 
 
 worker = build_worker(

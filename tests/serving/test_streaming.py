@@ -85,6 +85,21 @@ async def test_the_pieces_are_parts_of_one_file_and_the_last_one_sums_up(worker)
     assert summary.keys() - {"pieces"} == whole.keys() - {"audio", "text"}
 
 
+async def test_a_chunk_of_text_may_come_in_several_pieces(worker, synthesizer):
+    """Its text comes with the first of them, and what has no sample is no piece."""
+    (*whole, expected), _ = await stream(worker, tts(TEXT, mode="streaming", seed=1, format="pcm"))
+    synthesizer.has_pieces = True
+    (*pieces, summary), _ = await stream(worker, tts(TEXT, mode="streaming", seed=1, format="pcm"))
+    assert audio_of(pieces) == audio_of(whole)
+    texts = ["Nobody knew", "", "The ship left at dawn", "", "It was late", ""]
+    assert [piece["text"] for piece in pieces] == texts
+    ends = np.cumsum([piece["duration"] for piece in pieces])
+    assert [piece["start"] for piece in pieces] == pytest.approx([0, *ends[:-1]], abs=3e-3)
+    assert summary["segments"] == expected["segments"]
+    assert summary["duration"] == expected["duration"]
+    assert summary["pieces"] == 6
+
+
 async def test_a_piece_is_sent_before_the_next_is_spoken(worker, synthesizer):
     pieces = worker.stream(tts(TEXT, mode="streaming"))
     synthesizer.gate = threading.Event()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from speech.trim import KEPT_TAIL_S, cut_trailing_noise, fade_in, fade_out
+from speech.trim import KEPT_TAIL_S, TailCutter, cut_trailing_noise, fade_in, fade_out
 from tests.recordings import speech_like
 
 RATE = 24_000
@@ -72,6 +72,48 @@ def test_speech_is_never_cut(ending):
 def test_recordings_that_end_in_speech_are_untouched():
     for samples in (speech(), speech(0.01), seconds(1.0), np.zeros(0, np.float32)):
         assert cut_trailing_noise(samples, RATE) is samples
+
+
+def in_pieces(samples: np.ndarray, *ends_s: float) -> list[np.ndarray]:
+    """What a ``TailCutter`` returns of samples that come up to these seconds each."""
+    cutter = TailCutter(RATE)
+    pieces = np.split(samples, [round(end_s * RATE) for end_s in ends_s])
+    return [cutter.add(piece, is_last=number == len(ends_s)) for number, piece in enumerate(pieces)]
+
+
+@pytest.mark.parametrize("ends_s", [(), (0.3,), (0.3, 1.0, 2.1), (0.3, 2.5), (1.9, 2.0, 2.1, 2.2, 2.3)])
+@pytest.mark.parametrize(
+    "ending",
+    [
+        seconds(1.5, 1e-5),
+        np.concatenate([seconds(0.6), seconds(0.15, 0.01), seconds(0.3)]),
+        np.concatenate([seconds(0.6), seconds(0.25, 0.08)]),
+    ],
+    ids=["silence", "stray sound", "last word"],
+)
+def test_pieces_are_cut_as_the_whole_is(ending, ends_s):
+    samples = np.concatenate([speech(2.0), ending])
+    joined = np.concatenate(in_pieces(samples, *ends_s))
+    expected = cut_trailing_noise(samples, RATE)
+    assert len(joined) == len(expected)
+    assert np.array_equal(joined[: 2 * RATE - 480], expected[: 2 * RATE - 480])
+    assert abs(joined[-1]) < 1e-6 or np.array_equal(joined, samples)
+
+
+def test_a_pause_is_held_back_until_speech_goes_on():
+    samples = np.concatenate([speech(1.0), seconds(0.5), speech(1.0)])
+    first, second, last = in_pieces(samples, 1.0, 1.4)
+    assert len(first) / RATE == pytest.approx(1.0, abs=0.03)
+    assert len(second) == 0
+    assert np.array_equal(np.concatenate([first, last]), samples)
+
+
+def test_what_became_quiet_after_loud_speech_is_faded():
+    """It was taken for speech when it came; nothing of it can be taken back."""
+    samples = np.concatenate([seconds(0.5, 1e-4), speech(3.0), seconds(0.2, 1e-4)])
+    joined = np.concatenate(in_pieces(samples, 0.4, 3.6))
+    assert np.array_equal(joined[: 3 * RATE], samples[: 3 * RATE])
+    assert abs(joined[-1]) < 1e-6
 
 
 def test_a_spoken_phrase_keeps_all_its_syllables():

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from speech.watermark import PieceMarker
 from tests.recordings import speech_like
 from tests.speech.detector import confidence
 
@@ -44,6 +45,37 @@ def test_marking_keeps_length_and_sound(watermarker):
 @pytest.mark.parametrize("count", [960, 1000, 24_001])
 def test_short_and_odd_lengths_are_marked(watermarker, count):
     assert len(watermarker.mark(speech_like(2.0, RATE_HZ, seed=1)[:count], RATE_HZ)) == count
+
+
+def in_pieces(watermarker, samples: np.ndarray, *ends_s: float) -> list[np.ndarray]:
+    """What a ``PieceMarker`` returns of samples that come up to these seconds each."""
+    marker = PieceMarker(watermarker, RATE_HZ)
+    pieces = np.split(samples, [round(end_s * RATE_HZ) for end_s in ends_s])
+    return [marker.add(piece, is_last=number == len(ends_s)) for number, piece in enumerate(pieces)]
+
+
+@pytest.mark.parametrize("ends_s", [(0.32, 1.3, 3.2), (0.01, 0.02, 0.5), (0.0, 4.9, 4.99)])
+def test_pieces_carry_the_mark_of_the_whole(watermarker, perth, ends_s):
+    samples = np.concatenate([speech_like(5.0, RATE_HZ, seed=2), np.zeros(RATE_HZ // 2, np.float32)])
+    whole = watermarker.mark(samples, RATE_HZ)
+    joined = np.concatenate(in_pieces(watermarker, samples, *ends_s))
+    assert len(joined) == len(samples)
+    mark = np.sqrt(np.square(whole - samples).mean())
+    difference = joined - whole
+    assert np.sqrt(np.square(difference).mean()) < 0.03 * mark
+    assert np.abs(np.diff(difference)).max() < 0.02 * np.abs(samples).max(), "a click"
+    assert confidence(perth, joined) > 0.9
+
+
+def test_audio_in_one_piece_is_marked_as_the_whole(watermarker):
+    samples = speech_like(2.0, RATE_HZ, seed=2)
+    (piece,) = in_pieces(watermarker, samples)
+    assert np.array_equal(piece, watermarker.mark(samples, RATE_HZ))
+
+
+def test_little_is_held_back_of_a_piece(watermarker):
+    first, *_ = in_pieces(watermarker, speech_like(2.0, RATE_HZ, seed=2), 0.32)
+    assert 0.29 < len(first) / RATE_HZ <= 0.3
 
 
 def test_silence_is_marked_without_a_nan(watermarker):

@@ -59,6 +59,23 @@ def test_every_chunk_fits_and_says_something_and_no_letter_is_lost(text, max_cha
     assert not chunks or chunks[-1].pause_after_s == 0
 
 
+@settings(max_examples=200, deadline=None)
+@given(text=ANY_TEXT, max_chars=st.integers(MIN_MAX_CHARS, 400))
+def test_a_text_that_starts_short_loses_nothing_either(text, max_chars):
+    chunks = split_text(text, max_chars, starts_short=True)
+    for index, chunk in enumerate(chunks):
+        assert len(chunk.text) <= min(max_chars, MIN_MAX_CHARS * (index + 1))
+        assert has_speakable(chunk.text)
+    assert letters_and_digits("".join(texts(chunks))) == letters_and_digits(clean_text(text))
+
+
+def test_a_text_that_starts_short_starts_with_a_sentence():
+    text = "It was late. " * 30
+    chunks = texts(split_text(text, 280, starts_short=True))
+    assert len(chunks[0]) < len(chunks[1])
+    assert all(chunk.endswith(".") for chunk in chunks)
+
+
 @settings(max_examples=300, deadline=None)
 @given(
     text=st.lists(
