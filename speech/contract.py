@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -18,6 +18,9 @@ NOTICES = {
     "untrained": "untrained smoke checkpoint: the audio is noise",
     "demonstration": "small demonstration model: intelligible, not natural; see the weights",
 }
+
+
+Hop = Literal["whole", "stream"]  # audio once a chunk of text is spoken, or piece by piece while it is
 
 
 @dataclass(frozen=True)

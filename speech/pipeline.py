@@ -22,6 +22,7 @@ from cancel import CancelToken
 from errors import DeviceLost, DeviceSuspect, Internal, InvalidRequest, ModelUnavailable, WorkerError
 from speech.contract import (
     AudioChunk,
+    Hop,
     ModelInfo,
     Utterance,
 )
@@ -144,7 +145,9 @@ class ChatterboxSynthesizer:
         """What ``Conditionals.to_bytes`` wrote for these samples; None for anything else."""
         return Conditionals.from_bytes(content, digest, self._model.spec.conditioning)
 
-    def synthesize(self, utterances: Sequence[Utterance], cancel: CancelToken) -> Iterator[AudioChunk]:
+    def synthesize(
+        self, utterances: Sequence[Utterance], cancel: CancelToken, *, hop: Hop = "whole"
+    ) -> Iterator[AudioChunk]:
         """Speaks the utterances, see ``Synthesizer.synthesize``."""
         chunks = self._split(utterances, cancel)
         if not chunks:
