@@ -1,8 +1,10 @@
 """All benchmarks that this machine can run, one after the other, each in a process of its own.
 
     python -m benchmarks [--device cpu|cuda] [--only NAME,...] [--checkpoint DIR] [--runs N] [--to FOLDER]
+    python -m benchmarks plot [--to FOLDER]
 
 Each leaves what it printed and its figures as JSON in the folder. The exit status is 1 when one failed.
+``plot`` runs nothing: it draws the newest figures of latency and throughput in that folder into ``docs/``.
 """
 
 from __future__ import annotations
@@ -17,12 +19,14 @@ from pathlib import Path
 import torch
 
 from benchmarks.machine import machine
+from benchmarks.plot import plot
 from benchmarks.weights import temporary_weights
 
-OF_THE_MODEL = ("decode", "profile", "cold_start", "conditionals", "end_to_end")
-WITH_RUNS = ("cold_start", "conditionals", "end_to_end")
+OF_THE_MODEL = ("decode", "profile", "cold_start", "conditionals", "end_to_end", "latency", "throughput")
+WITH_RUNS = ("cold_start", "conditionals", "end_to_end", "latency", "throughput")
 NAMES = (*OF_THE_MODEL, "memory", "store")
 RESULTS = Path(__file__).parent / "results"
+DOCS = Path(__file__).parent.parent / "docs"
 
 
 def run(name: str, arguments: list[str], output: Path) -> bool:
@@ -44,6 +48,7 @@ def run(name: str, arguments: list[str], output: Path) -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
+    parser.add_argument("what", nargs="?", choices=("plot",), help="draws figures instead of measuring any")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--only", default=",".join(NAMES))
     parser.add_argument(
@@ -53,6 +58,10 @@ def main() -> None:
     parser.add_argument("--runs", help="of those that take this option")
     parser.add_argument("--to", type=Path, default=RESULTS)
     options = parser.parse_args()
+    if options.what == "plot":
+        for file in plot(options.to, DOCS):
+            print(f"drew {file}")
+        return
     names = options.only.split(",")
     if unknown := set(names) - set(NAMES):
         parser.error(f"no benchmark is named {', '.join(sorted(unknown))}")
