@@ -86,10 +86,16 @@ def chart(
         parts.append(_polyline([(legend_x, 68), (legend_x + 28, 68)], line))
         parts.append(_text(legend_x + 36, 72, line.name, anchor="start"))
     for place, x in enumerate(xs):
+        # Clear of lines that rise: left above the point, or right below it where a dashed line is above.
+        labels = [
+            (y_of(line.values[place]) + (-6 if line.is_dashed or len(lines) == 1 else 16), line)
+            for line in lines
+        ]
         lowest_y = float("inf")
-        for line in sorted(lines, key=lambda line: line.values[place]):
-            lowest_y = min(lowest_y - LABEL_HEIGHT, y_of(line.values[place]) - 6)
-            parts.append(_text(x + 8, lowest_y, _number(line.values[place]), line.colour, "start"))
+        for y, line in sorted(labels, key=lambda label: -label[0]):
+            lowest_y = min(lowest_y - LABEL_HEIGHT, y)
+            anchor = "end" if line.is_dashed or len(lines) == 1 else "start"
+            parts.append(_text(x, lowest_y, _number(line.values[place]), line.colour, anchor))
     return "\n".join([*parts, "</svg>", ""])
 
 
@@ -141,7 +147,12 @@ def latency_chart(figures: dict[str, Any]) -> str:
                 lines.append(Line(f"{hop}, {percentile}", values, colour, is_dashed=percentile == "p95"))
     places = [f"{count:g}" for count in streams]
     return chart(
-        "Time to first audio", _subtitle(figures), "open streams", "milliseconds, watermarked", places, lines
+        f"Time to first audio on {figures['machine']}",
+        _subtitle(figures),
+        "open streams",
+        "milliseconds, watermarked",
+        places,
+        lines,
     )
 
 
@@ -151,9 +162,14 @@ def throughput_chart(figures: dict[str, Any]) -> str:
     line = Line("watermark included", [row["audio_s_per_s"] for row in rows], "a")
     places = [row["jobs"] for row in rows]
     return chart(
-        "Throughput", _subtitle(figures), "jobs at once", "seconds of audio per second", places, [line]
+        f"Throughput on {figures['machine']}",
+        _subtitle(figures),
+        "jobs at once",
+        "seconds of audio per second",
+        places,
+        [line],
     )
 
 
 def _subtitle(figures: dict[str, Any]) -> str:
-    return f"{figures['machine']}; commit {figures['commit']}, {figures['date'][:10]}"
+    return f"commit {figures['commit']}, {figures['date'][:10]}"
