@@ -24,7 +24,12 @@ from benchmarks.weights import temporary_weights
 
 OF_THE_MODEL = ("decode", "profile", "cold_start", "conditionals", "end_to_end", "latency", "throughput")
 WITH_RUNS = ("cold_start", "conditionals", "end_to_end", "latency", "throughput")
-NAMES = (*OF_THE_MODEL, "memory", "store")
+NAMES = ("probe", *OF_THE_MODEL, "memory", "store")
+REHEARSAL = {  # with tiny weights, whose figures mean nothing
+    "decode": ["--steps", "30", "--rounds", "1"],
+    "latency": ["--rate", "2", "--requests", "2"],
+    "throughput": ["--texts", "1"],
+}
 RESULTS = Path(__file__).parent / "results"
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -54,8 +59,14 @@ def main() -> None:
     parser.add_argument(
         "--checkpoint", type=Path, help="weights; without it untrained ones are written first"
     )
-    parser.add_argument("--size", choices=("tiny", "full"), default="full", help="of the untrained weights")
+    parser.add_argument(
+        "--size",
+        choices=("tiny", "full"),
+        default="full",
+        help="of the untrained weights; tiny is a rehearsal",
+    )
     parser.add_argument("--runs", help="of those that take this option")
+    parser.add_argument("--price-per-hour", help="of the machine, for throughput")
     parser.add_argument("--to", type=Path, default=RESULTS)
     options = parser.parse_args()
     if options.what == "plot":
@@ -78,6 +89,10 @@ def main() -> None:
                 arguments += ["--device", options.device]
             if options.runs and name in WITH_RUNS:
                 arguments += ["--runs", options.runs]
+            if options.price_per_hour and name == "throughput":
+                arguments += ["--price-per-hour", options.price_per_hour]
+            if options.size == "tiny":
+                arguments += REHEARSAL.get(name, [])
             if not run(name, arguments, file.with_suffix(".txt")):
                 failed.append(name)
     if failed:

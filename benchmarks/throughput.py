@@ -1,7 +1,7 @@
 """Seconds of audio for a second of work with several jobs at once, watermark included, and its cost.
 
     python -m benchmarks.throughput [--checkpoint DIR] [--device cpu|cuda] [--jobs 1,8,32] [--texts 3]
-                                    [--runs 5] [--price-per-hour 0.69] [--json FILE]
+                                    [--runs N] [--price-per-hour 0.69] [--json FILE]
 
 So many threads take the next text from a common list as soon as they are done with one; --texts says how many
 there are for each. The numbers of jobs take turns in each run; medians. The cost of an hour of audio is that
@@ -74,11 +74,13 @@ def main() -> None:
         "--jobs", type=lambda text: [int(count) for count in text.split(",")], help="such as 1,8,32"
     )
     parser.add_argument("--texts", type=int, default=len(replies()) // 4, help="of each job")
-    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--runs", type=int, help="5 without it, 2 on a CPU")
     parser.add_argument("--price-per-hour", type=float, help="of the machine, in any currency")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    jobs = options.jobs or ([1, 8, 32] if options.device.startswith("cuda") else [1, 2])
+    on_gpu = options.device.startswith("cuda")
+    options.runs = options.runs or (5 if on_gpu else 2)
+    jobs = options.jobs or ([1, 8, 32] if on_gpu else [1, 2])
     with temporary_weights(options.checkpoint) as checkpoint:
         synthesizer, voice, jobs = load_for_most(checkpoint, options.device, jobs)
         with closing(synthesizer):

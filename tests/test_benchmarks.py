@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from benchmarks import __main__ as benchmarks
-from benchmarks import cold_start, latency, machine, ours, throughput
+from benchmarks import cold_start, latency, machine, ours, probe, throughput
 from benchmarks.decode import Way, fits
 from benchmarks.latency import Piece, Stream
 from benchmarks.plot import Line, chart
@@ -115,6 +115,25 @@ def test_latency_and_throughput_of_a_small_model_are_measured_kept_and_drawn(
     for name, what in (("latency", "Time to first audio"), ("throughput", "Throughput")):
         title = ElementTree.parse(tmp_path / f"{name}.svg").getroot()[0]
         assert title.text == f"{what} on {machine.machine()}"
+
+
+def test_a_section_of_the_probe_that_fails_does_not_stop_the_next_one(tmp_path, monkeypatch):
+    def fail(device: torch.device) -> probe.Figures:
+        raise torch.OutOfMemoryError("CUDA out of memory\nand much more")
+
+    monkeypatch.setitem(probe.SECTIONS, "speeds", fail)
+    file = tmp_path / "probe.json"
+    run_main(probe.main, monkeypatch, "--device", "cpu", "--only", "speeds,workspaces", "--json", str(file))
+    figures = json.loads(file.read_text())
+    assert figures["speeds"] == {"failed": "OutOfMemoryError: CUDA out of memory"}
+    assert figures["workspaces"] == {"left out": "needs a GPU"}
+
+
+def test_facts_come_without_a_driver_and_without_git(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    facts = probe.facts(torch.device("cpu"))
+    assert facts["git"] is None
+    assert facts["torch"] == torch.__version__
 
 
 def texts_of(svg: str) -> list[str]:
