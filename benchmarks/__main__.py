@@ -67,7 +67,7 @@ def main() -> None:
     )
     parser.add_argument("--runs", help="of those that take this option")
     parser.add_argument("--price-per-hour", help="of the machine, for throughput")
-    parser.add_argument("--to", type=Path, default=RESULTS)
+    parser.add_argument("--to", type=Path, default=RESULTS, help="where results are kept")
     options = parser.parse_args()
     if options.what == "plot":
         for file in plot(options.to, DOCS):

@@ -190,6 +190,7 @@ def main() -> None:
     streams = options.streams or ([1, 4, 8, 16, 32] if on_gpu else [1, 2])
     with temporary_weights(options.checkpoint) as checkpoint:
         synthesizer, voice, streams = load_for_most(checkpoint, options.device, streams)
+        rows: list[dict[str, Any]] = []
         with closing(synthesizer):
             for rows in measure(synthesizer, voice, streams, options):
                 keep(options.json, options.device, runs=options.runs, rows=rows)

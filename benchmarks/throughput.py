@@ -37,24 +37,22 @@ def measure(
 ) -> list[dict[str, Any]]:
     """Returns a row for each number of jobs at once. texts: of each of them."""
     speak = partial(listen, synthesizer, voice, "whole")
-    taken: dict[int, list[tuple[float, float]]] = {
-        count: [] for count in jobs
-    }  # seconds of work and of audio
+    runs_s: dict[int, list[tuple[float, float]]] = {count: [] for count in jobs}  # of work and of audio
     with ExitStack() as stack:
         # A worker's threads stay; new ones for each run would pay for what libraries keep by thread.
         pools = {count: stack.enter_context(ThreadPoolExecutor(count)) for count in jobs}
         for run in range(runs + 1):
-            for count in list(taken):
+            for count in list(runs_s):
                 started = time.perf_counter()
                 try:
                     # The first run warms up: no shape of what is measured is new.
                     audio_s = sum(stream.audio_s for stream in pools[count].map(speak, range(texts * count)))
                 except OutOfMemory:
                     print(f"{count} at once: left out, they do not fit the memory")
-                    del taken[count]
+                    del runs_s[count]
                 else:
-                    taken[count] += [(time.perf_counter() - started, audio_s)] * (run > 0)
-    return [row(count, *map(statistics.median, zip(*taken[count], strict=True))) for count in taken]
+                    runs_s[count] += [(time.perf_counter() - started, audio_s)] * (run > 0)
+    return [row(count, *map(statistics.median, zip(*runs_s[count], strict=True))) for count in runs_s]
 
 
 def row(jobs: int, took_s: float, audio_s: float) -> dict[str, Any]:
