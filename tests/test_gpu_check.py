@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tarfile
@@ -13,12 +14,14 @@ from tests.job_server import REPOSITORY
 OF_THE_MODEL = ("decode", "profile", "end_to_end", "latency", "throughput", "conditionals", "cold_start")
 
 
+REHEARSAL = {"DEVICE": "cpu", "SIZE": "tiny", "RUNS": "1", "PYTHON": sys.executable}
+
+
 def gpu_check(*arguments, **environment) -> subprocess.CompletedProcess:
-    usual = {"DEVICE": "cpu", "SIZE": "tiny", "RUNS": "1", "PYTHON": sys.executable}
     return subprocess.run(
         ["scripts/gpu_check", *map(str, arguments)],
         cwd=REPOSITORY,
-        env={**os.environ, **usual, **environment},
+        env={**os.environ, **REHEARSAL, **environment},
         capture_output=True,
         text=True,
         check=False,
@@ -45,6 +48,21 @@ def test_a_part_that_takes_too_long_is_cut_off_and_the_next_one_runs(tmp_path):
     for part in ("facts", "probe"):
         assert f"== {part}: cut off by its limit" in done.stdout
     assert not figures_in(tmp_path)
+
+
+def test_who_interrupts_it_ends_the_part_that_runs(tmp_path):
+    environment = {**os.environ, **REHEARSAL, "CHECKPOINT": str(tmp_path)}
+    command = ["scripts/gpu_check", str(tmp_path), "probe", "facts"]
+    with subprocess.Popen(
+        command, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, text=True
+    ) as process:
+        for line in process.stdout:
+            if line.startswith("== probe"):  # it has begun
+                break
+        process.send_signal(signal.SIGTERM)
+        rest = process.stdout.read()  # ends when nobody can write any more: no process is left
+    assert process.returncode == 130
+    assert "done" not in rest
 
 
 @pytest.mark.slow
