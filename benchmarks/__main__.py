@@ -1,8 +1,10 @@
 """All benchmarks that this machine can run, one after the other, each in a process of its own.
 
     python -m benchmarks [--device cpu|cuda] [--only NAME,...] [--checkpoint DIR] [--runs N] [--to FOLDER]
+    python -m benchmarks plot [--to FOLDER]
 
 Each leaves what it printed and its figures as JSON in the folder. The exit status is 1 when one failed.
+``plot`` runs nothing: it draws the newest figures of latency and throughput in that folder into ``docs/``.
 """
 
 from __future__ import annotations
@@ -17,12 +19,19 @@ from pathlib import Path
 import torch
 
 from benchmarks.machine import machine
+from benchmarks.plot import plot
 from benchmarks.weights import temporary_weights
 
-OF_THE_MODEL = ("decode", "profile", "cold_start", "conditionals", "end_to_end")
-WITH_RUNS = ("cold_start", "conditionals", "end_to_end")
-NAMES = (*OF_THE_MODEL, "memory", "store")
+OF_THE_MODEL = ("decode", "profile", "cold_start", "conditionals", "end_to_end", "latency", "throughput")
+WITH_RUNS = ("cold_start", "conditionals", "end_to_end", "latency", "throughput")
+NAMES = ("probe", *OF_THE_MODEL, "memory", "store")
+REHEARSAL = {  # with tiny weights, whose figures mean nothing
+    "decode": ["--steps", "30", "--rounds", "1"],
+    "latency": ["--rate", "2", "--requests", "2"],
+    "throughput": ["--texts", "1"],
+}
 RESULTS = Path(__file__).parent / "results"
+DOCS = Path(__file__).parent.parent / "docs"
 
 
 def run(name: str, arguments: list[str], output: Path) -> bool:
@@ -44,15 +53,26 @@ def run(name: str, arguments: list[str], output: Path) -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
+    parser.add_argument("what", nargs="?", choices=("plot",), help="draws figures instead of measuring any")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--only", default=",".join(NAMES))
     parser.add_argument(
         "--checkpoint", type=Path, help="weights; without it untrained ones are written first"
     )
-    parser.add_argument("--size", choices=("tiny", "full"), default="full", help="of the untrained weights")
+    parser.add_argument(
+        "--size",
+        choices=("tiny", "full"),
+        default="full",
+        help="of the untrained weights; tiny is a rehearsal",
+    )
     parser.add_argument("--runs", help="of those that take this option")
-    parser.add_argument("--to", type=Path, default=RESULTS)
+    parser.add_argument("--price-per-hour", help="of the machine, for throughput")
+    parser.add_argument("--to", type=Path, default=RESULTS, help="where results are kept")
     options = parser.parse_args()
+    if options.what == "plot":
+        for file in plot(options.to, DOCS):
+            print(f"drew {file}")
+        return
     names = options.only.split(",")
     if unknown := set(names) - set(NAMES):
         parser.error(f"no benchmark is named {', '.join(sorted(unknown))}")
@@ -69,6 +89,10 @@ def main() -> None:
                 arguments += ["--device", options.device]
             if options.runs and name in WITH_RUNS:
                 arguments += ["--runs", options.runs]
+            if options.price_per_hour and name == "throughput":
+                arguments += ["--price-per-hour", options.price_per_hour]
+            if options.size == "tiny":
+                arguments += REHEARSAL.get(name, [])
             if not run(name, arguments, file.with_suffix(".txt")):
                 failed.append(name)
     if failed:

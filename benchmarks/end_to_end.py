@@ -1,12 +1,13 @@
 """What a user waits and pays for: text to marked audio in a known voice, beside upstream's ``generate``.
 
-    python -m benchmarks.end_to_end [--checkpoint DIR] [--device cpu|cuda] [--runs N] [--jobs 1,2] [--json F]
+    python -m benchmarks.end_to_end [--checkpoint DIR] [--device cpu|cuda] [--runs N] [--json FILE]
 
-Each side runs in a process of its own, for its peak memory. Ours is the synthesizer as a tts job drives it,
-with a known voice and the watermark; upstream gets a WAV file with every text, as its documentation has it,
-one job after the other. The untrained checkpoint's length follows the text, so that both speak equally long;
-what was spoken is printed. A word is spoken first that is not counted. Times are medians. The real-time
-factor is seconds of work for a second of audio. The first audio is what a streaming endpoint can send then.
+One job at a time; for several see ``benchmarks.throughput`` and ``benchmarks.latency``. Each side runs in a
+process of its own, for its peak memory. Ours is the synthesizer as a tts job drives it, with a known voice
+and the watermark; upstream gets a WAV file with every text, as its documentation has it. The untrained
+checkpoint's length follows the text, so that both speak equally long; what was spoken is printed. A word is
+spoken first that is not counted. Times are medians. The real-time factor is seconds of work for a second of
+audio. The first audio is the first whole chunk of text.
 """
 
 from __future__ import annotations
@@ -22,19 +23,15 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import soundfile
 import torch
 
-from audio.decode import decode_audio
-from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform, resample
 from benchmarks.machine import describe, keep
 from benchmarks.weights import temporary_weights
 
-SAMPLE = Path("samples/reference.flac")
 WORD = "Yes."
 SENTENCE = (
     "The harbour was quiet, and the boats lay still on the water while the town behind them "
@@ -45,16 +42,12 @@ PARAGRAPH = " ".join([SENTENCE] * 2)
 Speak = Callable[[str], tuple[float, float]]  # a text; seconds of audio, and until the first of it was there
 
 
-def ours(checkpoint: Path, device: str, jobs: int, sample: Waveform) -> Speak:
+def ours(checkpoint: Path, device: str) -> Speak:
+    from benchmarks.ours import load
     from cancel import CancelToken
     from speech.contract import Utterance
-    from speech.pipeline import load_synthesizer
 
-    synthesizer = load_synthesizer(
-        "chatterbox", checkpoint_dir=checkpoint, device=device, max_concurrency=jobs
-    )
-    synthesizer.check()
-    voice = synthesizer.encode_reference(sample, CancelToken())
+    synthesizer, voice = load(checkpoint, device, 1)
 
     def speak(text: str) -> tuple[float, float]:
         started, audio_s, first_s = time.perf_counter(), 0.0, 0.0
@@ -67,11 +60,13 @@ def ours(checkpoint: Path, device: str, jobs: int, sample: Waveform) -> Speak:
     return speak
 
 
-def upstreams(checkpoint: Path, device: str, sample: Waveform) -> Speak:
+def upstreams(checkpoint: Path, device: str) -> Speak:
+    from benchmarks.ours import reference
     from benchmarks.upstream import load
 
     warnings.simplefilter("ignore")
     model = load(checkpoint, device)
+    sample = reference()
     handle, name = tempfile.mkstemp(suffix=".wav")
     os.close(handle)
     soundfile.write(name, sample.samples, sample.sample_rate_hz)
@@ -85,37 +80,25 @@ def upstreams(checkpoint: Path, device: str, sample: Waveform) -> Speak:
     return speak
 
 
-def timed(speak: Speak, texts: list[str], threads: ThreadPoolExecutor) -> tuple[float, float, float]:
-    """Seconds of work, of audio, and until the first audio of a text, its median."""
-    started = time.perf_counter()
-    spoken = list(threads.map(speak, texts))
-    took_s = time.perf_counter() - started
-    return took_s, sum(audio_s for audio_s, _ in spoken), statistics.median(first_s for _, first_s in spoken)
-
-
-def measure(side: str, checkpoint: Path, device: str, runs: int, jobs: list[int]) -> dict[str, Any]:
-    sample = resample(decode_audio(SAMPLE.read_bytes(), str(SAMPLE)), MODEL_SAMPLE_RATE_HZ)
-    if side == "ours":
-        speak = ours(checkpoint, device, max(jobs), sample)
-    else:
-        speak, jobs = upstreams(checkpoint, device, sample), [1]
+def measure(side: str, checkpoint: Path, device: str, runs: int) -> dict[str, Any]:
+    speak = (ours if side == "ours" else upstreams)(checkpoint, device)
     speak(WORD)
-    work: dict[str, list[str]] = {"one word": [WORD], "a sentence": [SENTENCE]}
+    texts = {"one word": WORD, "a sentence": SENTENCE}
     if side == "ours":  # upstream speaks sentences one by one: no faster than one
-        work["two sentences, one text"] = [PARAGRAPH]
-    work |= {f"{count} sentences at once": [SENTENCE] * count for count in jobs if count > 1}
+        texts["two sentences, one text"] = PARAGRAPH
     rows = {}
-    for what, texts in work.items():
-        # A worker's threads stay; new ones for each run would pay for what libraries keep by thread.
-        with ThreadPoolExecutor(len(texts)) as threads:
-            every = [timed(speak, texts, threads) for _ in range(runs)]
-        took_s, first_s = (statistics.median(one[index] for one in every) for index in (0, 2))
-        audio_s = every[0][1]
+    for what, text in texts.items():
+        took_s, first_s = [], []
+        for _ in range(runs):
+            started = time.perf_counter()
+            audio_s, until_first_s = speak(text)
+            took_s.append(time.perf_counter() - started)
+            first_s.append(until_first_s)
         rows[what] = {
-            "seconds": took_s,
+            "seconds": statistics.median(took_s),
             "audio_s": audio_s,
-            "real_time_factor": took_s / audio_s,
-            "first_audio_s": first_s,
+            "real_time_factor": statistics.median(took_s) / audio_s,
+            "first_audio_s": statistics.median(first_s),
         }
     on_gpu = device.startswith("cuda")
     peak_bytes = (
@@ -128,7 +111,7 @@ def measure(side: str, checkpoint: Path, device: str, runs: int, jobs: list[int]
 
 def apart(side: str, checkpoint: Path, options: argparse.Namespace) -> dict[str, Any]:
     command = [sys.executable, "-m", "benchmarks.end_to_end", "--side", side, "--checkpoint", str(checkpoint)]
-    command += ["--device", options.device, "--runs", str(options.runs), "--jobs", options.jobs]
+    command += ["--device", options.device, "--runs", str(options.runs)]
     finished = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     if finished.returncode:
         sys.exit(finished.stderr)
@@ -141,14 +124,11 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--jobs", help="how many at once, such as 1,8,32")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--side", choices=("ours", "upstream"), help="only this one, as JSON")
     options = parser.parse_args()
-    options.jobs = options.jobs or ("1,8,32" if options.device.startswith("cuda") else "1,2")
-    jobs = [int(count) for count in options.jobs.split(",")]
     if options.side:
-        result = measure(options.side, options.checkpoint, options.device, options.runs, jobs)
+        result = measure(options.side, options.checkpoint, options.device, options.runs)
         print(json.dumps(result))
         return
     with temporary_weights(options.checkpoint) as checkpoint:

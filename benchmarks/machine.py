@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 
 
@@ -19,10 +20,11 @@ def machine(device: str = "cpu") -> str:
 
 
 def keep(file: Path | None, device: str, **figures: object) -> None:
-    """Writes figures as JSON, with what they were measured on; nothing without a file."""
+    """Writes figures as JSON, with what they were measured on and when; nothing without a file."""
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
-        content = {"machine": machine(device), "commit": commit(), **figures}
+        date = datetime.now(UTC).isoformat(timespec="seconds")
+        content = {"machine": machine(device), "commit": commit(), "date": date, **figures}
         file.write_text(json.dumps(content, indent=2) + "\n")
 
 

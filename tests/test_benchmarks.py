@@ -1,13 +1,23 @@
-"""The benchmarks on machines unlike ours."""
+"""The benchmarks on machines unlike ours, and what they make of what they measured."""
 
 from __future__ import annotations
 
+import json
 import os
+import random
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from xml.etree import ElementTree
 
+import pytest
 import torch
 
-from benchmarks import cold_start, machine
+from benchmarks import __main__ as benchmarks
+from benchmarks import cold_start, latency, machine, ours, probe, throughput
 from benchmarks.decode import Way, fits
+from benchmarks.latency import Piece, Stream
+from benchmarks.plot import Line, chart
+from errors import ModelUnavailable
 
 
 def test_without_git_figures_are_kept_with_an_unknown_commit(tmp_path, monkeypatch):
@@ -30,3 +40,133 @@ def test_a_batch_that_does_not_fit_the_gpu_is_left_out(capsys):
 
     assert not fits(Way("ours, exact", "float32", 32, 2.0, run))
     assert "ours, exact, 32 at once: left out" in capsys.readouterr().out
+
+
+def test_a_piece_that_comes_while_the_one_before_plays_is_no_stall():
+    stream = Stream([Piece(0.2, 0.3, 1.0), Piece(1.1, 1.2, 1.0), Piece(2.0, 2.1, 0.5)])
+    assert stream.stall_s == 0.0
+    assert stream.open_s == pytest.approx(0.3 + 2.5)
+
+
+def test_silence_before_a_late_piece_is_a_stall_and_puts_off_the_rest():
+    stream = Stream([Piece(0.2, 0.3, 1.0), Piece(1.7, 1.8, 1.0), Piece(2.8, 2.9, 0.5)])
+    assert stream.stall_s == pytest.approx(1.8 - 1.3 + 2.9 - 2.8)
+    assert stream.open_s == pytest.approx(0.3 + 2.5 + 0.6)
+
+
+def test_every_request_is_sent_and_answered_in_its_order():
+    with ThreadPoolExecutor(4) as threads:
+        answers = latency.serve(
+            lambda number: Stream([Piece(0.0, 0.0, number)]), 20, 1e4, random.Random(0), threads
+        )
+    assert [stream.audio_s for stream in answers] == list(range(20))
+
+
+def test_loads_count_enough_requests_after_the_streams_are_open():
+    assert latency.load_of(32, 5.0, None) == latency.Load(32, 5.0, warm_up=32, requests=96)
+    assert latency.load_of(1, 0.2, None).requests == latency.LEAST_REQUESTS
+    assert latency.load_of(32, 5.0, 2).requests == 2
+
+
+def test_a_count_that_the_memory_does_not_allow_is_left_out(monkeypatch, capsys):
+    def load(checkpoint, device, most):
+        if most > 8:
+            raise ModelUnavailable(f"the GPU's memory does not suffice for MAX_CONCURRENCY {most}")
+        return f"for {most}", "voice"
+
+    monkeypatch.setattr(ours, "load", load)
+    assert ours.load_for_most(None, "cuda", [1, 4, 8, 16, 32]) == ("for 8", "voice", [1, 4, 8])
+    assert "16 at once: left out" in capsys.readouterr().out
+    with pytest.raises(ModelUnavailable):
+        ours.load_for_most(None, "cuda", [16, 32])
+
+
+def run_main(main, monkeypatch, *arguments: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["benchmark", *arguments])
+    main()
+
+
+@pytest.mark.slow
+def test_latency_and_throughput_of_a_small_model_are_measured_kept_and_drawn(
+    smoke_checkpoint, tmp_path, monkeypatch, capsys
+):
+    usual = ["--checkpoint", str(smoke_checkpoint), "--device", "cpu", "--runs", "1"]
+    files = {name: tmp_path / f"{name}-cpu.json" for name in ("latency", "throughput")}
+    run_main(
+        latency.main, monkeypatch, *usual, "--rate", "2", "--requests", "2", "--json", str(files["latency"])
+    )
+    run_main(
+        throughput.main,
+        monkeypatch,
+        *[*usual, "--jobs", "1,2", "--texts", "1", "--price-per-hour", "2"],
+        *["--json", str(files["throughput"])],
+    )
+    rows = json.loads(files["latency"].read_text())["rows"]
+    assert [row["hop"] for row in rows] == ["whole", "stream"]
+    for row in rows:
+        assert 0 < row["first_audio_s"]["p50"] < row["first_marked_s"]["p95"]
+    rows = json.loads(files["throughput"].read_text())["rows"]
+    assert [row["jobs"] for row in rows] == [1, 2]
+    for row in rows:
+        assert row["cost_of_an_hour"] == pytest.approx(2 * row["seconds"] / row["audio_s"])
+
+    monkeypatch.setattr(benchmarks, "DOCS", tmp_path)
+    run_main(benchmarks.main, monkeypatch, "plot", "--to", str(tmp_path))
+    for name, what in (("latency", "Time to first audio"), ("throughput", "Throughput")):
+        title = ElementTree.parse(tmp_path / f"{name}.svg").getroot()[0]
+        assert title.text == f"{what} on {machine.machine()}"
+
+
+def test_a_section_of_the_probe_that_fails_does_not_stop_the_next_one(tmp_path, monkeypatch):
+    def fail(device: torch.device) -> probe.Figures:
+        raise torch.OutOfMemoryError("CUDA out of memory\nand much more")
+
+    monkeypatch.setitem(probe.SECTIONS, "speeds", fail)
+    file = tmp_path / "probe.json"
+    run_main(probe.main, monkeypatch, "--device", "cpu", "--only", "speeds,workspaces", "--json", str(file))
+    figures = json.loads(file.read_text())
+    assert figures["speeds"] == {"failed": "OutOfMemoryError: CUDA out of memory"}
+    assert figures["workspaces"] == {"left out": "needs a GPU"}
+
+
+def test_facts_come_without_a_driver_and_without_git(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    facts = probe.facts(torch.device("cpu"))
+    assert facts["git"] is None
+    assert facts["torch"] == torch.__version__
+
+
+def texts_of(svg: str) -> list[str]:
+    return [element.text for element in ElementTree.fromstring(svg).iter() if element.tag.endswith("}text")]
+
+
+def test_a_chart_is_xml_that_holds_its_words_and_numbers():
+    lines = [Line("p50 & more", [123.4, 567.8], "a"), Line("p95", [150.0, 612.0], "b", is_dashed=True)]
+    svg = chart("Title <1>", "subtitle", "streams", "milliseconds", [1, 32], lines)
+    words = texts_of(svg)
+    for each in ("Title <1>", "streams", "milliseconds", "1", "32", "p50 & more", "p95", "123", "568", "612"):
+        assert each in words
+    description = next(each for each in ElementTree.fromstring(svg) if each.tag.endswith("desc")).text
+    assert "p50 & more: 123 at 1, 568 at 32" in description
+
+
+def test_the_newest_figures_are_drawn_and_a_policy_that_was_left_out_somewhere_is_not(tmp_path, monkeypatch):
+    def keep(place, date, hops):
+        rows = [
+            {"streams": streams, "hop": hop, "first_marked_s": {"p50": 0.123, "p95": 0.456}}
+            for streams in (1.0, 8.0)
+            for hop in hops
+            if (streams, hop) != (8.0, "whole")
+        ]
+        content = {"machine": place, "commit": "c0ffee", "date": date, "rows": rows}
+        (tmp_path / f"latency-{place}.json").write_text(json.dumps(content))
+
+    keep("old", "2026-01-01T00:00:00+00:00", ["stream"])
+    keep("new", "2026-02-01T00:00:00+00:00", ["whole", "stream"])
+    monkeypatch.setattr(benchmarks, "DOCS", tmp_path)
+    run_main(benchmarks.main, monkeypatch, "plot", "--to", str(tmp_path))
+    words = texts_of((tmp_path / "latency.svg").read_text())
+    assert "Time to first audio on new" in words
+    assert {"stream, p50", "456", "8"} <= set(words)
+    assert "whole, p50" not in words
+    assert not (tmp_path / "throughput.svg").exists()

@@ -1,0 +1,101 @@
+"""Seconds of audio for a second of work with several jobs at once, watermark included, and its cost.
+
+    python -m benchmarks.throughput [--checkpoint DIR] [--device cpu|cuda] [--jobs 1,8,32] [--texts 3]
+                                    [--runs N] [--price-per-hour 0.69] [--json FILE]
+
+So many threads take the next text from a common list as soon as they are done with one; --texts says how many
+there are for each. The numbers of jobs take turns in each run; medians. The cost of an hour of audio is that
+of a worker that is never idle, in the currency of the price.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.latency import listen
+from benchmarks.machine import describe, keep
+from benchmarks.ours import load_for_most
+from benchmarks.sentences import replies
+from benchmarks.weights import temporary_weights
+from errors import OutOfMemory
+from speech.contract import Conditionals
+from speech.pipeline import ChatterboxSynthesizer
+
+
+def measure(
+    synthesizer: ChatterboxSynthesizer, voice: Conditionals, jobs: Sequence[int], texts: int, runs: int
+) -> list[dict[str, Any]]:
+    """Returns a row for each number of jobs at once. texts: of each of them."""
+    speak = partial(listen, synthesizer, voice, "whole")
+    runs_s: dict[int, list[tuple[float, float]]] = {count: [] for count in jobs}  # of work and of audio
+    with ExitStack() as stack:
+        # A worker's threads stay; new ones for each run would pay for what libraries keep by thread.
+        pools = {count: stack.enter_context(ThreadPoolExecutor(count)) for count in jobs}
+        for run in range(runs + 1):
+            for count in list(runs_s):
+                started = time.perf_counter()
+                try:
+                    # The first run warms up: no shape of what is measured is new.
+                    audio_s = sum(stream.audio_s for stream in pools[count].map(speak, range(texts * count)))
+                except OutOfMemory:
+                    print(f"{count} at once: left out, they do not fit the memory")
+                    del runs_s[count]
+                else:
+                    runs_s[count] += [(time.perf_counter() - started, audio_s)] * (run > 0)
+    return [row(count, *map(statistics.median, zip(*runs_s[count], strict=True))) for count in runs_s]
+
+
+def row(jobs: int, took_s: float, audio_s: float) -> dict[str, Any]:
+    return {"jobs": jobs, "seconds": took_s, "audio_s": audio_s, "audio_s_per_s": audio_s / took_s}
+
+
+def cost_of_an_hour(audio_s_per_s: float, price_per_hour: float) -> float:
+    """Returns the price of the machine for the time in which it speaks an hour of audio."""
+    return price_per_hour / audio_s_per_s
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.throughput")
+    parser.add_argument("--checkpoint", type=Path)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument(
+        "--jobs", type=lambda text: [int(count) for count in text.split(",")], help="such as 1,8,32"
+    )
+    parser.add_argument("--texts", type=int, default=len(replies()) // 4, help="of each job")
+    parser.add_argument("--runs", type=int, help="5 without it, 2 on a CPU")
+    parser.add_argument("--price-per-hour", type=float, help="of the machine, in any currency")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    on_gpu = options.device.startswith("cuda")
+    options.runs = options.runs or (5 if on_gpu else 2)
+    jobs = options.jobs or ([1, 8, 32] if on_gpu else [1, 2])
+    with temporary_weights(options.checkpoint) as checkpoint:
+        synthesizer, voice, jobs = load_for_most(checkpoint, options.device, jobs)
+        with closing(synthesizer):
+            rows = measure(synthesizer, voice, jobs, options.texts, options.runs)
+    print(f"{describe(options.device)}; medians of {options.runs} runs")
+    print(
+        f"{'jobs':>4} {'seconds':>8} {'audio, s':>9} {'audio/s':>8}"
+        + f"{'  an hour costs':>15}" * bool(options.price_per_hour)
+    )
+    for row in rows:
+        line = f"{row['jobs']:4} {row['seconds']:8.2f} {row['audio_s']:9.2f} {row['audio_s_per_s']:8.2f}"
+        if options.price_per_hour:
+            row["cost_of_an_hour"] = cost_of_an_hour(row["audio_s_per_s"], options.price_per_hour)
+            line += f"{row['cost_of_an_hour']:15.4f}"
+        print(line)
+    keep(options.json, options.device, price_per_hour=options.price_per_hour, rows=rows)
+
+
+if __name__ == "__main__":
+    main()
