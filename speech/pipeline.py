@@ -206,7 +206,7 @@ class ChatterboxSynthesizer:
         self, utterances: Sequence[Utterance], hop: Hop, cancel: CancelToken
     ) -> list[tuple[int, Chunk, ChunkRequest]]:
         """Every chunk with the index of its utterance and what the runtime needs of it."""
-        chunks = []
+        chunks: list[tuple[int, Chunk, ChunkRequest]] = []
         for index, utterance in enumerate(utterances):
             if not has_speakable(utterance.text):
                 continue

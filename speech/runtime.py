@@ -50,6 +50,7 @@ Samples = NDArray[np.float32]
 
 # One token gives less audio than the start that S3Gen mutes, in voices with an odd number of mel frames.
 MIN_TOKENS = 2
+MAX_PREFILLS = 2  # between two looks at what is decoded, each as long as some ten steps
 EVENT_POLL_S = 0.001  # between two looks at whether the GPU is done, when there is nothing else to do
 
 
@@ -377,8 +378,10 @@ class DeviceRuntime:
         self._jobs = [job for job in self._jobs if not job.is_over]
 
     def _admit(self) -> None:
-        """Lets chunks into the batch while there is room."""
-        while (job := self._next_job()) is not None:
+        """Lets a few chunks into the batch if there is room: reading a prompt stops those that decode."""
+        for _ in range(MAX_PREFILLS):
+            if (job := self._next_job()) is None:
+                return
             chunk = job.waiting.popleft()
             try:
                 sequence = self._batch.add(chunk.decode_request())

@@ -169,21 +169,25 @@ class RunningBatch:
 
     @torch.inference_mode()
     def capture(self) -> None:
-        """Captures the graphs that most requests need, the smallest first, while none runs.
+        """Captures graphs, the smallest first, while no request runs.
 
-        Those are guided, without top_p, and not much longer than a chunk of text is.
-
-        Other shapes are captured by the step that first needs them.
+        With ``FusedStep`` these are all that there will be. Without it a graph is for a length as well, so
+        that they are those which most requests need: guided, without top_p, and not much longer than a chunk
+        of text is. Others are captured by the step that first needs them.
         """
         assert not self.sequences
         if self._graphs is None:
             return
-        counts = range(1, self.rows // ROWS_WITH_CFG + 1)
-        sizes = sorted({self._graph_size(ROWS_WITH_CFG * count, count) for count in counts})
-        longest = range(0, min(self.capacity, CAPTURED_AT_START), GRAPH_BUCKET)
-        for rows, slots in sizes:
-            for position in longest if self._fused is None else longest[:1]:
-                self._run(rows, slots, position, with_top_p=False)
+        guided = {self._graph_size(ROWS_WITH_CFG * n, n) for n in range(1, self.rows // ROWS_WITH_CFG + 1)}
+        if self._fused is None:
+            for rows, slots in sorted(guided):
+                for position in range(0, min(self.capacity, CAPTURED_AT_START), GRAPH_BUCKET):
+                    self._run(rows, slots, position, with_top_p=False)
+            return
+        unguided = {self._graph_size(n, n) for n in range(1, self.rows + 1)}
+        for rows, slots in sorted(guided | unguided):
+            for with_top_p in (False, True):
+                self._run(rows, slots, 0, with_top_p)
 
     def _step(self) -> None:
         """Draws the noise of every sequence and decodes one token with it. Never waits for the device."""
