@@ -22,7 +22,7 @@ from audio.waveform import Waveform, resample
 from benchmarks import ears, flite, hear
 from cancel import CancelToken
 from handler import SMALL_MODEL
-from speech.contract import NOTICES, Utterance
+from speech.contract import NOTICES, Hop, Utterance
 from speech.models.spec import CHATTERBOX
 from speech.pipeline import ChatterboxSynthesizer, load_synthesizer
 from speech.s3gen.s3gen import RenderRequest
@@ -114,6 +114,27 @@ def test_its_speech_is_marked(synthesizer, perth):
     assert confidence(perth, marked) > 0.9
 
 
+def say(synthesizer, text: str, hop: Hop) -> Waveform:
+    """A text in the built-in voice, watermarked."""
+    utterance = Utterance(text, synthesizer.builtin_voice(), 1)
+    chunks = synthesizer.watermark(synthesizer.synthesize([utterance], CancelToken(), hop=hop))
+    return Waveform(np.concatenate([chunk.with_pause().samples for chunk in chunks]), 24_000)
+
+
+@pytest.mark.parametrize("text", CLEAR)
+def test_speech_in_pieces_is_recognised_and_has_no_clicks(synthesizer, recogniser, perth, text):
+    whole, stream = (say(synthesizer, text, hop) for hop in ("whole", "stream"))
+    assert recogniser.choose(stream, [text, *ears.sentences()[-49:]]) == 0
+    assert len(ears.clicks(stream)) <= len(ears.clicks(whole))
+    assert stream.duration_s == pytest.approx(whole.duration_s, abs=0.12)
+    assert level_db(stream) == pytest.approx(level_db(whole), abs=1)
+    assert confidence(perth, stream.samples) > 0.9
+
+
+def level_db(waveform: Waveform) -> float:
+    return float(10 * np.log10(np.square(waveform.samples).mean()))
+
+
 def test_upstreams_own_modules_give_the_same_tokens_and_the_same_sound(model):
     t3, s3gen = load_upstream_modules(CHATTERBOX, SMALL_MODEL, model.dimensions, CPU)
     sampling = Sampling.of(model.spec.default_parameters)
@@ -196,6 +217,17 @@ async def test_a_paragraph_is_understood_as_well_as_its_sentences(run, recognise
     )
     assert errors_of(recogniser, speech, PARAGRAPH) <= alone + 0.15
     assert confidence(perth, speech.samples) > 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("all_threads")
+def test_a_paragraph_in_pieces_is_understood_and_marked_throughout(synthesizer, recogniser, perth):
+    whole, stream = (say(synthesizer, PARAGRAPH, hop) for hop in ("whole", "stream"))
+    assert errors_of(recogniser, stream, PARAGRAPH) <= errors_of(recogniser, whole, PARAGRAPH) + 0.1
+    assert len(ears.clicks(stream)) <= len(ears.clicks(whole))
+    cut = 5 * 24_000
+    for start in range(0, len(stream.samples) - cut, cut):
+        assert confidence(perth, stream.samples[start : start + cut]) > 0.9
 
 
 @pytest.mark.slow

@@ -1,0 +1,206 @@
+"""What speech loses when a chunk is rendered in pieces: one row for each number of tokens in a piece.
+
+    python -m benchmarks.pieces [--checkpoint DIR] [--sentences 20] [--hops 15,25,50,100] [--json FILE]
+
+T3 decodes each sentence once, in the built-in voice, and S3Gen renders its tokens whole and in pieces, all
+with the same noise; on the CPU, in float32. "policy" is what streaming jobs get, whose pieces grow. "mel" is
+the distance to the whole between logarithms of mel spectrograms, "spectrum" between those of power spectra,
+both in dB (root mean square over frames in which the whole has speech, then the mean over sentences). "seams"
+is the spectral flux where pieces meet, divided by that of the whole at the same places. "words wrong" and
+"clicks" are those of ``benchmarks.hear``; "work" is S3Gen's time divided by the whole's. Random weights say
+nothing about words.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform
+from benchmarks import ears
+from benchmarks.machine import describe, keep
+from speech.models.spec import CHATTERBOX
+from speech.reference.spectra import s3gen_mel
+from speech.s3gen.s3gen import PieceRequest, Renderer
+from speech.s3gen.stream import ChunkStream, piece_end
+from speech.t3.batch import RunningBatch
+from speech.t3.request import DecodeRequest
+from speech.t3.sampling import Sampling
+from speech.text import max_speech_tokens
+from speech.weights.find import find_checkpoint
+from speech.weights.load import Model, load_model
+
+CPU = torch.device("cpu")
+SMALL_MODEL = Path("samples/small")
+WINDOW, HOP = 1024, 240
+SPEECH_ABOVE_DB = -40.0  # below the loudest frame
+DB_PER_NEPER = 20 / np.log(10)
+Ends = Callable[[int], int]  # the number of a piece; the tokens after which it ends
+
+
+@dataclass
+class Policy:
+    """A way to cut a chunk into pieces, and what was measured of it."""
+
+    name: str
+    end: Ends
+    seconds: float = 0.0
+    errors: int = 0
+    clicks: int = 0
+    mel_db: list[float] = field(default_factory=list)
+    spectrum_db: list[float] = field(default_factory=list)
+    seams: list[float] = field(default_factory=list)
+
+
+def decode(model: Model, text: str, seed: int) -> Tensor:
+    """Returns the speech tokens of a sentence in the built-in voice."""
+    voice = model.builtin_voice
+    assert voice is not None
+    batch = RunningBatch(model.t3, 2, poll_every=1, graphs=False)
+    batch.add(
+        DecodeRequest(
+            speaker_embedding=voice.speaker_embedding,
+            prompt_tokens=voice.t3_prompt_tokens,
+            exaggeration=model.spec.default_parameters["exaggeration"],
+            text_tokens=model.tokenizer.encode(text),
+            sampling=Sampling.of(model.spec.default_parameters),
+            max_tokens=max_speech_tokens(text),
+            seed=seed,
+        )
+    )
+    finished: dict[Any, Any] = {}
+    while not finished:
+        finished = batch.step_many()
+    (decoded,) = finished.values()
+    tokens: Tensor = decoded.speech()
+    return tokens
+
+
+def render(model: Model, tokens: Tensor, end: Ends, seed: int) -> list[NDArray[np.float32]]:
+    """Returns the samples of each piece."""
+    voice, renderer = model.builtin_voice, model.s3gen
+    assert voice is not None
+    return [piece.numpy() for piece in _pieces(renderer, tokens, voice, end, ChunkStream(seed, CPU))]
+
+
+def _pieces(renderer: Renderer, tokens: Tensor, voice: Any, end: Ends, stream: ChunkStream) -> list[Tensor]:
+    pieces, number = [], 0
+    while end(number) < len(tokens):
+        pieces += renderer.render([PieceRequest(tokens[: end(number)], voice, stream, is_last=False)])
+        number += 1
+    return pieces + renderer.render([PieceRequest(tokens, voice, stream, is_last=True)])
+
+
+def spectrum_db(samples: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Returns power spectra in dB, [frames, bins]."""
+    window = torch.hann_window(WINDOW)
+    spectrum = torch.stft(torch.from_numpy(samples), WINDOW, HOP, WINDOW, window, return_complex=True)
+    power = spectrum.abs().square().clamp(min=1e-8).T.double().numpy()
+    return np.asarray(10 * np.log10(power))
+
+
+def mel_db(samples: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Returns S3Gen's mel spectrogram in dB, [frames, 80]."""
+    mel = s3gen_mel(torch.from_numpy(samples)[None])[0].T.double().numpy()
+    return np.asarray(DB_PER_NEPER * mel)
+
+
+def distance_db(found: NDArray[np.float64], whole: NDArray[np.float64]) -> float:
+    """Returns the root mean square of differences in frames of speech."""
+    loudness = whole.mean(axis=1)
+    is_speech = loudness > loudness.max() + SPEECH_ABOVE_DB
+    return float(np.sqrt(np.square(found - whole)[is_speech].mean()))
+
+
+def seam_flux(samples: NDArray[np.float32], seams: Sequence[int]) -> float:
+    """Returns the mean spectral flux at the seams, in dB a frame."""
+    flux = np.abs(np.diff(spectrum_db(samples), axis=0)).mean(axis=1)
+    frames = [min(seam // HOP, len(flux) - 1) for seam in seams]
+    return float(np.mean([flux[max(frame - 1, 0) : frame + 2].max() for frame in frames]))
+
+
+def _every(hop: int) -> Ends:
+    return lambda number: hop * (number + 1)
+
+
+def measure(model: Model, policies: Sequence[Policy], sentences: Sequence[str]) -> int:
+    """Measures all policies, the first of which is the whole. Returns the number of words."""
+    recogniser, words = ears.Recogniser(), 0
+    for seed, text in enumerate(tqdm(sentences, leave=False, disable=None)):
+        tokens, meant = decode(model, text, seed), ears.words_of(text)
+        words += len(meant)
+        whole: NDArray[np.float32] | None = None
+        for policy in policies:
+            started = time.perf_counter()
+            pieces = render(model, tokens, policy.end, seed)
+            policy.seconds += time.perf_counter() - started
+            samples = np.concatenate(pieces)
+            waveform = Waveform(samples, MODEL_SAMPLE_RATE_HZ)
+            policy.errors += ears.word_errors(ears.words_of(recogniser.transcribe(waveform)), meant)
+            policy.clicks += len(ears.clicks(waveform))
+            if whole is None:
+                whole = samples
+                continue
+            policy.mel_db.append(distance_db(mel_db(samples), mel_db(whole)))
+            policy.spectrum_db.append(distance_db(spectrum_db(samples), spectrum_db(whole)))
+            seams = list(accumulate(map(len, pieces)))[:-1]
+            if seams:
+                policy.seams.append(seam_flux(samples, seams) / seam_flux(whole, seams))
+    return words
+
+
+def row(policy: Policy, words: int, whole_s: float) -> dict[str, Any]:
+    def mean(values: Sequence[float]) -> float | None:
+        return statistics.mean(values) if values else None
+
+    return {
+        "hop": policy.name,
+        "words_wrong": policy.errors / words,
+        "clicks": policy.clicks,
+        "mel_db": mean(policy.mel_db),
+        "spectrum_db": mean(policy.spectrum_db),
+        "seams": mean(policy.seams),
+        "work": policy.seconds / whole_s,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.pieces")
+    parser.add_argument("--checkpoint", type=Path, default=SMALL_MODEL)
+    parser.add_argument("--sentences", type=int, default=20)
+    parser.add_argument("--hops", default="15,25,50,100")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    model = load_model(CHATTERBOX, find_checkpoint(CHATTERBOX, checkpoint_dir=options.checkpoint), CPU)
+    policies = [Policy("whole", lambda _: 10**6)]
+    policies += [Policy(hop, _every(int(hop))) for hop in options.hops.split(",")]
+    policies.append(Policy("policy", partial(piece_end, is_first_chunk=True)))
+    words = measure(model, policies, ears.sentences()[: options.sentences])
+    rows = [row(policy, words, policies[0].seconds) for policy in policies]
+    keep(options.json, "cpu", sentences=options.sentences, rows=rows)
+    print(f"{describe('cpu')}; {options.sentences} sentences")
+    print("hop     words wrong  clicks  mel, dB  spectrum, dB  seams   work")
+    for each in rows:
+        distances = ("mel_db", "spectrum_db", "seams")
+        mel, spectrum, seams = ("-" if each[name] is None else f"{each[name]:.2f}" for name in distances)
+        print(
+            f"{each['hop']:7} {each['words_wrong']:11.1%} {each['clicks']:7} {mel:>8} {spectrum:>13} "
+            f"{seams:>6} {each['work']:6.2f}"
+        )
+
+
+if __name__ == "__main__":
+    main()
