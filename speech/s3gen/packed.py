@@ -1,4 +1,4 @@
-"""S3Gen for a GPU that computes in bfloat16: the chunks of several jobs at once."""
+"""S3Gen for a device that computes in bfloat16: the chunks of several jobs at once."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from speech.s3gen.s3gen import (
     PieceRequest,
     RenderRequest,
     finish_piece,
+    frames_of,
     make_fade,
     window_batch,
 )
@@ -64,31 +65,44 @@ class PackedS3Gen:
                 self._flow.drop_graphs()  # whoever tries again has their memory, too
             raise
 
+    @torch.inference_mode()
+    def mel(self, request: RenderRequest) -> Tensor:
+        """Returns the mel spectrogram that the samples of a request are made of, float32 [2T, 80]."""
+        (mel,) = self._solve([request], [Draws.of(request).noise])
+        return mel
+
     def _render(self, requests: Sequence[RenderRequest | PieceRequest]) -> list[Tensor]:
-        voices = [request.voice for request in requests]
-        mus = self._encode([torch.cat([each.voice.prompt_tokens[0], each.tokens]) for each in requests])
-        speakers = linear(F.normalize(torch.cat([voice.xvector for voice in voices]), dim=1), self._speaker)
         draws: dict[int, Draws] = {}
+        pieces: dict[int, PieceRequest] = {}
         noises = []
-        for index, (request, mu) in enumerate(zip(requests, mus, strict=True)):
+        for index, request in enumerate(requests):
             if isinstance(request, RenderRequest):
                 draws[index] = Draws.of(request)
                 noises.append(draws[index].noise)
             else:
-                noises.append(request.stream.flow_noise(len(mu)))
-        inputs = [
-            FlowInput(noise, mu, speaker, voice.prompt_mel[0])
-            for noise, mu, speaker, voice in zip(noises, mus, speakers, voices, strict=True)
-        ]
-        mels = [
-            mel[voice.prompt_mel.shape[1] :]
-            for mel, voice in zip(self._flow.solve(inputs), voices, strict=True)
-        ]
-        pieces = {index: each for index, each in enumerate(requests) if isinstance(each, PieceRequest)}
+                pieces[index] = request
+                noises.append(request.stream.flow_noise(frames_of(request)))
+        mels = self._solve(requests, noises)
         chunks = self._vocode([mels[index] for index in draws], list(draws.values()))
         parts = self._vocode_pieces([mels[index] for index in pieces], list(pieces.values()))
         samples = dict(zip(draws, chunks, strict=True)) | dict(zip(pieces, parts, strict=True))
         return [samples[index] for index in range(len(requests))]
+
+    def _solve(
+        self, requests: Sequence[RenderRequest | PieceRequest], noises: Sequence[Tensor]
+    ) -> list[Tensor]:
+        """Returns the mel of each request's tokens, float32 [T, 80]. noises: float32 [1, 80, P + T]."""
+        voices = [request.voice for request in requests]
+        mus = self._encode([torch.cat([each.voice.prompt_tokens[0], each.tokens]) for each in requests])
+        speakers = linear(F.normalize(torch.cat([voice.xvector for voice in voices]), dim=1), self._speaker)
+        inputs = [
+            FlowInput(noise, mu, speaker, voice.prompt_mel[0])
+            for noise, mu, speaker, voice in zip(noises, mus, speakers, voices, strict=True)
+        ]
+        return [
+            mel[voice.prompt_mel.shape[1] :]
+            for mel, voice in zip(self._flow.solve(inputs), voices, strict=True)
+        ]
 
     def _encode(self, tokens: Sequence[Tensor]) -> list[Tensor]:
         """Returns the µ of each chunk, float32 [2T, 80]. tokens: int64 [T]."""

@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from speech.models.linear import pack
 from speech.models.spec import MEL_CHANNELS, FlowSpec
 from speech.s3gen.flow import schedule
 from speech.s3gen.graphs import RecentGraphs
@@ -29,6 +30,7 @@ from speech.s3gen.weights import WeightsView, layer_norm, linear
 # The most frames that are solved together and have graphs: eight chunks of ten seconds in voices with a
 # prompt of ten, or three of the longest. More gain nothing.
 MAX_FRAMES = 8192
+EXPECTED_ROWS = 2048  # of a chunk of ten seconds after a prompt of ten, for which a CPU orders matrices
 TAPS = 3  # frames that a causal convolution sees
 
 
@@ -56,8 +58,13 @@ class Shape(NamedTuple):
     longest: int  # frames of a segment at most; a power of two
 
     @classmethod
+    def exactly(cls, lengths: Sequence[int]) -> Shape:
+        """The shape without room for anything else."""
+        return cls(sum(lengths), len(lengths), max(lengths))
+
+    @classmethod
     def of(cls, lengths: Sequence[int]) -> Shape:
-        """The smallest shape with room for chunks of these lengths."""
+        """The smallest shape of a graph with room for chunks of these lengths."""
         total = sum(lengths)
         frames = bucket(total)
         longest = max(*lengths, frames - total)
@@ -144,7 +151,7 @@ class PackedFlow:
         self._passes = 2 if spec.guidance else 1
         spans, time_embeddings = schedule(estimator, spec.steps)
         self._spans, self._time_embeddings = spans[:, None], time_embeddings[:, 0].to(dtype)
-        self._estimator = estimator.mapped(lambda tensor: _as_matrix(tensor).to(dtype))
+        self._estimator = estimator.mapped(lambda tensor: pack(_as_matrix(tensor).to(dtype), EXPECTED_ROWS))
         self._graphs = self._rows = None
         if graphs:
             self._graphs = RecentGraphs(device)
@@ -161,7 +168,7 @@ class PackedFlow:
 
     def _solve(self, inputs: Sequence[FlowInput]) -> Sequence[Tensor]:
         lengths = [len(each.mu) for each in inputs]
-        shape = Shape.of(lengths)
+        shape = Shape.exactly(lengths) if self._graphs is None else Shape.of(lengths)
         if self._rows is None or self._graphs is None or shape.frames > MAX_FRAMES:
             rows = _Rows.empty(shape, self._passes, self._dtype, self._device)
             rows.fill(inputs)
@@ -244,15 +251,15 @@ def _transformer_block(layer: WeightsView, hidden: Tensor, rows: _Rows) -> Tenso
 
 def _attend(queries: Tensor, keys: Tensor, values: Tensor, rows: _Rows) -> Tensor:
     """Every segment attends to itself. [rows, heads, 64]."""
-    if queries.dtype == torch.bfloat16:  # PyTorch has a kernel for segments in half precision alone
+    if queries.is_cuda and queries.dtype == torch.bfloat16:  # PyTorch has a kernel for segments there alone
         return attend_in_segments(queries, keys, values, rows.bounds, rows.longest)
-    by_head = [each.transpose(0, 1) for each in (queries, keys, values)]
+    by_head = [each.transpose(0, 1)[None] for each in (queries, keys, values)]
     segments = []
     for start, end in pairwise(rows.bounds.tolist()):
         if start < end:
-            query, key, value = (each[:, start:end] for each in by_head)
+            query, key, value = (each[:, :, start:end] for each in by_head)
             segments.append(F.scaled_dot_product_attention(query, key, value))
-    return torch.cat(segments, dim=1).transpose(0, 1)
+    return torch.cat(segments, dim=2)[0].transpose(0, 1)
 
 
 def attend_in_segments(queries: Tensor, keys: Tensor, values: Tensor, bounds: Tensor, longest: int) -> Tensor:

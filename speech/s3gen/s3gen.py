@@ -48,6 +48,11 @@ class PieceRequest:
     is_last: bool  # whether these are all of the chunk's tokens
 
 
+def frames_of(request: RenderRequest | PieceRequest) -> int:
+    """Returns the number of mel frames that the flow solves for a request, those of the prompt included."""
+    return MEL_FRAMES_PER_TOKEN * (request.voice.prompt_tokens.shape[1] + len(request.tokens))
+
+
 @dataclass(frozen=True, eq=False)
 class Draws:
     """All that is random in a chunk's samples, drawn from its request's generator as upstream draws it."""
@@ -61,7 +66,7 @@ class Draws:
         """Draws for a request. T: two frames for each token, those of the prompt included."""
         generator, voice = request.generator, request.voice
         device = generator.device
-        frames = MEL_FRAMES_PER_TOKEN * (voice.prompt_tokens.shape[1] + len(request.tokens))
+        frames = frames_of(request)
         samples = SAMPLES_A_FRAME * (frames - voice.prompt_mel.shape[1])
         # On a GPU upstream draws the phases from the CPU's generator, from which nothing has been drawn.
         on_cpu = device.type == "cpu"
@@ -107,6 +112,11 @@ class S3Gen:
         ]
 
     @torch.inference_mode()
+    def mel(self, request: RenderRequest) -> Tensor:
+        """Returns the mel spectrogram that the samples of a request are made of, float32 [2T, 80]."""
+        return self._solve(request, Draws.of(request).noise)
+
+    @torch.inference_mode()
     def vocode(self, mel: Tensor, generator: torch.Generator) -> Tensor:
         """Returns the vocoder's samples, float32 [480T], of a mel, float32 [1, T, 80], both on the device.
 
@@ -126,8 +136,7 @@ class S3Gen:
 
     def _render_piece(self, request: PieceRequest) -> Tensor:
         stream = request.stream
-        frames = MEL_FRAMES_PER_TOKEN * (request.voice.prompt_tokens.shape[1] + len(request.tokens))
-        mel = self._solve(request, stream.flow_noise(frames))
+        mel = self._solve(request, stream.flow_noise(frames_of(request)))
         window = stream.window(mel, is_last=request.is_last)
         if window.is_empty:
             return mel.new_zeros(0)

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from speech.models.linear import linear as product
+
 _NORM, _DIRECTION = ".parametrizations.weight.original0", ".parametrizations.weight.original1"
 _QUERY = ".attn1.to_q.weight"
 
@@ -84,7 +86,7 @@ def prepare(state: Mapping[str, Tensor]) -> WeightsView:
 
 
 def linear(rows: Tensor, view: WeightsView) -> Tensor:
-    return F.linear(rows, view["weight"], view.bias)
+    return product(rows, view["weight"], view.bias)
 
 
 def layer_norm(rows: Tensor, view: WeightsView, epsilon: float = 1e-5) -> Tensor:

@@ -96,7 +96,7 @@ def load_model(
 ) -> Model:
     """Reads a checkpoint straight to ``device``.
 
-    t3_dtype: of T3's weights. With bfloat16 on a GPU, S3Gen renders chunks together, and its flow computes in
+    t3_dtype: of T3's weights. With bfloat16, S3Gen renders chunks together, and its flow computes in
     bfloat16, too. Everything else is float32. Raises ModelUnavailable when a file is damaged or does not fit
     the model.
     """
@@ -117,9 +117,7 @@ def load_model(
         notice=config.notice,
         device=device,
         t3=_make_t3(t3_weights, spec, dimensions, t3_dtype),
-        s3gen=_make_s3gen(
-            s3gen_weights, spec, dimensions, packed=device.type == "cuda" and t3_dtype == torch.bfloat16
-        ),
+        s3gen=_make_s3gen(s3gen_weights, spec, dimensions, device, t3_dtype),
         tokenizer=load_tokenizer(spec, folder),
         builtin_voice=read_builtin_voice(folder / spec.files.builtin_voice),
     )
@@ -133,15 +131,19 @@ def _make_t3(
 
 
 def _make_s3gen(
-    weights: Mapping[str, Tensor], spec: ModelSpec, dimensions: ModelDimensions, *, packed: bool
+    weights: Mapping[str, Tensor],
+    spec: ModelSpec,
+    dimensions: ModelDimensions,
+    device: torch.device,
+    dtype: torch.dtype,
 ) -> Renderer:
     shapes = s3gen_shapes(dimensions)
     check_shapes(weights, shapes, spec.files.s3gen, may_exceed=True)
     view = prepare({name: weights[name] for name in shapes})
-    if packed:
+    if dtype == torch.bfloat16:
         from speech.s3gen.packed import PackedS3Gen
 
-        return PackedS3Gen(view, spec.flow)
+        return PackedS3Gen(view, spec.flow, dtype, graphs=device.type == "cuda")
     return S3Gen(view, spec.flow)
 
 

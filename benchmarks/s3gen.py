@@ -1,0 +1,115 @@
+"""S3Gen: milliseconds for a chunk, alone and in batches, beside upstream's; and the error of bfloat16.
+
+    python -m benchmarks.s3gen [--checkpoint DIR] [--device cpu|cuda] [--tokens 25,125,250] [--batches 1,4]
+                               [--runs 5] [--json FILE]
+
+The prompt has ten seconds, as that of a voice cloned from a long recording. "exact" is float32 throughout,
+"auto" what the device gets by default: the flow in bfloat16 where it computes in it, all chunks in one call.
+Upstream renders one chunk in a call. All take turns; each figure is the median of the runs, for a chunk. The
+error is that of auto's mel spectrogram beside that of exact, relative to its norm.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.machine import describe, keep
+from benchmarks.weights import temporary_weights
+from speech.models.spec import CHATTERBOX, CODEBOOK_SIZE
+from speech.pipeline import set_arithmetic, t3_dtype
+from speech.reference.conditionals import dummy_voice
+from speech.s3gen.packed import PackedS3Gen
+from speech.s3gen.s3gen import Renderer, RenderRequest, S3Gen
+from speech.s3gen.weights import prepare
+from speech.upstream import UpstreamS3Gen, load_upstream_modules
+from speech.weights.files import S3GEN_PREFIXES, read_weights
+from speech.weights.load import read_config
+
+
+def make_requests(tokens: int, count: int, device: torch.device) -> list[RenderRequest]:
+    draw = torch.Generator().manual_seed(tokens)
+    voice = dummy_voice(CHATTERBOX.conditioning).to(device)
+    return [
+        RenderRequest(
+            torch.randint(CODEBOOK_SIZE, (tokens,), generator=draw).to(device),
+            voice,
+            torch.Generator(device).manual_seed(number),
+        )
+        for number in range(count)
+    ]
+
+
+def time_ms(renderer: Renderer, tokens: int, count: int, device: torch.device) -> float:
+    """Returns the milliseconds that a chunk takes of a call for so many."""
+    requests = make_requests(tokens, count, device)
+    started = time.perf_counter()
+    for samples in renderer.render(requests):
+        samples.cpu()
+    return 1e3 * (time.perf_counter() - started) / count
+
+
+def measure(
+    renderers: dict[str, Renderer], tokens: int, count: int, device: torch.device, runs: int
+) -> dict[str, float]:
+    """Returns the median milliseconds a chunk of each, which take turns."""
+    for renderer in renderers.values():  # plans, graphs and oneDNN's kernels for the shape
+        time_ms(renderer, tokens, count, device)
+    times_ms: dict[str, list[float]] = {name: [] for name in renderers}
+    for _ in range(runs):
+        for name, renderer in renderers.items():
+            times_ms[name].append(time_ms(renderer, tokens, count, device))
+    return {name: statistics.median(times) for name, times in times_ms.items()}
+
+
+def mel_error(exact: S3Gen, auto: PackedS3Gen, tokens: int, device: torch.device) -> float:
+    """Returns the difference between the mels of a chunk, relative to their norm."""
+    found, expected = (each.mel(make_requests(tokens, 1, device)[0]) for each in (auto, exact))
+    return float((found - expected).norm() / expected.norm())
+
+
+def main() -> None:
+    def numbers(text: str) -> list[int]:
+        return [int(number) for number in text.split(",")]
+
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.s3gen")
+    parser.add_argument("--checkpoint", type=Path)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--tokens", type=numbers, default=[25, 125, 250])
+    parser.add_argument("--batches", type=numbers, default=[1, 4])
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    device, spec = torch.device(options.device), CHATTERBOX
+    set_arithmetic("auto")
+    with temporary_weights(options.checkpoint) as folder:
+        dimensions = read_config(folder).dimensions
+        view = prepare(read_weights(folder / spec.files.s3gen, device, S3GEN_PREFIXES))
+        _, upstream = load_upstream_modules(spec, folder, dimensions, device)
+    exact = S3Gen(view, spec.flow)
+    renderers: dict[str, Renderer] = {"upstream": UpstreamS3Gen(upstream), "exact": exact}
+    error = None
+    if t3_dtype(device, "auto") == torch.bfloat16:
+        renderers["auto"] = auto = PackedS3Gen(view, spec.flow, graphs=device.type == "cuda")
+        error = mel_error(exact, auto, max(options.tokens), device)
+    rows: list[dict[str, Any]] = []
+    print(f"{describe(options.device)}; {torch.get_num_threads()} threads; {options.runs} runs; ms a chunk")
+    for count in options.batches:
+        sides = {name: each for name, each in renderers.items() if count == 1 or name != "upstream"}
+        for tokens in options.tokens:
+            times_ms = measure(sides, tokens, count, device, options.runs)
+            rows.append({"tokens": tokens, "batch": count, "ms": times_ms})
+            figures = ", ".join(f"{name} {time_ms:.0f}" for name, time_ms in times_ms.items())
+            print(f"{tokens:4} tokens, {count} at once: {figures}")
+            keep(options.json, options.device, runs=options.runs, rows=rows, mel_error=error)
+    if error is not None:
+        print(f"error of auto's mel, {max(options.tokens)} tokens: {error:.2%}")
+
+
+if __name__ == "__main__":
+    main()
