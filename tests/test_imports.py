@@ -20,7 +20,6 @@ ALLOWED = {
         "operations",
         "delivery",
         "voice_store",
-        "audio.decode",  # to start the process that decodes
         "audio.fetch",
         "audio.network",
         "speech.pipeline",

@@ -1,0 +1,43 @@
+"""X-vectors equal upstream's."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from speech.models.dimensions import FULL, TINY
+from speech.reference.shapes import xvector_shapes
+from speech.reference.spectra import xvector_features
+from speech.reference.xvector import embed
+from speech.upstream import build_speaker_encoder, without_storage
+from tests.speech.reference.recordings import NAMES, SILENCE, at_16k
+
+
+@pytest.mark.parametrize("duration_s", [0.5, 0.501, 1.0, 2.025, 6.0, 10.003])
+@pytest.mark.parametrize("name", [NAMES[0], SILENCE])
+def test_x_vectors_of_any_length_are_upstreams(networks, name, duration_s):
+    samples = torch.from_numpy(at_16k(name, duration_s))
+    with torch.inference_mode():
+        found = embed(networks.camp_plus, xvector_features(samples))
+        expected = networks.s3gen.speaker_encoder.inference(samples[None])
+    assert found.shape == (1, 192)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_x_vectors_of_voices_are_upstreams_and_differ(networks):
+    found = []
+    for name in NAMES:
+        samples = torch.from_numpy(at_16k(name, 4.0))
+        with torch.inference_mode():
+            found.append(embed(networks.camp_plus, xvector_features(samples)))
+            expected = networks.s3gen.speaker_encoder.inference(samples[None])
+        torch.testing.assert_close(found[-1], expected, rtol=1e-5, atol=1e-5)
+    distances = torch.cdist(torch.cat(found), torch.cat(found)) + 1e3 * torch.eye(len(found))
+    assert distances.min() > 0.05  # else a test of their equality says little
+
+
+@pytest.mark.parametrize("dimensions", [TINY, FULL], ids=["tiny", "full"])
+def test_shapes_are_upstreams(dimensions):
+    with without_storage():
+        state = build_speaker_encoder(dimensions).state_dict()
+    assert xvector_shapes(dimensions) == {name: tuple(tensor.shape) for name, tensor in state.items()}
