@@ -62,9 +62,7 @@ class Networks:
         return load_reference_encoder(self.folder, CHATTERBOX, self.dimensions, CPU)
 
     def upstreams(self) -> UpstreamReferenceEncoder:
-        return UpstreamReferenceEncoder(
-            self.s3gen, self.upstream_voice_encoder, CHATTERBOX.conditioning
-        )
+        return UpstreamReferenceEncoder(self.s3gen, self.upstream_voice_encoder, CHATTERBOX.conditioning)
 
 
 @pytest.fixture(scope="session")
