@@ -19,8 +19,8 @@ import torch
 from benchmarks.machine import machine
 from benchmarks.weights import temporary_weights
 
-OF_THE_MODEL = ("decode", "profile", "cold_start", "conditionals", "end_to_end")
-WITH_RUNS = ("cold_start", "conditionals", "end_to_end")
+OF_THE_MODEL = ("decode", "profile", "cold_start", "reference", "end_to_end")
+WITH_RUNS = ("cold_start", "reference", "end_to_end")
 NAMES = (*OF_THE_MODEL, "memory", "store")
 RESULTS = Path(__file__).parent / "results"
 

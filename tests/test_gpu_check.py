@@ -26,9 +26,9 @@ def test_every_benchmark_leaves_its_figures_for_both_sides(tmp_path):
         path.name.partition("-")[0].removesuffix(".json"): json.loads(path.read_text())
         for path in tmp_path.glob("*.json")
     }
-    assert figures.keys() == {"decode", "profile", "cold_start", "conditionals", "end_to_end", "memory"}
+    assert figures.keys() == {"decode", "profile", "cold_start", "reference", "end_to_end", "memory"}
     assert all({"machine", "commit"} <= found.keys() for found in figures.values())
     assert {row["way"] for row in figures["decode"]["rows"]} == {"upstream", "ours, exact", "ours, auto"}
-    for figure, table in (("profile", "a_step"), ("cold_start", "seconds"), ("conditionals", "ms")):
+    for figure, table in (("profile", "a_step"), ("cold_start", "seconds"), ("reference", "seconds")):
         assert figures[figure][table].keys() == {"ours", "upstream"}
     assert figures["end_to_end"]["sides"]["ours"]["rows"]["one word"]["audio_s"] > 0
