@@ -117,6 +117,14 @@ KNOWN_TO = {
         "speech.gpu_faults",
         "speech.capture",
     ),
+    "speech/reference": (
+        "speech.reference",
+        "speech.models",
+        "speech.s3gen.weights",
+        "speech.weights.files",
+        "audio.waveform",
+        "errors",
+    ),
     "speech/text": ("speech.text", "cancel", "characters"),
 }
 
@@ -213,6 +221,12 @@ UPSTREAMS = {
     "sklearn",
     "einops",
 }
+
+
+@pytest.mark.parametrize(("module", "path"), list(modules()), ids=lambda value: str(value).rpartition("/")[2])
+def test_only_the_reference_engine_imports_what_upstream_needs(module, path):
+    if module != "speech.upstream":
+        assert not UPSTREAMS & {name.partition(".")[0] for name in imported_by(path)}
 
 
 def test_a_worker_clones_and_speaks_without_upstream(smoke_checkpoint, tmp_path):
