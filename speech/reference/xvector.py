@@ -35,22 +35,23 @@ def prepare(state: Mapping[str, Tensor]) -> WeightsView:
 
     The others become a scale and a shift, [C, 1] each. state: tensors by the names of upstream's state dict.
     """
-    norms = [name.removesuffix(".running_var") for name in state if name.endswith(".running_var")]
+    weights = {name: tensor.float() for name, tensor in state.items()}
+    norms = [name.removesuffix(".running_var") for name in weights if name.endswith(".running_var")]
     of_norms = tuple(f"{norm}." for norm in norms)
-    ready = {name: tensor.float() for name, tensor in state.items() if not name.startswith(of_norms)}
+    ready = {name: tensor for name, tensor in weights.items() if not name.startswith(of_norms)}
     for norm in norms:
-        scale = (state[f"{norm}.running_var"].double() + EPSILON).rsqrt()
-        shift = -state[f"{norm}.running_mean"].double() * scale
-        if f"{norm}.weight" in state:
-            weight = state[f"{norm}.weight"].double()
-            scale, shift = scale * weight, shift * weight + state[f"{norm}.bias"].double()
+        scale = (weights[f"{norm}.running_var"] + EPSILON).rsqrt()
+        shift = -weights[f"{norm}.running_mean"] * scale
+        if f"{norm}.weight" in weights:
+            scale, shift = scale * weights[f"{norm}.weight"], shift * weights[f"{norm}.weight"]
+            shift = shift + weights[f"{norm}.bias"]
         convolution = _convolution_before(norm)
         if convolution is None:
-            ready[f"{norm}.scale"], ready[f"{norm}.shift"] = scale.float()[:, None], shift.float()[:, None]
+            ready[f"{norm}.scale"], ready[f"{norm}.shift"] = scale[:, None], shift[:, None]
         else:
-            weight = state[f"{convolution}.weight"].double()
-            ready[f"{convolution}.weight"] = (weight * scale.view(-1, *[1] * (weight.ndim - 1))).float()
-            ready[f"{convolution}.bias"] = shift.float()
+            weight = weights[f"{convolution}.weight"]
+            ready[f"{convolution}.weight"] = weight * scale.view(-1, *[1] * (weight.ndim - 1))
+            ready[f"{convolution}.bias"] = shift
     # The layers of a block are named tdnnd1, tdnnd2, ...
     return WeightsView.of(
         {
@@ -124,7 +125,8 @@ def _dense_layer(layer: WeightsView, hidden: Tensor, dilation: int) -> Tensor:
     means = F.avg_pool1d(narrowed, SEGMENT_FRAMES, SEGMENT_FRAMES, ceil_mode=True)
     context = F.relu(_matmul(means + narrowed.mean(dim=1, keepdim=True), masking / "linear1"))
     masks = _matmul(context, masking / "linear2").sigmoid()
-    return local * masks.repeat_interleave(SEGMENT_FRAMES, dim=1)[:, : local.shape[1]]
+    by_frame = masks[:, :, None].expand(-1, -1, SEGMENT_FRAMES).flatten(1)
+    return local * by_frame[:, : local.shape[1]]
 
 
 def _norm(hidden: Tensor, view: WeightsView) -> Tensor:
