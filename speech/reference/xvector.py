@@ -40,11 +40,7 @@ def prepare(state: Mapping[str, Tensor]) -> WeightsView:
     of_norms = tuple(f"{norm}." for norm in norms)
     ready = {name: tensor for name, tensor in weights.items() if not name.startswith(of_norms)}
     for norm in norms:
-        scale = (weights[f"{norm}.running_var"] + EPSILON).rsqrt()
-        shift = -weights[f"{norm}.running_mean"] * scale
-        if f"{norm}.weight" in weights:
-            scale, shift = scale * weights[f"{norm}.weight"], shift * weights[f"{norm}.weight"]
-            shift = shift + weights[f"{norm}.bias"]
+        scale, shift = _scale_and_shift(weights, norm)
         convolution = _convolution_before(norm)
         if convolution is None:
             ready[f"{norm}.scale"], ready[f"{norm}.shift"] = scale[:, None], shift[:, None]
@@ -59,6 +55,15 @@ def prepare(state: Mapping[str, Tensor]) -> WeightsView:
             for name, tensor in ready.items()
         }
     )
+
+
+def _scale_and_shift(weights: Mapping[str, Tensor], norm: str) -> tuple[Tensor, Tensor]:
+    scale = (weights[f"{norm}.running_var"] + EPSILON).rsqrt()
+    shift = -weights[f"{norm}.running_mean"] * scale
+    if f"{norm}.weight" not in weights:
+        return scale, shift
+    factor = weights[f"{norm}.weight"]
+    return scale * factor, shift * factor + weights[f"{norm}.bias"]
 
 
 def _convolution_before(norm: str) -> str | None:
