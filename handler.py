@@ -12,14 +12,12 @@ import json
 import logging
 import signal
 import sys
-import threading
 from collections.abc import AsyncGenerator
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 import logs
-from audio.decode import start_decoder
 from audio.fetch import Fetcher
 from audio.network import HostPolicy
 from delivery import Bucket, Delivery, Spill, spill_folder
@@ -37,9 +35,6 @@ from settings import VOLUME, Settings, SettingsError
 from version import VERSION, WORKER
 from voice_store import Mount, VoiceStore
 
-# The reference encoder is loaded after so long without jobs: most workers are started for a job that waits,
-# and it would slow that one down.
-QUIET_S = 2.0
 SMALL_MODEL = Path(__file__).with_name("samples") / "small"
 LOCAL_JOB = Path("test_input.json")  # in the working directory, as the SDK looks for it
 
@@ -219,7 +214,6 @@ def _serve(settings: Settings, worker: QueueWorker, loading: Future[Services]) -
     # The SDK tells the platform to replace the worker when it answers the job that is running.
     worker.health.on_unhealthy(lambda: config.update(refresh_worker=True))
     worker.report_progress = runpod.serverless.progress_update
-    threading.Thread(target=_prepare, args=(worker, loading), name="prepare", daemon=True).start()
     rp_scale.JobScaler = functools.partial(Scaler, worker, settings.shutdown_grace_s)
     try:
         runpod.serverless.start(config)
@@ -227,16 +221,6 @@ def _serve(settings: Settings, worker: QueueWorker, loading: Future[Services]) -
         log.exception("the loop that takes jobs has ended")
         exit_process(1)
     exit_process(1 if worker.health.is_unhealthy else 0)
-
-
-def _prepare(worker: QueueWorker, loading: Future[Services]) -> None:
-    """Loads what new voices take, when no job in a known voice would have to run beside that."""
-    if loading.exception() is not None:  # the fitness check says so
-        return
-    synthesizer = loading.result().synthesizer
-    worker.runner.in_flight.wait_for_quiet(QUIET_S)
-    start_decoder()
-    synthesizer.prepare_for_new_voices()
 
 
 if __name__ == "__main__":

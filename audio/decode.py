@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audio.ffmpeg import FORMATS_HINT, Segment, decode_with_ffmpeg
-from audio.ffmpeg import start_decoder as start_decoder  # for those who know that recordings will come
 from audio.limits import MAX_DURATION_S
 from audio.limits import MAX_ENCODED_BYTES as MAX_ENCODED_BYTES  # those who fetch and read recordings use it
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform, resample

@@ -221,11 +221,6 @@ def _shut_down(control: socket.socket) -> None:
 _decoder = _Decoder()
 
 
-def start_decoder() -> None:
-    """Starts the process that decodes, so that the first recording need not wait for it."""
-    _decoder.start()
-
-
 @contextmanager
 def _memory_file(name: str) -> Iterator[int]:
     """A file descriptor of an empty file that has no place on any disk."""

@@ -23,6 +23,9 @@ _STEP = 0.25  # of a block
 _ABSOLUTE_GATE_LUFS = -70.0
 _RELATIVE_GATE_LU = 10.0
 
+# After so long the filters' answer to a sample is below 1e-20: the slower one falls by e every 4.2 ms.
+_MEMORY_S = 0.25
+
 _BLOCK_SAMPLES = 65_536  # measured at a time, in float64
 
 
@@ -92,45 +95,31 @@ def measure_loudness_lufs(waveform: Waveform) -> float | None:
 class _LoudnessMeter:
     """Measures the integrated loudness of consecutive blocks of mono samples.
 
-    Agrees with ``pyloudnorm.Meter``, which needs the whole audio at once, several times over in float64.
+    Agrees with ``pyloudnorm.Meter``, which needs the whole audio at once, several times over in float64, and
+    imports scipy.signal, for seconds.
     """
 
     def __init__(self, sample_rate_hz: int) -> None:
-        # Both bring scipy, a second or two: only jobs that measure loudness wait for it.
-        from pyloudnorm.iirfilter import IIRfilter
-        from scipy.signal import lfilter  # type: ignore[import-untyped]
-
-        self._lfilter = lfilter
         self._rate_hz = sample_rate_hz
-        # K-weighting, as pyloudnorm.Meter defines it: gain in dB, Q, frequency in Hz.
-        shelf = IIRfilter(4.0, 1 / math.sqrt(2), 1_500.0, sample_rate_hz, "high_shelf")
-        high_pass = IIRfilter(0.0, 0.5, 38.0, sample_rate_hz, "high_pass")
-        self._filters = [(filter.b, filter.a) for filter in (shelf, high_pass)]
-        self._filter_states = [np.zeros(2) for _ in self._filters]
+        self._history = np.zeros(math.ceil(_MEMORY_S * sample_rate_hz))  # samples that were weighted last
+        self._pending = np.zeros(0, np.float32)  # samples that are not yet weighted
         self._squares = np.zeros(0)  # of weighted samples, from the start of the next gating block
         self._powers: list[float] = []  # mean square of each gating block
         self._count = 0  # samples so far
-        self._short = np.zeros(0, np.float32)  # all samples, while they are fewer than a gating block has
 
     def add(self, samples: NDArray[np.float32]) -> None:
-        if self._count < self._shortest:
-            self._short = np.concatenate([self._short, samples])
         self._count += len(samples)
-        weighted = samples.astype(np.float64)
-        for index, (b, a) in enumerate(self._filters):
-            weighted, self._filter_states[index] = self._lfilter(
-                b, a, weighted, zi=self._filter_states[index]
-            )
-        self._squares = np.concatenate([self._squares, np.square(weighted)])
-        while self._block_bounds()[1] <= self._count:
-            self._end_block()
+        self._pending = np.concatenate([self._pending, samples])
+        if len(self._pending) >= _BLOCK_SAMPLES:
+            self._weight_pending()
 
     def integrated_lufs(self) -> float | None:
         """Returns the loudness of all that was added; None below the absolute gate. Nothing may follow."""
         if 0 < self._count < self._shortest:
             repeated = _LoudnessMeter(self._rate_hz)
-            repeated.add(np.resize(self._short, self._shortest))
+            repeated.add(np.resize(self._pending, self._shortest))
             return repeated.integrated_lufs()
+        self._weight_pending()
         # As in pyloudnorm, a last block counts if more than half of its step is there.
         duration_s = self._count / self._rate_hz
         blocks = round((duration_s - _GATING_BLOCK_S) / (_GATING_BLOCK_S * _STEP)) + 1
@@ -142,6 +131,16 @@ class _LoudnessMeter:
             return None
         relative_gate_lufs = _lufs(powers.mean()) - _RELATIVE_GATE_LU
         return _lufs(powers[powers > _power(relative_gate_lufs)].mean())
+
+    def _weight_pending(self) -> None:
+        """Filters by multiplying spectra. What the end wraps around to falls onto the history."""
+        joined = np.concatenate([self._history, self._pending])
+        spectrum = np.fft.rfft(joined) * _k_weighting(self._rate_hz, len(joined))
+        weighted = np.fft.irfft(spectrum, len(joined))[len(self._history) :]
+        self._history, self._pending = joined[-len(self._history) :], np.zeros(0, np.float32)
+        self._squares = np.concatenate([self._squares, np.square(weighted)])
+        while self._block_bounds()[1] <= self._count:
+            self._end_block()
 
     @property
     def _shortest(self) -> int:
@@ -158,6 +157,36 @@ class _LoudnessMeter:
         block = self._squares[: end - start]
         self._powers.append(float(block.sum()) / (_GATING_BLOCK_S * self._rate_hz))
         self._squares = self._squares[self._block_bounds()[0] - start :]
+
+
+def _k_weighting(rate_hz: int, samples: int) -> NDArray[np.complex128]:
+    """Returns the frequency response of BS.1770's filters at the bins of ``numpy.fft.rfft``."""
+    delay = np.exp(-2j * np.pi * np.fft.rfftfreq(samples))  # of one sample
+    shelf, high_pass = _high_shelf(4.0, 1 / math.sqrt(2), 1_500.0 / rate_hz), _high_pass(0.5, 38.0 / rate_hz)
+    response: NDArray[np.complex128] = np.ones_like(delay)
+    for numerator, denominator in (shelf, high_pass):
+        response *= np.polyval(numerator[::-1], delay) / np.polyval(denominator[::-1], delay)
+    return response
+
+
+# Both by R. Bristow-Johnson's "Cookbook formulae for audio EQ biquad filter coefficients", with the figures
+# of ``pyloudnorm.Meter``. frequency: in cycles a sample. They return the coefficients of numerator and
+# denominator.
+_Biquad = tuple[list[float], list[float]]
+
+
+def _high_shelf(gain_db: float, q: float, frequency: float) -> _Biquad:
+    cosine, alpha = math.cos(2 * math.pi * frequency), math.sin(2 * math.pi * frequency) / (2 * q)
+    gain = 10 ** (gain_db / 40)
+    more, less, width = gain + 1, gain - 1, 2 * math.sqrt(gain) * alpha
+    numerator = [more + less * cosine + width, -2 * (less + more * cosine), more + less * cosine - width]
+    denominator = [more - less * cosine + width, 2 * (less - more * cosine), more - less * cosine - width]
+    return [gain * value for value in numerator], denominator
+
+
+def _high_pass(q: float, frequency: float) -> _Biquad:
+    cosine, alpha = math.cos(2 * math.pi * frequency), math.sin(2 * math.pi * frequency) / (2 * q)
+    return [(1 + cosine) / 2, -(1 + cosine), (1 + cosine) / 2], [1 + alpha, -2 * cosine, 1 - alpha]
 
 
 def _power(lufs: float) -> float:

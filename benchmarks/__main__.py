@@ -22,8 +22,17 @@ from benchmarks.machine import machine
 from benchmarks.plot import plot
 from benchmarks.weights import temporary_weights
 
-OF_THE_MODEL = ("decode", "profile", "cold_start", "conditionals", "end_to_end", "latency", "throughput")
-WITH_RUNS = ("cold_start", "conditionals", "end_to_end", "latency", "throughput")
+OF_THE_MODEL = (
+    "decode",
+    "profile",
+    "s3gen",
+    "cold_start",
+    "reference",
+    "end_to_end",
+    "latency",
+    "throughput",
+)
+WITH_RUNS = ("s3gen", "cold_start", "reference", "end_to_end", "latency", "throughput")
 NAMES = ("probe", *OF_THE_MODEL, "memory", "store")
 REHEARSAL = {  # with tiny weights, whose figures mean nothing
     "decode": ["--steps", "30", "--rounds", "1"],

@@ -242,7 +242,6 @@ class Stages:
         import torch
 
         from speech.models.spec import CHATTERBOX
-        from speech.reference.encoder import load_reference_encoder
         from speech.s3gen.s3gen import S3Gen
         from speech.weights.find import find_checkpoint
         from speech.weights.load import load_model
@@ -251,7 +250,7 @@ class Stages:
         model = load_model(CHATTERBOX, find_checkpoint(CHATTERBOX, checkpoint_dir=checkpoint), device)
         assert isinstance(model.s3gen, S3Gen)  # as on every CPU
         self._s3gen = model.s3gen
-        self._encoder = load_reference_encoder(checkpoint, CHATTERBOX, model.dimensions)
+        self._encoder = model.reference_encoder
 
     def encode(self, waveform: Waveform) -> Conditionals:
         """Returns a recording's mel and tokens, as those of a prompt."""

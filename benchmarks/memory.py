@@ -63,7 +63,6 @@ def main() -> None:
             "chatterbox", checkpoint_dir=checkpoint, device=options.device, max_concurrency=JOBS_AT_ONCE
         )
         synthesizer.check()
-        synthesizer.prepare_for_new_voices()
     print(describe(options.device))
     peaks, held = {}, {}
     print("characters   audio, s   audio, MB   peak, MB")

@@ -7,12 +7,11 @@ from pathlib import Path
 import torch
 from chatterbox import ChatterboxTTS
 from chatterbox.models.tokenizers import EnTokenizer
-from chatterbox.models.voice_encoder import VoiceEncConfig, VoiceEncoder
 from chatterbox.tts import Conditionals
 
 from speech.models.dimensions import FULL
 from speech.models.spec import CHATTERBOX
-from speech.upstream import load_upstream_modules, without_storage
+from speech.upstream import build_voice_encoder, load_upstream_modules, without_storage
 from speech.weights.load import read_config
 from speech.weights.modules import assign_weights
 
@@ -24,10 +23,8 @@ def load(checkpoint: Path, device: str = "cpu") -> ChatterboxTTS:
         return ChatterboxTTS.from_local(str(checkpoint), device)
     target, files = torch.device(device), CHATTERBOX.files
     t3, s3gen = load_upstream_modules(CHATTERBOX, checkpoint, dimensions, target)
-    config = VoiceEncConfig()
-    config.ve_hidden_size = dimensions.encoder_hidden
     with without_storage():
-        voice_encoder = VoiceEncoder(config)
+        voice_encoder = build_voice_encoder(dimensions)
     assign_weights(voice_encoder, checkpoint / files.voice_encoder, target)
     tokenizer = EnTokenizer(str(checkpoint / files.tokenizer))
     conds = Conditionals.load(checkpoint / files.builtin_voice).to(device)

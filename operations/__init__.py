@@ -40,10 +40,9 @@ def find_operation(name: str) -> Operation[Any]:
 
 
 def warm_up() -> None:
-    """Pays for what the first recording would: measuring loudness imports scipy, for seconds.
+    """Decodes and measures a short recording, so that the first job's finds the decoder started.
 
-    Decodes a short recording, too: where the kernel refuses a part of the decoder's sandbox, the log says so
-    at the start.
+    Where the kernel refuses a part of the decoder's sandbox, the log says so at the start.
     """
     samples = np.linspace(-0.5, 0.5, MODEL_SAMPLE_RATE_HZ, dtype=np.float32)
     measure_quality(

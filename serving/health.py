@@ -82,9 +82,6 @@ class HealthCheckedEngine:
     def check(self) -> None:
         self._synthesizer.check()
 
-    def prepare_for_new_voices(self) -> None:
-        self._synthesizer.prepare_for_new_voices()
-
     def builtin_voice(self) -> Conditionals:
         return self._synthesizer.builtin_voice()
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import TypeVar
 
 import logs
@@ -22,34 +20,6 @@ Result = TypeVar("Result")
 log = logging.getLogger(__name__)
 
 
-class JobsInFlight:
-    """Counts the jobs that run. Thread-safe."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._count = 0
-
-    @contextmanager
-    def job(self) -> Iterator[None]:
-        """Counts a job as running within the block."""
-        self._add(1)
-        try:
-            yield
-        finally:
-            self._add(-1)
-
-    def wait_for_quiet(self, quiet_s: float) -> None:
-        """Blocks until no job has run for ``quiet_s``."""
-        with self._changed:
-            while self._count or self._changed.wait_for(lambda: self._count > 0, timeout=quiet_s):
-                self._changed.wait_for(lambda: self._count == 0)
-
-    def _add(self, count: int) -> None:
-        with self._changed:
-            self._count += count
-            self._changed.notify_all()
-
-
 class JobRunner:
     """Threads for jobs: as many as run at a time."""
 
@@ -57,7 +27,6 @@ class JobRunner:
         self, health: WorkerHealth, *, max_concurrency: int, timeout_s: float, stop_grace_s: float
     ) -> None:
         """timeout_s: a job is cancelled then. stop_grace_s: what a cancelled job gets to end."""
-        self.in_flight = JobsInFlight()
         self._health, self._timeout_s, self._stop_grace_s = health, timeout_s, stop_grace_s
         self._threads = ThreadPoolExecutor(max_concurrency, thread_name_prefix="job")
         self._tokens: set[CancelToken] = set()
@@ -109,7 +78,7 @@ class JobRunner:
         return thread.result()
 
     def _run(self, job_id: str, work: Callable[[CancelToken], Result], cancel: CancelToken) -> Result:
-        with logs.job_lines(job_id), self.in_flight.job():
+        with logs.job_lines(job_id):
             return work(cancel)
 
     async def _wait_for_end(self, thread: Future[Result]) -> None:

@@ -145,10 +145,6 @@ class Synthesizer(Protocol):
         """Says a word. Raises ModelUnavailable or DeviceLost when no sound comes."""
         ...
 
-    def prepare_for_new_voices(self) -> None:
-        """Loads in advance what the first ``encode_reference`` would wait for. Raises nothing."""
-        ...
-
     def builtin_voice(self) -> Conditionals:
         """The model's own voice. Raises InvalidRequest when the weights have none."""
         ...

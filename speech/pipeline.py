@@ -6,13 +6,12 @@ Knows no RunPod, no stored voices and no environment.
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -39,9 +38,6 @@ from speech.watermark import PieceMarker, Watermarker
 from speech.weights.find import find_checkpoint
 from speech.weights.load import Model, load_model
 
-if TYPE_CHECKING:
-    from speech.reference.encoder import ReferenceEncoder
-
 log = logging.getLogger(__name__)
 
 SEED_LIMIT = 2**63
@@ -60,8 +56,6 @@ class ChatterboxSynthesizer:
 
     def __init__(self, model: Model, runtime: DeviceRuntime, watermarker: Watermarker) -> None:
         self._model, self._runtime, self._watermarker = model, runtime, watermarker
-        self._encoder: ReferenceEncoder | None = None
-        self._encoder_lock = threading.Lock()
 
     @property
     def info(self) -> ModelInfo:
@@ -101,14 +95,6 @@ class ChatterboxSynthesizer:
         if not chunk.waveform.samples.any():
             raise ModelUnavailable(NO_SOUND)
 
-    def prepare_for_new_voices(self) -> None:
-        """Imports upstream's encoders, reads their weights and encodes some noise."""
-        noise = np.random.default_rng(0).normal(0.0, 0.1, 3 * MODEL_SAMPLE_RATE_HZ).astype(np.float32)
-        try:
-            self.encode_reference(Waveform(noise, MODEL_SAMPLE_RATE_HZ), CancelToken())
-        except Exception:  # the job that needs it will say what is wrong
-            log.exception("new voices cannot be prepared for")
-
     def builtin_voice(self) -> Conditionals:
         """The model's own voice. Raises InvalidRequest when the weights have none."""
         if self._model.builtin_voice is None:
@@ -121,26 +107,12 @@ class ChatterboxSynthesizer:
 
     def encode_reference(self, waveform: Waveform, cancel: CancelToken) -> Conditionals:
         """Computes the conditionals of a 24 kHz recording, see ``Synthesizer.encode_reference``."""
-        encoder = self._load_encoder(cancel)
 
         def encode() -> Conditionals:
             cancel.raise_if_cancelled()
-            return encoder.compute(waveform)
+            return self._model.reference_encoder.compute(waveform)
 
         return self._runtime.run(encode, cancel)
-
-    def _load_encoder(self, cancel: CancelToken) -> ReferenceEncoder:
-        """Loads the encoder once. Imports and reading happen in the calling thread, not in the owner's."""
-        with self._encoder_lock:
-            if self._encoder is None:
-                from speech.reference.encoder import (
-                    load_reference_encoder,  # imports torchaudio, s3tokenizer
-                )
-
-                model = self._model
-                loaded = load_reference_encoder(model.folder, model.spec, model.dimensions)
-                self._encoder = self._runtime.run(lambda: loaded.to(model.device), cancel)
-            return self._encoder
 
     def read_conditionals(self, content: bytes, digest: str) -> Conditionals | None:
         """What ``Conditionals.to_bytes`` wrote for these samples; None for anything else."""
@@ -288,7 +260,7 @@ def load_synthesizer(
 
     model: a name in ``speech.models.spec.MODELS``. device: "auto", "cpu", "cuda" or "cuda:N". precision:
     "exact" is float32 throughout; "auto" keeps T3, and on CUDA S3Gen's flow, in bfloat16 where the hardware
-    computes in it, and lets CUDA use TF32. upstream: run T3 and S3Gen as upstream does. max_concurrency: how
+    computes in it, and lets CUDA use TF32. upstream: run upstream's modules. max_concurrency: how
     many jobs will speak at once. The rest: see ``find_checkpoint``. Raises ModelUnavailable.
     """
     target = _device(device)

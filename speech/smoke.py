@@ -40,8 +40,7 @@ from speech.models.spec import (
     ModelSpec,
 )
 from speech.reference.conditionals import longest_s3gen_prompt
-from speech.reference.upstream_parts import build_voice_encoder
-from speech.upstream import build_s3gen, build_t3
+from speech.upstream import build_s3gen, build_t3, build_voice_encoder
 from speech.weights.load import write_config
 
 SIZES = {"tiny": TINY, "full": FULL}

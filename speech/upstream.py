@@ -21,10 +21,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform, resample
 from speech.models.dimensions import FULL, ModelDimensions
-from speech.models.spec import ModelSpec
+from speech.models.spec import Conditioning, ModelSpec
 from speech.models.tokenizers import load_tokenizer
-from speech.reference.upstream_parts import build_speaker_encoder, build_speech_tokenizer
+from speech.reference.conditionals import Conditionals
+from speech.reference.encoder import check_duration
+from speech.reference.spectra import ENCODER_SAMPLE_RATE_HZ
 from speech.s3gen.s3gen import PieceRequest, RenderRequest
 from speech.t3.request import Decoded, DecodeRequest
 from speech.weights.files import fingerprint
@@ -48,12 +51,16 @@ with warnings.catch_warnings():
         Upsample1D,
         UpsampleConformerEncoder,
     )
+    from chatterbox.models.s3gen.xvector import CAMPPlus
+    from chatterbox.models.s3tokenizer import S3Tokenizer
     from chatterbox.models.t3 import T3
     from chatterbox.models.t3 import t3 as upstream_t3
     from chatterbox.models.t3.llama_configs import LLAMA_CONFIGS
     from chatterbox.models.t3.modules.cond_enc import T3Cond
     from chatterbox.models.t3.modules.perceiver import Perceiver
     from chatterbox.models.t3.modules.t3_config import T3Config
+    from chatterbox.models.voice_encoder import VoiceEncConfig, VoiceEncoder
+    from s3tokenizer.model_v2 import AudioEncoderV2, FSQVectorQuantization
     from transformers.utils import logging as transformers_logging
 
 # S3Gen buffers that upstream computes and the published file leaves out.
@@ -61,20 +68,23 @@ COMPUTED_BUFFERS = frozenset({"tokenizer._mel_filters", "tokenizer.window"})
 
 
 def load_upstream_model(spec: ModelSpec, checkpoint: Checkpoint, device: torch.device) -> Model:
-    """Reads a checkpoint into upstream's T3 and S3Gen. Raises ModelUnavailable, see ``load_model``."""
+    """Reads a checkpoint into upstream's modules. Raises ModelUnavailable, see ``load_model``."""
     folder = checkpoint.folder
     config = check_config(checkpoint)
     spec, dimensions = config.apply(spec), config.dimensions
     t3, s3gen = load_upstream_modules(spec, folder, dimensions, device)
+    with without_storage():
+        voice_encoder = build_voice_encoder(dimensions)
+    assign_weights(voice_encoder, folder / spec.files.voice_encoder, device)
     return Model(
         spec=spec,
         dimensions=dimensions,
-        folder=folder,
         revision=checkpoint.revision or with_config(folder, fingerprint(folder, spec.files.all)),
         notice=config.notice,
         device=device,
         t3=t3,
         s3gen=UpstreamS3Gen(s3gen),
+        reference_encoder=UpstreamReferenceEncoder(s3gen, voice_encoder, spec.conditioning),
         tokenizer=load_tokenizer(spec, folder),
         builtin_voice=read_builtin_voice(folder / spec.files.builtin_voice),
     )
@@ -191,6 +201,34 @@ class UpstreamS3Gen:
         return samples[0]  # type: ignore[no-any-return]
 
 
+class UpstreamReferenceEncoder:
+    """Upstream's ``ChatterboxTTS.prepare_conditionals`` behind the interface of ``ReferenceEncoder``."""
+
+    def __init__(self, s3gen: Any, voice_encoder: Any, conditioning: Conditioning) -> None:
+        self._s3gen, self._voice_encoder, self._conditioning = s3gen, voice_encoder, conditioning
+
+    @torch.inference_mode()
+    def compute(self, waveform: Waveform) -> Conditionals:
+        """See ``ReferenceEncoder.compute``."""
+        check_duration(waveform)
+        conditioning = self._conditioning
+        samples_16k = resample(waveform, ENCODER_SAMPLE_RATE_HZ).samples
+        t3_prompt = samples_16k[: round(conditioning.t3_prompt_s * ENCODER_SAMPLE_RATE_HZ)]
+        # Copied: a stored voice's samples are read-only.
+        prompt = self._s3gen.embed_ref(
+            waveform.first(conditioning.s3gen_prompt_s).samples.copy(), MODEL_SAMPLE_RATE_HZ
+        )
+        t3_prompt_tokens, _ = self._s3gen.tokenizer([t3_prompt], max_len=conditioning.t3_prompt_tokens)
+        speaker = self._voice_encoder.embeds_from_wavs([samples_16k], sample_rate=ENCODER_SAMPLE_RATE_HZ)
+        return Conditionals(
+            speaker_embedding=torch.from_numpy(speaker).mean(dim=0, keepdim=True),
+            t3_prompt_tokens=t3_prompt_tokens,
+            prompt_tokens=prompt["prompt_token"],
+            prompt_mel=prompt["prompt_feat"],
+            xvector=prompt["embedding"],
+        ).to(torch.device("cpu"))
+
+
 @contextmanager
 def _as_global_generator(generator: torch.Generator) -> Iterator[None]:
     """Lets upstream's code, which knows only torch's global generators, draw from a request's own.
@@ -280,6 +318,41 @@ def build_s3gen(dimensions: ModelDimensions) -> Any:
         f0_predictor=ConvRNNF0Predictor(cond_channels=dimensions.f0_width),
     )
     return s3gen
+
+
+def build_voice_encoder(dimensions: ModelDimensions) -> Any:
+    """Builds upstream's ``VoiceEncoder``: a recording to a speaker embedding."""
+    config = VoiceEncConfig()
+    config.ve_hidden_size = dimensions.encoder_hidden
+    return VoiceEncoder(config)
+
+
+def build_speech_tokenizer(dimensions: ModelDimensions) -> Any:
+    """Builds upstream's ``S3Tokenizer``: a recording to speech tokens."""
+    tokenizer = S3Tokenizer("speech_tokenizer_v2_25hz")
+    if dimensions != FULL:
+        width = 64 * dimensions.tokenizer_heads
+        tokenizer.encoder = AudioEncoderV2(
+            n_mels=128,
+            n_state=width,
+            n_head=dimensions.tokenizer_heads,
+            n_layer=dimensions.tokenizer_layers,
+            stride=2,
+            use_sdpa=False,
+        )
+        tokenizer.quantizer = FSQVectorQuantization(width, codebook_size=3**8)
+    return tokenizer
+
+
+def build_speaker_encoder(dimensions: ModelDimensions) -> Any:
+    """Builds upstream's ``CAMPPlus``: a recording to an x-vector."""
+    if dimensions == FULL:
+        return CAMPPlus(memory_efficient=False)
+    return CAMPPlus(
+        growth_rate=dimensions.xvector_growth,
+        init_channels=dimensions.xvector_channels,
+        memory_efficient=False,
+    )
 
 
 def _build_flow(dimensions: ModelDimensions) -> Any:

@@ -67,9 +67,6 @@ class FakeSynthesizer:
         if self.check_failure is not None:
             raise self.check_failure
 
-    def prepare_for_new_voices(self) -> None:
-        """There is nothing to prepare."""
-
     def builtin_voice(self) -> FakeConditionals:
         return FakeConditionals(None)
 

@@ -14,7 +14,7 @@ import torch
 
 from operations.base import Services
 from speech.pipeline import load_synthesizer
-from speech.reference import encoder
+from speech.reference.encoder import ReferenceEncoder
 from tests.fakes import build_services, build_worker
 from tests.poison import poisoned_generators
 from tests.recordings import speech_like, wav_bytes
@@ -122,10 +122,10 @@ async def test_a_worker_that_starts_speaks_in_a_stored_voice_without_computing_i
     first = await run("tts", **job)
     synthesizer = load_synthesizer("chatterbox", checkpoint_dir=smoke_checkpoint, device="cpu")
 
-    def must_not_load(*_):
+    def must_not_compute(*_):
         raise AssertionError("the conditionals lie beside the voice")
 
-    monkeypatch.setattr(encoder, "load_reference_encoder", must_not_load)
+    monkeypatch.setattr(ReferenceEncoder, "compute", must_not_compute)
     run = runner(volume, build_services(volume, synthesizer))
     assert (await run("tts", **job))["audio"] == first["audio"]
     unknown = base64.b64encode(wav_bytes(speech_like(6.0, seed=9), 24_000)).decode()

@@ -20,7 +20,6 @@ ALLOWED = {
         "operations",
         "delivery",
         "voice_store",
-        "audio.decode",  # to start the process that decodes
         "audio.fetch",
         "audio.network",
         "speech.pipeline",
@@ -118,6 +117,14 @@ KNOWN_TO = {
         "speech.gpu_faults",
         "speech.capture",
     ),
+    "speech/reference": (
+        "speech.reference",
+        "speech.models",
+        "speech.s3gen.weights",
+        "speech.weights.files",
+        "audio.waveform",
+        "errors",
+    ),
     "speech/text": ("speech.text", "cancel", "characters"),
 }
 
@@ -200,17 +207,49 @@ def test_the_contract_of_speech_needs_no_torch():
     assert "torch" not in run_fresh("import sys, speech.contract; print(*sys.modules)")
 
 
-def test_the_engine_is_imported_without_what_only_new_references_need():
-    loaded = run_fresh("import sys, speech.pipeline; print(*sys.modules)")
-    assert "speech.t3.batch" in loaded
-    heavy = {
-        "chatterbox",
-        "transformers",
-        "librosa",
-        "torchaudio",
-        "perth",
-        "diffusers",
-        "s3tokenizer",
-        "scipy",
+# Of upstream's package and what it brings: for ENGINE=upstream, tests and training alone.
+UPSTREAMS = {
+    "chatterbox",
+    "transformers",
+    "diffusers",
+    "librosa",
+    "torchaudio",
+    "s3tokenizer",
+    "perth",
+    "scipy",
+    "numba",
+    "sklearn",
+    "einops",
+}
+
+
+@pytest.mark.parametrize(("module", "path"), list(modules()), ids=lambda value: str(value).rpartition("/")[2])
+def test_only_the_reference_engine_imports_what_upstream_needs(module, path):
+    if module != "speech.upstream":
+        assert not UPSTREAMS & {name.partition(".")[0] for name in imported_by(path)}
+
+
+def test_a_worker_clones_and_speaks_without_upstream(smoke_checkpoint, tmp_path):
+    """From the start to a new voice that is stored and speaks, and one that comes with a text."""
+    settings = {
+        "CHECKPOINT_DIR": str(smoke_checkpoint),
+        "DEVICE": "cpu",
+        "LOG_LEVEL": "WARNING",
+        "VOICE_STORE_DIR": str(tmp_path),
     }
-    assert not heavy & {name.partition(".")[0] for name in loaded}
+    loaded = run_fresh(
+        "import asyncio, base64, os, sys\n"
+        "from pathlib import Path\n"
+        f"os.environ.update({settings!r})\n"
+        "import handler\n"
+        "recording = base64.b64encode(Path('samples/reference.flac').read_bytes()).decode()\n"
+        "def run(operation, **fields):\n"
+        "    job = {'id': 'job', 'input': {'operation': operation, 'reference_audio': recording, **fields}}\n"
+        "    reply = asyncio.run(handler.handler(job))\n"
+        "    assert 'error' not in reply, reply\n"
+        "run('clone_voice', voice_name='Harbour', preview_text='Yes.')\n"
+        "run('tts', text='Yes.', max_reference_duration_sec=5)\n"
+        "print(*sys.modules)"
+    )
+    assert "speech.reference.xvector" in loaded
+    assert not UPSTREAMS & {name.partition(".")[0] for name in loaded}

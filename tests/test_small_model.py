@@ -240,6 +240,7 @@ async def test_nothing_of_a_long_text_is_lost(run, recogniser):
     assert " ".join(segment["text"] for segment in segments) == text
     assert segments[-1]["end"] == pytest.approx(speech.duration_s, abs=0.5)
     wanted = [ears.words_of(segment["text"]) for segment in segments]
+    own_errors = []
     for number, segment in enumerate(segments):
         first, last = (round(segment[edge] * speech.sample_rate_hz) for edge in ("start", "end"))
         words = ears.words_of(
@@ -247,7 +248,8 @@ async def test_nothing_of_a_long_text_is_lost(run, recogniser):
         )
         errors = [ears.word_errors(words, other) / len(other) for other in wanted]
         assert errors[number] == min(errors), segment["text"]
-        assert errors[number] < 0.8, segment["text"]
+        own_errors.append(errors[number])
+    assert statistics.mean(own_errors) < BUILTIN_WORDS_WRONG
 
 
 @pytest.mark.slow

@@ -81,7 +81,7 @@ def _features(work: Work) -> None:
 
 
 def _tokenizer(work: Work) -> None:
-    from speech.reference.upstream_parts import build_speech_tokenizer
+    from speech.upstream import build_speech_tokenizer
     from training.tokenizer import train_tokenizer
 
     network = build_speech_tokenizer(SMALL)
@@ -89,7 +89,7 @@ def _tokenizer(work: Work) -> None:
 
 
 def _speakers(work: Work) -> None:
-    from speech.reference.upstream_parts import build_speaker_encoder, build_voice_encoder
+    from speech.upstream import build_speaker_encoder, build_voice_encoder
     from training.speakers import train_voice_encoder, train_xvector
 
     sentences = list(read_index(work.speech))
@@ -102,7 +102,7 @@ def _speakers(work: Work) -> None:
 
 
 def _codes(work: Work) -> None:
-    from speech.reference.upstream_parts import build_speech_tokenizer
+    from speech.upstream import build_speech_tokenizer
     from training.assemble import read_average
     from training.codes import write_codes
 
@@ -118,7 +118,7 @@ def _voices(work: Work) -> None:
     from training.codes import write_voices
 
     write_encoders(work.checkpoint, work.folder, CHATTERBOX)
-    encoder = load_reference_encoder(work.checkpoint, CHATTERBOX, SMALL)
+    encoder = load_reference_encoder(work.checkpoint, CHATTERBOX, SMALL, torch.device("cpu"))
     write_voices(encoder, list(read_index(work.speech)), work.speech, work.folder / "voices.npz", work.seed)
 
 

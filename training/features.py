@@ -19,9 +19,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform, resample
-from speech.models.dimensions import TINY
-from speech.reference.spectra import s3gen_mel
-from speech.reference.upstream_parts import build_speech_tokenizer
+from speech.reference.spectra import s3gen_mel, tokenizer_mel
 from training.data import RATE_HZ, Sentence, read_index
 
 FRAME_S = 0.02  # of the mel that S3Gen makes
@@ -99,7 +97,6 @@ def _groups(sentences: list[Sentence]) -> Iterator[tuple[str, list[Sentence]]]:
 def _write_group(group: tuple[Path, list[Sentence], Path]) -> None:
     speech, sentences, file = group
     torch.set_num_threads(1)
-    tokenizer = build_speech_tokenizer(TINY)
     all_features = []
     for sentence in sentences:
         samples = read_samples(speech, sentence.number)
@@ -110,9 +107,7 @@ def _write_group(group: tuple[Path, list[Sentence], Path]) -> None:
         all_features.append(
             Features(
                 mel=mel.astype(np.float16),
-                tokenizer_mel=tokenizer.log_mel_spectrogram(torch.from_numpy(samples))
-                .T.numpy()
-                .astype(np.float16),
+                tokenizer_mel=tokenizer_mel(torch.from_numpy(samples)).T.numpy().astype(np.float16),
                 pitch_hz=_pitch_of(samples, phones),
                 phones=phones,
                 phones_done=phones_done,

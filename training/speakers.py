@@ -19,8 +19,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from speech.models.spec import SPEAKER_WIDTH, XVECTOR_WIDTH
-from speech.reference.spectra import voice_encoder_mel
-from speech.reference.upstream_parts import speaker_fbank
+from speech.reference.spectra import voice_encoder_mel, xvector_features
 from training.data import RATE_HZ, Sentence
 from training.features import read_samples
 from training.loop import train
@@ -106,7 +105,8 @@ def train_xvector(
             for first in tqdm(batches, desc="x-vector's first layers", disable=None):
                 batch = labelled[first : first + BATCH]
                 fbanks = [
-                    speaker_fbank(torch.from_numpy(_window(speech, sentence, rng))) for _, sentence in batch
+                    xvector_features(torch.from_numpy(_window(speech, sentence, rng)))
+                    for _, sentence in batch
                 ]
                 outputs = camp_plus.head(torch.stack(fbanks).transpose(1, 2))
                 if not training:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from speech.models.spec import MEL_CHANNELS, MEL_FRAMES_PER_TOKEN
-from speech.reference.encoder import TOKENIZER_FRAMES_PER_TOKEN
+from speech.reference.speech_tokenizer import FRAMES_PER_TOKEN
 from training.data import Sentence
 from training.features import PHONES, Features
 from training.loop import train
@@ -115,14 +115,14 @@ def train_tokenizer(
             sentence, features = rng.choice(sentences)
             tokens = min(
                 len(features.mel) // MEL_FRAMES_PER_TOKEN,
-                len(features.tokenizer_mel) // TOKENIZER_FRAMES_PER_TOKEN,
+                len(features.tokenizer_mel) // FRAMES_PER_TOKEN,
             )
             if tokens <= SEGMENT_TOKENS:
                 continue
             first = rng.randrange(tokens - SEGMENT_TOKENS)
             frames = slice(first * MEL_FRAMES_PER_TOKEN, (first + SEGMENT_TOKENS) * MEL_FRAMES_PER_TOKEN)
-            wide_first = first * TOKENIZER_FRAMES_PER_TOKEN
-            wide_last = wide_first + SEGMENT_TOKENS * TOKENIZER_FRAMES_PER_TOKEN
+            wide_first = first * FRAMES_PER_TOKEN
+            wide_last = wide_first + SEGMENT_TOKENS * FRAMES_PER_TOKEN
             wide.append(features.tokenizer_mel[wide_first:wide_last].T)
             mels.append(features.mel[frames].T)
             pitches.append(log_pitch(features, means[sentence.speaker])[frames])

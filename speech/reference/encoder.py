@@ -1,4 +1,4 @@
-"""Reference encoder: a recording to ``Conditionals``, with upstream's modules.
+"""Reference encoder: a recording to ``Conditionals``.
 
 The values are those of upstream's ``ChatterboxTTS.prepare_conditionals`` and ``S3Token2Mel.embed_ref``
 (chatterbox-tts 0.1.7), with three departures: samples come in instead of a path, the speech tokenizer runs
@@ -9,80 +9,106 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import torch
-import torchaudio
-from s3tokenizer.utils import padding as pad_to_longest
-from torch import Tensor, nn
+from torch import Tensor
 
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform, resample
 from errors import ReferenceTooShort
 from speech.models.dimensions import ModelDimensions
 from speech.models.spec import MEL_FRAMES_PER_TOKEN, Conditioning, ModelSpec
+from speech.reference import speech_tokenizer, voice_encoder, xvector
 from speech.reference.conditionals import Conditionals
-from speech.reference.spectra import ENCODER_SAMPLE_RATE_HZ, s3gen_mel, trim, voice_encoder_mel
-from speech.reference.upstream_parts import (
-    build_speaker_encoder,
-    build_speech_tokenizer,
-    build_voice_encoder,
+from speech.reference.shapes import tokenizer_shapes, voice_encoder_shapes, xvector_shapes
+from speech.reference.spectra import (
+    ENCODER_SAMPLE_RATE_HZ,
+    resample_prompt,
+    s3gen_mel,
+    tokenizer_mel,
+    trim,
+    voice_encoder_mel,
+    xvector_features,
 )
-from speech.weights.modules import assign_weights, parameters_on_meta
+from speech.s3gen.weights import WeightsView
+from speech.weights.files import check_shapes, read_weights
 
 log = logging.getLogger(__name__)
 
-PARTIALS_PER_S = (
-    1.3  # windows of 1.6 s that the voice encoder takes the mean of, as ``embeds_from_wavs`` does
-)
-TOKENIZER_FRAMES_PER_TOKEN = 4  # of the tokenizer's mel: 100 frames and 25 tokens a second
 # Below this the tokenizer's and the mel's window reflections fail; callers' limits are far above.
 MIN_REFERENCE_S = 0.5
 
-# S3Gen buffers of the tokenizer that upstream computes and the published file leaves out.
-TOKENIZER_BUFFERS = frozenset({"_mel_filters", "window"})
+# Of the weights in S3Gen's file, those of a reference encoder (``S3Gen.state_dict()``).
+_TOKENIZER, _XVECTOR = "tokenizer.", "speaker_encoder."
 
 
-def load_reference_encoder(folder: Path, spec: ModelSpec, dimensions: ModelDimensions) -> ReferenceEncoder:
-    """Loads, to the CPU, the parts of a checkpoint that speaking in a known voice does without.
+class RecordingEncoder(Protocol):
+    """``ReferenceEncoder``, or upstream's behind the same interface."""
 
-    Raises ModelUnavailable.
+    def compute(self, waveform: Waveform) -> Conditionals:
+        """Returns the conditionals of a 24 kHz recording, on the CPU. Raises ReferenceTooShort."""
+        ...
+
+
+def load_reference_encoder(
+    folder: Path, spec: ModelSpec, dimensions: ModelDimensions, device: torch.device
+) -> ReferenceEncoder:
+    """Loads what a checkpoint has for new voices. Raises ModelUnavailable.
+
+    On a CPU the weights stay in the file, of which the first recording reads them.
     """
-    device = torch.device("cpu")
     started = time.perf_counter()
-    with parameters_on_meta():
-        tokenizer = build_speech_tokenizer(dimensions)
-        speaker_encoder = build_speaker_encoder(dimensions)
-        voice_encoder = build_voice_encoder(dimensions)
-    assign_weights(voice_encoder, folder / spec.files.voice_encoder, device)
-    file = folder / spec.files.s3gen
-    assign_weights(tokenizer, file, device, prefix="tokenizer.", may_lack=TOKENIZER_BUFFERS, may_exceed=True)
-    assign_weights(speaker_encoder, file, device, prefix="speaker_encoder.", may_exceed=True)
-    log.info("reference encoder in %.1f s", time.perf_counter() - started)
-    return ReferenceEncoder(tokenizer, speaker_encoder, voice_encoder, spec.conditioning)
+    files = spec.files
+    of_voice_encoder = read_weights(folder / files.voice_encoder, device)
+    of_s3gen = read_weights(folder / files.s3gen, device, (_TOKENIZER, _XVECTOR))
+    check_shapes(of_voice_encoder, voice_encoder_shapes(dimensions), files.voice_encoder)
+    encoder = ReferenceEncoder(
+        tokenizer=speech_tokenizer.prepare(
+            _below(_TOKENIZER, of_s3gen, tokenizer_shapes(dimensions), files.s3gen)
+        ),
+        camp_plus=xvector.prepare(_below(_XVECTOR, of_s3gen, xvector_shapes(dimensions), files.s3gen)),
+        voice_encoder=voice_encoder.prepare(of_voice_encoder),
+        conditioning=spec.conditioning,
+        device=device,
+    )
+    size_bytes = sum(tensor.nbytes for tensor in (*of_voice_encoder.values(), *of_s3gen.values()))
+    log.info("reference encoder: %.0f MB in %.2f s", size_bytes / 1e6, time.perf_counter() - started)
+    return encoder
+
+
+def _below(
+    prefix: str, weights: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], file: str
+) -> dict[str, Tensor]:
+    """Returns the tensors of one network by its own names. Raises ModelUnavailable when they do not fit."""
+    network = {name.removeprefix(prefix): weights[name] for name in weights if name.startswith(prefix)}
+    check_shapes(network, shapes, file, may_exceed=True)
+    return {name: network[name] for name in shapes}
+
+
+def check_duration(waveform: Waveform) -> None:
+    """Raises ReferenceTooShort for less than half a second."""
+    if waveform.duration_s < MIN_REFERENCE_S:
+        raise ReferenceTooShort(
+            f"the reference audio is {waveform.duration_s:.2f} s long", hint="send at least 2 s of speech"
+        )
 
 
 class ReferenceEncoder:
-    """Upstream's voice encoder, speech tokenizer, speaker encoder and mel."""
+    """Speech tokenizer, CAMPPlus, voice encoder and their mels."""
 
     def __init__(
-        self, tokenizer: Any, speaker_encoder: Any, voice_encoder: Any, conditioning: Conditioning
+        self,
+        *,
+        tokenizer: WeightsView,
+        camp_plus: WeightsView,
+        voice_encoder: WeightsView,
+        conditioning: Conditioning,
+        device: torch.device,
     ) -> None:
-        self._tokenizer, self._speaker_encoder = tokenizer, speaker_encoder
-        self._voice_encoder = voice_encoder
-        self._conditioning = conditioning
-        self._device = torch.device("cpu")
-        # Upstream resamples S3Gen's prompt with torchaudio and the rest with soxr; so does this class.
-        self._to_16k: nn.Module = torchaudio.transforms.Resample(MODEL_SAMPLE_RATE_HZ, ENCODER_SAMPLE_RATE_HZ)
-
-    def to(self, device: torch.device) -> ReferenceEncoder:
-        """Moves the encoder to a device, and returns it."""
-        for module in (self._tokenizer, self._speaker_encoder, self._voice_encoder, self._to_16k):
-            module.to(device)
-        if device.type == "cuda":  # weights that were assigned one by one: cuDNN would copy them at each call
-            self._voice_encoder.lstm.flatten_parameters()
-        self._device = device
-        return self
+        self._tokenizer, self._camp_plus, self._voice_encoder = tokenizer, camp_plus, voice_encoder
+        self._conditioning, self._device = conditioning, device
 
     @torch.inference_mode()
     def compute(self, waveform: Waveform) -> Conditionals:
@@ -91,48 +117,26 @@ class ReferenceEncoder:
         Raises ReferenceTooShort under half a second.
         """
         assert waveform.sample_rate_hz == MODEL_SAMPLE_RATE_HZ
-        if waveform.duration_s < MIN_REFERENCE_S:
-            raise ReferenceTooShort(
-                f"the reference audio is {waveform.duration_s:.2f} s long", hint="send at least 2 s of speech"
-            )
-        samples_16k = resample(waveform, ENCODER_SAMPLE_RATE_HZ).samples
-        conditioning = self._conditioning
-
+        check_duration(waveform)
+        conditioning, device = self._conditioning, self._device
         # Copied: a stored voice's samples are the store's own, and read-only.
-        prompt_24k = torch.tensor(waveform.first(conditioning.s3gen_prompt_s).samples, device=self._device)
-        prompt_24k = prompt_24k[None]
-        prompt_mel = s3gen_mel(prompt_24k).transpose(1, 2)
-        prompt_16k = self._to_16k(prompt_24k)
-
+        prompt_24k = torch.tensor(waveform.first(conditioning.s3gen_prompt_s).samples, device=device)[None]
+        # Upstream resamples S3Gen's prompt with torchaudio and the rest with soxr.
+        prompt_16k = resample_prompt(prompt_24k)[0]
+        samples_16k = resample(waveform, ENCODER_SAMPLE_RATE_HZ).samples
         t3_samples = round(conditioning.t3_prompt_s * ENCODER_SAMPLE_RATE_HZ)
-        t3_prompt_16k = torch.from_numpy(samples_16k[:t3_samples])
-        prompt_tokens, t3_tokens = self._tokenize(prompt_16k[0], t3_prompt_16k.to(self._device))
-        # The mel rounds down where the tokenizer rounds up.
-        prompt_tokens = prompt_tokens[:, : prompt_mel.shape[1] // MEL_FRAMES_PER_TOKEN]
+        t3_prompt_16k = torch.from_numpy(samples_16k[:t3_samples]).to(device)
 
-        voice_mel = voice_encoder_mel(trim(samples_16k))
-        speaker = self._voice_encoder.embeds_from_mels([voice_mel], rate=PARTIALS_PER_S)
+        prompt_mel = s3gen_mel(prompt_24k).transpose(1, 2)
+        longest_frames = conditioning.t3_prompt_tokens * speech_tokenizer.FRAMES_PER_TOKEN
+        mels = [tokenizer_mel(prompt_16k), tokenizer_mel(t3_prompt_16k)[:, :longest_frames]]
+        prompt_tokens, t3_prompt_tokens = speech_tokenizer.tokenize(self._tokenizer, mels)
+        voice_mel = torch.from_numpy(voice_encoder_mel(trim(samples_16k))).to(device)
         return Conditionals(
-            speaker_embedding=torch.from_numpy(speaker).mean(dim=0, keepdim=True),
-            t3_prompt_tokens=t3_tokens,
-            prompt_tokens=prompt_tokens,
+            speaker_embedding=voice_encoder.embed(self._voice_encoder, voice_mel),
+            t3_prompt_tokens=t3_prompt_tokens[None],
+            # The mel rounds down where the tokenizer rounds up.
+            prompt_tokens=prompt_tokens[None, : prompt_mel.shape[1] // MEL_FRAMES_PER_TOKEN],
             prompt_mel=prompt_mel,
-            xvector=self._speaker_encoder.inference(prompt_16k),
+            xvector=xvector.embed(self._camp_plus, xvector_features(prompt_16k)),
         ).to(torch.device("cpu"))
-
-    def _tokenize(self, s3gen_prompt: Tensor, t3_prompt: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the speech tokens, int64 [1, T] each, of two 16 kHz recordings [n].
-
-        They run as one batch. The tokenizer masks what is padded, so that each row equals a run of its own
-        (``S3Tokenizer.forward`` with and without ``max_len``).
-        """
-        tokenizer = self._tokenizer
-        longest_frames = self._conditioning.t3_prompt_tokens * TOKENIZER_FRAMES_PER_TOKEN
-        mels = [
-            tokenizer.log_mel_spectrogram(s3gen_prompt),
-            tokenizer.log_mel_spectrogram(t3_prompt)[:, :longest_frames],
-        ]
-        padded, frames = pad_to_longest(mels)
-        tokens, counts = tokenizer.quantize(padded, frames.to(self._device))
-        first, second = (tokens[row : row + 1, : int(counts[row])].long() for row in range(2))
-        return first, second

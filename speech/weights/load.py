@@ -22,6 +22,7 @@ from speech.models.llama_t3 import LlamaT3, T3Weights, upstream_shapes
 from speech.models.spec import MODELS, ModelSpec
 from speech.models.tokenizers import EnglishTokenizer, load_tokenizer
 from speech.reference.conditionals import Conditionals, are_speech_tokens
+from speech.reference.encoder import RecordingEncoder, load_reference_encoder
 from speech.s3gen.s3gen import Renderer, S3Gen
 from speech.s3gen.shapes import s3gen_shapes
 from speech.s3gen.weights import prepare
@@ -72,16 +73,16 @@ class CheckpointConfig:
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A loaded checkpoint: the parts that speaking in a known voice takes."""
+    """A loaded checkpoint."""
 
     spec: ModelSpec
     dimensions: ModelDimensions
-    folder: Path
     revision: str  # the hub's commit, or the fingerprint of weights and configuration
     notice: str | None  # of ``speech.contract.NOTICES``
     device: torch.device
     t3: LlamaT3 | Any  # or upstream's module, for the reference engine
     s3gen: Renderer
+    reference_encoder: RecordingEncoder
     tokenizer: EnglishTokenizer
     builtin_voice: Conditionals | None  # on the CPU; None when the checkpoint has none
 
@@ -112,12 +113,12 @@ def load_model(
     return Model(
         spec=spec,
         dimensions=dimensions,
-        folder=folder,
         revision=checkpoint.revision or with_config(folder, content),
         notice=config.notice,
         device=device,
         t3=_make_t3(t3_weights, spec, dimensions, t3_dtype),
         s3gen=_make_s3gen(s3gen_weights, spec, dimensions, device, t3_dtype),
+        reference_encoder=load_reference_encoder(folder, spec, dimensions, device),
         tokenizer=load_tokenizer(spec, folder),
         builtin_voice=read_builtin_voice(folder / spec.files.builtin_voice),
     )

@@ -57,17 +57,15 @@ def assign_weights(
     file: Path,
     device: torch.device,
     *,
-    prefix: str = "",
     may_lack: frozenset[str] = frozenset(),
     may_exceed: bool = False,
 ) -> None:
     """Makes the file's tensors the module's own, then puts the module into eval mode on ``device``.
 
-    prefix: of the module's names in the file. may_lack: names that need not be in the file.
-    may_exceed: ignore what the module does not have, as upstream's ``strict=False`` does for S3Gen.
+    may_lack: names that need not be in the file. may_exceed: ignore what the module does not have, as
+    upstream's ``strict=False`` does for S3Gen.
     """
-    found = read_weights(file, device, (prefix,))
-    weights = {name.removeprefix(prefix): tensor for name, tensor in found.items()}
+    weights = read_weights(file, device)
     expected = module.state_dict()
     shapes = {name: tuple(tensor.shape) for name, tensor in expected.items()}
     check_shapes(weights, shapes, file.name, may_lack=may_lack, may_exceed=may_exceed)

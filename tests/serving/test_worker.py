@@ -102,17 +102,6 @@ async def test_the_event_loop_stays_alive_while_a_job_runs(worker, synthesizer):
     assert "audio" in await job
 
 
-async def test_it_is_quiet_only_when_no_job_runs(a_worker, worker, synthesizer):
-    synthesizer.gate = threading.Event()
-    job = asyncio.create_task(worker(tts()))
-    await asyncio.to_thread(synthesizer.entered.acquire)
-    quiet = asyncio.create_task(asyncio.to_thread(a_worker.runner.in_flight.wait_for_quiet, 0.0))
-    assert not (await asyncio.wait({quiet, job}, timeout=0.05))[0]
-    synthesizer.gate.set()
-    assert "audio" in await job
-    await quiet
-
-
 async def test_jobs_never_meet_in_the_model(worker, synthesizer):
     replies = await asyncio.gather(*(worker(tts(seed=seed)) for seed in range(8)))
     assert synthesizer.most_at_once == 1

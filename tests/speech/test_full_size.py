@@ -19,7 +19,6 @@ from speech.models.dimensions import FULL
 from speech.models.llama_t3 import LlamaT3, T3Weights
 from speech.models.spec import CHATTERBOX
 from speech.pipeline import make_synthesizer
-from speech.reference.encoder import load_reference_encoder
 from speech.smoke import write_smoke_checkpoint
 from speech.t3.batch import RunningBatch
 from speech.t3.request import Decoded
@@ -80,12 +79,11 @@ def test_each_tensor_equals_from_local(folder, upstream):
     assert_same_tensors(t3, upstream.t3)
 
 
-def test_conditionals_equal_upstreams(folder, upstream, tmp_path):
+def test_conditionals_equal_upstreams(model, upstream, tmp_path):
     builtin, waveform = upstream.conds, recording(4, 12.0)
     theirs = upstream_conditionals(upstream, waveform.samples, tmp_path)
     upstream.conds = builtin
-    ours = load_reference_encoder(folder, CHATTERBOX, FULL).compute(waveform)
-    assert_equal_conditionals(ours, theirs, tolerance=1e-4)
+    assert_equal_conditionals(model.reference_encoder.compute(waveform), theirs, tolerance=1e-4)
 
 
 def test_samples_of_a_sentence_equal_upstreams_generate(model, upstream):

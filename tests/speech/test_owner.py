@@ -18,6 +18,7 @@ from cancel import CancelToken
 from errors import Cancelled
 from speech.contract import SamplingParams, Utterance
 from speech.pipeline import ChatterboxSynthesizer, make_synthesizer
+from speech.reference.encoder import ReferenceEncoder
 from speech.s3gen.s3gen import RenderRequest, S3Gen
 from speech.t3 import batch as batch_module
 from speech.t3.batch import RunningBatch
@@ -96,8 +97,6 @@ def log(monkeypatch) -> DeviceLog:
                 return original(*args, **kwargs)
 
         monkeypatch.setattr(owner, name, call)
-
-    from speech.reference.encoder import ReferenceEncoder
 
     logged(RunningBatch, "add", "prefill")
     logged(RunningBatch, "step_many", "step")
@@ -183,7 +182,6 @@ def test_a_late_capture_overlaps_no_other_work(logged_model, log, monkeypatch):
     )
     with running(logged_model) as synthesizer, ThreadPoolExecutor(20) as others:
         captured_at_the_start = len(graphs.shapes)
-        synthesizer.prepare_for_new_voices()
         voice = synthesizer.builtin_voice()
         submit, asked = synthesizer._runtime._submit, threading.Semaphore(0)
 

@@ -354,17 +354,6 @@ def test_nobody_waits_for_the_voice_of_a_job_that_was_cancelled(synthesizer):
         synthesizer.encode_reference(recording(1), cancel)
 
 
-def test_preparing_for_new_voices_raises_nothing_and_the_job_says_what_is_wrong(build: Build, copied, caplog):
-    model = load(copied)
-    (copied / "ve.safetensors").write_bytes(b"no weights")
-    broken = build(model)
-    broken.prepare_for_new_voices()
-    assert "new voices cannot be prepared for" in caplog.text
-    with pytest.raises(ModelUnavailable, match=r"ve\.safetensors cannot be read"):
-        encode(broken, 1)
-    assert len(says(broken, "Yes.")) > 0
-
-
 def test_conditionals_of_other_weights_have_another_key(synthesizer, build: Build, our_model):
     other = build(dataclasses.replace(our_model, revision="f" * 40))
     assert other.conditionals_key != synthesizer.conditionals_key

@@ -11,8 +11,13 @@ from torch import nn
 
 from speech.models.dimensions import TINY
 from speech.models.spec import CHATTERBOX
-from speech.reference.upstream_parts import build_voice_encoder
-from speech.upstream import COMPUTED_BUFFERS, build_s3gen, build_t3, load_upstream_modules
+from speech.upstream import (
+    COMPUTED_BUFFERS,
+    build_s3gen,
+    build_t3,
+    build_voice_encoder,
+    load_upstream_modules,
+)
 from speech.weights.modules import assign_weights
 
 CPU = torch.device("cpu")

@@ -12,8 +12,8 @@ from torch import nn
 from speech.models.dimensions import TINY
 from speech.models.spec import CHATTERBOX, CODEBOOK_SIZE, SPEAKER_WIDTH, XVECTOR_WIDTH
 from speech.models.tokenizers import EnglishTokenizer
-from speech.reference.upstream_parts import build_speech_tokenizer
 from speech.smoke import letters_tokenizer
+from speech.upstream import build_speech_tokenizer
 from training import loop
 from training import t3 as t3_module
 from training.codes import Voices

@@ -60,7 +60,7 @@ def assert_equal_weights(first: T3Weights, second: T3Weights) -> None:
 
 @pytest.fixture
 def files_read(monkeypatch) -> list[str]:
-    """The originals that loading has read."""
+    """The originals of what is packed that loading has read."""
     names: list[str] = []
     read = loading.read_weights
 
