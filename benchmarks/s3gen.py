@@ -95,7 +95,8 @@ def main() -> None:
     renderers: dict[str, Renderer] = {"upstream": UpstreamS3Gen(upstream), "exact": exact}
     error = None
     if t3_dtype(device, "auto") == torch.bfloat16:
-        renderers["auto"] = auto = PackedS3Gen(view, spec.flow, graphs=device.type == "cuda")
+        on_gpu = device.type == "cuda"
+        renderers["auto"] = auto = PackedS3Gen(view, spec.flow, graphs=on_gpu, in_batches=on_gpu)
         error = mel_error(exact, auto, max(options.tokens), device)
     rows: list[dict[str, Any]] = []
     print(f"{describe(options.device)}; {torch.get_num_threads()} threads; {options.runs} runs; ms a chunk")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -45,7 +45,12 @@ class PackedS3Gen:
         dtype: torch.dtype = torch.bfloat16,
         *,
         graphs: bool = True,
+        in_batches: bool = True,
     ) -> None:
+        """graphs: run an Euler step as a CUDA graph. in_batches: run encoder and vocoder in padded batches.
+
+        A CPU gains nothing by batches, and computes what is padded.
+        """
         views = weights / "flow"
         # Of the estimator only the copy in its dtype is kept.
         self._flow = PackedFlow(views / "decoder" / "estimator", flow, dtype, graphs=graphs)
@@ -54,6 +59,7 @@ class PackedS3Gen:
         self._hift = weights / "mel2wav"
         self._device = self._projection["weight"].device
         self._fade = make_fade(self._device)
+        self._in_batches = in_batches
 
     @torch.inference_mode()
     def render(self, requests: Sequence[RenderRequest | PieceRequest]) -> list[Tensor]:
@@ -108,7 +114,7 @@ class PackedS3Gen:
         """Returns the µ of each chunk, float32 [2T, 80]. tokens: int64 [T]."""
         lengths = [len(each) for each in tokens]
         mus: dict[int, Tensor] = {}
-        for batch, padded in similar_lengths(lengths, lambda padded: MAX_TOKEN_PAIRS // padded**2):
+        for batch, padded in self._batches(lengths, lambda padded: MAX_TOKEN_PAIRS // padded**2):
             embedded = self._embedding["weight"][stack_padded([tokens[index] for index in batch], padded)]
             encoded = encode(self._encoder, embedded, self._upload([lengths[index] for index in batch]))
             for index, mu in zip(batch, linear(encoded, self._projection), strict=True):
@@ -119,7 +125,7 @@ class PackedS3Gen:
         """Returns the samples of each chunk, float32 [480 T]. mels: float32 [T, 80]."""
         lengths = [len(mel) for mel in mels]
         samples: dict[int, Tensor] = {}
-        for batch, padded in similar_lengths(lengths, lambda padded: MAX_VOCODER_FRAMES // padded):
+        for batch, padded in self._batches(lengths, lambda padded: MAX_VOCODER_FRAMES // padded):
             rows = vocode_batch(
                 self._hift,
                 stack_padded([mels[index].T for index in batch], padded),
@@ -142,7 +148,7 @@ class PackedS3Gen:
         samples = {index: mel.new_zeros(0) for index, mel in enumerate(mels)}
         audible = [index for index, window in enumerate(windows) if not window.is_empty]
         lengths = [len(windows[index].mel) for index in audible]
-        for batch, padded in similar_lengths(lengths, lambda padded: MAX_VOCODER_FRAMES // padded):
+        for batch, padded in self._batches(lengths, lambda padded: MAX_VOCODER_FRAMES // padded):
             indices = [audible[position] for position in batch]
             arguments = window_batch(
                 [windows[index] for index in indices], [streams[index] for index in indices], padded
@@ -153,6 +159,12 @@ class PackedS3Gen:
                     streams[index], windows[index], rows[position], cycles[position], self._fade
                 )
         return list(samples.values())
+
+    def _batches(self, lengths: Sequence[int], room: Callable[[int], int]) -> Iterable[tuple[list[int], int]]:
+        """Which chunks are computed together, and the length that they are padded to."""
+        if self._in_batches:
+            return similar_lengths(lengths, room)
+        return [([index], length) for index, length in enumerate(lengths)]
 
     def _upload(self, lengths: Sequence[int]) -> Tensor:
         return upload(torch.tensor(lengths), self._device)

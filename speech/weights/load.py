@@ -144,7 +144,8 @@ def _make_s3gen(
     if dtype == torch.bfloat16:
         from speech.s3gen.packed import PackedS3Gen
 
-        return PackedS3Gen(view, spec.flow, dtype, graphs=device.type == "cuda")
+        on_gpu = device.type == "cuda"
+        return PackedS3Gen(view, spec.flow, dtype, graphs=on_gpu, in_batches=on_gpu)
     return S3Gen(view, spec.flow)
 
 

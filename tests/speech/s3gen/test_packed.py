@@ -72,6 +72,22 @@ def test_samples_are_those_of_each_chunk_alone(weights, name, spec):
     assert_close(render(weights, CASES[name], spec), expected)
 
 
+def test_without_batches_nothing_is_padded_and_the_samples_are_the_same(weights, plain, monkeypatch):
+    """As on a CPU."""
+    monkeypatch.delattr(packed, "similar_lengths")
+    renderer = PackedS3Gen(weights, FLOW, torch.float32, graphs=False, in_batches=False)
+    assert_close(renderer.render(make_requests(FIVE, CPU)), plain)
+
+
+def test_in_bfloat16_the_mels_differ_by_little_on_a_cpu_too(weights):
+    exact = S3Gen(weights, FLOW)
+    renderer = PackedS3Gen(weights, FLOW, torch.bfloat16, graphs=False, in_batches=False)
+    for ours, theirs in zip(make_requests(FIVE, CPU), make_requests(FIVE, CPU), strict=True):
+        found, expected = renderer.mel(ours), exact.mel(theirs)
+        error = float((found - expected).norm() / expected.norm())
+        assert 0 < error < 0.02
+
+
 @torch.inference_mode()
 def test_mu_is_that_of_each_chunk_alone(weights):
     encoder = weights / "flow" / "encoder"
