@@ -17,8 +17,11 @@ from speech.pipeline import load_synthesizer, set_arithmetic
 from speech.s3gen.graphs import MAX_GRAPHS
 from speech.s3gen.packed import PackedS3Gen
 from speech.s3gen.packed_flow import MAX_FRAMES, PackedFlow
-from speech.s3gen.s3gen import S3Gen
+from speech.s3gen.s3gen import PieceRequest, RenderRequest, S3Gen
+from speech.s3gen.stream import ChunkStream
 from speech.s3gen.weights import WeightsView
+from speech.watermark import Watermarker
+from tests.recordings import speech_like
 from tests.speech.s3gen.packing import (
     CASES,
     distance,
@@ -27,7 +30,7 @@ from tests.speech.s3gen.packing import (
     random_weights,
     solve_alone,
 )
-from tests.speech.speaking import PAGE, join, speak
+from tests.speech.speaking import PAGE, join, join_marked, speak
 
 pytestmark = pytest.mark.requires_cuda
 
@@ -142,6 +145,62 @@ def test_rendering_waits_for_nothing(renderer):
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert all(torch.isfinite(each).all() for each in samples)
+
+
+def pieces_of(request: RenderRequest, stream: ChunkStream) -> list[PieceRequest]:
+    ends = (*(end for end in (15, 40, 90) if end < len(request.tokens)), len(request.tokens))
+    return [
+        PieceRequest(request.tokens[:end], request.voice, stream, end == len(request.tokens)) for end in ends
+    ]
+
+
+def test_pieces_beside_others_are_those_they_are_alone_and_wait_for_nothing(renderer):
+    def stream() -> list[PieceRequest]:
+        return pieces_of(make_requests(CASES["one"], CUDA)[0], ChunkStream(1, CUDA))
+
+    alone = [renderer.render([piece])[0] for piece in stream()]
+    for attempt in range(2):  # at first graphs are captured
+        pieces, others = stream(), [make_requests(FIVE, CUDA) for _ in range(3)]
+        torch.cuda.synchronize()
+        torch.cuda.set_sync_debug_mode("error" if attempt else "default")
+        try:
+            found = [
+                renderer.render([*other, piece])[-1] for piece, other in zip(pieces, others, strict=False)
+            ]
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    assert len(torch.cat(found)) == len(torch.cat(alone))
+    for one, other in zip(found, alone, strict=True):
+        assert one.norm() == pytest.approx(other.norm(), rel=0.1)
+
+
+def test_pieces_in_float32_are_the_references(weights):
+    (request,) = make_requests(CASES["one"], CUDA)
+    renderers = S3Gen(weights, FLOW), PackedS3Gen(weights, FLOW, torch.float32, graphs=False)
+    ours, theirs = (
+        torch.cat([renderer.render([piece])[0] for piece in pieces_of(request, ChunkStream(1, CUDA))])
+        for renderer in renderers
+    )
+    assert_near([ours], [theirs], 2e-2)
+
+
+def test_the_watermark_of_the_gpu_is_the_cpus():
+    samples = speech_like(3.0, 24_000, seed=2)
+    expected = Watermarker().mark(samples, 24_000)
+    np.testing.assert_allclose(Watermarker(CUDA).mark(samples, 24_000), expected, atol=1e-5)
+
+
+def test_streams_at_once_have_the_samples_of_each_alone(smoke_checkpoint):
+    loaded = load_synthesizer("chatterbox", checkpoint_dir=smoke_checkpoint, device="cuda", max_concurrency=4)
+    with closing(loaded) as synthesizer, ThreadPoolExecutor(4) as pool:
+
+        def stream(seed: int) -> np.ndarray:
+            return join_marked(synthesizer, speak(synthesizer, PAGE[:300], seed=seed, hop="stream"))
+
+        alone = [len(stream(seed)) for seed in range(4)]
+        for marked, length in zip(pool.map(stream, range(4)), alone, strict=True):
+            assert np.isfinite(marked).all()
+            assert len(marked) == pytest.approx(length, rel=0.5)  # bfloat16 may draw another reading
 
 
 def test_a_chunk_beyond_the_limit_and_many_chunks_are_rendered(flow):
