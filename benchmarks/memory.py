@@ -2,8 +2,8 @@
 
     python -m benchmarks.memory [--checkpoint DIR] [--device cpu|cuda] [--jobs 500] [--json FILE]
 
-Prints the process's peak after texts of growing length, then what it holds over many jobs, each in a voice of
-its own, two at a time. Without --checkpoint a tiny untrained one is written first.
+Prints the process's peak after texts of growing length, then what it holds over many jobs, two at a time, each
+in a voice of its own: whole, as a stream, and as a stream that is cancelled after its first piece. Without --checkpoint a tiny untrained one is written first.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import argparse
 import gc
 import resource
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,8 @@ from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform
 from benchmarks.machine import describe, keep
 from benchmarks.weights import temporary_weights
 from cancel import CancelToken
-from speech.contract import Conditionals, Utterance
+from errors import Cancelled
+from speech.contract import Conditionals, Hop, Utterance
 from speech.pipeline import ChatterboxSynthesizer, load_synthesizer
 
 SENTENCE = "The harbour was quiet, and the boats lay still on the water. "
@@ -45,10 +47,24 @@ def new_voice(synthesizer: ChatterboxSynthesizer, number: int) -> Conditionals:
     return synthesizer.encode_reference(waveform, CancelToken())
 
 
-def speak(synthesizer: ChatterboxSynthesizer, text: str, voice: Conditionals, seed: int) -> list[Waveform]:
+def speak(
+    synthesizer: ChatterboxSynthesizer, text: str, voice: Conditionals, seed: int, hop: Hop = "whole"
+) -> list[Waveform]:
     """The watermarked chunks."""
-    chunks = synthesizer.synthesize([Utterance(text, voice, seed)], CancelToken())
+    chunks = synthesizer.synthesize([Utterance(text, voice, seed)], CancelToken(), hop=hop)
     return [chunk.waveform for chunk in synthesizer.watermark(chunks)]
+
+
+def speak_a_piece(synthesizer: ChatterboxSynthesizer, text: str, voice: Conditionals, seed: int) -> None:
+    """Cancels a stream after its first piece."""
+    cancel = CancelToken()
+    chunks = synthesizer.watermark(
+        synthesizer.synthesize([Utterance(text, voice, seed)], cancel, hop="stream")
+    )
+    next(chunks)
+    cancel.cancel(Cancelled("nobody listens any more"))
+    with suppress(Cancelled):
+        list(chunks)
 
 
 def main() -> None:
@@ -76,7 +92,14 @@ def main() -> None:
         del spoken
 
     def job(number: int) -> None:
-        speak(synthesizer, SENTENCE, new_voice(synthesizer, number), seed=number)
+        voice = new_voice(synthesizer, number)
+        match number % 3:
+            case 0:
+                speak(synthesizer, SENTENCE, voice, seed=number)
+            case 1:
+                speak(synthesizer, SENTENCE, voice, seed=number, hop="stream")
+            case _:
+                speak_a_piece(synthesizer, 3 * SENTENCE, voice, seed=number)
 
     on_gpu = options.device.startswith("cuda")
     print(f"jobs    resident, MB{'    on the GPU, MB' * on_gpu}")
