@@ -2,8 +2,9 @@
 
     python -m benchmarks.memory [--checkpoint DIR] [--device cpu|cuda] [--jobs 500] [--json FILE]
 
-Prints the process's peak after texts of growing length, then what it holds over many jobs, two at a time, each
-in a voice of its own: whole, as a stream, and as a stream that is cancelled after its first piece. Without --checkpoint a tiny untrained one is written first.
+Prints the process's peak after texts of growing length, then what it holds over many jobs, two at a time,
+each in a voice of its own: whole, as a stream, and as a stream that is cancelled after its first piece.
+Without --checkpoint a tiny untrained one is written first.
 """
 
 from __future__ import annotations
