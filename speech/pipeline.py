@@ -72,12 +72,18 @@ class ChatterboxSynthesizer:
     def check(self) -> None:
         """Says a word, watermark included, and pays for what the first job would: kernels, filters, graphs.
 
+        On a GPU it encodes some noise as well.
+
         Raises ModelUnavailable when no sound comes, OutOfMemory, and DeviceLost when the GPU fails.
         """
         voice = self._model.builtin_voice or dummy_voice(self._model.spec.conditioning)
         try:
             (chunk,) = self.synthesize([Utterance("Ready.", voice, seed=0)], CancelToken())
             list(self.watermark([chunk]))
+            if self._model.device.type == "cuda":  # cuDNN's plans for new voices
+                seconds = self._model.spec.conditioning.s3gen_prompt_s
+                noise = np.random.default_rng(0).normal(0.0, 0.1, round(seconds * MODEL_SAMPLE_RATE_HZ))
+                self.encode_reference(Waveform(noise.astype(np.float32), MODEL_SAMPLE_RATE_HZ), CancelToken())
         except DeviceSuspect as error:
             raise DeviceLost("the GPU failed again when it was tried") from error
         except DeviceLost:
