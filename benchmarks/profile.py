@@ -1,9 +1,10 @@
-"""What one step of T3 consists of: operators, kernels and waits for the device, ours beside upstream's.
+"""What a step of T3 and a chunk of S3Gen consist of: operators, kernels and waits, ours beside upstream's.
 
     python -m benchmarks.profile [--checkpoint DIR] [--device cpu|cuda] [--json FILE]
 
-Counted by PyTorch's profiler as the difference between a long and a short run, divided by the steps between
-them. Operators are all that PyTorch dispatches, those that call others included; kernels and copies are the
+Counted by PyTorch's profiler, for a step as the difference between a long and a short run, divided by the
+steps between them, and for a chunk in its second run; a chunk has 25 speech tokens after a prompt of ten
+seconds, and as many operators as a longer one. Operators are all that PyTorch dispatches, those that call others included; kernels and copies are the
 GPU's. A wait is where the program reads what the device computed: on a GPU the runtime's synchronizing calls;
 on a CPU the operators that would be such calls there, and our look at what is done. What takes most time are
 kernels on a GPU, and operators on a CPU.
@@ -14,7 +15,7 @@ from __future__ import annotations
 import argparse
 import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,15 +25,18 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.decode import load_ours, load_upstreams, request
 from benchmarks.machine import describe, keep
+from benchmarks.s3gen import make_requests
 from benchmarks.weights import temporary_weights
 from speech.pipeline import STEPS_PER_POLL
 from speech.runtime import Batch
+from speech.s3gen.s3gen import Renderer
 from speech.t3.batch import ROWS_WITH_CFG, RunningBatch
 from speech.upstream import UpstreamBatch
 from speech.weights.find import Checkpoint
 from speech.weights.load import Model
 
 SHORT, LONG = 8, 40
+CHUNK_TOKENS = 25
 WAITS = ("aten::_local_scalar_dense", "aten::nonzero")
 GPU_WAITS = ("cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize")
 SHOWN = 8  # operators or kernels with the most time
@@ -65,16 +69,20 @@ def profiled(decode: Callable[[int], object], steps: int, on_gpu: bool) -> Profi
     return found
 
 
-def a_step(decode: Callable[[int], object], on_gpu: bool) -> dict[str, Any]:
-    """Counts of one step, and what takes most time in it."""
-    decode(LONG)  # on a GPU, captures what a long run needs
-    short, long = (profiled(decode, steps, on_gpu) for steps in (SHORT, LONG))
-    calls = a_step_of(short.calls, long.calls)
-    kernels = a_step_of(short.kernel_calls, long.kernel_calls)
-    if on_gpu:
-        counts, times_us = kernels, a_step_of(short.kernel_times_us, long.kernel_times_us)
-    else:
-        counts, times_us = calls, a_step_of(short.times_us, long.times_us)
+def counted(recorded: Profile, on_gpu: bool) -> dict[str, Any]:
+    """Sums up what was recorded, and names what takes most time in it."""
+    return summary(
+        dict(recorded.calls),
+        dict(recorded.kernel_calls),
+        dict(recorded.kernel_times_us if on_gpu else recorded.times_us),
+        on_gpu,
+    )
+
+
+def summary(
+    calls: Mapping[str, float], kernels: Mapping[str, float], times_us: Mapping[str, float], on_gpu: bool
+) -> dict[str, Any]:
+    counts = kernels if on_gpu else calls
     most = sorted((name for name in times_us if times_us[name] > 0.0), key=lambda name: -times_us[name])
     return {
         "operators": sum(count for name, count in calls.items() if name.startswith(("aten::", "mkldnn::"))),
@@ -84,8 +92,30 @@ def a_step(decode: Callable[[int], object], on_gpu: bool) -> dict[str, Any]:
     }
 
 
+def a_step(decode: Callable[[int], object], on_gpu: bool) -> dict[str, Any]:
+    """Counts of one step, and what takes most time in it."""
+    decode(LONG)  # on a GPU, captures what a long run needs
+    short, long = (profiled(decode, steps, on_gpu) for steps in (SHORT, LONG))
+    calls = a_step_of(short.calls, long.calls)
+    kernels = a_step_of(short.kernel_calls, long.kernel_calls)
+    times = (short.kernel_times_us, long.kernel_times_us) if on_gpu else (short.times_us, long.times_us)
+    return summary(calls, kernels, a_step_of(*times), on_gpu)
+
+
 def a_step_of(short: Counter[str], long: Counter[str]) -> dict[str, float]:
     return {name: (long[name] - short[name]) / (LONG - SHORT) for name in long}
+
+
+def a_chunk(renderer: Renderer, device: torch.device) -> dict[str, Any]:
+    """Counts of one call of S3Gen for one chunk, and what takes most time in it."""
+
+    def render(count: int) -> None:
+        for samples in renderer.render(make_requests(CHUNK_TOKENS, count, device)):
+            samples.cpu()
+
+    render(1)  # on a GPU, captures its graph
+    on_gpu = device.type == "cuda"
+    return counted(profiled(render, 1, on_gpu), on_gpu)
 
 
 def decoder(batch: Batch, model: Model) -> Callable[[int], object]:
@@ -99,19 +129,20 @@ def decoder(batch: Batch, model: Model) -> Callable[[int], object]:
     return decode
 
 
-def ours(checkpoint: Checkpoint, device: torch.device) -> dict[str, Any]:
+def ours(checkpoint: Checkpoint, device: torch.device) -> tuple[dict[str, Any], dict[str, Any]]:
     on_gpu = device.type == "cuda"
     model = load_ours(checkpoint, device, "auto")
     batch = RunningBatch(model.t3, ROWS_WITH_CFG, poll_every=STEPS_PER_POLL, graphs=on_gpu)
     found = a_step(decoder(batch, model), on_gpu)
     if not on_gpu:  # on a CPU no operator shows that ``step_many`` looks
         found["waits"] += 1 / STEPS_PER_POLL
-    return found
+    return found, a_chunk(model.s3gen, device)
 
 
-def upstreams(checkpoint: Checkpoint, device: torch.device) -> dict[str, Any]:
+def upstreams(checkpoint: Checkpoint, device: torch.device) -> tuple[dict[str, Any], dict[str, Any]]:
     model = load_upstreams(checkpoint, device)
-    return a_step(decoder(UpstreamBatch(model.t3, model.spec), model), device.type == "cuda")
+    step = a_step(decoder(UpstreamBatch(model.t3, model.spec), model), device.type == "cuda")
+    return step, a_chunk(model.s3gen, device)
 
 
 def main() -> None:
@@ -125,13 +156,20 @@ def main() -> None:
     with temporary_weights(options.checkpoint) as folder:
         checkpoint = Checkpoint(folder, None, may_be_unpublished=True)
         sides = {"upstream": upstreams(checkpoint, device), "ours": ours(checkpoint, device)}
-    print(f"{describe(options.device)}; a step of one request, polled every {STEPS_PER_POLL} steps here")
+    print(describe(options.device))
+    steps, chunks = ({side: found[index] for side, found in sides.items()} for index in range(2))
+    show(f"a step of one request, polled every {STEPS_PER_POLL} steps here", steps)
+    show("a chunk", chunks)
+    keep(options.json, options.device, a_step=steps, a_chunk=chunks)
+
+
+def show(what: str, sides: Mapping[str, Mapping[str, Any]]) -> None:
+    print(what)
     for side, found in sides.items():
-        counts = ", ".join(f"{found[what]:.2f} {what}" for what in ("operators", "kernels", "waits"))
-        print(f"{side}: {counts}")
+        counts = ", ".join(f"{found[kind]:.2f} {kind}" for kind in ("operators", "kernels", "waits"))
+        print(f"  {side}: {counts}")
         for name, row in found["most_time"].items():
             print(f"    {name[:45]:45} {row['ms']:8.3f} ms {row['calls']:7.1f} calls")
-    keep(options.json, options.device, a_step=sides)
 
 
 if __name__ == "__main__":
