@@ -7,7 +7,7 @@ process of its own, for its peak memory. Ours is the synthesizer as a tts job dr
 and the watermark; upstream gets a WAV file with every text, as its documentation has it. The untrained
 checkpoint's length follows the text, so that both speak equally long; what was spoken is printed. A word is
 spoken first that is not counted. Times are medians. The real-time factor is seconds of work for a second of
-audio. The first audio is the first whole chunk of text.
+audio. The first audio is the first whole chunk of text, in a stream a piece of it.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ import torch
 
 from benchmarks.machine import describe, keep
 from benchmarks.weights import temporary_weights
+from speech.contract import Hop
 
 WORD = "Yes."
 SENTENCE = (
@@ -39,7 +40,8 @@ SENTENCE = (
 )
 PARAGRAPH = " ".join([SENTENCE] * 2)
 
-Speak = Callable[[str], tuple[float, float]]  # a text; seconds of audio, and until the first of it was there
+# A text and when its audio is rendered; gives seconds of audio, and until the first of it was there.
+Speak = Callable[[str, Hop], tuple[float, float]]
 
 
 def ours(checkpoint: Path, device: str) -> Speak:
@@ -49,12 +51,13 @@ def ours(checkpoint: Path, device: str) -> Speak:
 
     synthesizer, voice = load(checkpoint, device, 1)
 
-    def speak(text: str) -> tuple[float, float]:
+    def speak(text: str, hop: Hop) -> tuple[float, float]:
         started, audio_s, first_s = time.perf_counter(), 0.0, 0.0
-        chunks = synthesizer.synthesize([Utterance(text, voice, seed=0)], CancelToken())
+        chunks = synthesizer.synthesize([Utterance(text, voice, seed=0)], CancelToken(), hop=hop)
         for chunk in synthesizer.watermark(chunks):
-            first_s = first_s or time.perf_counter() - started
             audio_s += chunk.duration_s
+            if audio_s and not first_s:
+                first_s = time.perf_counter() - started
         return audio_s, first_s
 
     return speak
@@ -71,7 +74,7 @@ def upstreams(checkpoint: Path, device: str) -> Speak:
     os.close(handle)
     soundfile.write(name, sample.samples, sample.sample_rate_hz)
 
-    def speak(text: str) -> tuple[float, float]:
+    def speak(text: str, _: Hop) -> tuple[float, float]:
         started = time.perf_counter()
         torch.manual_seed(0)
         audio_s = float(model.generate(text, audio_prompt_path=name).shape[-1] / model.sr)
@@ -82,16 +85,17 @@ def upstreams(checkpoint: Path, device: str) -> Speak:
 
 def measure(side: str, checkpoint: Path, device: str, runs: int) -> dict[str, Any]:
     speak = (ours if side == "ours" else upstreams)(checkpoint, device)
-    speak(WORD)
-    texts = {"one word": WORD, "a sentence": SENTENCE}
+    speak(WORD, "whole")
+    jobs: dict[str, tuple[str, Hop]] = {"one word": (WORD, "whole"), "a sentence": (SENTENCE, "whole")}
     if side == "ours":  # upstream speaks sentences one by one: no faster than one
-        texts["two sentences, one text"] = PARAGRAPH
+        jobs["two sentences, one text"] = (PARAGRAPH, "whole")
+        jobs["the same as a stream"] = (PARAGRAPH, "stream")
     rows = {}
-    for what, text in texts.items():
+    for what, job in jobs.items():
         took_s, first_s = [], []
         for _ in range(runs):
             started = time.perf_counter()
-            audio_s, until_first_s = speak(text)
+            audio_s, until_first_s = speak(*job)
             took_s.append(time.perf_counter() - started)
             first_s.append(until_first_s)
         rows[what] = {

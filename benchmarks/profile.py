@@ -6,8 +6,8 @@ Counted by PyTorch's profiler, for a step as the difference between a long and a
 steps between them, and for a chunk in its second run; a chunk has 25 speech tokens after a prompt of ten
 seconds, and as many operators as a longer one. Operators are all that PyTorch dispatches, those that call
 others included; kernels and copies are the GPU's. A wait is where the program reads what the device computed:
-on a GPU the runtime's synchronizing calls; on a CPU the operators that would be such calls there, and our look
-at what is done. What takes most time are kernels on a GPU, and operators on a CPU.
+on a GPU the runtime's synchronizing calls; on a CPU the operators that would be such calls there, and our
+look at what is done. What takes most time are kernels on a GPU, and operators on a CPU.
 """
 
 from __future__ import annotations
