@@ -70,7 +70,6 @@ class SpeechResult:
         """
         try:
             for chunk in synthesizer.watermark(until_cancelled(chunks, cancel)):
-                cancel.raise_if_cancelled()
                 end_s = self._duration_s + chunk.waveform.duration_s
                 if chunk.index == len(self._segments):
                     start_s = milliseconds(self._duration_s)

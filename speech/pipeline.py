@@ -72,7 +72,7 @@ class ChatterboxSynthesizer:
     def check(self) -> None:
         """Says a word, watermark included, and pays for what the first job would: kernels, filters, graphs.
 
-        On a GPU it encodes some noise as well.
+        On a GPU it speaks a stream and encodes some noise as well.
 
         Raises ModelUnavailable when no sound comes, OutOfMemory, and DeviceLost when the GPU fails.
         """
@@ -80,7 +80,9 @@ class ChatterboxSynthesizer:
         try:
             (chunk,) = self.synthesize([Utterance("Ready.", voice, seed=0)], CancelToken())
             list(self.watermark([chunk]))
-            if self._model.device.type == "cuda":  # cuDNN's plans for new voices
+            if self._model.device.type == "cuda":  # plans and graphs for streams and for new voices
+                words = Utterance("Ready to say a few words more than one.", voice, seed=0)
+                list(self.watermark(self.synthesize([words], CancelToken(), hop="stream")))
                 seconds = self._model.spec.conditioning.s3gen_prompt_s
                 noise = np.random.default_rng(0).normal(0.0, 0.1, round(seconds * MODEL_SAMPLE_RATE_HZ))
                 self.encode_reference(Waveform(noise.astype(np.float32), MODEL_SAMPLE_RATE_HZ), CancelToken())

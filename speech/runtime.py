@@ -62,7 +62,7 @@ class Batch(Protocol):
     def has_room_for(self, request: DecodeRequest, spare_rows: int = 0) -> bool: ...
     def add(self, request: DecodeRequest) -> Any: ...
     def step_many(self) -> dict[Any, Decoded]: ...
-    def speech(self, sequence: Any, at_least: int) -> Tensor | None: ...
+    def speech_so_far(self, sequence: Any, at_least: int) -> Tensor | None: ...
     def remove(self, sequences: Any) -> None: ...
     def capture(self) -> None: ...
 
@@ -101,10 +101,18 @@ class _Chunk:
     tokens: Tensor | None = None  # of ``decoded``, those that S3Gen takes
     stream: ChunkStream | None = None  # of a chunk in pieces, once the first one is rendered
     pieces: int = 0  # that were rendered
+    rendered_tokens: Tensor | None = None  # of the last of them
 
     @property
     def seed(self) -> int:
         return self.request.seeds[self.attempts - 1]
+
+    def can_begin_again(self, tokens: Tensor) -> bool:
+        """Whether nothing of these tokens can have been handed over, which could not be taken back.
+
+        By their number, not by what was rendered so far: what a job says must not depend on others.
+        """
+        return not self.request.in_pieces or len(tokens) <= piece_end(0, is_first_chunk=self.index == 0)
 
     @property
     def piece_end(self) -> int:
@@ -397,9 +405,7 @@ class DeviceRuntime:
     def _next_job(self) -> _Job | None:
         """The job whose chunk is admitted next; None when none waits or there is no room."""
         waiting = [
-            job
-            for job in self._jobs
-            if job.waiting and not (job.one_by_one and (job.in_batch or self._is_rendering(job)))
+            job for job in self._jobs if job.waiting and not (job.one_by_one and self._is_working_on(job))
         ]
         if not waiting:
             return None
@@ -427,8 +433,7 @@ class DeviceRuntime:
             failure = _decoding_failure(decoded, tokens)
             if failure is not None:
                 chunk.failures.append(failure)
-                # Audio that was handed over cannot be taken back.
-                if chunk.attempts < len(chunk.request.seeds) and chunk.pieces == 0:
+                if chunk.attempts < len(chunk.request.seeds) and chunk.can_begin_again(tokens):
                     log.info("chunk %d %s: decoded again with the next seed", chunk.index + 1, failure)
                     chunk.attempts += 1
                     chunk.job.waiting.appendleft(chunk)
@@ -446,6 +451,10 @@ class DeviceRuntime:
                 pieces.append(_next_piece(chunk))
             elif sequence is not None and (piece := self._early_piece(sequence)) is not None:
                 pieces.append(piece)
+        # Later pieces of a stream wait until the device has nothing else to render: their audio is not played
+        # for a while, and the first piece of another stream comes before them.
+        pieces = [piece for piece in pieces if not (self._rendering and piece.chunk.pieces)]
+        pieces = [piece for piece in pieces if self._goes_on(piece)]
         if not pieces:
             return
         for piece in pieces:
@@ -463,34 +472,45 @@ class DeviceRuntime:
             self._rendering = [each for each in self._rendering if each.piece not in pieces]
             self._fail_chunks([piece.chunk for piece in pieces], error)
 
+    def _goes_on(self, piece: _Piece) -> bool:
+        """Whether a piece has the tokens of the one before it. If not, its job ends.
+
+        A chunk whose decoding began again after a lack of memory may be read differently, since other rows
+        round differently on a GPU.
+        """
+        before = piece.chunk.rendered_tokens
+        if before is None or not piece.chunk.job.one_by_one:
+            return True
+        if torch.equal(piece.tokens[: len(before)], before):
+            return True
+        piece.chunk.job.end(OutOfMemory("the GPU's memory ran out", hint="send the job again"))
+        return False
+
     def _early_piece(self, sequence: Any) -> _Piece | None:
         """The next piece of a chunk that is still being decoded; None while it has too few tokens."""
         chunk = self._in_batch[sequence]
         if not chunk.request.in_pieces:
             return None
         # One token more, or the piece may be the last.
-        tokens = self._batch.speech(sequence, chunk.piece_end + 1)
+        tokens = self._batch.speech_so_far(sequence, chunk.piece_end + 1)
         return None if tokens is None else _Piece(chunk, tokens[: chunk.piece_end], ends_chunk=False)
 
     def _start_rendering(self, pieces: Sequence[_Piece], started_s: float) -> None:
-        audible: list[_Piece] = []
-        requests: list[RenderRequest | PieceRequest] = []
-        for piece in pieces:
-            if len(piece.tokens) < MIN_TOKENS:  # the model stopped at once: silence of one token
-                silence = torch.zeros(MODEL_SAMPLE_RATE_HZ // SPEECH_TOKENS_PER_S)
-                self._rendering.append(_Rendering(piece, _HostCopy.of(silence), started_s))
-                continue
-            audible.append(piece)
-            requests.append(self._render_request(piece))
-        if requests:
-            samples = self._renderer.render(requests)
-            for piece, request in zip(audible, requests, strict=True):
-                if isinstance(request, PieceRequest):
-                    piece.chunk.stream = request.stream
-            self._rendering += [
-                _Rendering(piece, _HostCopy.of(each), started_s)
-                for piece, each in zip(audible, samples, strict=True)
-            ]
+        # The model may have stopped at once: silence of one token.
+        silent = [piece for piece in pieces if len(piece.tokens) < MIN_TOKENS]
+        audible = [piece for piece in pieces if len(piece.tokens) >= MIN_TOKENS]
+        silence = torch.zeros(MODEL_SAMPLE_RATE_HZ // SPEECH_TOKENS_PER_S)
+        requests = [self._render_request(piece) for piece in audible]
+        samples = self._renderer.render(requests) if requests else []
+        renderings = [
+            _Rendering(piece, _HostCopy.of(each), started_s)
+            for piece, each in zip([*silent, *audible], [silence] * len(silent) + samples, strict=True)
+        ]
+        # Nothing fails from here on, so that a piece is either on its way or still to be rendered.
+        self._rendering += renderings
+        for piece, request in zip(audible, requests, strict=True):
+            if isinstance(request, PieceRequest):
+                piece.chunk.stream, piece.chunk.rendered_tokens = request.stream, piece.tokens
 
     def _render_request(self, piece: _Piece) -> RenderRequest | PieceRequest:
         chunk, voice = piece.chunk, self._voice_on_device(piece.chunk.request.voice)
@@ -522,6 +542,9 @@ class DeviceRuntime:
             for task, _ in self._computing:
                 task.future.set_exception(_translated(error))
             lost = [rendering.piece.chunk for rendering in self._rendering]
+            for chunk in lost:
+                if chunk.request.in_pieces:  # the stream has gone on without its audio
+                    chunk.job.end(_translated(error))
             self._computing.clear()
             self._rendering.clear()
             self._fail_chunks(lost, error)
@@ -560,6 +583,9 @@ class DeviceRuntime:
             job.is_over = True
             self._jobs.remove(job)
 
+    def _is_working_on(self, job: _Job) -> bool:
+        return bool(job.in_batch) or job.next_to_render in job.decoded or self._is_rendering(job)
+
     def _is_rendering(self, job: _Job) -> bool:
         return any(rendering.piece.chunk.job is job for rendering in self._rendering)
 
@@ -586,12 +612,21 @@ class DeviceRuntime:
                 del self._in_batch[sequence]
                 mine[chunk.index] = chunk
         mine |= job.decoded
-        job.decoded.clear()
+        # Of a stream, tokens that are known are kept: pieces of them may have been handed over.
+        job.decoded = {
+            index: chunk
+            for index, chunk in mine.items()
+            if chunk.request.in_pieces and chunk.tokens is not None
+        }
+        next_to_render = min(job.next_to_render, *mine)
+        for index in job.decoded:
+            del mine[index]
         job.in_batch, job.one_by_one = 0, True
         for chunk in mine.values():
             chunk.decoded = chunk.tokens = None
+            del chunk.failures[chunk.attempts - 1 :]
         job.waiting.extendleft(mine[index] for index in sorted(mine, reverse=True))
-        job.next_to_render = min(job.next_to_render, *mine)
+        job.next_to_render = next_to_render
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
 
@@ -601,12 +636,13 @@ class DeviceRuntime:
             self._failure = failure
             arrivals = list(self._arrivals)
             self._arrivals.clear()
-        computing = [task for task, _ in self._computing]
-        for item in [*tasks, *arrivals, *computing, *self._jobs]:
-            if isinstance(item, _Task):
-                item.future.set_exception(_lost(failure))
-            else:
+        for task, _ in self._computing:
+            task.future.set_exception(_lost(failure))
+        for item in [*tasks, *arrivals, *self._jobs]:
+            if isinstance(item, _Job):
                 item.end(_lost(failure))
+            elif item.future.set_running_or_notify_cancel():
+                item.future.set_exception(_lost(failure))
 
 
 def _next_piece(chunk: _Chunk) -> _Piece:

@@ -132,7 +132,7 @@ class UpstreamBatch:
     def capture(self) -> None:
         """Does nothing: upstream has no CUDA graphs."""
 
-    def speech(self, sequence: UpstreamSequence, at_least: int) -> None:
+    def speech_so_far(self, sequence: UpstreamSequence, at_least: int) -> None:
         """Returns None: no tokens are known before the last."""
 
     def step_many(self) -> dict[UpstreamSequence, Decoded]:

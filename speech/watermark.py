@@ -20,6 +20,7 @@ from torch import Tensor
 from audio.waveform import Waveform, resample
 from errors import ModelUnavailable
 from speech.s3gen.padding import upload
+from speech.stft import inverse_stft
 
 WEIGHTS = Path("perth_net/pretrained/implicit/perth_net_250000.pth.tar")
 # Of hparams.yaml beside them.
@@ -106,7 +107,7 @@ class Watermarker:
         marked_levels = self._encode(levels, by_frame > loudest_frame * _QUIET) * _RANGE_DB + _FLOOR_DB
         magnitudes = 10.0 ** (marked_levels / 20).clamp(max=_LOUDEST_EXPONENT)
         marked_spectrum = torch.polar(magnitudes, spectrum.angle())
-        signal = torch.istft(marked_spectrum, FFT_SIZE, HOP, FFT_SIZE, self._window)
+        signal = inverse_stft(marked_spectrum, self._window, HOP)
         return torch.cat([signal, loudest_frame[None]])
 
     def _encode(self, levels: Tensor, is_loud: Tensor) -> Tensor:

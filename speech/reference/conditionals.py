@@ -18,6 +18,7 @@ from speech.models.spec import (
     XVECTOR_WIDTH,
     Conditioning,
 )
+from speech.s3gen.padding import upload
 
 FILE_VERSION = 1  # raised whenever conditionals are computed or written otherwise than before
 # Tensors of the file, by upstream's names. ``digest`` is that of the samples.
@@ -54,7 +55,7 @@ class Conditionals:
             self.prompt_mel,
             self.xvector,
         )
-        return Conditionals(*(tensor.to(device) for tensor in tensors))
+        return Conditionals(*(_moved(tensor, device) for tensor in tensors))
 
     def to_bytes(self, digest: str) -> bytes:
         """Returns a safetensors file. digest: of the samples they were computed from, hex."""
@@ -102,6 +103,10 @@ class Conditionals:
                 bool(torch.isfinite(tensor).all()) for tensor in (self.speaker_embedding, self.xvector, mel)
             )
         )
+
+
+def _moved(tensor: Tensor, device: torch.device) -> Tensor:
+    return tensor.to(device) if tensor.device.type != "cpu" else upload(tensor, device)
 
 
 def longest_s3gen_prompt(conditioning: Conditioning) -> int:

@@ -166,7 +166,7 @@ def window_batch(
         upload(torch.tensor([len(window.mel) for window in windows]), device),
         torch.cat([stream.phases for stream in streams]),
         stack_padded([window.noise for window in windows], SAMPLES_A_FRAME * padded),
-        upload(torch.tensor([window.anchor for window in windows]), device),
+        upload(torch.tensor([window.start for window in windows]), device),
         torch.stack([window.cycles for window in windows]),
     )
 

@@ -8,7 +8,7 @@ noise of a frame, the phase of the source, and the mel at the seams.
 
 from __future__ import annotations
 
-import math
+import hashlib
 from dataclasses import dataclass
 
 import torch
@@ -22,7 +22,7 @@ from speech.s3gen.vocoder import HARMONICS, SAMPLES_A_FRAME, draw_phases
 # Speech tokens of a chunk that each of its pieces waits for. A request's first chunk begins with little, so
 # that its audio begins early; later chunks are decoded while earlier ones play. Pieces end at these counts
 # however many tokens there are, so that a seed gives the same audio on a busy and on an idle device.
-FIRST_CHUNK_HOPS, LATER_CHUNK_HOPS = (15, 25, 50, 100), (50, 100)
+FIRST_CHUNK_PIECES, LATER_CHUNK_PIECES = (15, 25, 50, 100), (50, 100)
 # The vocoder's reach is 12.24 frames.
 CONTEXT_FRAMES = 13
 # Frames that a piece leaves to the next one, since the vocoder needs them on the right. What is beyond them
@@ -30,7 +30,7 @@ CONTEXT_FRAMES = 13
 FRAMES_HELD_BACK = 8
 # Frames in which the mel goes over from the last piece's to this one's.
 BLENDED_FRAMES = 4
-# Frames whose noise is drawn in one call: what a CUDA generator draws depends on how much is asked for.
+# Frames whose noise is drawn in one call, with a seed of its own.
 NOISE_BLOCK = 64
 
 
@@ -40,8 +40,7 @@ class Window:
 
     mel: Tensor  # float32 [T, 80]
     noise: Tensor  # float32 [9, 480 T]
-    anchor: int  # the frame of the window before which ``cycles`` have passed
-    cycles: Tensor  # of the pitch since the chunk began, modulo 1, float64 []
+    cycles: Tensor  # of the pitch from the chunk's begin to the frame ``start``, modulo 1, float64 []
     start: int  # the first frame whose samples are new
     end: int  # the frame after the last
 
@@ -59,17 +58,17 @@ class ChunkStream:
 
     def __init__(self, seed: int, device: torch.device) -> None:
         """Draws the phases. seed: of the noise."""
-        phases = draw_phases(torch.Generator("cpu").manual_seed(seed))
+        phases = draw_phases(torch.Generator("cpu").manual_seed(_derived_seed(seed, "phases")))
         self.phases = upload(phases, device)  # float32 [1, 9, 1]
-        self._flow_noise = _NoiseByFrame(seed, MEL_CHANNELS, device)
-        self._source_noise = _NoiseByFrame(seed + 1, HARMONICS * SAMPLES_A_FRAME, device)
+        self._flow_noise = _NoiseByFrame(seed, "flow", MEL_CHANNELS, device)
+        self._source_noise = _NoiseByFrame(seed, "source", HARMONICS * SAMPLES_A_FRAME, device)
         self._mel = torch.zeros(0, MEL_CHANNELS, device=device)
         self._frames = 0  # whose samples were returned
         self._cycles = torch.zeros((), dtype=torch.float64, device=device)  # before the frame ``_frames``
 
     def flow_noise(self, frames: int) -> Tensor:
         """Returns the flow's noise, float32 [1, 80, frames], those of the prompt first."""
-        return self._flow_noise.first(frames).T[None]
+        return self._flow_noise.between(0, frames).T[None]
 
     def window(self, mel: Tensor, *, is_last: bool) -> Window:
         """Returns what the vocoder renders next.
@@ -79,11 +78,10 @@ class ChunkStream:
         mel = self._blend(mel if is_last else mel[: len(mel) - MEL_FRAMES_PER_TOKEN * LOOK_AHEAD])
         end = max(len(mel) - (0 if is_last else FRAMES_HELD_BACK), self._frames)
         start = max(self._frames - CONTEXT_FRAMES, 0)
-        noise = self._source_noise.first(len(mel))[start:]
+        noise = self._source_noise.between(start, len(mel))
         return Window(
             mel[start:],
             noise.view(-1, HARMONICS).T,
-            self._frames - start,
             self._cycles,
             self._frames - start,
             end - start,
@@ -117,24 +115,28 @@ class ChunkStream:
 class _NoiseByFrame:
     """Normally distributed noise of which a frame has the same whenever it is asked for."""
 
-    def __init__(self, seed: int, width: int, device: torch.device) -> None:
-        self._generator = torch.Generator(device).manual_seed(seed)
-        self._blocks = torch.zeros(0, width, device=device)
+    def __init__(self, seed: int, purpose: str, width: int, device: torch.device) -> None:
+        self._seed, self._purpose, self._width, self._device = seed, purpose, width, device
 
-    def first(self, frames: int) -> Tensor:
-        """Returns the noise of the first frames, float32 [frames, width]."""
-        missing = math.ceil((frames - len(self._blocks)) / NOISE_BLOCK)
-        if missing > 0:
-            width, device = self._blocks.shape[1], self._blocks.device
-            more = [
-                torch.randn(NOISE_BLOCK, width, generator=self._generator, device=device)
-                for _ in range(missing)
-            ]
-            self._blocks = torch.cat([self._blocks, *more])
-        return self._blocks[:frames]
+    def between(self, start: int, end: int) -> Tensor:
+        """Returns the noise of frames start to end - 1, float32 [end - start, width]."""
+        first = start // NOISE_BLOCK
+        blocks = [self._block(number) for number in range(first, max(end - 1, start) // NOISE_BLOCK + 1)]
+        return torch.cat(blocks)[start - first * NOISE_BLOCK : end - first * NOISE_BLOCK]
+
+    def _block(self, number: int) -> Tensor:
+        seed = _derived_seed(self._seed, f"{self._purpose} {number}")
+        generator = torch.Generator(self._device).manual_seed(seed)
+        return torch.randn(NOISE_BLOCK, self._width, generator=generator, device=self._device)
+
+
+def _derived_seed(seed: int, purpose: str) -> int:
+    """Returns a seed that no draw of T3 has, 0 to 2**63 - 1."""
+    digest = hashlib.blake2b(f"{seed} {purpose}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest) >> 1
 
 
 def piece_end(index: int, *, is_first_chunk: bool) -> int:
     """Returns after how many speech tokens a piece of a chunk ends, unless it is the last. index: from 0."""
-    hops = FIRST_CHUNK_HOPS if is_first_chunk else LATER_CHUNK_HOPS
-    return sum(hops[: index + 1]) + hops[-1] * max(index + 1 - len(hops), 0)
+    tokens = FIRST_CHUNK_PIECES if is_first_chunk else LATER_CHUNK_PIECES
+    return sum(tokens[: index + 1]) + tokens[-1] * max(index + 1 - len(tokens), 0)

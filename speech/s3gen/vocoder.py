@@ -10,6 +10,7 @@ from torch import Tensor
 
 from speech.s3gen.padding import valid
 from speech.s3gen.weights import WeightsView, conv, linear
+from speech.stft import overlap_add
 
 SAMPLE_RATE_HZ = 24_000
 UPSAMPLING = ((8, 16), (5, 11), (3, 7))  # rate and kernel of each stage
@@ -97,14 +98,8 @@ def _vocode_source(hift: WeightsView, mel: Tensor, lengths: Tensor, source: Tens
     # ``torch.istft`` asks the device whether its windows leave a gap, which waits for all that was submitted.
     windows = torch.fft.irfft(spectrum.transpose(1, 2), FFT_SIZE) * (window * known[..., None])
     weights = window.square() * known[..., None]
-    samples = _overlap_add(windows) / _overlap_add(weights).clamp(min=1e-11)
+    samples = overlap_add(windows, HOP) / overlap_add(weights, HOP).clamp(min=1e-11)
     return samples[:, half:-half].clamp(-LARGEST_SAMPLE, LARGEST_SAMPLE)
-
-
-def _overlap_add(windows: Tensor) -> Tensor:
-    """Adds windows up, each a hop after the last: [B, N, 16] to [B, 4 (N - 1) + 16]."""
-    size = (windows.shape[1] - 1) * HOP + FFT_SIZE
-    return F.fold(windows.transpose(1, 2), (1, size), (1, FFT_SIZE), stride=(1, HOP))[:, 0, 0]
 
 
 def _filter(hift: WeightsView, mel: Tensor, excitation: Tensor, lengths: Tensor | None = None) -> Tensor:

@@ -136,7 +136,7 @@ class RunningBatch:
         return finished
 
     @torch.inference_mode()
-    def speech(self, sequence: DecodingSequence, at_least: int) -> Tensor | None:
+    def speech_so_far(self, sequence: DecodingSequence, at_least: int) -> Tensor | None:
         """Returns the speech tokens so far, int64 [T], as ``Decoded.speech`` does; None if they are fewer."""
         if sequence.draws < at_least:
             return None

@@ -190,7 +190,17 @@ def test_the_watermark_of_the_gpu_is_the_cpus():
     np.testing.assert_allclose(Watermarker(CUDA).mark(samples, 24_000), expected, atol=1e-5)
 
 
-def test_streams_at_once_have_the_samples_of_each_alone(smoke_checkpoint):
+def test_the_watermark_waits_for_nothing():
+    watermarker, audio_32k = Watermarker(CUDA), torch.from_numpy(speech_like(3.0, 32_000, seed=2))
+    watermarker._embed(audio_32k, 0.0)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        watermarker._embed(audio_32k, 0.0)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_streams_at_once_are_about_as_long_as_each_alone(smoke_checkpoint):
     loaded = load_synthesizer("chatterbox", checkpoint_dir=smoke_checkpoint, device="cuda", max_concurrency=4)
     with closing(loaded) as synthesizer, ThreadPoolExecutor(4) as pool:
 

@@ -401,6 +401,21 @@ def test_closing_the_runtime_ends_work_that_was_taken_and_not_run(batch, rendere
     runtime.close()
 
 
+def test_work_that_was_cancelled_keeps_nobody_else_waiting_when_the_runtime_ends(batch, renderer):
+    runtime, cancel = DeviceRuntime(CPU, lambda: batch, renderer), CancelToken()
+    with ThreadPoolExecutor(3) as pool:
+        with held(runtime) as wait_for:
+            cancelled = pool.submit(runtime.run, lambda: 7, cancel)
+            wait_for(1)
+            work = pool.submit(runtime.run, lambda: 7)
+            wait_for(2)
+            cancel.cancel(Cancelled("its caller is gone"))
+            runtime._is_closing = True
+        assert isinstance(cancelled.exception(timeout=120), Cancelled)
+        assert isinstance(work.exception(timeout=120), DeviceLost)
+    runtime.close()
+
+
 def test_work_that_waits_ends_when_its_job_is_cancelled(start, batch):
     runtime, cancel, ran = start(batch), CancelToken(), []
     with ThreadPoolExecutor(1) as pool, held(runtime) as wait_for:

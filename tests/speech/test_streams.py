@@ -16,12 +16,13 @@ from torch import Tensor
 from cancel import CancelToken
 from errors import Cancelled
 from speech.pipeline import make_synthesizer
-from speech.runtime import ChunkRequest, DeviceRuntime, RenderedAudio
+from speech.runtime import ChunkRequest, DeviceRuntime, RenderedAudio, _HostCopy
 from speech.s3gen.s3gen import PieceRequest, RenderRequest
 from speech.s3gen.stream import piece_end
 from speech.t3.batch import RunningBatch
+from speech.t3.request import Decoded
 from tests.speech.conftest import CPU
-from tests.speech.runtimes import FlakyBatch, WatchedBatch, chunk
+from tests.speech.runtimes import ConstantBatch, FlakyBatch, WatchedBatch, chunk
 from tests.speech.speaking import PAGE, join, speak
 from tests.speech.t3.requests import decode_all, request
 
@@ -129,7 +130,7 @@ def test_a_chunk_that_runs_on_is_not_taken_back_once_a_piece_is_there(start, bat
 
 def test_a_chunk_that_fails_before_its_first_piece_is_decoded_again(start, our_model):
     class EmptyAtFirst(FlakyBatch):
-        def speech(self, sequence: Any, at_least: int) -> None:
+        def speech_so_far(self, sequence: Any, at_least: int) -> None:
             """As if nothing had been decoded yet."""
 
         def step_many(self):
@@ -160,6 +161,69 @@ def test_memory_that_runs_out_loses_no_piece_and_repeats_none(start, batch, our_
     runtime = start(batch, TokensSoFar(on_render=run_out_of_memory))
     found = stream(runtime, [chunk(our_model, WORDS, seed=seed) for seed in range(2)])
     assert by_chunk(found) == expected
+
+
+def fail_once(function: Callable[..., Any], call: int) -> Callable[..., Any]:
+    """The function, which runs out of memory after one of its calls."""
+    calls = []
+
+    def wrapped(*arguments: Any) -> Any:
+        result = function(*arguments)
+        calls.append(None)
+        if len(calls) == call:
+            raise torch.OutOfMemoryError
+        return result
+
+    return wrapped
+
+
+@pytest.mark.parametrize("call", [1, 2, 3])
+@pytest.mark.parametrize("place", ["after rendering", "while copying"])
+def test_memory_that_runs_out_changes_no_sample(start, our_model, monkeypatch, place, call):
+    """Whatever of the piece was done by then."""
+
+    def speak_once() -> np.ndarray:
+        batch = RunningBatch(our_model.t3, 8, poll_every=1, graphs=False)
+        chunks = [chunk(our_model, WORDS, seed=seed) for seed in range(2)]
+        return np.concatenate([each.samples for each in stream(start(batch, our_model.s3gen), chunks)])
+
+    expected = speak_once()
+    if place == "after rendering":
+        monkeypatch.setattr(our_model.s3gen, "render", fail_once(our_model.s3gen.render, call))
+    else:
+        monkeypatch.setattr(_HostCopy, "of", fail_once(_HostCopy.of, call))
+    np.testing.assert_allclose(speak_once(), expected, atol=1e-5)
+
+
+class RunsOn(ConstantBatch):
+    """A batch whose first answer runs on. is_slow: tells of the tokens before it answers."""
+
+    def __init__(self, tokens: Sequence[int], *, is_slow: bool) -> None:
+        super().__init__(tokens)
+        self._steps_before_answer = 2 if is_slow else 0
+
+    def step_many(self) -> dict[Any, Decoded]:
+        if self._steps_before_answer:
+            self._steps_before_answer -= 1
+            return {}
+        return {
+            each: replace(decoded, stopped=each.seed != 0) for each, decoded in super().step_many().items()
+        }
+
+    def speech_so_far(self, sequence: Any, at_least: int) -> Tensor | None:
+        return self._tokens if len(self._tokens) >= at_least else None
+
+
+@pytest.mark.parametrize("is_slow", [False, True])
+@pytest.mark.parametrize(("tokens", "attempts"), [(15, 2), (16, 1)])
+def test_whether_a_chunk_is_decoded_again_depends_on_its_tokens_alone(
+    start, our_model, tokens, attempts, is_slow
+):
+    """Not on whether a piece of it was rendered by then, which others on the device decide."""
+    batch = RunsOn(range(tokens), is_slow=is_slow)
+    found = stream(start(batch, TokensSoFar()), [chunk(our_model, WORDS, attempts=2)])
+    assert found[-1].attempts == attempts
+    assert found[-1].failures == ("ran on and was cut",)
 
 
 def test_a_stream_that_nobody_reads_ends(start, batch, our_model):

@@ -115,8 +115,8 @@ class Fixed:
     def __init__(self, noise: Tensor) -> None:
         self._noise = noise
 
-    def first(self, frames: int) -> Tensor:
-        return self._noise[:frames]
+    def between(self, start: int, end: int) -> Tensor:
+        return self._noise[start:end]
 
 
 @pytest.mark.parametrize("case", CASES, ids=["odd prompt", "even prompt"])
@@ -173,6 +173,7 @@ def test_a_frame_has_the_same_noise_in_every_piece():
     assert torch.equal(stream.flow_noise(3 * NOISE_BLOCK + 1)[:, :, : NOISE_BLOCK - 1], first)
     at_once = ChunkStream(0, CPU).flow_noise(3 * NOISE_BLOCK + 1)
     assert torch.equal(stream.flow_noise(3 * NOISE_BLOCK + 1), at_once)
+    assert torch.equal(stream._flow_noise.between(70, 130), at_once[0, :, 70:130].T)
     assert not torch.equal(ChunkStream(1, CPU).flow_noise(5), first[:, :, :5])
     assert abs(float(at_once.std()) - 1) < 0.05
 
