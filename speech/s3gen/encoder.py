@@ -98,6 +98,9 @@ def _attend(view: WeightsView, normed: Tensor, positions: Tensor, key_bias: Tens
 
 def _rel_shift(scores: Tensor) -> Tensor:
     """Turns scores by relative position, [..., T, 2T - 1], into scores by key, [..., T, T]: ``rel_shift``."""
-    batch, heads, length, _ = scores.shape
-    shifted = F.pad(scores, (1, 0)).view(batch, heads, -1, length)[:, :, 1:]
-    return shifted.reshape(batch, heads, length, -1)[..., :length]
+    batch, heads, length, positions = scores.shape
+    # Each row begins one position earlier than the row above, so that all of it is a view.
+    rows = length * positions
+    return scores.contiguous().as_strided(
+        (batch, heads, length, length), (heads * rows, rows, positions - 1, 1), length - 1
+    )

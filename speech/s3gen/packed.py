@@ -23,7 +23,7 @@ from speech.s3gen.s3gen import (
     window_batch,
 )
 from speech.s3gen.vocoder import SAMPLES_A_FRAME, vocode_batch, vocode_windows
-from speech.s3gen.weights import WeightsView, linear
+from speech.s3gen.weights import WeightsView, channels_last, linear
 
 # A batch takes about the memory that the longest chunk takes alone: 1,000 tokens after a prompt of 250.
 MAX_TOKEN_PAIRS = 2**21  # of the encoder: its memory is that of scores between tokens
@@ -58,6 +58,8 @@ class PackedS3Gen:
         self._speaker, self._embedding = views / "spk_embed_affine_layer", views / "input_embedding"
         self._hift = weights / "mel2wav"
         self._device = self._projection["weight"].device
+        if self._device.type == "cpu":
+            self._hift = self._hift.mapped(channels_last)
         self._fade = make_fade(self._device)
         self._in_batches = in_batches
 

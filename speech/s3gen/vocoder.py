@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from speech.s3gen.padding import valid
-from speech.s3gen.weights import WeightsView, conv, linear
+from speech.s3gen.weights import WeightsView, conv, conv_transpose, linear
 from speech.stft import overlap_add
 
 SAMPLE_RATE_HZ = 24_000
@@ -112,12 +112,11 @@ def _filter(hift: WeightsView, mel: Tensor, excitation: Tensor, lengths: Tensor 
     upsampled, more = 1, 0
     for stage, (rate, kernel) in enumerate(UPSAMPLING):
         up = hift / "ups" / stage
-        hidden = F.conv_transpose1d(
-            F.leaky_relu(hidden, SLOPE), up["weight"], up.bias, rate, (kernel - rate) // 2
-        )
+        hidden = conv_transpose(F.leaky_relu(hidden, SLOPE), up, stride=rate, padding=(kernel - rate) // 2)
         upsampled *= rate
         if stage == len(UPSAMPLING) - 1:
-            hidden, more = F.pad(hidden, (1, 0), mode="reflect"), 1
+            # As an image: of channels alone it would lose the memory format.
+            hidden, more = F.pad(hidden[:, :, None], (1, 0, 0, 0), mode="reflect")[:, :, 0], 1
         mask = _mask(hidden.shape[2], None if lengths is None else upsampled * lengths + more)
         hidden = _masked(hidden, mask) + _excite(hift, stage, excitation, mask)
         branches = [
@@ -202,7 +201,7 @@ def _residual(block: WeightsView, hidden: Tensor, mask: Tensor | None) -> Tensor
     """``ResBlock``: dilated convolutions between snakes."""
     for index, dilation in enumerate(DILATIONS):
         first, second = block / "convs1" / index, block / "convs2" / index
-        reach = first["weight"].shape[2] - 1
+        reach = first["weight"].shape[-1] - 1
         inner = _snake(hidden, (block / "activations1" / index)["alpha"])
         inner = conv(inner, first, padding=reach * dilation // 2, dilation=dilation)
         inner = _snake(_masked(inner, mask), (block / "activations2" / index)["alpha"])
@@ -212,4 +211,5 @@ def _residual(block: WeightsView, hidden: Tensor, mask: Tensor | None) -> Tensor
 
 def _snake(hidden: Tensor, alpha: Tensor) -> Tensor:
     alpha = alpha[:, None]
-    return hidden + torch.sin(hidden * alpha).square() / (alpha + SNAKE_EPSILON)
+    # In place: on a CPU, memory that is new takes longer to come by than to compute with.
+    return (hidden * alpha).sin_().square_().div_(alpha + SNAKE_EPSILON).add_(hidden)

@@ -96,4 +96,27 @@ def layer_norm(rows: Tensor, view: WeightsView, epsilon: float = 1e-5) -> Tensor
 def conv(
     channels: Tensor, view: WeightsView, *, stride: int = 1, padding: int = 0, dilation: int = 1
 ) -> Tensor:
-    return F.conv1d(channels, view["weight"], view.bias, stride, padding, dilation)
+    """Convolves channels, [B, C, T]. A weight in ``channels_last`` is [outputs, inputs, 1, taps]."""
+    weight = view["weight"]
+    if weight.ndim == 3:
+        return F.conv1d(channels, weight, view.bias, stride, padding, dilation)
+    image = channels[:, :, None]
+    return F.conv2d(image, weight, view.bias, (1, stride), (0, padding), (1, dilation))[:, :, 0]
+
+
+def conv_transpose(channels: Tensor, view: WeightsView, *, stride: int, padding: int) -> Tensor:
+    """Upsamples channels, [B, C, T], by a transposed convolution. Weights: see ``conv``."""
+    weight = view["weight"]
+    if weight.ndim == 3:
+        return F.conv_transpose1d(channels, weight, view.bias, stride, padding)
+    image = channels[:, :, None]
+    return F.conv_transpose2d(image, weight, view.bias, (1, stride), (0, padding))[:, :, 0]
+
+
+def channels_last(weight: Tensor) -> Tensor:
+    """Returns a convolution's weight, [outputs, inputs, taps], as an image's in the format ``channels_last``.
+
+    oneDNN then computes with values whose channels lie side by side, which is faster on a CPU, and PyTorch
+    passes them on like that. Other tensors stay as they are.
+    """
+    return weight[:, :, None].to(memory_format=torch.channels_last) if weight.ndim == 3 else weight
