@@ -244,11 +244,9 @@ def run_stage(name: str, work: Work) -> None:
             raise MissingInput(f"{work.folder / needed} is not there: run STAGE={maker} first")
         if finished.get(maker) != STAGES[maker].steps:
             raise MissingInput(f"{work.folder / needed} is not finished: run STAGE={maker} again")
-    settings: dict[str, int | str] = {
-        "--sentences": work.sentences,
-        "--seed": work.seed,
-        "training/sizes.py": repr(SMALL),
-    }
+    settings: dict[str, int | str] = {"--seed": work.seed, "training/sizes.py": repr(SMALL)}
+    if not stage.reads:  # later stages take the sentences that there are
+        settings["--sentences"] = work.sentences
     check_origins(work.folder, stage.reads, stage.writes, settings)
     if (
         stage.writes
@@ -278,6 +276,8 @@ def main(arguments: list[str] | None = None) -> None:
             run_stage(name, work)
     except (MissingInput, StaleOutput, FliteFailed, FloatingPointError, OSError) as error:
         sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit("stopped; the same command goes on from here")
 
 
 if __name__ == "__main__":

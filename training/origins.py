@@ -52,7 +52,13 @@ def note_finished(folder: Path, stage: str, steps: Mapping[str, int]) -> None:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    return json.loads(file.read_text()) if file.exists() else {}
+    if not file.exists():
+        return {}
+    try:
+        content: dict[str, Any] = json.loads(file.read_text())
+    except ValueError as error:
+        raise StaleOutput(f"{file} is damaged: remove it with everything else in its folder") from error
+    return content
 
 
 def _write(file: Path, content: Mapping[str, Any]) -> None:

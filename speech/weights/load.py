@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 MAX_CHUNK_CHARS = max(
     spec.max_chunk_chars for spec in MODELS.values()
 )  # as ``split_text`` counts: longer chunks do not fit into T3's longest answer
+MAX_DIMENSION = 10_000  # of a network: what is larger is a mistake
 CONFIG_FILE = "config.json"  # of checkpoints of our own; the published repository has none
 CONFIG_FORMAT = "chatterbox-voice-worker/1"
 PUBLISHED = "published"  # of weights that need no notice, beside the keys of ``NOTICES``
@@ -178,22 +179,39 @@ def read_config(folder: Path) -> CheckpointConfig:
         return CheckpointConfig()
     try:
         config = json.loads(file.read_text())
-        if not isinstance(config, dict) or config.get("format") != CONFIG_FORMAT:
+        written_as = config.get("format") if isinstance(config, dict) else None
+        if not isinstance(written_as, str) or not written_as.startswith(
+            CONFIG_FORMAT.partition("/")[0] + "/"
+        ):
             return CheckpointConfig()  # of another program, as ``transformers`` writes them
+        if written_as != CONFIG_FORMAT:
+            raise ValueError(f"its format is not {CONFIG_FORMAT}")
         kind = config["weights"]
         if kind != PUBLISHED and kind not in NOTICES:
             raise ValueError("unknown weights")
         return CheckpointConfig(
-            dimensions=ModelDimensions(**config["sizes"]),
+            dimensions=_dimensions(config["sizes"]),
             kind=None if kind == PUBLISHED else kind,
             max_chunk_chars=_chunk_chars(config.get("max_chunk_chars")),
             default_parameters=_parameters(config.get("default_parameters") or {}),
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelUnavailable(
             f"{CONFIG_FILE} beside the weights is damaged, or of another version of this worker: {error}",
-            hint="write the checkpoint again, a smoke checkpoint with speech.smoke",
+            hint="take the checkpoint's own file, or write the checkpoint again",
         ) from error
+
+
+def _dimensions(sizes: Mapping[str, object]) -> ModelDimensions:
+    """Returns valid dimensions. Raises ValueError or TypeError."""
+    dimensions = ModelDimensions(**sizes)  # type: ignore[arg-type]
+    for name, value in dataclasses.asdict(dimensions).items():
+        if type(value) is not int or not 1 <= value <= MAX_DIMENSION:
+            raise ValueError(f"{name} must be a whole number from 1 to {MAX_DIMENSION}")
+    for width, heads in (("t3_width", "t3_heads"), ("flow_width", "flow_heads")):
+        if getattr(dimensions, width) % getattr(dimensions, heads):
+            raise ValueError(f"{width} must be a multiple of {heads}")
+    return dimensions
 
 
 def _chunk_chars(value: object) -> int | None:

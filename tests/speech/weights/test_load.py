@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from errors import ModelUnavailable
+from speech.models.dimensions import TINY
 from speech.models.spec import CHATTERBOX
 from speech.upstream import load_upstream_model
 from speech.weights.find import Checkpoint
@@ -137,6 +139,12 @@ def change_config(folder: Path, **fields) -> None:
     "fields",
     [
         {"sizes": {"t3_width": 64}},
+        {"sizes": asdict(TINY) | {"t3_heads": 0}},
+        {"sizes": asdict(TINY) | {"t3_heads": True}},
+        {"sizes": asdict(TINY) | {"t3_heads": 3}},
+        {"sizes": asdict(TINY) | {"t3_layers": 10**9}},
+        {"sizes": asdict(TINY) | {"t3_width": 64.0}},
+        {"format": "chatterbox-voice-worker/9"},
         {"weights": "someone's"},
         {"max_chunk_chars": 99},
         {"max_chunk_chars": 281},
