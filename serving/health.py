@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from weakref import WeakSet
 
 from audio.waveform import Waveform
 from cancel import CancelToken
@@ -68,7 +67,6 @@ class HealthCheckedEngine:
     def __init__(self, synthesizer: Synthesizer, health: WorkerHealth) -> None:
         self._synthesizer, self._health = synthesizer, health
         self._lock = threading.Lock()
-        self._noted: WeakSet[Exception] = WeakSet()
         self._memory_faults: list[BaseException | None] = []  # what caused those in a row, each once
 
     @property
@@ -107,17 +105,15 @@ class HealthCheckedEngine:
             self._memory_faults.clear()
 
     def watermark(self, chunks: Iterable[AudioChunk]) -> Iterator[AudioChunk]:
+        source = _Source(chunks)
         try:
-            yield from self._synthesizer.watermark(chunks)
+            yield from self._synthesizer.watermark(source)
         except (DeviceLost, DeviceSuspect, OutOfMemory) as error:
-            self._note_fault(error)
+            if error is not source.error:  # ``synthesize`` has noted that one
+                self._note_fault(error)
             raise
 
     def _note_fault(self, error: Exception) -> None:
-        with self._lock:
-            if error in self._noted:  # on its way through ``watermark``
-                return
-            self._noted.add(error)
         if isinstance(error, DeviceLost):
             self._health.mark_unhealthy("the GPU is lost to this process")
             return
@@ -142,3 +138,18 @@ class HealthCheckedEngine:
         except Exception:
             log.exception("the model no longer speaks")
             self._health.mark_unhealthy("after a fault of the GPU the model no longer speaks")
+
+
+class _Source:
+    """Chunks, and the error that they ended with."""
+
+    def __init__(self, chunks: Iterable[AudioChunk]) -> None:
+        self._chunks = chunks
+        self.error: Exception | None = None
+
+    def __iter__(self) -> Iterator[AudioChunk]:
+        try:
+            yield from self._chunks
+        except Exception as error:
+            self.error = error
+            raise

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from audio.waveform import Waveform, resample
 from errors import ModelUnavailable
-from speech.s3gen.padding import upload
 from speech.stft import inverse_stft
+from speech.transfer import upload
 
 WEIGHTS = Path("perth_net/pretrained/implicit/perth_net_250000.pth.tar")
 # Of hparams.yaml beside them.

@@ -18,7 +18,7 @@ from speech.models.spec import (
     XVECTOR_WIDTH,
     Conditioning,
 )
-from speech.s3gen.padding import upload
+from speech.transfer import upload
 
 FILE_VERSION = 1  # raised whenever conditionals are computed or written otherwise than before
 # Tensors of the file, by upstream's names. ``digest`` is that of the samples.

@@ -12,7 +12,7 @@ from speech.gpu_faults import GpuFault, gpu_fault
 from speech.models.spec import MEL_FRAMES_PER_TOKEN, FlowSpec
 from speech.s3gen.encoder import encode
 from speech.s3gen.packed_flow import FlowInput, PackedFlow
-from speech.s3gen.padding import similar_lengths, stack_padded, upload
+from speech.s3gen.padding import similar_lengths, stack_padded
 from speech.s3gen.s3gen import (
     Draws,
     PieceRequest,
@@ -24,6 +24,7 @@ from speech.s3gen.s3gen import (
 )
 from speech.s3gen.vocoder import SAMPLES_A_FRAME, vocode_batch, vocode_windows
 from speech.s3gen.weights import WeightsView, channels_last, linear
+from speech.transfer import upload
 
 # A batch takes about the memory that the longest chunk takes alone: 1,000 tokens after a prompt of 250.
 MAX_TOKEN_PAIRS = 2**21  # of the encoder: its memory is that of scores between tokens

@@ -23,9 +23,10 @@ from speech.models.linear import pack
 from speech.models.spec import MEL_CHANNELS, FlowSpec
 from speech.s3gen.flow import schedule
 from speech.s3gen.graphs import RecentGraphs
-from speech.s3gen.padding import bucket, upload
+from speech.s3gen.padding import bucket
 from speech.s3gen.shapes import ESTIMATOR_HEAD_WIDTH, ESTIMATOR_INPUT
 from speech.s3gen.weights import WeightsView, layer_norm, linear
+from speech.transfer import upload
 
 # The most frames that are solved together and have graphs: eight chunks of ten seconds in voices with a
 # prompt of ten, or three of the longest. More gain nothing.

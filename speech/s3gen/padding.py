@@ -42,8 +42,3 @@ def stack_padded(tensors: Sequence[Tensor], length: int) -> Tensor:
 def valid(count: int, lengths: Tensor) -> Tensor:
     """Tells which of ``count`` positions are within each length, int64 [B]: bool [B, count]."""
     return torch.arange(count, device=lengths.device) < lengths[:, None]
-
-
-def upload(tensor: Tensor, device: torch.device) -> Tensor:
-    """Copies a tensor of the host to the device. Does not wait for a GPU."""
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor

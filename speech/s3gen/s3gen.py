@@ -14,7 +14,7 @@ from speech.models.spec import MEL_CHANNELS, MEL_FRAMES_PER_TOKEN, FlowSpec
 from speech.reference.conditionals import Conditionals
 from speech.s3gen.encoder import encode
 from speech.s3gen.flow import solve_ode
-from speech.s3gen.padding import stack_padded, upload
+from speech.s3gen.padding import stack_padded
 from speech.s3gen.stream import ChunkStream, Window
 from speech.s3gen.vocoder import (
     HARMONICS,
@@ -25,6 +25,7 @@ from speech.s3gen.vocoder import (
     vocode_windows,
 )
 from speech.s3gen.weights import WeightsView, linear
+from speech.transfer import upload
 
 SILENT_SAMPLES = SAMPLE_RATE_HZ // 50  # 20 ms, and as long a fade after it (``S3Token2Wav.trim_fade``)
 

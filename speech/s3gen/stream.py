@@ -16,8 +16,8 @@ from torch import Tensor
 
 from speech.models.spec import MEL_CHANNELS, MEL_FRAMES_PER_TOKEN
 from speech.s3gen.encoder import LOOK_AHEAD
-from speech.s3gen.padding import upload
 from speech.s3gen.vocoder import HARMONICS, SAMPLES_A_FRAME, draw_phases
+from speech.transfer import upload
 
 # Speech tokens of a chunk that each of its pieces waits for. A request's first chunk begins with little, so
 # that its audio begins early; later chunks are decoded while earlier ones play. Pieces end at these counts
