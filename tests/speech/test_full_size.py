@@ -22,12 +22,13 @@ from speech.pipeline import make_synthesizer
 from speech.smoke import write_smoke_checkpoint
 from speech.t3.batch import RunningBatch
 from speech.t3.request import Decoded
-from speech.upstream import UpstreamBatch, load_upstream_modules
+from speech.upstream import UpstreamBatch, UpstreamS3Gen, load_upstream_modules
 from speech.watermark import Watermarker
 from speech.weights.find import Checkpoint
 from speech.weights.load import Model, load_model
 from tests.speech.models.forced import forced_logits
 from tests.speech.reference.test_encoder import assert_equal_conditionals
+from tests.speech.s3gen.packing import EIGHT, make_requests
 from tests.speech.speaking import join, join_marked, recording, speak
 from tests.speech.t3.requests import decode_all, mixed_requests, request
 from tests.speech.test_upstream_modules import assert_same_tensors
@@ -95,6 +96,16 @@ def test_samples_of_a_sentence_equal_upstreams_generate(model, upstream):
         assert not chunk.warnings
         assert len(join(chunks)) > 0.6 * 24_000
         np.testing.assert_allclose(join_marked(synthesizer, chunks), theirs, atol=1e-5)
+
+
+def test_samples_of_chunks_of_any_length_and_voice_equal_upstreams(model, upstream):
+    """And none depends on the others of its call."""
+    ours = model.s3gen.render(make_requests(EIGHT, CPU))
+    theirs = UpstreamS3Gen(upstream.s3gen).render(make_requests(EIGHT, CPU))
+    for samples, expected in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(samples, expected, rtol=0, atol=5e-6)
+    (alone,) = model.s3gen.render(make_requests(EIGHT, CPU)[2:3])
+    assert torch.equal(alone, ours[2])
 
 
 @pytest.fixture(scope="module")

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from speech.models.dimensions import ModelDimensions
-from speech.models.spec import CODEBOOK_SIZE, MEL_CHANNELS, SPEAKER_WIDTH, XVECTOR_WIDTH, FlowSpec
+from speech.models.spec import (
+    CHATTERBOX,
+    CODEBOOK_SIZE,
+    MEL_CHANNELS,
+    SPEAKER_WIDTH,
+    XVECTOR_WIDTH,
+    FlowSpec,
+)
 from speech.reference.conditionals import Conditionals
 from speech.s3gen.flow import solve_ode
 from speech.s3gen.packed_flow import FlowInput
 from speech.s3gen.s3gen import RenderRequest
 from speech.s3gen.shapes import s3gen_shapes
 from speech.s3gen.weights import WeightsView, prepare
+from speech.weights.files import S3GEN_PREFIXES, read_weights
 
 PITCH_HZ = 140.0
 # Tokens of the prompt, mel frames that it has beyond two for each, and tokens to render.
@@ -24,6 +33,25 @@ CASES = {
     "two": [(40, 0, 2), (7, 1, 61)],
     "five": [(25, 0, 33), (9, 1, 2), (3, 0, 1), (25, 1, 118), (31, 0, 34)],
 }
+
+
+# As many chunks as a call usually has; lengths and voices all differ.
+EIGHT = [
+    (25, 0, 33),
+    (9, 1, 2),
+    (3, 0, 3),
+    (25, 1, 118),
+    (31, 0, 34),
+    (60, 0, 1),
+    (12, 0, 75),
+    (40, 1, 260),
+]
+
+
+def read_s3gen(folder: Path, dimensions: ModelDimensions) -> WeightsView:
+    """S3Gen's weights in a checkpoint."""
+    state = read_weights(folder / CHATTERBOX.files.s3gen, torch.device("cpu"), S3GEN_PREFIXES)
+    return prepare({name: state[name] for name in s3gen_shapes(dimensions)})
 
 
 def random_weights(dimensions: ModelDimensions, device: torch.device) -> WeightsView:

@@ -12,12 +12,14 @@ from cancel import CancelToken
 from speech.models.dimensions import FULL, TINY
 from speech.models.spec import CHATTERBOX
 from speech.reference.conditionals import Conditionals, dummy_voice
+from speech.s3gen.packed import PackedS3Gen
 from speech.s3gen.s3gen import Renderer, RenderRequest
 from speech.s3gen.shapes import s3gen_shapes
 from speech.upstream import build_s3gen
 from speech.weights.files import S3GEN_PREFIXES
 from speech.weights.modules import parameters_on_meta
 from tests.recordings import speech_like
+from tests.speech.s3gen.packing import EIGHT, make_requests, read_s3gen
 
 TOKENS = torch.arange(60)
 
@@ -73,6 +75,16 @@ def test_several_requests_give_what_each_gives_alone(our_model):
     together = our_model.s3gen.render(requests())
     for samples, one in zip(together, requests(), strict=True):
         assert torch.equal(samples, render(our_model.s3gen, one))
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 8])
+@pytest.mark.parametrize("in_batches", [False, True], ids=["alone", "in batches"])
+def test_chunks_of_any_length_and_voice_are_upstreams(checkpoint, upstream_model, count, in_batches):
+    weights, cpu = read_s3gen(checkpoint.folder, TINY), torch.device("cpu")
+    ours = PackedS3Gen(weights, CHATTERBOX.flow, torch.float32, graphs=False, in_batches=in_batches)
+    expected = upstream_model.s3gen.render(make_requests(EIGHT[:count], cpu))
+    for samples, theirs in zip(ours.render(make_requests(EIGHT[:count], cpu)), expected, strict=True):
+        torch.testing.assert_close(samples, theirs, rtol=0, atol=5e-6)
 
 
 @pytest.mark.parametrize("which", ["ours", "upstream"])
