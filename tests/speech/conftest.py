@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -79,3 +80,12 @@ def perth() -> Any:
     import perth
 
     return perth.PerthImplicitWatermarker()
+
+
+@pytest.fixture(scope="module")
+def all_threads() -> Iterator[None]:
+    """Lets a module's tests compute with all cores; others are better off with one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(os.cpu_count() or 1)
+    yield
+    torch.set_num_threads(threads)

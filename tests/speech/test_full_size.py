@@ -5,8 +5,6 @@ Takes some 12 GB of memory and 3.2 GB of disk; `make test-slow`.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -34,20 +32,11 @@ from tests.speech.t3.requests import decode_all, mixed_requests, request
 from tests.speech.test_upstream_modules import assert_same_tensors
 from tests.speech.upstream import upstream_conditionals
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("all_threads")]
 
 CPU = torch.device("cpu")
 SENTENCE = "Good morning, all."
 STEPS = 200
-
-
-@pytest.fixture(scope="module", autouse=True)
-def all_threads() -> Iterator[None]:
-    """The other tests' modules are better off with one."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(os.cpu_count() or 1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,6 @@ Takes some 3 GB of memory; `make test-slow`.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -22,18 +19,9 @@ from tests.speech.reference.networks import unsettle
 from tests.speech.reference.recordings import NAMES, recording
 from tests.speech.reference.test_encoder import assert_same_conditionals
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("all_threads")]
 
 DURATIONS_S = (2.0, 2.501, 3.333, 5.0, 6.0, 8.0, 10.0, 10.003, 30.0, 60.0)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def all_threads() -> Iterator[None]:
-    """The other tests' modules are better off with one."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(os.cpu_count() or 1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""A chunk in pieces: nothing of it is lost, and its seams are not heard."""
+"""A chunk in pieces: nothing of it is lost, and samples have no seam between them."""
 
 from __future__ import annotations
 
