@@ -23,7 +23,7 @@ import soundfile
 
 from audio.decode import decode_audio
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, resample
-from benchmarks.machine import describe, keep
+from benchmarks.machine import describe, keep, results_file
 from benchmarks.weights import temporary_weights
 from speech.models.dimensions import FULL
 from speech.weights.load import read_config
@@ -124,7 +124,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=results_file)
     options = parser.parse_args()
     with temporary_weights(options.checkpoint) as checkpoint:
         results = measure(checkpoint, options.device, options.runs)

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.machine import describe, keep
+from benchmarks.machine import describe, keep, results_file
 from benchmarks.weights import temporary_weights
 from speech.models.linear import pack
 from speech.models.llama_t3 import LlamaT3
@@ -236,7 +236,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=200, help="8 s of speech")
     parser.add_argument("--batches", type=lambda text: [int(size) for size in text.split(",")])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=results_file)
     options = parser.parse_args()
     warnings.simplefilter("ignore")  # upstream's
     batches = options.batches or ([1, 8, 32] if options.device.startswith("cuda") else [1, 8])

@@ -29,7 +29,7 @@ from typing import Any
 import soundfile
 import torch
 
-from benchmarks.machine import describe, keep
+from benchmarks.machine import describe, keep, results_file
 from benchmarks.weights import temporary_weights
 from speech.contract import Hop
 
@@ -128,7 +128,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=results_file)
     parser.add_argument("--side", choices=("ours", "upstream"), help="only this one, as JSON")
     options = parser.parse_args()
     if options.side:

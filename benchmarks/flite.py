@@ -29,9 +29,9 @@ def speak(text: str, voice: str) -> Waveform:
 
 def check_voices(wanted: Sequence[str]) -> None:
     """Raises FliteFailed if flite does not have a voice: it would take another one, and say nothing."""
-    missing = [voice for voice in wanted if voice not in _voices()]
+    missing = [voice for voice in wanted if voice not in installed_voices()]
     if missing:
-        raise FliteFailed(f"flite has no voice {', '.join(missing)}; it has {', '.join(_voices())}")
+        raise FliteFailed(f"flite has no voice {', '.join(missing)}; it has {', '.join(installed_voices())}")
 
 
 def run(arguments: Sequence[str]) -> str:
@@ -46,5 +46,6 @@ def run(arguments: Sequence[str]) -> str:
 
 
 @functools.cache
-def _voices() -> list[str]:
+def installed_voices() -> list[str]:
+    """Returns the names of flite's voices. Raises FliteFailed."""
     return run(["-lv"]).partition(":")[2].split()

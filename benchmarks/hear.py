@@ -40,7 +40,7 @@ from tqdm import tqdm
 from audio.decode import decode_audio
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform
 from benchmarks import ears, flite
-from benchmarks.machine import describe, keep
+from benchmarks.machine import describe, keep, results_file
 from errors import WorkerError
 
 if TYPE_CHECKING:
@@ -367,7 +367,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--audio", type=Path, nargs="+", default=[], metavar="DIR")
     parser.add_argument("--only", nargs="+", metavar="ROW", help='"built-in voice", "cloned: NAME", ...')
     parser.add_argument("--sentences", type=int, default=len(ears.sentences()))
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=results_file)
     options = parser.parse_args(arguments)
     options.teacher = list(flite.VOICES) if options.teacher == [] else options.teacher or []
     if not (options.teacher or options.audio or options.checkpoint):
@@ -381,8 +381,6 @@ def main(arguments: list[str] | None = None) -> None:
         if len(set(values)) < len(values):
             parser.error(f"--{name} has two of one name")
     try:
-        if options.json is not None:
-            options.json.parent.mkdir(parents=True, exist_ok=True)
         voices = {file.stem: decode_audio(file.read_bytes(), file.name) for file in options.voice}
         folders = {folder: recordings(folder) for folder in options.audio}
         teachers = {f"flite {name}": teachers_reference(name) for name in options.teacher}

@@ -32,7 +32,7 @@ from typing import Any, get_args
 import numpy as np
 import torch
 
-from benchmarks.machine import describe, keep
+from benchmarks.machine import describe, keep, results_file
 from benchmarks.ours import load_for_most
 from benchmarks.sentences import replies
 from benchmarks.weights import temporary_weights
@@ -190,7 +190,7 @@ def main() -> None:
         "--requests", type=int, help="counted in a run; without it 3 for each stream, 12 at least"
     )
     parser.add_argument("--runs", type=int, help="5 without it, 2 on a CPU")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=results_file)
     options = parser.parse_args()
     on_gpu = options.device.startswith("cuda")
     options.runs = options.runs or (5 if on_gpu else 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
@@ -19,10 +20,21 @@ def machine(device: str = "cpu") -> str:
     return _gpu() if device.startswith("cuda") else _cpu()
 
 
+def results_file(value: str) -> Path:
+    """Is argparse's type of a benchmark's ``--json``: a file, whose folder is made where it is missing."""
+    file = Path(value)
+    if file.is_dir():
+        raise argparse.ArgumentTypeError(f"{file} is a folder: name a file")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return file
+
+
 def keep(file: Path | None, device: str, **figures: object) -> None:
     """Writes figures as JSON, with what they were measured on and when; nothing without a file."""
     if file is not None:
-        file.parent.mkdir(parents=True, exist_ok=True)
         date = datetime.now(UTC).isoformat(timespec="seconds")
         content = {"machine": machine(device), "commit": commit(), "date": date, **figures}
         file.write_text(json.dumps(content, indent=2) + "\n")

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform
-from benchmarks.machine import describe, keep
+from benchmarks.machine import describe, keep, results_file
 from benchmarks.weights import temporary_weights
 from cancel import CancelToken
 from errors import Cancelled
@@ -73,7 +73,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--jobs", type=int, default=500)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=results_file)
     options = parser.parse_args()
     with temporary_weights(options.checkpoint, "tiny") as checkpoint:
         synthesizer = load_synthesizer(

@@ -31,7 +31,7 @@ from tqdm import tqdm
 
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform
 from benchmarks import ears
-from benchmarks.machine import describe, keep
+from benchmarks.machine import describe, keep, results_file
 from speech.models.spec import CHATTERBOX
 from speech.reference.spectra import s3gen_mel
 from speech.s3gen.s3gen import PieceRequest, Renderer
@@ -182,7 +182,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path, default=SMALL_MODEL)
     parser.add_argument("--sentences", type=int, default=20)
     parser.add_argument("--hops", default="15,25,50,100")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=results_file)
     options = parser.parse_args()
     model = load_model(CHATTERBOX, find_checkpoint(CHATTERBOX, checkpoint_dir=options.checkpoint), CPU)
     policies = [Policy("whole", lambda _: 10**6)]

@@ -25,7 +25,6 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -33,7 +32,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.decode import wait
-from benchmarks.machine import describe, keep
+from benchmarks.machine import describe, keep, results_file
 from speech.capture import capture_graph
 
 NVIDIA_SMI_FIELDS = (
@@ -274,7 +273,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.probe")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--only", default=",".join(SECTIONS))
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=results_file)
     options = parser.parse_args()
     names = options.only.split(",")
     if unknown := set(names) - set(SECTIONS):

@@ -24,7 +24,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.decode import load_ours, load_upstreams, request
-from benchmarks.machine import describe, keep
+from benchmarks.machine import describe, keep, results_file
 from benchmarks.s3gen import make_requests
 from benchmarks.weights import temporary_weights
 from speech.pipeline import STEPS_PER_POLL
@@ -149,7 +149,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.profile")
     parser.add_argument("--checkpoint", type=Path)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=results_file)
     options = parser.parse_args()
     warnings.simplefilter("ignore")  # upstream's, and the profiler's on machines without a GPU
     device = torch.device(options.device)

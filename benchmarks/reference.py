@@ -29,6 +29,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.machine import describe, keep, results_file
+
 if TYPE_CHECKING:
     from operations.conditionals import Reference
 
@@ -176,7 +178,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path)
     parser.add_argument("--device")
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=results_file)
     for own in ("--way", "--folder", "--started"):  # of a process that is measured
         parser.add_argument(own, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -188,7 +190,6 @@ def main() -> None:
 
     import torch
 
-    from benchmarks.machine import describe, keep
     from benchmarks.weights import temporary_weights
 
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")

@@ -22,7 +22,7 @@ import numpy as np
 
 from audio.encode import encode
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform
-from benchmarks.machine import describe, keep
+from benchmarks.machine import describe, keep, results_file
 from operations import warm_up
 from tests.fakes import build_worker
 
@@ -83,7 +83,7 @@ async def measure(times: int) -> dict[str, list[float]]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.refusals")
     parser.add_argument("--times", type=int, default=50)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=results_file)
     options = parser.parse_args()
     logging.disable()
     warm_up()  # as a worker does when it starts

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.machine import describe, keep
+from benchmarks.machine import describe, keep, results_file
 from benchmarks.weights import temporary_weights
 from speech.models.spec import CHATTERBOX, CODEBOOK_SIZE
 from speech.pipeline import set_arithmetic, t3_dtype
@@ -83,7 +83,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=numbers, default=[25, 125, 250])
     parser.add_argument("--batches", type=numbers, default=[1, 4])
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=results_file)
     options = parser.parse_args()
     device, spec = torch.device(options.device), CHATTERBOX
     set_arithmetic("auto")

@@ -29,7 +29,7 @@ from typing import Any
 
 from audio.encode import encode
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform
-from benchmarks.machine import describe, keep
+from benchmarks.machine import describe, keep, results_file
 from benchmarks.weights import temporary_weights
 from tests.job_server import JobServer, WorkerProcess
 from tests.recordings import speech_like
@@ -266,7 +266,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soak")
     parser.add_argument("--jobs", type=int, default=2000)
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=results_file)
     options = parser.parse_args()
     with temporary_weights(None, "tiny") as checkpoint, tempfile.TemporaryDirectory() as folder:
         outcome = asyncio.run(soak(Path(folder), checkpoint, options.jobs, options.kills))

@@ -33,7 +33,7 @@ import soxr
 from numpy.typing import NDArray
 
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform
-from benchmarks.machine import describe, keep
+from benchmarks.machine import describe, keep, results_file
 from voice_store import VoiceStore
 from voice_store.codec import encode_voice
 
@@ -253,7 +253,7 @@ def main() -> None:
         "--folder", type=Path, help="on the volume to measure (default: the system's temporary one)"
     )
     parser.add_argument("--voices", type=int, default=10_000)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=results_file)
     options = parser.parse_args()
     results: dict[str, float] = {}
     print(describe())

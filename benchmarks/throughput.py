@@ -23,7 +23,7 @@ from typing import Any
 import torch
 
 from benchmarks.latency import listen
-from benchmarks.machine import describe, keep
+from benchmarks.machine import describe, keep, results_file
 from benchmarks.ours import load_for_most
 from benchmarks.sentences import replies
 from benchmarks.weights import temporary_weights
@@ -74,7 +74,7 @@ def main() -> None:
     parser.add_argument("--texts", type=int, default=len(replies()) // 4, help="of each job")
     parser.add_argument("--runs", type=int, help="5 without it, 2 on a CPU")
     parser.add_argument("--price-per-hour", type=float, help="of the machine, in any currency")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=results_file)
     options = parser.parse_args()
     on_gpu = options.device.startswith("cuda")
     options.runs = options.runs or (5 if on_gpu else 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import random
@@ -170,3 +171,13 @@ def test_the_newest_figures_are_drawn_and_a_policy_that_was_left_out_somewhere_i
     assert {"stream, p50", "456", "8"} <= set(words)
     assert "whole, p50" not in words
     assert not (tmp_path / "throughput.svg").exists()
+
+
+def test_results_go_to_a_file_and_its_folder_is_made_before_anything_is_measured(tmp_path):
+    assert machine.results_file(str(tmp_path / "new" / "figures.json")) == tmp_path / "new" / "figures.json"
+    assert (tmp_path / "new").is_dir()
+    with pytest.raises(argparse.ArgumentTypeError, match="is a folder: name a file"):
+        machine.results_file(str(tmp_path / "new"))
+    (tmp_path / "file").touch()
+    with pytest.raises(argparse.ArgumentTypeError, match="exists"):
+        machine.results_file(str(tmp_path / "file" / "figures.json"))

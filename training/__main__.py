@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.flite import FliteFailed
+from benchmarks.flite import VOICES, FliteFailed, check_voices
 from speech.models.spec import CHATTERBOX
 from training.data import Sentence, make_speech, read_index
 from training.features import Features, make_features, read_features
@@ -272,6 +272,8 @@ def main(arguments: list[str] | None = None) -> None:
     work = Work(options.folder, options.sentences, options.seed)
     try:
         work.folder.mkdir(parents=True, exist_ok=True)
+        if options.stage is None and "speech" not in read_finished(work.folder):
+            check_voices(VOICES)  # before the texts, which take minutes
         for name in [options.stage] if options.stage else STAGES:
             run_stage(name, work)
     except (MissingInput, StaleOutput, FliteFailed, FloatingPointError, OSError) as error:

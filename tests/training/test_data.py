@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from audio.decode import decode_audio
-from benchmarks import ears
+from benchmarks import ears, flite
 from training import __main__ as training
 from training import data, texts
 from training.__main__ import main
@@ -113,3 +113,11 @@ def test_speech_without_flite_or_texts_says_what_to_do(tmp_path, monkeypatch):
     with pytest.raises(SystemExit, match="apt-get install flite"):
         main(["speech", "--folder", str(tmp_path)])
     assert not list(data.read_index(tmp_path / "speech"))
+
+
+def test_without_flite_nothing_is_begun_that_needs_it_later(tmp_path, monkeypatch):
+    flite.installed_voices.cache_clear()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SystemExit, match="apt-get install flite"):
+        main(["--folder", str(tmp_path / "work")])
+    assert not list((tmp_path / "work").iterdir())

@@ -95,7 +95,7 @@ def test_a_checkpoint_comes_out_that_a_worker_loads(folder, monkeypatch):
         run(folder, "t3")
 
 
-def test_the_mels_that_the_flow_draws_are_those_of_the_sentences_at_their_place(folder, monkeypatch):
+def test_the_mels_that_the_flow_draws_are_those_of_the_sentences_at_their_place(folder):
     """With a flow that gives back what it was trained on, prompt and sound belong together."""
     run(folder, "features")
     work = training.Work(folder, 12_000, 0)

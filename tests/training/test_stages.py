@@ -193,7 +193,7 @@ def test_rare_tokens_give_way_to_the_nearest_frequent_ones():
     assert replace_rare(codes, least=100)[0].tolist() == codes[0].tolist()
 
 
-def test_sequences_are_laid_out_as_a_worker_gives_them(examples, codes):
+def test_sequences_are_laid_out_as_a_worker_gives_them(examples):
     drawn = examples.draw(random.Random(1))
     assert len({len(example.prompt) for example in drawn}) == 1
     tokens = CHATTERBOX.tokens
