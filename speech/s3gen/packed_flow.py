@@ -151,7 +151,11 @@ class PackedFlow:
         self._spec, self._dtype, self._device = spec, dtype, device
         self._passes = 2 if spec.guidance else 1
         spans, time_embeddings = schedule(estimator, spec.steps)
-        self._spans, self._time_embeddings = spans[:, None], time_embeddings[:, 0].to(dtype)
+        self._spans = spans[:, None]
+        # Of each step and block, [steps, blocks, C]: they are the same for every mel spectrogram.
+        self._time_shifts = torch.stack(
+            [linear(time_embeddings[:, 0], block / 0 / "mlp" / 1) for block in _blocks(estimator)], dim=1
+        ).to(dtype)
         self._estimator = estimator.mapped(lambda tensor: pack(_as_matrix(tensor).to(dtype), EXPECTED_ROWS))
         self._graphs = self._rows = None
         if graphs:
@@ -188,8 +192,8 @@ class PackedFlow:
 
         def step() -> None:
             cond_rows = torch.cat([rows.mel.to(self._dtype).repeat(self._passes, 1), rows.cond], dim=1)
-            time_embedding = self._time_embeddings.index_select(0, rows.step)
-            velocity = _estimate(self._estimator, cond_rows, time_embedding, rows).float()
+            time_shifts = self._time_shifts.index_select(0, rows.step)[0]
+            velocity = _estimate(self._estimator, cond_rows, time_shifts, rows).float()
             if self._passes == 2:
                 conditional, unconditional = velocity.chunk(2)
                 guidance = self._spec.guidance
@@ -217,23 +221,28 @@ def _as_matrix(tensor: Tensor) -> Tensor:
     return tensor.transpose(1, 2).flatten(1) if tensor.ndim == 3 else tensor
 
 
-def _estimate(estimator: WeightsView, channels: Tensor, time_embedding: Tensor, rows: _Rows) -> Tensor:
-    """Returns the velocity of the mel, [rows, 80]. channels: [rows, 320]. time_embedding: [1, time width]."""
+def _blocks(estimator: WeightsView) -> tuple[WeightsView, ...]:
     down, up = estimator / "down_blocks" / 0, estimator / "up_blocks" / 0
-    hidden = skipped = _block(down, channels, time_embedding, rows)
+    return down, *(estimator / "mid_blocks").numbered(), up
+
+
+def _estimate(estimator: WeightsView, channels: Tensor, time_shifts: Tensor, rows: _Rows) -> Tensor:
+    """Returns the velocity of the mel, [rows, 80]. channels: [rows, 320]. time_shifts: [blocks, C]."""
+    down, *middle, up = _blocks(estimator)
+    first_shift, *middle_shifts, last_shift = time_shifts
+    hidden = skipped = _block(down, channels, first_shift, rows)
     hidden = _causal_conv(hidden, down / 2, rows)
-    for block in (estimator / "mid_blocks").numbered():
-        hidden = _block(block, hidden, time_embedding, rows)
-    hidden = _block(up, torch.cat([hidden, skipped], dim=1), time_embedding, rows)
+    for block, time_shift in zip(middle, middle_shifts, strict=True):
+        hidden = _block(block, hidden, time_shift, rows)
+    hidden = _block(up, torch.cat([hidden, skipped], dim=1), last_shift, rows)
     hidden = _causal_conv(hidden, up / 2, rows)
     return linear(_causal_block(hidden, estimator / "final_block" / "block", rows), estimator / "final_proj")
 
 
-def _block(block: WeightsView, channels: Tensor, time_embedding: Tensor, rows: _Rows) -> Tensor:
-    """Applies a resnet block and its transformer layers; returns [rows, C]."""
+def _block(block: WeightsView, channels: Tensor, time_shift: Tensor, rows: _Rows) -> Tensor:
+    """Applies a resnet block and its transformer layers; returns [rows, C]. time_shift: [C]."""
     resnet = block / 0
-    hidden = _causal_block(channels, resnet / "block1" / "block", rows)
-    hidden = hidden + linear(time_embedding, resnet / "mlp" / 1)
+    hidden = _causal_block(channels, resnet / "block1" / "block", rows) + time_shift
     hidden = _causal_block(hidden, resnet / "block2" / "block", rows) + linear(channels, resnet / "res_conv")
     for layer in (block / 1).numbered():
         hidden = _transformer_block(layer, hidden, rows)
