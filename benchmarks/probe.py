@@ -99,16 +99,14 @@ def speeds(device: torch.device) -> Figures:
     on_gpu = device.type == "cuda"
     source = torch.zeros(2**30 if on_gpu else 2**24, dtype=torch.uint8, device=device)
     copy_ms = milliseconds(partial(torch.empty_like(source).copy_, source), device)
-    found, width = {"copy_gb_per_s": 2e-6 * source.nbytes / copy_ms}, 8192 if on_gpu else 256
+    found = {"copy_gb_per_s": 2e-6 * source.nbytes / copy_ms}
     for name, dtype, tf32 in (
         ("bfloat16", torch.bfloat16, False),
         ("float32", torch.float32, False),
         ("tf32", torch.float32, True),
     ):
-        matrix = torch.randn(width, width, device=device, dtype=dtype)
         torch.backends.cuda.matmul.allow_tf32 = tf32
-        product_ms = milliseconds(partial(torch.mm, matrix, matrix), device, repeats=5)
-        found[f"{name}_tflop_per_s"] = 2e-9 * width**3 / product_ms
+        found[f"{name}_tflop_per_s"] = product_speed(device, dtype)
     small = torch.zeros(2, 1024, device=device)
 
     def launch() -> None:
@@ -120,6 +118,13 @@ def speeds(device: torch.device) -> Figures:
         graph = capture_graph(launch, torch.cuda.Stream(), torch.cuda.graph_pool_handle())  # type: ignore[no-untyped-call]
         found["launch_in_a_graph_us"] = 1e3 * milliseconds(graph.replay, device, repeats=5) / LAUNCHES
     return found
+
+
+def product_speed(device: torch.device, dtype: torch.dtype) -> float:
+    """Returns the TFLOP/s of a large matrix product."""
+    width = 8192 if device.type == "cuda" else 1024
+    matrix = torch.randn(width, width, device=device, dtype=dtype)
+    return 2e-9 * width**3 / milliseconds(partial(torch.mm, matrix, matrix), device, repeats=5)
 
 
 def captures(device: torch.device) -> Figures:

@@ -8,6 +8,10 @@ seconds, and as many operators as a longer one. Operators are all that PyTorch d
 others included; kernels and copies are the GPU's. A wait is where the program reads what the device computed:
 on a GPU the runtime's synchronizing calls; on a CPU the operators that would be such calls there, and our
 look at what is done. What takes most time are kernels on a GPU, and operators on a CPU.
+
+The floor is what the machine would need if it did nothing else: for a step, to read T3's weights once at the
+speed of its memory; for a chunk of ten seconds, to do its operations at the speed of a large product. Both
+speeds are measured here, in the dtype that "auto" takes.
 """
 
 from __future__ import annotations
@@ -21,22 +25,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.decode import load_ours, load_upstreams, request
+from benchmarks.decode import load_ours, load_upstreams, memory_speed, request
 from benchmarks.machine import describe, keep, results_file
+from benchmarks.probe import product_speed
 from benchmarks.s3gen import make_requests
 from benchmarks.weights import temporary_weights
-from speech.pipeline import STEPS_PER_POLL
+from speech.pipeline import STEPS_PER_POLL, t3_dtype
 from speech.runtime import Batch
 from speech.s3gen.s3gen import Renderer
 from speech.t3.batch import ROWS_WITH_CFG, RunningBatch
 from speech.upstream import UpstreamBatch
+from speech.weights.files import read_weights
 from speech.weights.find import Checkpoint
 from speech.weights.load import Model
 
 SHORT, LONG = 8, 40
-CHUNK_TOKENS = 25
+CHUNK_TOKENS, LONG_CHUNK_TOKENS = 25, 250
 WAITS = ("aten::_local_scalar_dense", "aten::nonzero")
 GPU_WAITS = ("cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize")
 SHOWN = 8  # operators or kernels with the most time
@@ -145,6 +153,33 @@ def upstreams(checkpoint: Checkpoint, device: torch.device) -> tuple[dict[str, A
     return step, a_chunk(model.s3gen, device)
 
 
+def floor(checkpoint: Checkpoint, device: torch.device) -> dict[str, float]:
+    """Returns what a step reads and a long chunk computes, the speeds of the machine, and both in ms."""
+    dtype = t3_dtype(device, "auto")
+    model = load_ours(checkpoint, device, "exact")
+    size = torch.empty(0, dtype=dtype).element_size()
+    weights = read_weights(checkpoint.folder / model.spec.files.t3, device)
+    step_gb = 1e-9 * size * sum(weight.numel() for name, weight in weights.items() if is_read_a_step(name))
+    # Attention written out, since the counter does not know a CPU's kernel.
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        model.s3gen.render(make_requests(LONG_CHUNK_TOKENS, 1, device))
+    chunk_tflop = 1e-12 * counter.get_total_flops()
+    gb_per_s, tflop_per_s = memory_speed(device), product_speed(device, dtype)
+    return {
+        "step_gb": step_gb,
+        "memory_gb_per_s": gb_per_s,
+        "step_ms": 1e3 * step_gb / gb_per_s,
+        "chunk_tflop": chunk_tflop,
+        "product_tflop_per_s": tflop_per_s,
+        "chunk_ms": 1e3 * chunk_tflop / tflop_per_s,
+    }
+
+
+def is_read_a_step(name: str) -> bool:
+    """Whether a step reads a weight whole: those of the layers and of the head, not the embeddings."""
+    return name.startswith(("tfmr.layers.", "speech_head."))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.profile")
     parser.add_argument("--checkpoint", type=Path)
@@ -156,11 +191,18 @@ def main() -> None:
     with temporary_weights(options.checkpoint) as folder:
         checkpoint = Checkpoint(folder, None, may_be_unpublished=True)
         sides = {"upstream": upstreams(checkpoint, device), "ours": ours(checkpoint, device)}
+        least = floor(checkpoint, device)
     print(describe(options.device))
     steps, chunks = ({side: found[index] for side, found in sides.items()} for index in range(2))
     show(f"a step of one request, polled every {STEPS_PER_POLL} steps here", steps)
     show("a chunk", chunks)
-    keep(options.json, options.device, a_step=steps, a_chunk=chunks)
+    print(
+        f"floor of a step: {least['step_gb']:.2f} GB at {least['memory_gb_per_s']:.0f} GB/s, "
+        f"{least['step_ms']:.2f} ms; of a chunk of {LONG_CHUNK_TOKENS} tokens: "
+        f"{least['chunk_tflop']:.2f} TFLOP at {least['product_tflop_per_s']:.2f} TFLOP/s, "
+        f"{least['chunk_ms']:.1f} ms"
+    )
+    keep(options.json, options.device, a_step=steps, a_chunk=chunks, floor=least)
 
 
 def show(what: str, sides: Mapping[str, Mapping[str, Any]]) -> None:

@@ -19,6 +19,7 @@ from speech.models.llama_t3 import LlamaT3
 from speech.models.spec import CODEBOOK_SIZE
 from speech.t3.fused_step import FEWEST_ROWS, FusedStep, StepTensors, load_fused_step
 from speech.t3.graphs import StepGraphs
+from speech.t3.prefill import GraphedPrefill
 from speech.t3.request import Decoded, DecodeRequest
 from speech.t3.sampling import SamplingRows, draw
 
@@ -87,6 +88,10 @@ class RunningBatch:
         self._noise = torch.ones(rows, vocabulary, dtype=torch.float32, device=device)
         self._sampling = SamplingRows.neutral(rows, device)
         self._fused: FusedStep | None = load_fused_step(t3, self._step_tensors()) if graphs else None
+        self._prefill: GraphedPrefill | None = None
+        if self._graphs is not None and self._fused is not None:  # in float32 tokens are to equal upstream's
+            max_rows = min(rows, ROWS_WITH_CFG)
+            self._prefill = GraphedPrefill(t3, self._graphs, max_rows, self._cosines, self._sines)
 
     @property
     def used_rows(self) -> int:
@@ -105,7 +110,11 @@ class RunningBatch:
         prompt = self.t3.embed_prompt(request, use_cfg=rows == ROWS_WITH_CFG)
         length = prompt.shape[1]
         assert length < self.capacity - 1, "the prompt leaves no room for speech"
-        self.t3.prefill(prompt, self._cosines, self._sines, self._cache[:, :, row : row + rows])
+        cache = self._cache[:, :, row : row + rows]
+        if self._prefill is None:
+            self.t3.prefill(prompt, self._cosines, self._sines, cache)
+        else:
+            self._prefill.read(prompt, cache)
         generator = torch.Generator(self.t3.device).manual_seed(request.seed)
         sequence = DecodingSequence(request, generator, slot, row, row + rows - 1, max_position=length)
         start_speech = self.t3.spec.tokens.start_speech
@@ -184,6 +193,8 @@ class RunningBatch:
                 for position in range(0, min(self.capacity, CAPTURED_AT_START), GRAPH_BUCKET):
                     self._run(rows, slots, position, with_top_p=False)
             return
+        assert self._prefill is not None
+        self._prefill.capture()
         unguided = {self._graph_size(n, n) for n in range(1, self.rows + 1)}
         for rows, slots in sorted(guided | unguided):
             for with_top_p in (False, True):

@@ -16,7 +16,7 @@ from speech.t3 import batch as batch_module
 from speech.t3 import fused_step
 from speech.t3.batch import RunningBatch
 from speech.t3.fused_step import load_fused_step
-from tests.speech.t3.requests import decode_all, mixed_requests
+from tests.speech.t3.requests import decode_all, mixed_requests, request
 from tests.speech.t3.test_batch import GraphsOnPaper
 
 REPOSITORY = Path(__file__).parents[3]
@@ -99,7 +99,7 @@ def test_a_graph_of_the_fused_step_serves_every_length(our_model, monkeypatch):
     batch = RunningBatch(our_model.t3, 10, poll_every=4, graphs=True)
     batch.capture()
     captured = set(paper.shapes)
-    assert {shape[:2] for shape in captured} == {
+    assert {shape[:2] for shape in captured if shape[0] != "prompt"} == {
         (2, 1),
         (2, 2),
         (4, 2),
@@ -113,10 +113,26 @@ def test_a_graph_of_the_fused_step_serves_every_length(our_model, monkeypatch):
     plain = RunningBatch(our_model.t3, 10, poll_every=4, graphs=False)
     for found, expected in zip(decode_all(batch, requests), decode_all(plain, requests), strict=True):
         assert torch.equal(found.tokens, expected.tokens)
-    assert set(paper.shapes) == captured, "a graph was captured while requests ran"
+    assert set(paper.shapes) <= captured, "a graph was captured while requests ran"
     paper.shapes.clear()
     decode_all(batch, requests[1:2])
-    assert set(paper.shapes) == {(2, 1, False)}  # one row alone has company
+    assert set(paper.shapes) == {("prompt", 1, 128), (2, 1, False)}  # one row alone has company
+
+
+@pytest.mark.parametrize("text", ["No.", "Some words to speak. " * 5, "Some words to speak. " * 30])
+def test_prompts_are_read_the_same_with_graphs_of_rounded_lengths(our_model, monkeypatch, text):
+    """A short one after longer ones, and one that is longer than any graph."""
+    paper = GraphsOnPaper()
+    monkeypatch.setattr(batch_module, "StepGraphs", lambda device: paper)
+    monkeypatch.setattr(batch_module, "load_fused_step", FusedOnPaper)
+    batch = RunningBatch(our_model.t3, 2, poll_every=4, graphs=True)
+    plain = RunningBatch(our_model.t3, 2, poll_every=4, graphs=False)
+    for each in ("Some words to speak. " * 10, text):
+        one = request(our_model, each, max_tokens=20)
+        (found,), (expected,) = decode_all(batch, [one]), decode_all(plain, [one])
+        assert torch.equal(found.tokens, expected.tokens)
+        length = batch.t3.embed_prompt(one, use_cfg=True).shape[1]
+        assert torch.allclose(batch._cache[:, :, :, :, :length], plain._cache[:, :, :, :, :length], atol=1e-6)
 
 
 def loaded(monkeypatch, capability=(9, 0), dtype=torch.bfloat16, step=FusedOnPaper, rows=8, head_width=64):

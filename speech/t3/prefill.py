@@ -1,0 +1,60 @@
+"""Prompts are read into the KV cache as CUDA graphs."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from speech.models.llama_t3 import LlamaT3
+from speech.t3.graphs import StepGraphs
+
+BUCKET = 64  # lengths are rounded up to a multiple
+# The longest chunk of text fits: 34 positions of the voice, 284 of text and one of speech.
+LONGEST = 5 * BUCKET
+
+
+class GraphedPrefill:
+    """Reads prompts with one CUDA graph for each rounded length and number of rows.
+
+    A graph reads and writes tensors of its own, at addresses that stay: prompts are copied in, and keys and
+    values out. What lies behind a prompt of another length changes nothing, since no position attends to
+    later ones. Longer prompts than ``LONGEST`` are read without a graph. For use by one thread.
+    """
+
+    def __init__(
+        self, t3: LlamaT3, graphs: StepGraphs, max_rows: int, cosines: Tensor, sines: Tensor
+    ) -> None:
+        """Allocates the tensors: some 80 MB for two rows of Chatterbox in bfloat16.
+
+        max_rows: of one prompt. cosines, sines: see ``LlamaT3.rotary_table``.
+        """
+        self._t3, self._graphs = t3, graphs
+        self._cosines, self._sines = cosines, sines
+        self._max_rows = max_rows
+        width = t3.weights.speech_embedding.shape[1]
+        self._prompt = torch.zeros(max_rows, LONGEST, width, dtype=t3.weights.dtype, device=t3.device)
+        self._cache = torch.zeros(*t3.cache_shape(max_rows, LONGEST), dtype=t3.cache_dtype, device=t3.device)
+
+    def capture(self) -> None:
+        """Captures all graphs."""
+        for rows in range(1, self._max_rows + 1):
+            for length in range(BUCKET, LONGEST + 1, BUCKET):
+                self._run(rows, length)
+
+    def read(self, prompt: Tensor, cache: Tensor) -> None:
+        """Does what ``LlamaT3.prefill`` does with a prompt and a cache."""
+        rows, length = prompt.shape[:2]
+        if length > LONGEST:
+            self._t3.prefill(prompt, self._cosines, self._sines, cache)
+            return
+        self._prompt[:rows, :length] = prompt
+        self._run(rows, -(-length // BUCKET) * BUCKET)
+        cache[:, :, :, :, :length] = self._cache[:, :, :rows, :, :length]
+
+    def _run(self, rows: int, length: int) -> None:
+        prompt, cache = self._prompt[:rows, :length], self._cache[:, :, :rows]
+        self._graphs.run(
+            ("prompt", rows, length), partial(self._t3.prefill, prompt, self._cosines, self._sines, cache)
+        )
