@@ -197,9 +197,25 @@ def test_one_graph_serves_every_length(t3):
     batch.capture()
     assert batch._graphs is not None
     captured = set(batch._graphs._graphs)
-    assert captured == {(2, 1, False), (4, 2, False), (8, 4, False)}
-    decode_all(batch, requests([USUAL] * 3, 600))
+    for mix in MIXES.values():
+        decode_all(batch, requests(mix[:4], 600))
     assert set(batch._graphs._graphs) == captured
+
+
+@pytest.mark.parametrize("sampling", [USUAL, UNGUIDED])
+def test_a_prompt_is_read_alike_with_a_graph_and_without(t3, sampling):
+    """But for rounding: kernels are chosen by length."""
+    graphs, plain = new_batch(t3), new_batch(t3, fused=False)
+    for seed in range(4):
+        one = request(seed, sampling)
+        length = t3.embed_prompt(one, use_cfg=sampling.uses_cfg).shape[1]
+        read = []
+        for batch in (graphs, plain):
+            sequence = batch.add(one)
+            read.append(batch._cache[:, :, list(sequence.rows), :, :length].float().clone())
+            batch.remove([sequence])
+        found, expected = read
+        assert (found - expected).norm() <= 0.02 * expected.norm()
 
 
 def test_no_step_waits_for_the_device(t3):
