@@ -6,6 +6,7 @@ Knows no RunPod, no stored voices and no environment.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
@@ -29,7 +30,7 @@ from speech.models.llama_t3 import LlamaT3
 from speech.models.spec import MODELS
 from speech.reference.conditionals import FILE_VERSION, Conditionals, dummy_voice
 from speech.runtime import Batch, ChunkRequest, DeviceRuntime, RenderedAudio
-from speech.t3.batch import ROWS_WITH_CFG, RunningBatch
+from speech.t3.batch import CAPACITY, ROWS_WITH_CFG, RunningBatch
 from speech.t3.request import DecodeRequest
 from speech.t3.sampling import Sampling
 from speech.text import Chunk, has_speakable, max_speech_tokens, split_text
@@ -315,13 +316,16 @@ def make_synthesizer(
     model: Model, watermarker: Watermarker, max_concurrency: int = 1
 ) -> ChatterboxSynthesizer:
     """Starts the runtime for a loaded model. Raises ModelUnavailable when its memory does not suffice."""
+    free_bytes = free_memory(model.device)
     try:
         runtime = DeviceRuntime(
             model.device, lambda: make_batch(model, max_concurrency), model.s3gen, max_jobs=max_concurrency
         )
     except torch.OutOfMemoryError as error:
         raise ModelUnavailable(
-            f"the GPU's memory does not suffice for MAX_CONCURRENCY {max_concurrency}",
+            f"the GPU's memory does not suffice for MAX_CONCURRENCY {max_concurrency}: "
+            f"the key-value cache needs {1e-9 * cache_bytes(model, max_concurrency):.1f} GB, and "
+            f"{1e-9 * free_bytes:.1f} GB are free beside the weights, for rendering too",
             hint="set it lower, or choose a GPU with more memory",
         ) from error
     if model.device.type == "cuda":
@@ -336,8 +340,29 @@ def make_batch(model: Model, max_concurrency: int = 1) -> Batch:
 
         return UpstreamBatch(model.t3, model.spec)
     is_cuda = model.device.type == "cuda"
-    rows = ROWS_WITH_CFG * (CHUNKS_AT_ONCE + max_concurrency - 1)
+    rows = _cache_rows(max_concurrency)
     return RunningBatch(model.t3, rows, poll_every=STEPS_PER_POLL if is_cuda else 1, graphs=is_cuda)
+
+
+def _cache_rows(max_concurrency: int) -> int:
+    return ROWS_WITH_CFG * (CHUNKS_AT_ONCE + max_concurrency - 1)
+
+
+def cache_bytes(model: Model, max_concurrency: int) -> int:
+    """Returns the size of the KV cache for so many jobs; 0 for upstream's T3, which has one for each job."""
+    if not isinstance(model.t3, LlamaT3):
+        return 0
+    shape = model.t3.cache_shape(_cache_rows(max_concurrency), CAPACITY)
+    return math.prod(shape) * model.t3.cache_dtype.itemsize
+
+
+def free_memory(device: torch.device) -> int:
+    """Returns the bytes of a GPU's memory that nobody has taken; 0 for a CPU."""
+    if device.type != "cuda":
+        return 0
+    torch.cuda.empty_cache()
+    free: int = torch.cuda.mem_get_info(device)[0]
+    return free
 
 
 def t3_dtype(device: torch.device, precision: str) -> torch.dtype:

@@ -24,7 +24,13 @@ from speech.contract import NOTICES, AudioChunk, SamplingParams, Utterance
 from speech.models.linear import pack
 from speech.models.llama_t3 import LlamaT3
 from speech.models.spec import CHATTERBOX
-from speech.pipeline import ChatterboxSynthesizer, load_synthesizer, make_synthesizer
+from speech.pipeline import (
+    ChatterboxSynthesizer,
+    cache_bytes,
+    load_synthesizer,
+    make_batch,
+    make_synthesizer,
+)
 from speech.t3.request import DecodeRequest
 from speech.t3.sampling import Sampling
 from speech.weights.find import Checkpoint
@@ -389,9 +395,16 @@ def test_too_many_jobs_for_the_memory_are_named(our_model, watermarker, monkeypa
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(pipeline, "make_batch", fail)
-    with pytest.raises(ModelUnavailable, match="MAX_CONCURRENCY 64") as caught:
+    monkeypatch.setattr(pipeline, "free_memory", lambda device: 2_500_000_000)
+    with pytest.raises(ModelUnavailable, match="MAX_CONCURRENCY 64: the key-value cache needs") as caught:
         make_synthesizer(our_model, watermarker, max_concurrency=64)
+    assert "2.5 GB are free" in caught.value.message
     assert "set it lower" in caught.value.message
+
+
+def test_the_size_of_the_cache_is_said_before_there_is_one(our_model):
+    batch = make_batch(our_model, max_concurrency=3)
+    assert cache_bytes(our_model, 3) == batch._cache.nbytes
 
 
 def test_upstreams_chatter_stays_out_of_the_output(smoke_checkpoint, capfd):
