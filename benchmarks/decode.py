@@ -235,7 +235,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--steps", type=int, default=200, help="8 s of speech")
     parser.add_argument("--batches", type=lambda text: [int(size) for size in text.split(",")])
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=results_file)
     options = parser.parse_args()
     warnings.simplefilter("ignore")  # upstream's

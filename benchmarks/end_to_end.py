@@ -2,12 +2,13 @@
 
     python -m benchmarks.end_to_end [--checkpoint DIR] [--device cpu|cuda] [--runs N] [--json FILE]
 
-One job at a time; for several see ``benchmarks.throughput`` and ``benchmarks.latency``. Each side runs in a
-process of its own, for its peak memory. Ours is the synthesizer as a tts job drives it, with a known voice
-and the watermark; upstream gets a WAV file with every text, as its documentation has it. The untrained
-checkpoint's length follows the text, so that both speak equally long; what was spoken is printed. A word is
-spoken first that is not counted. Times are medians. The real-time factor is seconds of work for a second of
-audio. The first audio is the first whole chunk of text, in a stream a piece of it.
+One job at a time; for several see ``benchmarks.throughput`` and ``benchmarks.latency``. Each side has a
+process of its own, for its peak memory, and they take turns: one waits while the other speaks. Ours is the
+synthesizer as a tts job drives it, with a known voice and the watermark; upstream gets a WAV file with every
+text, as its documentation has it. The untrained checkpoint's length follows the text, so that both speak
+equally long; what was spoken is printed. A word is spoken first that is not counted. Times are medians. The
+real-time factor is seconds of work for a second of audio. The first audio is the first whole chunk of text,
+in a stream a piece of it.
 """
 
 from __future__ import annotations
@@ -22,9 +23,8 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import soundfile
 import torch
@@ -83,78 +83,131 @@ def upstreams(checkpoint: Path, device: str) -> Speak:
     return speak
 
 
-def measure(side: str, checkpoint: Path, device: str, runs: int) -> dict[str, Any]:
-    speak = (ours if side == "ours" else upstreams)(checkpoint, device)
-    speak(WORD, "whole")
+def jobs_of(side: str) -> dict[str, tuple[str, Hop]]:
+    """Returns what a side speaks: upstream speaks sentences one by one, two no faster than each."""
     jobs: dict[str, tuple[str, Hop]] = {"one word": (WORD, "whole"), "a sentence": (SENTENCE, "whole")}
-    if side == "ours":  # upstream speaks sentences one by one: no faster than one
+    if side == "ours":
         jobs["two sentences, one text"] = (PARAGRAPH, "whole")
         jobs["the same as a stream"] = (PARAGRAPH, "stream")
-    rows = {}
-    for what, job in jobs.items():
-        took_s, first_s = [], []
-        for _ in range(runs):
-            started = time.perf_counter()
-            audio_s, until_first_s = speak(*job)
-            took_s.append(time.perf_counter() - started)
-            first_s.append(until_first_s)
-        rows[what] = {
-            "seconds": statistics.median(took_s),
-            "audio_s": audio_s,
-            "real_time_factor": statistics.median(took_s) / audio_s,
-            "first_audio_s": statistics.median(first_s),
-        }
+    return jobs
+
+
+def answer(side: str, checkpoint: Path, device: str) -> None:
+    """Speaks each job that is named on stdin, and writes its times, and at last the peak of memory."""
+    answers, sys.stdout = sys.stdout, sys.stderr  # upstream prints, too
+    speak = (ours if side == "ours" else upstreams)(checkpoint, device)
+    speak(WORD, "whole")
+    print("ready", file=answers, flush=True)
+    jobs = jobs_of(side)
+    for line in sys.stdin:
+        started = time.perf_counter()
+        audio_s, first_s = speak(*jobs[line.strip()])
+        took_s = time.perf_counter() - started
+        spoken = {"seconds": took_s, "audio_s": audio_s, "first_audio_s": first_s}
+        print(json.dumps(spoken), file=answers, flush=True)
     on_gpu = device.startswith("cuda")
     peak_bytes = (
         torch.cuda.max_memory_allocated()
         if on_gpu
         else 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     )
-    return {"rows": rows, "peak_gb": peak_bytes / 1e9}
+    print(peak_bytes / 1e9, file=answers, flush=True)
 
 
-def apart(side: str, checkpoint: Path, options: argparse.Namespace) -> dict[str, Any]:
-    command = [sys.executable, "-m", "benchmarks.end_to_end", "--side", side, "--checkpoint", str(checkpoint)]
-    command += ["--device", options.device, "--runs", str(options.runs)]
-    finished = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
-    if finished.returncode:
-        sys.exit(finished.stderr)
-    result: dict[str, Any] = json.loads(finished.stdout.splitlines()[-1])
-    return result
+class Side:
+    """A side is a process that speaks when it is asked to."""
+
+    def __init__(self, name: str, checkpoint: Path, device: str) -> None:
+        """Starts the process and waits until it has its model. Exits the program if that fails."""
+        self.jobs = jobs_of(name)
+        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115, open as long as the process writes
+        command = [sys.executable, "-m", "benchmarks.end_to_end", "--side", name]
+        command += ["--checkpoint", str(checkpoint), "--device", device]
+        self._process = subprocess.Popen(  # noqa: S603
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+        )
+        assert self._read() == "ready"
+
+    def speak(self, job: str) -> dict[str, float]:
+        """Returns the seconds that a job took, those until its first audio, and those of its audio."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(job + "\n")
+        self._process.stdin.flush()
+        times: dict[str, float] = json.loads(self._read())
+        return times
+
+    def end(self) -> float:
+        """Ends the process. Returns the most memory that it had, in GB."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        peak_gb = float(self._read())
+        self._process.wait()
+        return peak_gb
+
+    def _read(self) -> str:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            self._log.seek(0)
+            sys.exit(self._log.read())
+        return line.strip()
+
+
+def measure(sides: Mapping[str, Side], runs: int) -> dict[str, dict[str, dict[str, float]]]:
+    """Returns for each job the medians of each side that has it."""
+    rows: dict[str, dict[str, dict[str, float]]] = {}
+    for job in jobs_of("ours"):
+        taking_part = {name: side for name, side in sides.items() if job in side.jobs}
+        times: dict[str, list[dict[str, float]]] = {name: [] for name in taking_part}
+        for _ in range(runs):
+            for name, side in taking_part.items():
+                times[name].append(side.speak(job))
+        rows[job] = {name: medians(each) for name, each in times.items()}
+        print(f"{job}: {rows[job]}", file=sys.stderr, flush=True)
+    return rows
+
+
+def medians(times: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    found = {name: statistics.median(each[name] for each in times) for name in times[0]}
+    return found | {"real_time_factor": found["seconds"] / found["audio_s"]}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.end_to_end")
     parser.add_argument("--checkpoint", type=Path)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--json", type=results_file)
-    parser.add_argument("--side", choices=("ours", "upstream"), help="only this one, as JSON")
+    parser.add_argument("--side", choices=("ours", "upstream"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.side:
-        result = measure(options.side, options.checkpoint, options.device, options.runs)
-        print(json.dumps(result))
+        answer(options.side, options.checkpoint, options.device)
         return
     with temporary_weights(options.checkpoint) as checkpoint:
-        sides = {side: apart(side, checkpoint, options) for side in ("ours", "upstream")}
-    print(f"{describe(options.device)}; medians of {options.runs} runs")
+        sides = {name: Side(name, checkpoint, options.device) for name in ("ours", "upstream")}
+        rows = measure(sides, options.runs)
+        peaks_gb = {name: side.end() for name, side in sides.items()}
+    print(f"{describe(options.device)}; medians of {options.runs} runs in turns")
     print(
         f"{'':32} {'ours, s':>8} {'first, s':>9} {'audio, s':>9} {'RTF':>6} "
         f"{'upstream, s':>12} {'audio, s':>9} {'RTF':>6}"
     )
-    for what, mine in sides["ours"]["rows"].items():
+    for job, row in rows.items():
+        mine = row["ours"]
         line = (
-            f"{what:32} {mine['seconds']:8.2f} {mine['first_audio_s']:9.2f} {mine['audio_s']:9.2f} "
+            f"{job:32} {mine['seconds']:8.2f} {mine['first_audio_s']:9.2f} {mine['audio_s']:9.2f} "
             f"{mine['real_time_factor']:6.3f}"
         )
-        if theirs := sides["upstream"]["rows"].get(what):
+        if theirs := row.get("upstream"):
             line += f" {theirs['seconds']:12.2f} {theirs['audio_s']:9.2f} {theirs['real_time_factor']:6.3f}"
         print(line)
     memory = "GPU memory" if options.device.startswith("cuda") else "memory of the process"
-    print(
-        f"peak {memory}, GB: ours {sides['ours']['peak_gb']:.2f}, upstream {sides['upstream']['peak_gb']:.2f}"
-    )
-    keep(options.json, options.device, sides=sides)
+    print(f"peak {memory}, GB: ours {peaks_gb['ours']:.2f}, upstream {peaks_gb['upstream']:.2f}")
+    keep(options.json, options.device, runs=options.runs, rows=rows, peak_gb=peaks_gb)
 
 
 if __name__ == "__main__":

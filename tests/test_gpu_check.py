@@ -102,7 +102,7 @@ def test_every_benchmark_leaves_its_figures_for_both_sides(tmp_path):
     assert {row["way"] for row in figures["decode"]["rows"]} == {"upstream", "ours, exact", "ours, auto"}
     for figure, table in (("profile", "a_step"), ("cold_start", "seconds"), ("reference", "seconds")):
         assert figures[figure][table].keys() == {"ours", "upstream"}
-    assert figures["end_to_end"]["sides"]["ours"]["rows"]["one word"]["audio_s"] > 0
+    assert figures["end_to_end"]["rows"]["one word"]["ours"]["audio_s"] > 0
     assert {row["hop"] for row in figures["latency"]["rows"]} == {"whole", "stream"}
     assert all(row["cost_of_an_hour"] > 0 for row in figures["throughput"]["rows"])
     assert figures["probe"]["repeats"]["upsampling, deterministic"]["results"] == 1
