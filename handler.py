@@ -25,10 +25,11 @@ from errors import WorkerError
 from operations import warm_up as warm_up_operations
 from operations.base import Services
 from operations.conditionals import VoiceConditionals
+from serving.envelope import error_sentence, parse_job, start_failure
 from serving.health import HealthCheckedEngine, WorkerHealth
-from serving.runpod.envelope import error_sentence, parse_job
-from serving.runpod.fitness import fitness_checks, start_failure
-from serving.runpod.queue_worker import QueueWorker
+from serving.job_worker import JobWorker
+from serving.runpod.fitness import fitness_checks
+from serving.runpod.limits import queue_limits
 from serving.runpod.sdk import import_sdk
 from serving.shutdown import exit_process
 from settings import VOLUME, Settings, SettingsError
@@ -108,19 +109,25 @@ def _mount(settings: Settings) -> Mount | None:
 
 
 @functools.cache
-def warm_worker() -> QueueWorker:
+def warm_worker() -> JobWorker:
     """Returns the worker. Its services are built by its first job, or before."""
     settings, health = warm_settings(), WorkerHealth()
-    return QueueWorker(settings, lambda: build_services(settings, health), build_delivery(settings), health)
+    return JobWorker(
+        settings,
+        lambda: build_services(settings, health),
+        build_delivery(settings),
+        health,
+        queue_limits if settings.on_platform else None,
+    )
 
 
 async def handler(event: object) -> dict[str, Any]:
-    """Returns the reply to one job. See ``QueueWorker.handle``."""
+    """Returns the reply to one job. See ``JobWorker.handle``."""
     return await warm_worker().handle(event)
 
 
 async def streaming_handler(event: object) -> AsyncGenerator[dict[str, Any]]:
-    """Yields the pieces of the reply to one job. See ``QueueWorker.stream``."""
+    """Yields the pieces of the reply to one job. See ``JobWorker.stream``."""
     # Closed with this generator: an abandoned one would be closed only when it is collected.
     async with contextlib.aclosing(warm_worker().stream(event)) as pieces:
         async for piece in pieces:
@@ -184,7 +191,7 @@ def _check_local_job(test_input: str | None) -> None:
         sys.exit(f"{name}: {error_sentence(error)}")
 
 
-def _run_locally(worker: QueueWorker, loading: Future[Services]) -> None:
+def _run_locally(worker: JobWorker, loading: Future[Services]) -> None:
     """The SDK does the one job of test_input.json, or serves an API on this machine."""
     import runpod
 
@@ -195,7 +202,7 @@ def _run_locally(worker: QueueWorker, loading: Future[Services]) -> None:
     runpod.serverless.start({"handler": handler})
 
 
-def _serve(settings: Settings, worker: QueueWorker, loading: Future[Services]) -> None:
+def _serve(settings: Settings, worker: JobWorker, loading: Future[Services]) -> None:
     import runpod
     from runpod.serverless.modules import rp_scale
 

@@ -17,7 +17,8 @@ from delivery import SPILL_FOLDER, Delivery, Spill
 from operations.base import Services
 from operations.conditionals import VoiceConditionals
 from serving.health import HealthCheckedEngine, WorkerHealth
-from serving.runpod.queue_worker import QueueWorker
+from serving.job_worker import JobWorker
+from serving.runpod.limits import queue_limits
 from settings import Settings
 from speech.contract import AudioChunk, Hop, ModelInfo, Utterance
 from speech.models.spec import CHATTERBOX
@@ -179,7 +180,7 @@ def build_worker(
     has_volume: bool = True,
     services: Services | None = None,
     settings: Settings | None = None,
-) -> QueueWorker:
+) -> JobWorker:
     """A worker with its folders under ``root``; on no platform unless the environment says so."""
     settings, health = settings or Settings.from_env(env or {}), WorkerHealth()
 
@@ -193,4 +194,5 @@ def build_worker(
         )
 
     delivery = Delivery(Spill(root / SPILL_FOLDER) if has_volume else None)
-    return QueueWorker(settings, build, delivery, health, stop_grace_s=stop_grace_s)
+    limits_of = queue_limits if settings.on_platform else None
+    return JobWorker(settings, build, delivery, health, limits_of, stop_grace_s=stop_grace_s)

@@ -8,7 +8,7 @@ import pytest
 from delivery import Delivery
 from errors import ModelUnavailable, OutOfMemory
 from serving.health import WorkerHealth
-from serving.runpod.queue_worker import QueueWorker
+from serving.job_worker import JobWorker
 from settings import Settings
 from tests.fakes import build_worker
 from tests.recordings import clipped, silence, speech_like, tone, wav_bytes
@@ -201,7 +201,7 @@ async def test_a_model_that_cannot_be_had():
     def refuse():
         raise ModelUnavailable("set CHECKPOINT_DIR")
 
-    run = runner(QueueWorker(Settings.from_env({}), refuse, Delivery(None), WorkerHealth()))
+    run = runner(JobWorker(Settings.from_env({}), refuse, Delivery(None), WorkerHealth()))
     assert_refused(await run({"operation": "list_voices"}), "model_unavailable", "CHECKPOINT_DIR")
 
 

@@ -9,15 +9,15 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 
-from errors import Internal, OutOfMemory, WorkerError
+from errors import WorkerError
 from operations.base import Services
-from serving.runpod.envelope import error_sentence
-from serving.runpod.queue_worker import QueueWorker
+from serving.envelope import start_failure
+from serving.job_worker import JobWorker
 from settings import Settings
 
 
 def fitness_checks(
-    settings: Settings, worker: QueueWorker, loading: Future[Services], volume: Path
+    settings: Settings, worker: JobWorker, loading: Future[Services], volume: Path
 ) -> list[Callable[[], None]]:
     """Returns the checks. Each raises when it fails; its name is what the platform is told.
 
@@ -45,13 +45,3 @@ def fitness_checks(
             raise RuntimeError(start_failure(error)) from error
 
     return [network_volume, model_weights, spoken_word]
-
-
-def start_failure(error: WorkerError) -> str:
-    """What is said of a worker that cannot start. Hints for a job's caller are left out."""
-    if isinstance(error, Internal | OutOfMemory):
-        return (
-            f"cannot start: the loaded model does not speak: {error.reason}; check the weights and the GPU, "
-            "the log says more"
-        )
-    return f"cannot start: {error_sentence(error)}"

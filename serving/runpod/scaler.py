@@ -17,7 +17,7 @@ from runpod.http_client import ClientSession, TooManyRequests
 from runpod.serverless.modules import rp_scale
 
 from errors import Cancelled
-from serving.runpod.queue_worker import QueueWorker
+from serving.job_worker import JobWorker
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
 TOO_MANY_REQUESTS_S = 5.0
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 class Scaler(rp_scale.JobScaler):  # type: ignore[misc]
     """The SDK's loop for one worker."""
 
-    def __init__(self, worker: QueueWorker, grace_s: float, config: dict[str, Any]) -> None:
+    def __init__(self, worker: JobWorker, grace_s: float, config: dict[str, Any]) -> None:
         """grace_s: what running jobs get to end by themselves once the worker has to leave."""
         super().__init__(config)
         self._worker, self._grace_s = worker, grace_s

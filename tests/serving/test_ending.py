@@ -40,7 +40,7 @@ async def test_a_cancelled_job_ends_its_thread_before_its_slot_is_free(worker, s
     synthesizer.gate = None
     assert "audio" in await worker.handle(tts())
     assert not worker.health.is_unhealthy
-    lines = [record.getMessage() for record in caplog.records if record.name == "serving.runpod.queue_worker"]
+    lines = [record.getMessage() for record in caplog.records if record.name == "serving.job_worker"]
     assert [line.partition("outcome=")[2].split()[0] for line in lines] == ["cancelled", "ok"]
 
 
@@ -164,7 +164,7 @@ async def test_a_voice_is_saved_even_if_the_time_ends_in_its_preview(tmp_path, s
 
 
 async def test_a_long_text_is_reported_on_but_not_near_its_end(worker, monkeypatch):
-    monkeypatch.setattr("serving.runpod.speech.SECONDS_BETWEEN_REPORTS", 0.0)
+    monkeypatch.setattr("serving.speech_replies.SECONDS_BETWEEN_REPORTS", 0.0)
     told = []
     worker.report_progress = lambda event, progress: told.append((event["id"], progress))
     reply = await worker.handle(tts(text="One. Two. Three. Four. Five."))

@@ -12,8 +12,8 @@ import soundfile
 from audio.encode import FORMATS, SAMPLE_RATES_HZ
 from audio.waveform import Waveform
 from errors import DeviceLost, ModelUnavailable
-from serving.runpod import envelope
-from serving.runpod.fitness import start_failure
+from serving.envelope import start_failure
+from serving.runpod import limits
 from speech.contract import NOTICES, ModelInfo
 from speech.models.spec import CHATTERBOX
 from tests.fakes import FAKE_REVISION, FakeSynthesizer, build_services, build_worker
@@ -42,7 +42,7 @@ def without_volume(tmp_path, synthesizer):
 @pytest.fixture
 def limit(monkeypatch):
     """Sets the platform's limit for a reply to /run."""
-    return lambda limit_bytes: monkeypatch.setattr(envelope, "RUN_REPLY_LIMIT_BYTES", limit_bytes)
+    return lambda limit_bytes: monkeypatch.setattr(limits, "RUN_REPLY_LIMIT_BYTES", limit_bytes)
 
 
 def job(operation, **fields):

@@ -14,8 +14,9 @@ import pytest
 import soundfile
 
 import handler
-from serving.runpod import envelope, queue_worker, speech
-from serving.runpod.envelope import PIECE_LIMIT_BYTES
+from serving import job_worker, speech_replies
+from serving.envelope import PIECE_LIMIT_BYTES
+from serving.runpod import limits
 from tests.fakes import PAUSE_S, SECONDS_PER_CHARACTER, FakeSynthesizer, build_worker
 from tests.job_server import REPOSITORY, JobServer, WorkerProcess
 from tests.serving.jobs import clone, tts
@@ -180,8 +181,8 @@ async def test_without_volume_and_bucket_the_rest_is_streamed_and_left_out_of_th
 @pytest.mark.parametrize("has_volume", [True, False])
 async def test_a_stream_of_a_very_long_text_ends_well(tmp_path, synthesizer, monkeypatch, has_volume):
     """Segments and texts, that are more than a result holds."""
-    monkeypatch.setattr(envelope, "RUN_REPLY_LIMIT_BYTES", 120_000)
-    monkeypatch.setattr(speech, "SUMMARY_BYTES", 30_000)
+    monkeypatch.setattr(limits, "RUN_REPLY_LIMIT_BYTES", 120_000)
+    monkeypatch.setattr(speech_replies, "SUMMARY_BYTES", 30_000)
     synthesizer.warnings = tuple(f"warning {number}" for number in range(100))
     worker = build_worker(tmp_path, synthesizer, LONG_TEXTS, has_volume=has_volume)
     text = "好" * 60 + ". " + "Ab. " * 1_500
@@ -199,7 +200,7 @@ async def test_a_stream_of_a_very_long_text_ends_well(tmp_path, synthesizer, mon
 
 
 async def test_a_bucket_that_takes_nothing_does_not_end_a_stream(tmp_path, synthesizer, monkeypatch):
-    monkeypatch.setattr(envelope, "RUN_REPLY_LIMIT_BYTES", 300_000)
+    monkeypatch.setattr(limits, "RUN_REPLY_LIMIT_BYTES", 300_000)
     worker = build_worker(tmp_path, synthesizer, ON_PLATFORM)
     (tmp_path / "audio_out").write_bytes(b"a file where the folder should be")
     (*pieces, summary), _ = await stream(worker, tts(TEXT * 2, mode="streaming"))
@@ -237,11 +238,11 @@ async def test_a_caller_that_reads_slowly_slows_the_job_down(worker, synthesizer
 
     synthesizer._chunks = noted
     async for piece in worker.stream(tts("One two. " * 60, mode="streaming")):
-        while made <= queue_worker.MAX_PIECES_AHEAD and "index" in piece:
+        while made <= job_worker.MAX_PIECES_AHEAD and "index" in piece:
             await asyncio.sleep(0.01)
         taken += 1
     assert made == 60
-    assert max(ahead) <= queue_worker.MAX_PIECES_AHEAD + 1
+    assert max(ahead) <= job_worker.MAX_PIECES_AHEAD + 1
 
 
 async def test_an_error_is_the_only_piece(worker):

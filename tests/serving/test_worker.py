@@ -132,7 +132,7 @@ async def test_a_reply_between_the_two_limits_is_inline_after_runsync_alone(tmp_
 
 
 def outcomes(caplog):
-    return [record.getMessage() for record in caplog.records if record.name == "serving.runpod.queue_worker"]
+    return [record.getMessage() for record in caplog.records if record.name == "serving.job_worker"]
 
 
 async def test_each_job_has_one_line_without_its_text_or_audio(worker, caplog):

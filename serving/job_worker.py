@@ -1,4 +1,4 @@
-"""From the platform's event to the reply that the SDK posts."""
+"""From a job's event to its reply in JSON, whole or in pieces."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ from operations.get_voice import GetVoiceRequest
 from operations.list_voices import ListVoicesRequest
 from operations.speech_result import SpeechResult
 from operations.tts import TtsRequest
-from serving.health import WorkerHealth
-from serving.jobs import STOP_GRACE_S, JobRunner
-from serving.runpod.envelope import (
+from serving.envelope import (
+    PIECE_LIMIT_BYTES,
     Job,
     Limits,
+    LimitsOf,
     add_preview,
     check_sendable,
     complete,
@@ -44,7 +44,9 @@ from serving.runpod.envelope import (
     job_id_of,
     parse_job,
 )
-from serving.runpod.speech import (
+from serving.health import WorkerHealth
+from serving.jobs import STOP_GRACE_S, JobRunner
+from serving.speech_replies import (
     Emit,
     Piece,
     Way,
@@ -65,8 +67,8 @@ ProgressReport = Callable[[Mapping[str, Any], Mapping[str, Any]], None]
 log = logging.getLogger(__name__)
 
 
-class QueueWorker:
-    """Answers jobs of the queue."""
+class JobWorker:
+    """Answers jobs."""
 
     def __init__(
         self,
@@ -74,10 +76,15 @@ class QueueWorker:
         build_services: Callable[[], Services],
         delivery: Delivery,
         health: WorkerHealth,
+        limits_of: LimitsOf | None = None,
         *,
         stop_grace_s: float = STOP_GRACE_S,
     ) -> None:
-        """build_services: called once, by the first job or before, in a job's thread."""
+        """build_services: called once, by the first job or before, in a job's thread.
+
+        limits_of: for the platform, which hands a job out again under the same id; None for this machine,
+        where any size of reply arrives and jobs may share an id.
+        """
         self.health = health
         self.runner = JobRunner(
             health,
@@ -87,7 +94,7 @@ class QueueWorker:
         )
         # Tells the platform how far a job is: the event and the progress. None: nobody wants to know.
         self.report_progress: ProgressReport | None = None
-        self._on_platform = settings.on_platform
+        self._limits_of = limits_of
         self._delivery = delivery
         self._build_services = build_services
         self._services: Services | None = None
@@ -156,7 +163,11 @@ class QueueWorker:
     ) -> dict[str, Any]:
         """Returns the reply, in the job's thread. Raises nothing."""
         start_s = time.perf_counter()
-        limits = Limits.of_job(job_id, on_platform=self._on_platform, is_streamed=emit is not None)
+        is_streamed = emit is not None
+        if self._limits_of is None:
+            limits = Limits(PIECE_LIMIT_BYTES if is_streamed else None, None)
+        else:
+            limits = self._limits_of(job_id, is_streamed)
         try:
             reply = self._answer(event, job_id, emit, limits, cancel)
             check_sendable(reply, limits.reply_bytes)
@@ -255,7 +266,7 @@ class QueueWorker:
 
         None where jobs share one id, as local ones do.
         """
-        if not self._on_platform:
+        if self._limits_of is None:
             return None
         s3_config = job.s3_config or {}
         return {**job.input, "s3Config": {key: s3_config.get(key) for key in ("endpointUrl", "bucketName")}}

@@ -20,7 +20,7 @@ from errors import DeliveryFailed, InvalidRequest, OutputTooLarge, Problem
 from operations.base import Services
 from operations.speech_result import SpeechResult
 from operations.tts import TtsRequest
-from serving.runpod.envelope import PIECE_LIMIT_BYTES, Limits, complete
+from serving.envelope import PIECE_LIMIT_BYTES, Limits, complete
 from speech.contract import AudioChunk
 
 SMALLER_AUDIO = "ask for format mp3 or opus, a lower sample_rate, or send the text in several jobs"

@@ -1,10 +1,10 @@
-"""Jobs and replies as the platform carries them: JSON, base64, and limits of size."""
+"""Jobs and replies in JSON, audio in base64, and limits of size."""
 
 from __future__ import annotations
 
 import base64
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import accumulate, takewhile
 from typing import Any
@@ -12,16 +12,12 @@ from typing import Any
 from audio.encode import encode
 from audio.waveform import Waveform
 from delivery.delivering import ENVELOPE_BYTES, posted_bytes
-from errors import InvalidRequest, OutputTooLarge, WorkerError
+from errors import Internal, InvalidRequest, OutOfMemory, OutputTooLarge, WorkerError
 from operations import OPERATIONS, find_operation
 from operations.base import Operation, Services
 from operations.request import Request, parse_request
 from version import WORKER
 
-# The platform's limits for a reply, and how it names the jobs that came by /runsync.
-RUN_REPLY_LIMIT_BYTES = 10_000_000
-RUNSYNC_REPLY_LIMIT_BYTES = 20_000_000
-RUNSYNC_ID_PREFIX = "sync-"
 PIECE_LIMIT_BYTES = 1_000_000  # for one piece of a stream
 
 _WARNINGS_BYTES = 512  # room for what is said about a list that is cut
@@ -34,13 +30,9 @@ class Limits:
     reply_bytes: int | None  # of a reply in one; on an endpoint that streams it is a piece
     result_bytes: int | None  # of all pieces of a stream together
 
-    @classmethod
-    def of_job(cls, job_id: str, *, on_platform: bool, is_streamed: bool) -> Limits:
-        result_bytes = None
-        if on_platform:
-            is_waited_for = job_id.startswith(RUNSYNC_ID_PREFIX)
-            result_bytes = RUNSYNC_REPLY_LIMIT_BYTES if is_waited_for else RUN_REPLY_LIMIT_BYTES
-        return cls(PIECE_LIMIT_BYTES if is_streamed else result_bytes, result_bytes)
+
+# The limits of a job with this id, and whether it is answered in pieces.
+LimitsOf = Callable[[str, bool], Limits]
 
 
 @dataclass(frozen=True)
@@ -85,6 +77,16 @@ def parse_job(event: object, job_id: str) -> Job:
 def error_sentence(error: WorkerError) -> str:
     """The error in the API's terms, behind its code."""
     return f"{error.code}: {error.render()}"
+
+
+def start_failure(error: WorkerError) -> str:
+    """What is said of a worker that cannot start. Hints for a job's caller are left out."""
+    if isinstance(error, Internal | OutOfMemory):
+        return (
+            f"cannot start: the loaded model does not speak: {error.reason}; check the weights and the GPU, "
+            "the log says more"
+        )
+    return f"cannot start: {error_sentence(error)}"
 
 
 def error_reply(error: WorkerError) -> dict[str, Any]:
