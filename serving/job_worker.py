@@ -44,6 +44,7 @@ from serving.envelope import (
     job_id_of,
     parse_job,
 )
+from serving.handover import Handover
 from serving.health import WorkerHealth
 from serving.jobs import STOP_GRACE_S, JobRunner
 from serving.speech_replies import (
@@ -120,57 +121,55 @@ class JobWorker:
         What the job's result is not to hold of a piece is taken out of it once the next one is asked for: the
         SDK has posted it by then and keeps it for the result.
         """
-        pieces: asyncio.Queue[Piece | None] = asyncio.Queue()
-        slots = threading.Semaphore(MAX_PIECES_AHEAD)
-        loop = asyncio.get_running_loop()
-
-        def emit(piece: Piece, cancel: CancelToken) -> None:  # in the job's thread
-            unregister = cancel.on_cancel(slots.release)
-            slots.acquire()
-            unregister()
-            cancel.raise_if_cancelled()
-            loop.call_soon_threadsafe(pieces.put_nowait, piece)
-
-        reply = asyncio.ensure_future(self._run(event, emit))
-        reply.add_done_callback(lambda _: pieces.put_nowait(None))
-        try:
-            while (piece := await pieces.get()) is not None:
+        handover = Handover[Piece](MAX_PIECES_AHEAD)
+        reply = asyncio.ensure_future(self._run(event, handover.put))
+        # Closed with this generator: an abandoned one would be closed only when it is collected.
+        async with contextlib.aclosing(handover.items(reply)) as pieces:
+            async for piece in pieces:
                 yield piece.fields
-                slots.release()
                 if piece.kept is not None:
                     piece.fields.clear()
                     piece.fields.update(piece.kept)
-            yield reply.result()
-        finally:
-            reply.cancel()
-            while not reply.done():  # cancelled again: the job's thread is waited for all the same
-                with contextlib.suppress(asyncio.CancelledError):
-                    await asyncio.wait({reply})
+        yield reply.result()
 
     async def _run(self, event: object, emit: Emit | None) -> dict[str, Any]:
         job_id = job_id_of(event)
+        return await self.run(event, job_id, functools.partial(self._answer, event, job_id, emit))
+
+    async def run(
+        self,
+        event: object,
+        job_id: str,
+        work: Callable[[CancelToken], dict[str, Any]],
+        runner: JobRunner | None = None,
+    ) -> dict[str, Any]:
+        """Returns the reply that ``work`` returns, or one that has ``error`` and ``error_code``.
+
+        work: runs in a job's thread, and raises WorkerError for a job that fails. event: as it came, for the
+        log. runner: has the threads; by default those of all jobs. Raises asyncio.CancelledError alone.
+        """
+        answer = functools.partial(self._reply, event, job_id, work, time.perf_counter())
         try:
-            return await self.runner.run(
-                job_id, functools.partial(self._reply, event, job_id, emit, time.perf_counter())
-            )
+            return await (runner or self.runner).run(job_id, answer)
         except WorkerError as error:  # it never ran, or hangs
             with logs.job_lines(job_id):
                 log.warning("%s", error_sentence(error))
             return error_reply(error)
 
     def _reply(
-        self, event: object, job_id: str, emit: Emit | None, taken_s: float, cancel: CancelToken
+        self,
+        event: object,
+        job_id: str,
+        work: Callable[[CancelToken], dict[str, Any]],
+        taken_s: float,
+        cancel: CancelToken,
     ) -> dict[str, Any]:
         """Returns the reply, in the job's thread. Raises nothing."""
         start_s = time.perf_counter()
-        is_streamed = emit is not None
-        if self._limits_of is None:
-            limits = Limits(PIECE_LIMIT_BYTES if is_streamed else None, None)
-        else:
-            limits = self._limits_of(job_id, is_streamed)
         try:
-            reply = self._answer(event, job_id, emit, limits, cancel)
-            check_sendable(reply, limits.reply_bytes)
+            cancel.raise_if_cancelled()
+            self.health.raise_if_unhealthy()
+            reply = work(cancel)
         except WorkerError as error:
             # The caller gets a sentence; what lies behind it, if anything does, is for the log.
             if isinstance(error, OUR_FAULTS):
@@ -187,16 +186,20 @@ class JobWorker:
             log.exception("the outcome of the job cannot be logged")
         return reply
 
-    def _answer(
-        self, event: object, job_id: str, emit: Emit | None, limits: Limits, cancel: CancelToken
-    ) -> dict[str, Any]:
+    def _answer(self, event: object, job_id: str, emit: Emit | None, cancel: CancelToken) -> dict[str, Any]:
         """Returns the reply of a job that succeeds. Raises WorkerError."""
-        cancel.raise_if_cancelled()
-        self.health.raise_if_unhealthy()
+        is_streamed = emit is not None
+        if self._limits_of is None:
+            limits = Limits(PIECE_LIMIT_BYTES if is_streamed else None, None)
+        else:
+            limits = self._limits_of(job_id, is_streamed)
         job = parse_job(event, job_id)
         if isinstance(job.request, TtsRequest):
-            return self._speech_reply(event, job, job.request, emit, limits, cancel)
-        return self._facts_reply(job, limits, cancel)
+            reply = self._speech_reply(event, job, job.request, emit, limits, cancel)
+        else:
+            reply = self._facts_reply(job, limits, cancel)
+        check_sendable(reply, limits.reply_bytes)
+        return reply
 
     def _speech_reply(
         self,
