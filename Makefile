@@ -1,6 +1,7 @@
 # Everything a person or CI runs. Each target sets up what it needs; a second run starts in seconds.
 #
 #   make demo       clone a voice, speak with it, list it; says where the audio is
+#   make serve      the HTTP server on this machine, with OpenAI's speech API: http://127.0.0.1:8000
 #   make test       all tests but the slow ones, under 12 minutes on two cores
 #   make test-slow  full-size parity with upstream and long bad days; 12 GB of memory, up to 45 minutes
 #   make test-cuda  the tests that need a GPU
@@ -21,7 +22,7 @@ RUN_LOCK := requirements.txt
 DEV_LOCK := requirements-dev.txt
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --custom-compile-command "make lock"
 
-.PHONY: demo test test-slow test-cuda bench faults fuzz hear small-model soak lint lock clean
+.PHONY: demo serve test test-slow test-cuda bench faults fuzz hear small-model soak lint lock clean
 
 export CHECKPOINT_DIR
 
@@ -29,6 +30,9 @@ HEAR ?= --checkpoint "$(or $(CHECKPOINT_DIR),samples/small)" --voice samples/ref
 
 demo: .venv/installed
 	$(PY) -m scripts.demo
+
+serve: .venv/installed
+	ENDPOINT_MODE=http $(PY) handler.py
 
 test: .venv/installed-dev .venv/numpy126/installed
 	NUMPY126_PYTHON=.venv/numpy126/bin/python $(PY) -m pytest -n 2 --dist worksteal -m "not slow and not requires_cuda"

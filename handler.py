@@ -1,6 +1,7 @@
 """The worker's entry point: builds the services once and hands jobs to them.
 
-``python handler.py`` starts the RunPod SDK, which runs test_input.json when no platform is there.
+``python handler.py`` starts the RunPod SDK, which runs test_input.json when no platform is there, or, with
+ENDPOINT_MODE=http, the HTTP server.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from errors import WorkerError
 from operations import warm_up as warm_up_operations
 from operations.base import Services
 from operations.conditionals import VoiceConditionals
-from serving.envelope import error_sentence, parse_job, start_failure
+from serving.envelope import LimitsOf, error_sentence, parse_job, start_failure
 from serving.health import HealthCheckedEngine, WorkerHealth
 from serving.job_worker import JobWorker
 from serving.runpod.fitness import fitness_checks
@@ -117,8 +118,16 @@ def warm_worker() -> JobWorker:
         lambda: build_services(settings, health),
         build_delivery(settings),
         health,
-        queue_limits if settings.on_platform else None,
+        _limits(settings) if settings.on_platform else None,
     )
+
+
+def _limits(settings: Settings) -> LimitsOf:
+    if settings.endpoint_mode != "http":
+        return queue_limits
+    from serving.http.app import http_limits
+
+    return http_limits
 
 
 async def handler(event: object) -> dict[str, Any]:
@@ -141,7 +150,8 @@ def main() -> None:
         settings = warm_settings()
     except SettingsError as error:
         sys.exit(f"cannot start: {error}")
-    if not settings.on_platform and not options.rp_serve_api:
+    is_http = settings.endpoint_mode == "http"
+    if not settings.on_platform and not options.rp_serve_api and not is_http:
         _check_local_job(options.test_input)
     # PID 1 has no default SIGTERM action. No job has been taken yet, so exiting is safe.
     exit_code = 0 if settings.on_platform else 128 + signal.SIGTERM
@@ -150,6 +160,10 @@ def main() -> None:
     log.info("starting %s with %s", WORKER, settings)
     worker = warm_worker()
     loading = worker.runner.submit(worker.services)
+    if is_http:
+        from serving.http.server import serve
+
+        exit_process(serve(settings, worker, loading))
     runpod = import_sdk()  # beside the loading
     logs.configure(settings.log_level)  # the import has installed a log handler of its own
     sdk_logger = runpod.RunPodLogger()

@@ -14,7 +14,7 @@ from speech.models.spec import CHATTERBOX, MODELS
 
 VOLUME = Path("/runpod-volume")  # where the platform mounts an endpoint's network volume
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
-SECRETS = ("HF_TOKEN", "BUCKET_ACCESS_KEY_ID", "BUCKET_SECRET_ACCESS_KEY")
+SECRETS = ("HF_TOKEN", "BUCKET_ACCESS_KEY_ID", "BUCKET_SECRET_ACCESS_KEY", "API_KEY")
 PRECISIONS = ("auto", "exact")
 LARGEST_MAX_TEXT_CHARS = 100_000  # about two hours of speech, which a job holds in memory several times
 LARGEST_MAX_CONCURRENCY = 64
@@ -24,9 +24,14 @@ LONGEST_URL_EXPIRY_S = 7 * 24 * 3600  # of an S3 signature, version 4
 MAX_SHOWN_CHARS = 80  # of a bad value
 LONGEST_JOB_TIMEOUT_S = 86_400
 PLATFORM_JOB_TIMEOUT_S = 540  # a minute less than endpoints have unless they are told otherwise
+HTTP_JOB_TIMEOUT_S = 300  # half a minute less than a load-balancing endpoint gives a request
 LONGEST_SHUTDOWN_GRACE_S = 3_600
 ENGINES = ("fast", "upstream")
-ENDPOINT_MODES = ("basic", "streaming")
+ENDPOINT_MODES = ("basic", "streaming", "http")
+LOOPBACK_HOSTS = ("127.0.0.1", "::1", "localhost")
+PLATFORM_PORT, LAPTOP_PORT = 80, 8000
+QUEUED_JOBS_PER_SLOT = 8
+LARGEST_MAX_QUEUED_JOBS = 10_000
 
 
 class SettingsError(Exception):
@@ -60,6 +65,8 @@ _ENDPOINT = re.compile(
 _BUCKET_NAME = re.compile(r"(?!.*\.\.)(?![0-9.]+$)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _BUCKET_REGION = re.compile(r"[A-Za-z0-9-]{1,63}")
 _BUCKET_KEY = re.compile(r"[!-~]{1,1024}")
+_API_KEY = re.compile(r"[!-~]{1,1024}")
+_ORIGIN = re.compile(r"\*|https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _KEY_PREFIX = re.compile(r"(?!/)(?!.*//)(?!(?:.*/)?\.\.?(?:/|$))[A-Za-z0-9!_.*'()=/-]{1,512}")
 
 
@@ -153,6 +160,25 @@ def _is_store(host: str) -> bool:
 
 
 @dataclass(frozen=True)
+class HttpSettings:
+    """How the worker is reached over HTTP."""
+
+    host: str  # the address to listen on
+    port: int
+    health_port: int  # of /ping for the platform; the same port serves everything
+    api_key: str | None = field(repr=False)  # None: nobody is asked for one
+    allow_anonymous: bool  # on an address that others reach
+    cors_origins: tuple[str, ...]  # of pages that may use the worker; "*" for all
+    metrics_public: bool
+    max_queued_jobs: int  # that wait for a free place
+
+    @property
+    def is_on_loopback(self) -> bool:
+        """Whether only this machine reaches the address."""
+        return self.host in LOOPBACK_HOSTS
+
+
+@dataclass(frozen=True)
 class Settings:
     """What the operator chose."""
 
@@ -166,21 +192,29 @@ class Settings:
     engine: str  # our way to run the model, or upstream's own
     max_text_chars: int
     max_concurrency: int  # jobs at a time, for which a GPU's memory is set aside at the start
-    endpoint_mode: str  # streaming endpoints answer every job in pieces
+    endpoint_mode: str  # streaming endpoints answer every job in pieces; http: no queue, a server
     job_timeout_s: int  # a job is ended then, before the platform would end it
     shutdown_grace_s: int  # what running jobs get after a SIGTERM
     bucket: BucketSettings | None
     allow_private_urls: bool  # recordings may be fetched from the operator's own network, too
     hf_token: str | None = field(repr=False)
     log_level: str
-    on_platform: bool  # replies go to the platform, with its limits
+    http: HttpSettings
+    on_platform: bool  # replies go through the platform, with its limits
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ, volume: Path = VOLUME) -> Settings:
         """Reads the settings; unset and empty variables mean the default. Raises SettingsError."""
         reader = _Reader(env)
-        on_platform = reader.text("RUNPOD_WEBHOOK_GET_JOB") is not None
-        timeout_s = PLATFORM_JOB_TIMEOUT_S if on_platform else LONGEST_JOB_TIMEOUT_S
+        mode = reader.choice("ENDPOINT_MODE", ENDPOINT_MODES, ENDPOINT_MODES[0])
+        platform = ["RUNPOD_WEBHOOK_GET_JOB"]
+        if mode == "http":  # such a worker gets no jobs from a queue
+            platform += ["RUNPOD_POD_ID", "RUNPOD_ENDPOINT_ID"]
+        on_platform = any(reader.text(name) is not None for name in platform)
+        timeout_s = LONGEST_JOB_TIMEOUT_S
+        if on_platform:
+            timeout_s = HTTP_JOB_TIMEOUT_S if mode == "http" else PLATFORM_JOB_TIMEOUT_S
+        max_concurrency = reader.integer("MAX_CONCURRENCY", 1, LARGEST_MAX_CONCURRENCY, default=1)
         settings = cls(
             voice_store_dir=reader.store_folder("VOICE_STORE_DIR", _default_voice_store_dir(volume), volume),
             model=reader.choice("MODEL", MODELS, CHATTERBOX.name),
@@ -191,14 +225,15 @@ class Settings:
             precision=reader.choice("PRECISION", PRECISIONS, "auto"),
             engine=reader.choice("ENGINE", ENGINES, ENGINES[0]),
             max_text_chars=reader.integer("MAX_TEXT_CHARS", 1, LARGEST_MAX_TEXT_CHARS, default=5000),
-            max_concurrency=reader.integer("MAX_CONCURRENCY", 1, LARGEST_MAX_CONCURRENCY, default=1),
-            endpoint_mode=reader.choice("ENDPOINT_MODE", ENDPOINT_MODES, ENDPOINT_MODES[0]),
+            max_concurrency=max_concurrency,
+            endpoint_mode=mode,
             job_timeout_s=reader.integer("JOB_TIMEOUT_S", 1, LONGEST_JOB_TIMEOUT_S, default=timeout_s),
             shutdown_grace_s=reader.integer("SHUTDOWN_GRACE_S", 0, LONGEST_SHUTDOWN_GRACE_S, default=20),
             bucket=reader.bucket(),
-            allow_private_urls=reader.choice("ALLOW_PRIVATE_URLS", ("false", "true"), "false") == "true",
+            allow_private_urls=reader.flag("ALLOW_PRIVATE_URLS"),
             hf_token=reader.text("HF_TOKEN"),
             log_level=reader.choice("LOG_LEVEL", LOG_LEVELS, "INFO", fold=_log_level),
+            http=reader.http(max_concurrency, is_served=mode == "http", on_platform=on_platform),
             on_platform=on_platform,
         )
         if reader.problems:
@@ -260,6 +295,44 @@ class _Reader:
         if value not in choices:
             self._refuse(name, f"one of {', '.join(choices)}" if len(choices) > 1 else default, remark)
         return value
+
+    def flag(self, name: str) -> bool:
+        return self.choice(name, ("false", "true"), "false") == "true"
+
+    def http(self, max_concurrency: int, *, is_served: bool, on_platform: bool) -> HttpSettings:
+        port = self.integer("PORT", 1, 65_535, default=PLATFORM_PORT if on_platform else LAPTOP_PORT)
+        found = HttpSettings(
+            host=self.text("HOST") or ("0.0.0.0" if on_platform else LOOPBACK_HOSTS[0]),  # noqa: S104
+            port=port,
+            health_port=self.integer("PORT_HEALTH", 1, 65_535, default=port),
+            api_key=self.text("API_KEY"),
+            allow_anonymous=self.flag("ALLOW_ANONYMOUS"),
+            cors_origins=self.origins("CORS_ORIGINS"),
+            metrics_public=self.flag("METRICS_PUBLIC"),
+            max_queued_jobs=self.integer(
+                "MAX_QUEUED_JOBS",
+                0,
+                LARGEST_MAX_QUEUED_JOBS,
+                default=QUEUED_JOBS_PER_SLOT * max_concurrency,
+            ),
+        )
+        is_open = found.api_key is None and not found.allow_anonymous
+        if is_served and is_open and not found.is_on_loopback and not on_platform:
+            self.problems.append(
+                f"API_KEY is not set, and HOST is {_shortened(found.host)}, which others reach: set API_KEY "
+                "to a secret of your own, or ALLOW_ANONYMOUS to true"
+            )
+        if found.api_key is not None and not _API_KEY.fullmatch(found.api_key):
+            self.problems.append("API_KEY holds characters that no header has: set it to letters and digits")
+        return found
+
+    def origins(self, name: str) -> tuple[str, ...]:
+        """Origins of pages, separated by commas or spaces."""
+        origins = tuple(origin for origin in re.split(r"[,\s]+", self.text(name) or "") if origin)
+        if not all(_ORIGIN.fullmatch(origin) for origin in origins):
+            self._refuse(name, "origins such as https://app.example.com, or *")
+            return ()
+        return origins
 
     def device(self, name: str) -> str:
         value = (self.text(name) or "auto").lower()

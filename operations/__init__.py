@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from pydantic.json_schema import models_json_schema
 
 from audio.decode import decode_audio
 from audio.encode import encode
@@ -37,6 +38,17 @@ def find_operation(name: str) -> Operation[Any]:
         reason = f"'{printable_excerpt(name)}' is not an operation"
         raise UnknownOperation(reason, hint=" ".join(filter(None, hints)))
     return OPERATIONS[name]
+
+
+def request_schemas(ref_template: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns the JSON schema of each operation's request, and the schemas that those refer to.
+
+    ref_template: of references to the latter, with ``{model}`` for the name.
+    """
+    inputs = [(operation.request, "validation") for operation in OPERATIONS.values()]
+    references, definitions = models_json_schema(inputs, ref_template=ref_template)  # type: ignore[arg-type]
+    schemas = {name: references[operation.request, "validation"] for name, operation in OPERATIONS.items()}
+    return schemas, definitions.get("$defs", {})
 
 
 def warm_up() -> None:

@@ -50,7 +50,8 @@ class SpeechResult:
         self.format = format
         self.sample_rate_hz = sample_rate_hz  # to encode at; the chunks are at 24 kHz
         self.warnings = list(dict.fromkeys(warnings))
-        self._facts, self._started_s = facts, started_s
+        self.facts = facts  # known before the audio is
+        self._started_s = started_s
         self._stage_times_s = dict(stage_times_s)
         self._segments: list[SegmentReceipt] = []
         self._duration_s = 0.0
@@ -93,7 +94,7 @@ class SpeechResult:
             "format": self.format,
             "sample_rate": self.sample_rate_hz,
             "duration": milliseconds(self._duration_s),
-            **self._facts,
+            **self.facts,
             "segments": list(self._segments),
             "metrics": {
                 "audio_duration": milliseconds(self._duration_s),

@@ -108,12 +108,12 @@ class JobWorker:
                 self._services = self._build_services()
             return self._services
 
-    async def handle(self, event: object) -> dict[str, Any]:
+    async def handle(self, event: object, runner: JobRunner | None = None) -> dict[str, Any]:
         """Returns the reply to one job; ``{"error": ..., "error_code": ...}`` when it failed.
 
-        Raises nothing but asyncio.CancelledError, see ``JobRunner.run``.
+        runner: see ``run``. Raises nothing but asyncio.CancelledError, see ``JobRunner.run``.
         """
-        return await self._run(event, None)
+        return await self._run(event, None, runner)
 
     async def stream(self, event: object) -> AsyncGenerator[dict[str, Any]]:
         """Yields the pieces of one job's reply as they come; the last one is what ``handle`` would return.
@@ -132,9 +132,9 @@ class JobWorker:
                     piece.fields.update(piece.kept)
         yield reply.result()
 
-    async def _run(self, event: object, emit: Emit | None) -> dict[str, Any]:
+    async def _run(self, event: object, emit: Emit | None, runner: JobRunner | None = None) -> dict[str, Any]:
         job_id = job_id_of(event)
-        return await self.run(event, job_id, functools.partial(self._answer, event, job_id, emit))
+        return await self.run(event, job_id, functools.partial(self._answer, event, job_id, emit), runner)
 
     async def run(
         self,

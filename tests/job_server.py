@@ -220,16 +220,20 @@ class WorkerProcess:
     @classmethod
     @contextlib.asynccontextmanager
     async def running(
-        cls, server: JobServer, program: Path, folder: Path, settings: Mapping[str, str]
+        cls, server: JobServer | None, program: Path, folder: Path, settings: Mapping[str, str]
     ) -> AsyncIterator[WorkerProcess]:
-        """``program``, a Python file, as the platform runs it; its working directory is ``folder``."""
+        """``program``, a Python file, as the platform runs it; its working directory is ``folder``.
+
+        server: hands out jobs; None: there is no queue.
+        """
         log_path = folder / "worker.log"
+        environment = {} if server is None else server.environment()
         with log_path.open("wb") as log:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 str(program),
                 cwd=folder,
-                env={**os.environ, "PYTHONPATH": str(REPOSITORY), **server.environment(), **settings},
+                env={**os.environ, "PYTHONPATH": str(REPOSITORY), **environment, **settings},
                 stdout=log,
                 stderr=log,
                 start_new_session=True,  # a group of its own, to which its heartbeat process belongs

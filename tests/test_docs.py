@@ -45,7 +45,7 @@ REPLIES = {
 MINIMAL = {"text": "Hello.", "voice_name": "Ann", "reference_audio": "UklGRg==", "confirm": True}
 ONE_OF_SEVERAL = {"update_voice": {"gender": "female"}}  # any change will do, and one is needed
 MODEL_DEFAULTS = {name: CHATTERBOX.default_parameters.get(name) for name in PARAMETER_NAMES}
-SET_BY_THE_PLATFORM = {"RUNPOD_WEBHOOK_GET_JOB"}
+SET_BY_THE_PLATFORM = {"RUNPOD_WEBHOOK_GET_JOB", "RUNPOD_POD_ID", "RUNPOD_ENDPOINT_ID"}
 
 
 def section(document, *headings):
@@ -210,7 +210,7 @@ def test_the_readme_names_every_setting_once():
 def test_a_documented_default_is_the_one_that_is_used():
     settings = {name: default for name, default, _ in rows(section("docs/deploy.md", "Settings"))}
     defaults = dataclasses.asdict(Settings.from_env({}))
-    for name in defaults.keys() - {"voice_store_dir", "job_timeout_s", "hf_token", "checkpoint_dir"}:
+    for name in defaults.keys() - {"voice_store_dir", "job_timeout_s", "hf_token", "checkpoint_dir", "http"}:
         if (documented := settings.get(f"`{name.upper()}`")) is not None:
             assert documented == f"`{str(defaults[name]).replace('False', 'false')}`", name
 

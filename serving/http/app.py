@@ -1,0 +1,372 @@
+"""The routes of the HTTP server."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import functools
+import json
+import time
+from collections.abc import Mapping
+from contextlib import aclosing
+from datetime import UTC, datetime
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi_offline import FastAPIOffline
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from errors import InvalidRequest, Problem, WorkerError
+from operations import OPERATIONS, find_operation, request_schemas
+from operations.clone_voice import PREVIEW_SEED, PREVIEW_TEXT
+from operations.request import did_you_mean, parse_request
+from operations.tts import TtsRequest
+from serving.envelope import PIECE_LIMIT_BYTES, Limits
+from serving.health import WorkerHealth
+from serving.http.audio import SpeechJob, SpeechResponse, event, failure_of
+from serving.http.connection import ClientGone, unless_gone
+from serving.http.errors import Refused, error_headers, error_response, status_of
+from serving.http.gate import Gate
+from serving.http.guard import MAX_BODY_BYTES, Guard
+from serving.http.metrics import CONTENT_TYPE, Metrics
+from serving.http.speech_request import OPENAI_MODELS, openai_name, parse_openai_request
+from serving.job_worker import JobWorker
+from serving.jobs import STOP_GRACE_S, JobRunner
+from settings import Settings
+from version import VERSION
+
+STORE_OPERATIONS = frozenset({"list_voices", "get_voice", "update_voice", "delete_voice"})
+STORE_THREADS = 4
+MAX_FORM_FIELDS = 20
+MAX_SAID_CHARS = 200  # of what a library says about a body
+SCHEMAS = "#/components/schemas/{model}"
+# What a multipart request for a voice may hold, and what ``clone_voice`` calls it.
+VOICE_FORM = {
+    "name": "voice_name",
+    "gender": "gender",
+    "language": "language",
+    "description": "voice_description",
+}
+PREVIEW_FORMAT = "mp3"
+OWNER = "chatterbox-voice-worker"
+CLIENT_GONE = 499  # what others log for a reply that nobody reads; it is not sent
+
+
+def http_limits(_job_id: str, is_streamed: bool) -> Limits:
+    """Returns the limits of a job behind the platform's load balancer."""
+    return Limits(PIECE_LIMIT_BYTES if is_streamed else MAX_BODY_BYTES, None)
+
+
+class Routes:
+    """Answers requests with a worker's jobs."""
+
+    def __init__(self, worker: JobWorker, settings: Settings, gate: Gate, metrics: Metrics) -> None:
+        self._worker, self._settings, self._gate, self._metrics = worker, settings, gate, metrics
+        self._models = (settings.model,)
+        # Lists of voices do not wait for speech.
+        self._store_runner = JobRunner(
+            worker.health,
+            max_concurrency=STORE_THREADS,
+            timeout_s=settings.job_timeout_s,
+            stop_grace_s=STOP_GRACE_S,
+        )
+        self._started = int(time.time())
+
+    async def ping(self) -> Response:
+        """The platform's health check: 204 while the model is loaded, 200 when it speaks, else 503."""
+        return Response(status_code=self._gate.status)
+
+    async def metrics(self) -> Response:
+        """Jobs, times, audio and memory, for Prometheus."""
+        return Response(await asyncio.to_thread(self._metrics.render), media_type=CONTENT_TYPE)
+
+    async def speech(self, request: Request) -> Response:
+        """Speaks a text as OpenAI's API does; the audio is sent while it is made."""
+        fields = await read_json(request)
+        speech = parse_openai_request(fields, self._models)
+        job = SpeechJob(
+            self._worker,
+            speech.with_voice,
+            request.state.request_id,
+            {"input": {"operation": "tts", "text": speech.request.text}, "openai": True},
+        )
+        return SpeechResponse(job, self._gate, self._metrics, speech.stream_format)
+
+    async def models(self) -> dict[str, Any]:
+        """The models of this worker, and names of OpenAI's that mean its first one."""
+        return {"object": "list", "data": [self._model(name) for name in (*self._models, *OPENAI_MODELS)]}
+
+    async def model(self, model: str) -> dict[str, Any]:
+        """One model."""
+        if model not in (*self._models, *OPENAI_MODELS):
+            raise Refused(
+                "not_found", "there is no such model", hint=f"the models are {', '.join(self._models)}"
+            )
+        return self._model(model)
+
+    def _model(self, name: str) -> dict[str, Any]:
+        return {
+            "id": name,
+            "object": "model",
+            "created": self._started,
+            "owned_by": "chatterbox-voice-worker",
+        }
+
+    async def voices(self, request: Request) -> dict[str, Any]:
+        """All stored voices."""
+        reply = await self._facts("list_voices", {}, request)
+        voices = [{"id": voice["voice_id"], "name": voice["speaker_name"]} for voice in reply["voices"]]
+        return {"object": "list", "data": voices, "voices": voices}
+
+    async def add_voice(self, request: Request) -> dict[str, Any]:
+        """Clones a voice from a recording: ``name`` and ``audio_sample`` as multipart fields."""
+        reply = await self._facts(
+            "clone_voice", {**await read_voice_form(request), "preview": False}, request
+        )
+        info = reply["voice_info"]
+        created = datetime.fromisoformat(info["created_at"]).replace(tzinfo=UTC)
+        return {
+            "object": "audio.voice",
+            "id": reply["voice_id"],
+            "name": reply["voice_name"],
+            "created_at": int(created.timestamp()),
+            "quality": reply["quality"],
+            "warnings": reply["warnings"],
+        }
+
+    async def delete_voice(self, voice: str, request: Request) -> dict[str, Any]:
+        """Deletes a voice, by its id."""
+        await self._facts("delete_voice", {"voice_id": voice, "confirm": True}, request)
+        return {"object": "audio.voice.deleted", "id": voice, "deleted": True}
+
+    async def preview(self, voice: str, request: Request) -> Response:
+        """A sentence in a stored voice."""
+        spoken = parse_request(
+            TtsRequest,
+            "preview",
+            {"text": PREVIEW_TEXT, "seed": PREVIEW_SEED, "voice_id": voice, "format": PREVIEW_FORMAT},
+        )
+        return self._speak(spoken, request)
+
+    async def job(self, operation: str, request: Request) -> Response:
+        """Does an operation. The body has its fields, and the answer is the queue's reply.
+
+        A tts job that accepts ``audio/*`` is answered with the audio itself, and one with mode "streaming"
+        with server-sent events.
+        """
+        found = find_operation(operation)
+        fields = await read_json(request)
+        if "operation" in fields:
+            raise InvalidRequest("is not a field here", field="operation", hint="it is in the address")
+        if operation == "tts":
+            if _wants_audio(request):
+                return self._speak(parse_request(found.request, operation, fields), request)
+            if fields.get("mode") == "streaming":
+                return EventsResponse(self._event(operation, fields, request), self._worker, self._gate)
+        reply = await self._reply(operation, fields, request)
+        status = status_of(reply["error_code"]) if "error" in reply else 200
+        return JSONResponse(reply, status, error_headers(status))
+
+    def _speak(self, spoken: TtsRequest, request: Request) -> Response:
+        job = SpeechJob(
+            self._worker,
+            lambda _: (spoken, []),
+            request.state.request_id,
+            {"input": {"operation": "tts", "text": spoken.text}},
+        )
+        return SpeechResponse(job, self._gate, self._metrics)
+
+    @staticmethod
+    def _event(operation: str, fields: Mapping[str, Any], request: Request) -> dict[str, Any]:
+        return {"id": request.state.request_id, "input": {**fields, "operation": operation}}
+
+    async def _reply(self, operation: str, fields: Mapping[str, Any], request: Request) -> dict[str, Any]:
+        """Returns an operation's reply. Ends the job when the client goes away."""
+        started_s = time.perf_counter()
+        is_quick = operation in STORE_OPERATIONS
+        job_event = self._event(operation, fields, request)
+        async with self._gate.place(self._gate.store if is_quick else self._gate.device):
+            work = self._worker.handle(job_event, self._store_runner if is_quick else None)
+            reply = await unless_gone(request.receive, work)
+        if "error" in reply:
+            error = self._gate.translated(failure_of(reply))
+            reply = {"error": f"{error.code}: {error.render()}", "error_code": error.code}
+        outcome, audio_s = reply.get("error_code", "ok"), reply.get("duration", 0.0)
+        self._metrics.ended(operation, outcome, time.perf_counter() - started_s, audio_s)
+        return reply
+
+    async def _facts(self, operation: str, fields: Mapping[str, Any], request: Request) -> dict[str, Any]:
+        """Returns an operation's reply. Raises WorkerError when it failed."""
+        reply = await self._reply(operation, fields, request)
+        if "error" in reply:
+            raise failure_of(reply)
+        return reply
+
+
+class EventsResponse(Response):
+    """The pieces of a streamed job as server-sent events, the last of which is the receipt."""
+
+    def __init__(self, job_event: Mapping[str, Any], worker: JobWorker, gate: Gate) -> None:
+        self._event, self._worker, self._gate = job_event, worker, gate
+        self.background = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with contextlib.suppress(ClientGone):
+            await unless_gone(receive, self._send(scope, receive, send))
+
+    async def _send(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+        response = None
+        async with self._gate.place(), aclosing(self._worker.stream(self._event)) as pieces:
+            async for piece in pieces:
+                if response is None:
+                    if "error" in piece:
+                        error = self._gate.translated(failure_of(piece))
+                        await error_response(error, scope["path"])(scope, receive, send)
+                        return
+                    response = Response(headers=headers, media_type="text/event-stream")
+                    started = [pair for pair in response.raw_headers if pair[0] != b"content-length"]
+                    await send({"type": "http.response.start", "status": 200, "headers": started})
+                await send({"type": "http.response.body", "body": event(piece), "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def read_json(request: Request) -> dict[str, Any]:
+    """Returns the fields of a request's body, a JSON object. Raises InvalidRequest."""
+    body = await request.body()
+    try:
+        fields = await asyncio.to_thread(json.loads, body, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        hint = "send a JSON object, in UTF-8"
+        said = f"the body cannot be read as JSON: {error}"[:MAX_SAID_CHARS]
+        raise InvalidRequest(said, hint=hint) from None
+    if not isinstance(fields, dict):
+        raise InvalidRequest("the body must be a JSON object")
+    return fields
+
+
+async def read_voice_form(request: Request) -> dict[str, Any]:
+    """Returns the fields of ``clone_voice`` that a multipart request holds. Raises InvalidRequest."""
+    try:
+        async with request.form(max_files=1, max_fields=MAX_FORM_FIELDS) as form:
+            problems = [
+                Problem("is not a field of a voice", name[:100], did_you_mean(name, VOICE_FORM))
+                for name in form
+                if name not in VOICE_FORM and name != "audio_sample"
+            ]
+            sample = form.get("audio_sample")
+            if sample is None or isinstance(sample, str):
+                problems.append(Problem("is required", "audio_sample", "send a recording as a file"))
+            if problems:
+                raise InvalidRequest.of(problems)
+            assert sample is not None
+            assert not isinstance(sample, str)
+            recording = base64.b64encode(await sample.read()).decode("ascii")
+            fields = {VOICE_FORM[name]: value for name, value in form.items() if name in VOICE_FORM}
+    except (HTTPException, MultiPartException) as error:
+        reason = error.detail if isinstance(error, HTTPException) else error.message
+        raise InvalidRequest(
+            f"the form cannot be read: {reason}"[:200], hint="send multipart/form-data"
+        ) from None
+    return {**fields, "reference_audio": recording}
+
+
+def build_app(worker: JobWorker, settings: Settings, gate: Gate, metrics: Metrics) -> ASGIApp:
+    """Returns the application."""
+    routes = Routes(worker, settings, gate, metrics)
+    app = FastAPIOffline(
+        title="Chatterbox Voice Worker",
+        version=VERSION,
+        redoc_url=None,
+        swagger_ui_oauth2_redirect_url="/docs/oauth2-redirect",
+    )
+    schemas, definitions = request_schemas(SCHEMAS)
+    add = app.add_api_route
+    add("/", lambda: RedirectResponse("/docs"), include_in_schema=False)
+    add("/ping", routes.ping, response_class=Response)
+    add("/metrics", routes.metrics, response_class=Response)
+    add("/v1/audio/speech", routes.speech, methods=["POST"], openapi_extra=_body_of({"type": "object"}))
+    add("/v1/models", routes.models)
+    add("/v1/models/{model}", routes.model)
+    add("/v1/audio/voices", routes.voices)
+    add("/v1/audio/voices", routes.add_voice, methods=["POST"])
+    add("/v1/audio/voices/{voice}", routes.delete_voice, methods=["DELETE"])
+    add("/v1/audio/voices/{voice}/preview", routes.preview, response_class=Response)
+    for name in OPERATIONS:
+        add(
+            f"/jobs/{name}",
+            functools.partial(routes.job, name),
+            methods=["POST"],
+            name=name,
+            openapi_extra=_body_of(schemas[name]),
+        )
+    add("/jobs/{operation}", routes.job, methods=["POST"], include_in_schema=False)
+    app.add_exception_handler(WorkerError, _failed)
+    app.add_exception_handler(HTTPException, _no_route)
+    app.add_exception_handler(ClientGone, lambda _request, _error: Response(status_code=CLIENT_GONE))
+    _describe(app, definitions)
+    guarded: ASGIApp = Guard(app, settings.http, is_behind_platform=settings.on_platform)
+    if settings.http.cors_origins:
+        guarded = CORSMiddleware(
+            guarded,
+            allow_origins=settings.http.cors_origins,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["*"],
+            expose_headers=["*"],
+        )
+    return guarded
+
+
+def build_health_app(gate: Gate) -> ASGIApp:
+    """Returns the application of a port that has /ping alone."""
+    app = FastAPI(openapi_url=None)
+    app.add_api_route("/ping", lambda: Response(status_code=gate.status))
+    return app
+
+
+def new_gate(health: WorkerHealth, settings: Settings) -> Gate:
+    """Returns a gate for as many jobs as run and wait by the settings."""
+    return Gate(health, settings.max_concurrency + settings.http.max_queued_jobs)
+
+
+def _describe(app: FastAPI, definitions: Mapping[str, Any]) -> None:
+    """Adds the schemas of requests to what /openapi.json says."""
+    describe = app.openapi
+
+    def described() -> dict[str, Any]:
+        schema = describe()
+        schema.setdefault("components", {}).setdefault("schemas", {}).update(definitions)
+        return schema
+
+    app.openapi = described  # type: ignore[method-assign]
+
+
+def _body_of(schema: Mapping[str, Any]) -> dict[str, Any]:
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    assert isinstance(error, WorkerError)
+    path = request.url.path
+    return error_response(error, path, rename=openai_name if path == "/v1/audio/speech" else str)
+
+
+async def _no_route(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
+    refused = Refused(code, str(error.detail), hint="see /docs for the routes")
+    return error_response(refused, request.url.path)
+
+
+def _wants_audio(request: Request) -> bool:
+    accepted = request.headers.get("accept", "")
+    return any(kind.strip().startswith("audio/") for kind in accepted.split(","))
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")

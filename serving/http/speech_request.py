@@ -1,0 +1,117 @@
+"""OpenAI's speech request in the terms of ``tts``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from errors import InvalidRequest, Problem
+from operations.base import Services
+from operations.request import parse_request, value_excerpt
+from operations.tts import VOICE_FIELDS, TtsRequest
+from operations.voice_details import comparable
+
+# Voices of OpenAI's that clients send without asking which ones there are.
+_OPENAI_VOICES = "alloy ash ballad coral echo fable onyx nova sage shimmer verse marin cedar"
+OPENAI_VOICES = frozenset(_OPENAI_VOICES.split())
+# Models of OpenAI's that clients send; each means this worker's first model.
+OPENAI_MODELS = ("tts-1", "tts-1-hd", "gpt-4o-mini-tts")
+OPENAI_MODEL_PREFIXES = ("tts-", "gpt-")
+DEFAULT_FORMAT = "mp3"  # OpenAI's
+STREAM_FORMATS = ("audio", "sse")
+MAX_VOICE_CHARS = 1024
+# What OpenAI calls fields of ``tts``.
+RENAMED = {"text": "input", "format": "response_format"}
+NAMES = {**RENAMED, "voice_name": "voice", "voice_id": "voice"}
+
+StreamFormat = Literal["audio", "sse"]
+
+
+@dataclass(frozen=True)
+class SpeechRequest:
+    """A request to speak, whose voice has not been looked up yet."""
+
+    request: TtsRequest
+    voice: str | None  # a name, an id or one of OpenAI's; None: what the request says
+    stream_format: StreamFormat = "audio"
+    warnings: tuple[str, ...] = ()
+
+    def with_voice(self, services: Services) -> tuple[TtsRequest, list[str]]:
+        """Returns the request in its voice, and warnings about that.
+
+        A stored voice's name wins over an id, and both over a name of OpenAI's, which means the built-in
+        voice. Raises VoiceNotFound, StoreUnavailable.
+        """
+        warnings = list(self.warnings)
+        if self.voice is None:
+            return self.request, warnings
+        voices = services.voices.list()
+        wanted = comparable(self.voice)
+        if not any(comparable(voice["speaker_name"]) == wanted for voice in voices):
+            if any(voice["voice_id"] == self.voice for voice in voices):
+                return self.request.model_copy(update={"voice_id": self.voice}), warnings
+            if wanted in OPENAI_VOICES:
+                warnings.append(f"no stored voice is called {wanted}: the model's built-in voice speaks")
+                return self.request, warnings
+        return self.request.model_copy(update={"voice_name": self.voice}), warnings
+
+
+def openai_name(field: str) -> str:
+    """Returns what OpenAI's request calls a field of ``tts``."""
+    return NAMES.get(field, field)
+
+
+def parse_openai_request(fields: Mapping[str, Any], models: tuple[str, ...]) -> SpeechRequest:
+    """Reads an OpenAI speech request; further fields are those of ``tts``. Raises InvalidRequest.
+
+    models: the names of this worker's.
+    """
+    rest = {name: value for name, value in fields.items() if value is not None}
+    problems: list[Problem] = []
+    warnings: list[str] = []
+    model = rest.pop("model", None)
+    if model is not None and not _is_known(model, models):
+        reason = f"{value_excerpt(model)} is not spoken by this worker"
+        problems.append(Problem(reason, "model", f"send one of {', '.join([*models, *OPENAI_MODELS])}"))
+    stream_format = rest.pop("stream_format", "audio")
+    if stream_format not in STREAM_FORMATS:
+        reason = f"must be one of {', '.join(STREAM_FORMATS)}, not {value_excerpt(stream_format)}"
+        problems.append(Problem(reason, "stream_format"))
+    if rest.pop("instructions", None) not in (None, ""):
+        warnings.append("instructions have no effect on this model: use exaggeration and temperature")
+    voice = _voice(rest.pop("voice", None), problems)
+    if voice is not None and (others := [name for name in VOICE_FIELDS if name in rest]):
+        reason = f"voice and {' and '.join(others)} exclude each other"
+        problems.append(Problem(reason, hint="send one of them"))
+    for ours, theirs in RENAMED.items():
+        if ours in rest:
+            problems.append(Problem(f"{ours} is not a field of speech", hint=f"send {theirs}"))
+            del rest[ours]
+        if theirs in rest:
+            rest[ours] = rest.pop(theirs)
+    # Whoever wants the loudness of the whole waits for the whole.
+    mode = "basic" if "audio_normalization" in rest else "streaming"
+    try:
+        request = parse_request(TtsRequest, "speech", {"format": DEFAULT_FORMAT, "mode": mode, **rest})
+    except InvalidRequest as error:
+        raise InvalidRequest.of([*problems, *error.problems]) from None
+    if problems:
+        raise InvalidRequest.of(problems)
+    if isinstance(voice, dict):
+        request, voice = request.model_copy(update={"voice_id": voice["id"]}), None
+    return SpeechRequest(request, voice, stream_format, tuple(warnings))
+
+
+def _is_known(model: object, models: tuple[str, ...]) -> bool:
+    return isinstance(model, str) and (model in models or model.startswith(OPENAI_MODEL_PREFIXES))
+
+
+def _voice(voice: object, problems: list[Problem]) -> str | dict[str, str] | None:
+    """Returns the voice as it was sent, a name or ``{"id": ...}``; None where none was, or a bad one."""
+    name = voice.get("id") if isinstance(voice, dict) and set(voice) == {"id"} else voice
+    if voice is None or (isinstance(name, str) and 0 < len(name) <= MAX_VOICE_CHARS):
+        return voice  # type: ignore[return-value]
+    wanted = 'must be the name or the id of a voice, or {"id": ...}'
+    problems.append(Problem(f"{wanted}, not {value_excerpt(voice)}", "voice"))
+    return None

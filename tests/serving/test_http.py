@@ -1,0 +1,606 @@
+"""The HTTP server, asked by real clients over loopback; the model is a fake."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import numpy as np
+import pytest
+import soundfile
+
+from audio.decode import decode_audio
+from audio.encode import FORMATS
+from errors import OutOfMemory
+from serving.handover import Handover, Item
+from serving.http import audio, guard, server
+from tests.fakes import FakeSynthesizer
+from tests.recordings import speech_like, wav_bytes
+from tests.serving.http_server import KEY, HttpServer, http_server
+
+TEXT = "Good morning. The sun is up. Coffee is ready."
+SPEECH = {"model": "tts-1", "input": TEXT, "voice": "alloy", "seed": 7}
+_FIELD = b'--x\r\nContent-Disposition: form-data; name="f%d"\r\n\r\nv\r\n'
+MANY_FIELDS = b"".join(_FIELD % number for number in range(100)) + b"--x--"
+RECORDING = wav_bytes(speech_like(6.0, 24_000, 1), 24_000)
+
+
+@pytest.fixture
+def served(tmp_path):
+    with http_server(tmp_path) as found:
+        yield found
+
+
+@pytest.fixture
+def client(served):
+    with httpx.Client(base_url=served.address, timeout=60) as found:
+        yield found
+
+
+def until(condition) -> None:
+    for _ in range(6_000):
+        if condition():
+            return
+        time.sleep(0.01)
+    raise AssertionError("it never came true")
+
+
+def raw_post(path: str, body: object) -> bytes:
+    content = json.dumps(body).encode()
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(content)}\r\n\r\n"
+    return head.encode() + content
+
+
+def speak(served: HttpServer, **fields):
+    return httpx.post(f"{served.address}/v1/audio/speech", json={**SPEECH, **fields}, timeout=120)
+
+
+def clone(client, name="Anna Müller", **fields):
+    files = {"audio_sample": ("a.wav", RECORDING, "audio/wav")}
+    return client.post("/v1/audio/voices", data={"name": name, **fields}, files=files)
+
+
+class Waiting(FakeSynthesizer):
+    """Makes its second chunk of text, and those after it, once it may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_go_on = threading.Event()
+        self.made = 0
+
+    def _chunks(self, utterances, cancel):
+        for chunk in super()._chunks(utterances, cancel):
+            if chunk.index == 1:
+                self._wait_for(self.may_go_on, cancel)
+            self.made += 1
+            yield chunk
+
+
+# --- speech
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_speech_is_the_file_that_a_stream_of_tts_is(client, format):
+    reply = client.post("/v1/audio/speech", json={**SPEECH, "response_format": format})
+    assert reply.status_code == 200, reply.text
+    job = {"text": TEXT, "seed": 7, "format": format, "mode": "streaming"}
+    events = client.post("/jobs/tts", json=job)
+    *pieces, receipt = [json.loads(line[6:]) for line in events.text.splitlines() if line]
+    assert reply.content == b"".join(base64.b64decode(piece["audio"]) for piece in pieces)
+    assert receipt["seed"] == 7
+    assert reply.headers["content-type"].partition(";")[0].startswith("audio/")
+    assert reply.headers["x-seed"] == "7"
+    assert reply.headers["x-model"] == "chatterbox"
+    assert "alloy" in reply.headers["x-warnings"]
+
+
+def test_mp3_is_what_is_not_asked_for(client):
+    reply = client.post("/v1/audio/speech", json={"input": "Hello."})
+    assert reply.headers["content-type"] == "audio/mpeg"
+    samples, rate_hz = soundfile.read(io.BytesIO(reply.content))
+    assert rate_hz == 24_000
+    assert len(samples) > 4_000
+
+
+def test_the_first_audio_arrives_before_the_rest_is_made(tmp_path):
+    synthesizer, asked = Waiting(), {**SPEECH, "response_format": "pcm"}
+    with (
+        http_server(tmp_path, synthesizer) as served,
+        httpx.stream("POST", f"{served.address}/v1/audio/speech", json=asked) as reply,
+    ):
+        parts = reply.iter_raw()
+        first = next(parts)
+        assert len(first) > 1_000
+        assert synthesizer.made == 1
+        synthesizer.may_go_on.set()
+        rest = b"".join(parts)
+    assert synthesizer.made == 3
+    assert len(rest) > len(first)
+
+
+def test_events_hold_the_same_audio_and_end_with_usage_and_receipt(client):
+    whole = client.post("/v1/audio/speech", json={**SPEECH, "response_format": "wav"}).content
+    reply = client.post("/v1/audio/speech", json={**SPEECH, "response_format": "wav", "stream_format": "sse"})
+    assert reply.headers["content-type"].startswith("text/event-stream")
+    *deltas, done = [json.loads(line.removeprefix("data: ")) for line in reply.text.splitlines() if line]
+    assert {delta["type"] for delta in deltas} == {"speech.audio.delta"}
+    assert b"".join(base64.b64decode(delta["audio"]) for delta in deltas) == whole
+    assert done["type"] == "speech.audio.done"
+    assert done["usage"]["total_tokens"] == done["usage"]["input_tokens"] + done["usage"]["output_tokens"]
+    assert [segment["text"] for segment in done["receipt"]["segments"]] == [
+        "Good morning",
+        "The sun is up",
+        "Coffee is ready",
+    ]
+
+
+def test_the_audio_itself_is_the_answer_for_who_accepts_audio(client):
+    job = {"text": TEXT, "seed": 3, "format": "flac"}
+    whole = client.post("/jobs/tts", json=job)
+    reply = client.post("/jobs/tts", json=job, headers={"accept": "audio/*"})
+    assert reply.headers["content-type"] == "audio/flac"
+    expected = decode_audio(base64.b64decode(whole.json()["audio"]))
+    assert np.array_equal(decode_audio(reply.content).samples, expected.samples)
+
+
+def test_normalised_speech_is_answered_too(client):
+    reply = client.post(
+        "/v1/audio/speech", json={**SPEECH, "audio_normalization": "peak", "response_format": "wav"}
+    )
+    assert reply.status_code == 200, reply.text
+    samples, _ = soundfile.read(io.BytesIO(reply.content))
+    assert np.abs(samples).max() > 0.5
+
+
+# --- voices and models
+
+
+def test_a_voice_is_cloned_listed_spoken_previewed_and_deleted(client):
+    made = clone(client)
+    assert made.status_code == 200, made.text
+    voice = made.json()
+    assert voice["object"] == "audio.voice"
+    assert abs(voice["created_at"] - time.time()) < 86_400
+    listed = client.get("/v1/audio/voices").json()
+    assert listed["voices"] == listed["data"] == [{"id": voice["id"], "name": "Anna Müller"}]
+    spoken = [
+        client.post("/v1/audio/speech", json={**SPEECH, "voice": one})
+        for one in ("Anna Müller", "anna müller", voice["id"], {"id": voice["id"]})
+    ]
+    assert {reply.headers["x-voice-id"] for reply in spoken} == {voice["id"]}
+    assert len({reply.content for reply in spoken}) == 1
+    preview = client.get(f"/v1/audio/voices/{voice['id']}/preview")
+    assert preview.headers["content-type"] == "audio/mpeg"
+    deleted = client.delete(f"/v1/audio/voices/{voice['id']}")
+    assert deleted.json() == {"object": "audio.voice.deleted", "id": voice["id"], "deleted": True}
+    assert client.get("/v1/audio/voices").json()["data"] == []
+
+
+def test_a_stored_voice_with_a_name_of_openais_wins(client):
+    voice = clone(client, "Alloy").json()
+    reply = client.post("/v1/audio/speech", json=SPEECH)
+    assert reply.headers["x-voice-id"] == voice["id"]
+    assert "x-warnings" not in reply.headers
+
+
+def test_an_unknown_voice_is_refused_with_the_nearest_names(client):
+    clone(client, "Margarete")
+    reply = client.post("/v1/audio/speech", json={**SPEECH, "voice": "Margarethe"})
+    assert reply.status_code == 404
+    error = reply.json()["error"]
+    assert error["code"] == "voice_not_found"
+    assert error["param"] == "voice"
+    assert "Margarete" in error["message"]
+
+
+def test_models_are_the_workers_and_the_names_that_mean_them(client):
+    listed = client.get("/v1/models").json()
+    assert [model["id"] for model in listed["data"]] == ["chatterbox", "tts-1", "tts-1-hd", "gpt-4o-mini-tts"]
+    assert client.get("/v1/models/tts-1").json()["object"] == "model"
+    missing = client.get("/v1/models/whisper-1")
+    assert missing.status_code == 404
+    assert missing.json()["error"]["code"] == "not_found"
+
+
+# --- errors
+
+
+@pytest.mark.parametrize(
+    ("fields", "param", "says"),
+    [
+        ({}, "input", "input is required"),
+        ({"input": "..."}, "input", "input has nothing in it to say"),
+        ({"input": "Hello.", "response_format": "m4a"}, "response_format", "response_format must be one of"),
+        ({"input": "Hello.", "temprature": 0.5}, "temprature", "did you mean 'temperature'?"),
+        ({"input": "Hello.", "model": "whisper-1"}, "model", "send one of chatterbox, tts-1"),
+        ({"input": "Hello.", "stream_format": "ws"}, "stream_format", "audio, sse"),
+        ({"input": "Hello.", "voice": ["a"]}, "voice", '{"id": ...}'),
+        (
+            {"input": "Hello.", "voice": "a", "voice_id": "12345678"},
+            None,
+            "voice and voice_id exclude each other",
+        ),
+        ({"input": "Hello.", "text": "Hello."}, None, "send input"),
+    ],
+)
+def test_a_bad_request_names_the_field_as_openai_does(client, fields, param, says):
+    reply = client.post("/v1/audio/speech", json=fields)
+    assert reply.status_code == 400
+    error = reply.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert error["type"] == "invalid_request_error"
+    assert error["param"] == param
+    assert says in error["message"]
+
+
+def test_other_routes_have_the_shape_of_the_queue(client):
+    reply = client.post("/jobs/tts", json={"text": 5})
+    assert reply.status_code == 400
+    assert reply.json()["error_code"] == "invalid_request"
+    assert client.post("/jobs/sing", json={}).json()["error_code"] == "unknown_operation"
+    assert client.post("/jobs/get_voice", json={"voice_id": "01234567"}).status_code == 404
+    assert client.get("/nothing").json()["error_code"] == "not_found"
+    assert client.get("/jobs/tts").status_code == 405
+
+
+def test_a_failure_before_the_first_audio_has_a_status(tmp_path):
+    with http_server(tmp_path, FakeSynthesizer(failure=OutOfMemory("too little memory"))) as served:
+        reply = httpx.post(f"{served.address}/v1/audio/speech", json=SPEECH)
+    assert reply.status_code == 503
+    assert reply.json()["error"]["code"] == "out_of_memory"
+    assert reply.headers["retry-after"]
+
+
+class Breaking(FakeSynthesizer):
+    def _chunks(self, utterances, cancel):
+        yield next(super()._chunks(utterances, cancel))
+        raise OutOfMemory("too little memory")
+
+
+def test_a_failure_after_it_cuts_the_reply_and_ends_events_with_an_error(tmp_path):
+    with http_server(tmp_path, Breaking()) as served:
+        with pytest.raises(httpx.RemoteProtocolError):
+            httpx.post(f"{served.address}/v1/audio/speech", json=SPEECH)
+        events = httpx.post(f"{served.address}/v1/audio/speech", json={**SPEECH, "stream_format": "sse"})
+    last = json.loads(events.text.strip().splitlines()[-1].removeprefix("data: "))
+    assert last["type"] == "error"
+    assert last["error"]["code"] == "out_of_memory"
+
+
+# --- who waits, and who goes away
+
+
+def test_a_client_that_goes_away_frees_its_place(tmp_path):
+    synthesizer = Waiting()
+    with http_server(tmp_path, synthesizer) as served:
+        with httpx.stream("POST", f"{served.address}/v1/audio/speech", json=SPEECH) as reply:
+            next(reply.iter_raw())
+            assert served.gate.device.jobs == 1
+        until(lambda: served.gate.device.jobs == 0)
+        assert synthesizer.speaking == 0
+
+
+def test_a_client_that_goes_away_before_the_first_audio_frees_its_place(tmp_path):
+    synthesizer = FakeSynthesizer(gate=threading.Event())
+    with http_server(tmp_path, synthesizer) as served:
+        for path, body in (("/v1/audio/speech", SPEECH), ("/jobs/tts", {"text": TEXT})):
+            with socket.create_connection(("127.0.0.1", served.port)) as connection:
+                connection.sendall(raw_post(path, body))
+                assert synthesizer.entered.acquire(timeout=60)
+            until(lambda: served.gate.device.jobs == 0)
+        assert synthesizer.speaking == 0
+
+
+def test_more_clients_than_may_wait_are_sent_away_and_the_others_answered(tmp_path):
+    synthesizer = FakeSynthesizer(gate=threading.Event())
+    with (
+        http_server(tmp_path, synthesizer, {"MAX_CONCURRENCY": "2", "MAX_QUEUED_JOBS": "3"}) as served,
+        ThreadPoolExecutor(8) as clients,
+    ):
+        waiting = [clients.submit(speak, served) for _ in range(5)]
+        until(lambda: served.gate.device.jobs == 5)
+        refused = speak(served)
+        assert refused.status_code == 503
+        assert refused.json()["error"]["code"] == "queue_full"
+        assert int(refused.headers["retry-after"]) > 0
+        # Voices are listed meanwhile.
+        assert httpx.get(f"{served.address}/v1/audio/voices").status_code == 200
+        synthesizer.gate.set()
+        assert [each.result().status_code for each in waiting] == [200] * 5
+    assert synthesizer.most_at_once == 2
+
+
+def test_sixty_four_clients_at_once_are_answered_by_eight_places(tmp_path):
+    synthesizer = FakeSynthesizer()
+    with (
+        http_server(tmp_path, synthesizer, {"MAX_CONCURRENCY": "8"}) as served,
+        ThreadPoolExecutor(64) as clients,
+    ):
+        replies = list(clients.map(lambda seed: speak(served, seed=seed), range(64)))
+    assert {reply.status_code for reply in replies} == {200}
+    assert [reply.headers["x-seed"] for reply in replies] == [str(number) for number in range(64)]
+    assert synthesizer.most_at_once <= 8
+
+
+def test_a_slow_reader_stops_the_work(tmp_path, monkeypatch):
+    is_waiting = threading.Event()
+
+    class Watched(Handover[Item]):
+        def put(self, item, cancel):
+            if self._slots.acquire(blocking=False):
+                self._slots.release()
+            else:
+                is_waiting.set()
+            super().put(item, cancel)
+
+    monkeypatch.setattr(audio, "Handover", Watched)
+    synthesizer = Waiting()
+    synthesizer.may_go_on.set()
+    long = {**SPEECH, "input": "Seconds of speech in a sentence. " * 150, "response_format": "pcm"}
+    with http_server(tmp_path, synthesizer) as served, socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(("127.0.0.1", served.port))
+        connection.sendall(raw_post("/v1/audio/speech", long))
+        assert is_waiting.wait(60)
+        assert synthesizer.made < 150
+        while not connection.recv(1 << 20).endswith(b"0\r\n\r\n"):
+            pass
+        assert synthesizer.made == 150
+
+
+# --- health
+
+
+def test_a_worker_that_starts_has_no_content_and_answers_nobody(tmp_path):
+    with http_server(tmp_path) as served:
+        served.gate.is_ready = False
+        assert httpx.get(f"{served.address}/ping").status_code == 204
+        reply = httpx.post(f"{served.address}/v1/audio/speech", json=SPEECH)
+        assert reply.status_code == 503
+        assert reply.json()["error"]["code"] == "starting"
+        served.gate.is_ready = True
+        assert httpx.get(f"{served.address}/ping").status_code == 200
+        served.worker.health.mark_unhealthy("a test")
+        assert httpx.get(f"{served.address}/ping").status_code == 503
+        assert httpx.post(f"{served.address}/v1/audio/speech", json=SPEECH).status_code == 503
+
+
+def test_metrics_count_what_was_done(client):
+    client.post("/v1/audio/speech", json=SPEECH)
+    client.post("/v1/audio/speech", json={**SPEECH, "voice": {"id": "01234567"}})
+    client.post("/jobs/list_voices", json={})
+    text = client.get("/metrics").text
+    assert 'voice_worker_jobs_total{operation="tts",outcome="ok"} 1.0' in text
+    assert 'voice_worker_jobs_total{operation="tts",outcome="voice_not_found"} 1.0' in text
+    assert 'voice_worker_jobs_total{operation="list_voices",outcome="ok"} 1.0' in text
+    assert "voice_worker_first_audio_seconds_count 1.0" in text
+    audio_s = float(re.search(r"(?m)^voice_worker_audio_seconds_total (\S+)$", text)[1])
+    assert audio_s == pytest.approx(3.1, abs=0.5)
+
+
+def test_a_request_keeps_its_id(client):
+    reply = client.post("/jobs/list_voices", json={}, headers={"X-Request-Id": "my-request"})
+    assert reply.headers["x-request-id"] == "my-request"
+    odd = client.get("/ping", headers={"X-Request-Id": b"a b\x01"})
+    assert re.fullmatch(r"[0-9a-f]{32}", odd.headers["x-request-id"])
+
+
+def test_the_schema_names_every_operation_and_its_viewer_loads_nothing_from_elsewhere(client):
+    schema = client.get("/openapi.json").json()
+    assert "/jobs/clone_voice" in schema["paths"]
+    fields = schema["paths"]["/jobs/tts"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert fields["$ref"] == "#/components/schemas/TtsRequest"
+    assert "exaggeration" in schema["components"]["schemas"]["TtsRequest"]["properties"]
+    page = client.get("/docs").text
+    assert not re.findall(r"(?:src|href)=[\"'](?:https?:)?//", page)
+    for address in re.findall(r"(?:src|href)=[\"'](/[^\"']+)", page):
+        assert client.get(address).status_code == 200, address
+
+
+# --- keys, hosts, origins
+
+
+@pytest.fixture
+def locked(tmp_path):
+    with http_server(tmp_path, env={"API_KEY": KEY}) as found:
+        yield found
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 401),
+        ({"Authorization": "Bearer wrong"}, 401),
+        ({"Authorization": KEY}, 401),
+        ({"X-API-Key": KEY + "x"}, 401),
+        ({"Authorization": f"Bearer {KEY}"}, 200),
+        ({"X-API-Key": KEY}, 200),
+        ({"Authorization": "Bearer of-the-platform", "X-API-Key": KEY}, 200),
+    ],
+)
+def test_a_key_is_asked_for(locked, headers, status):
+    for path in ("/v1/models", "/v1/audio/voices", "/metrics"):
+        reply = httpx.get(f"{locked.address}{path}", headers=headers)
+        assert reply.status_code == status, path
+        assert KEY not in reply.text
+    if status == 401:
+        assert reply.headers["www-authenticate"] == "Bearer"
+        assert (
+            httpx.post(f"{locked.address}/v1/audio/speech", json=SPEECH, headers=headers).status_code == 401
+        )
+        assert httpx.post(f"{locked.address}/jobs/sing", json={}, headers=headers).status_code == 401
+
+
+def test_health_schema_and_page_need_no_key(locked):
+    for path in ("/ping", "/openapi.json", "/docs"):
+        assert httpx.get(f"{locked.address}{path}").status_code == 200
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "", "localhost.evil.example:80"])
+def test_a_foreign_name_that_points_here_is_refused(client, host):
+    reply = client.post("/v1/audio/speech", json=SPEECH, headers={"Host": host})
+    assert reply.status_code == 403, reply.text
+
+
+@pytest.mark.parametrize("host", ["localhost:1234", "127.0.0.1", "[::1]:80"])
+def test_names_of_this_machine_are_served(client, host):
+    assert client.get("/v1/models", headers={"Host": host}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://localhost:3000"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "no-cors"},
+        {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"},
+    ],
+)
+def test_a_page_of_another_origin_is_refused(client, headers):
+    """A form's multipart POST needs no leave of the browser's."""
+    files = {"audio_sample": ("a.wav", RECORDING, "audio/wav")}
+    reply = client.post("/v1/audio/voices", data={"name": "Eve"}, files=files, headers=headers)
+    assert reply.status_code == 403
+    assert client.get("/v1/audio/voices").json()["data"] == []
+
+
+def test_its_own_page_and_links_to_it_are_served(served, client):
+    own = {"Origin": served.address, "Sec-Fetch-Site": "same-origin"}
+    assert client.post("/v1/audio/speech", json=SPEECH, headers=own).status_code == 200
+    link = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
+    assert client.get("/docs", headers=link).status_code == 200
+
+
+def test_an_origin_that_was_let_in_may_ask(tmp_path):
+    with http_server(tmp_path, env={"CORS_ORIGINS": "https://app.example.com", "API_KEY": KEY}) as served:
+        asked = {
+            "Origin": "https://app.example.com",
+            "Access-Control-Request-Method": "POST",
+            "Access-Control-Request-Headers": "authorization,content-type",
+        }
+        preflight = httpx.options(f"{served.address}/v1/audio/speech", headers=asked)
+        assert preflight.status_code == 200
+        assert preflight.headers["access-control-allow-origin"] == "https://app.example.com"
+        with_key = {"Origin": "https://app.example.com", "Authorization": f"Bearer {KEY}"}
+        reply = httpx.post(f"{served.address}/v1/audio/speech", json=SPEECH, headers=with_key)
+        assert reply.status_code == 200
+        assert reply.headers["access-control-allow-origin"] == "https://app.example.com"
+        foreign = {**with_key, "Origin": "https://evil.example"}
+        assert (
+            httpx.post(f"{served.address}/v1/audio/speech", json=SPEECH, headers=foreign).status_code == 403
+        )
+
+
+# --- garbage
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"\xff\xfe",
+        b'{"input": NaN}',
+        b'{"input": "\\ud800"}',
+        b"[" * 100_000,
+        b'{"seed": ' + b"9" * 10_000 + b"}",
+        b'{"a": ' * 5_000 + b"1" + b"}" * 5_000,
+        b"\x00" * 5_000_000,
+    ],
+)
+@pytest.mark.parametrize("path", ["/v1/audio/speech", "/jobs/tts", "/jobs/clone_voice"])
+def test_garbage_is_a_bad_request(client, path, body):
+    reply = client.post(path, content=body, headers={"content-type": "application/json"})
+    assert reply.status_code == 400, reply.text[:500]
+    assert len(reply.text) < 5_000
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"", "multipart/form-data"),
+        (b"garbage", "multipart/form-data; boundary=x"),
+        (b"--x\r\nContent-Disposition: form-data\r\n\r\n\r\n--x--", "multipart/form-data; boundary=x"),
+        (b"name=Anna", "application/x-www-form-urlencoded"),
+        (b'{"name": "Anna"}', "application/json"),
+        (MANY_FIELDS, "multipart/form-data; boundary=x"),
+    ],
+)
+def test_a_bad_form_is_a_bad_request(client, content, kind):
+    reply = client.post("/v1/audio/voices", content=content, headers={"content-type": kind})
+    assert reply.status_code == 400, reply.text
+    assert reply.json()["error"]["type"] == "invalid_request_error"
+
+
+def test_a_field_that_a_voice_does_not_have_is_named(client):
+    reply = clone(client, discription="calm")
+    assert reply.status_code == 400
+    assert "did you mean 'description'?" in reply.json()["error"]["message"]
+
+
+def test_a_body_that_is_too_large_is_refused(client, monkeypatch):
+    monkeypatch.setattr(guard, "MAX_BODY_BYTES", 100_000)
+    whole = client.post("/jobs/tts", content=b" " * 200_000)
+    in_parts = client.post("/jobs/tts", content=iter([b" " * 60_000] * 4))
+    for reply in (whole, in_parts):
+        assert reply.status_code == 413
+        assert reply.json()["error_code"] == "request_too_large"
+    assert clone(client).status_code == 413
+
+
+def test_a_head_that_does_not_come_ends_the_connection(tmp_path, monkeypatch):
+    monkeypatch.setattr(server, "HEADER_TIMEOUT_S", 0.2)
+    with http_server(tmp_path) as served:
+        for sent in (
+            b"",
+            b"GET /ping HTTP/1.1\r\nHost: localh",
+            b"GET /ping HTTP/1.1\r\nHost: localhost\r\n\r\nGET /pi",
+        ):
+            with socket.create_connection(("127.0.0.1", served.port), timeout=60) as connection:
+                connection.sendall(sent)
+                while connection.recv(4096):
+                    pass  # until it is closed
+
+
+def test_a_body_that_does_not_come_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(guard, "BODY_TIMEOUT_S", 0.2)
+    with (
+        http_server(tmp_path) as served,
+        socket.create_connection(("127.0.0.1", served.port), timeout=60) as connection,
+    ):
+        connection.sendall(b"POST /jobs/tts HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n{")
+        assert connection.recv(4096).startswith(b"HTTP/1.1 408")
+
+
+def test_ten_thousand_headers_are_refused(client):
+    many = {f"X-{number}": "v" * 20 for number in range(10_000)}
+    with pytest.raises(httpx.HTTPError):
+        client.get("/ping", headers=many).raise_for_status()
+    assert client.get("/ping").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/static-offline-docs/../settings.py",
+        "/static-offline-docs/%2e%2e/settings.py",
+        "/..%2fsettings.py",
+        "//etc/passwd",
+    ],
+)
+def test_no_path_leads_to_other_files(served: HttpServer, path):
+    with socket.create_connection(("127.0.0.1", served.port), timeout=60) as connection:
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+        answer = b"".join(iter(lambda: connection.recv(4096), b""))
+    assert answer.startswith((b"HTTP/1.1 404", b"HTTP/1.1 401"))
+    assert b"import" not in answer
