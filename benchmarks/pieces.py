@@ -1,14 +1,17 @@
 """What speech loses when a chunk is rendered in pieces: one row for each number of tokens in a piece.
 
-    python -m benchmarks.pieces [--checkpoint DIR] [--sentences 20] [--hops 15,25,50,100] [--json FILE]
+    python -m benchmarks.pieces [--checkpoint DIR] [--sentences 20] [--joined 1] [--hops 15,25,50,100]
+                                [--json FILE]
 
 T3 decodes each sentence once, in the built-in voice, and S3Gen renders its tokens whole and in pieces, all
 with the same noise; on the CPU, in float32. "policy" is what streaming jobs get, whose pieces grow. "mel" is
 the distance to the whole between logarithms of mel spectrograms, "spectrum" between those of power spectra,
 both in dB (root mean square over frames in which the whole has speech, then the mean over sentences). "seams"
-is the spectral flux where pieces meet, divided by that of the whole at the same places. "words wrong" and
-"clicks" are those of ``benchmarks.hear``; "work" is S3Gen's time divided by the whole's. Random weights say
-nothing about words.
+is the spectral flux where pieces meet, divided by that of the whole at the same places; "high" the share of
+these places whose flux is above 95 % of the whole's, and in the row of the whole its own share at the places
+of the rows below. "words wrong" and "clicks" are those of ``benchmarks.hear``; "work" is S3Gen's time divided
+by the whole's. --joined: sentences that are spoken together, for pieces that one is too short for. Random
+weights say nothing about words.
 """
 
 from __future__ import annotations
@@ -46,6 +49,7 @@ from speech.weights.load import Model, load_model
 CPU = torch.device("cpu")
 SMALL_MODEL = Path("samples/small")
 WINDOW, HOP = 1024, 240
+HIGH_FLUX = 0.95  # quantile of the whole's
 SPEECH_ABOVE_DB = -40.0  # below the loudest frame
 DB_PER_NEPER = 20 / np.log(10)
 Ends = Callable[[int], int]  # the number of a piece; the tokens after which it ends
@@ -63,6 +67,7 @@ class Policy:
     mel_db: list[float] = field(default_factory=list)
     spectrum_db: list[float] = field(default_factory=list)
     seams: list[float] = field(default_factory=list)
+    is_high: list[bool] = field(default_factory=list)  # of each seam
 
 
 def decode(model: Model, text: str, seed: int) -> Tensor:
@@ -125,11 +130,16 @@ def distance_db(found: NDArray[np.float64], whole: NDArray[np.float64]) -> float
     return float(np.sqrt(np.square(found - whole)[is_speech].mean()))
 
 
-def seam_flux(samples: NDArray[np.float32], seams: Sequence[int]) -> float:
-    """Returns the mean spectral flux at the seams, in dB a frame."""
+def flux_db(samples: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Returns the spectral flux around each frame, the highest of three, in dB a frame."""
     flux = np.abs(np.diff(spectrum_db(samples), axis=0)).mean(axis=1)
-    frames = [min(seam // HOP, len(flux) - 1) for seam in seams]
-    return float(np.mean([flux[max(frame - 1, 0) : frame + 2].max() for frame in frames]))
+    padded = np.pad(flux, 1, mode="edge")
+    return np.asarray(np.max([padded[:-2], padded[1:-1], padded[2:]], axis=0))
+
+
+def frames_at(flux: NDArray[np.float64], seams: Sequence[int]) -> list[int]:
+    """Returns the frames in which samples lie."""
+    return [min(seam // HOP, len(flux) - 1) for seam in seams]
 
 
 def _every(hop: int) -> Ends:
@@ -158,7 +168,11 @@ def measure(model: Model, policies: Sequence[Policy], sentences: Sequence[str]) 
             policy.spectrum_db.append(distance_db(spectrum_db(samples), spectrum_db(whole)))
             seams = list(accumulate(map(len, pieces)))[:-1]
             if seams:
-                policy.seams.append(seam_flux(samples, seams) / seam_flux(whole, seams))
+                flux, wholes = flux_db(samples), flux_db(whole)
+                frames, high = frames_at(wholes, seams), np.quantile(wholes, HIGH_FLUX)
+                policy.seams.append(float(flux[frames].mean() / wholes[frames].mean()))
+                policy.is_high += list(flux[frames] > high)
+                policies[0].is_high += list(wholes[frames] > high)
     return words
 
 
@@ -173,6 +187,7 @@ def row(policy: Policy, words: int, whole_s: float) -> dict[str, Any]:
         "mel_db": mean(policy.mel_db),
         "spectrum_db": mean(policy.spectrum_db),
         "seams": mean(policy.seams),
+        "high": mean(policy.is_high),
         "work": policy.seconds / whole_s,
     }
 
@@ -181,6 +196,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.pieces")
     parser.add_argument("--checkpoint", type=Path, default=SMALL_MODEL)
     parser.add_argument("--sentences", type=int, default=20)
+    parser.add_argument("--joined", type=int, default=1)
     parser.add_argument("--hops", default="15,25,50,100")
     parser.add_argument("--json", type=results_file)
     options = parser.parse_args()
@@ -188,17 +204,20 @@ def main() -> None:
     policies = [Policy("whole", lambda _: 10**6)]
     policies += [Policy(hop, _every(int(hop))) for hop in options.hops.split(",")]
     policies.append(Policy("policy", partial(piece_end, is_first_chunk=True)))
-    words = measure(model, policies, ears.sentences()[: options.sentences])
+    sentences = ears.sentences()[: options.sentences]
+    texts = [" ".join(sentences[at : at + options.joined]) for at in range(0, len(sentences), options.joined)]
+    words = measure(model, policies, texts)
     rows = [row(policy, words, policies[0].seconds) for policy in policies]
     keep(options.json, "cpu", sentences=options.sentences, rows=rows)
     print(f"{describe('cpu')}; {options.sentences} sentences")
-    print("hop     words wrong  clicks  mel, dB  spectrum, dB  seams   work")
+    print("hop     words wrong  clicks  mel, dB  spectrum, dB  seams   high   work")
     for each in rows:
         distances = ("mel_db", "spectrum_db", "seams")
         mel, spectrum, seams = ("-" if each[name] is None else f"{each[name]:.2f}" for name in distances)
+        high = "-" if each["high"] is None else f"{each['high']:.0%}"
         print(
             f"{each['hop']:7} {each['words_wrong']:11.1%} {each['clicks']:7} {mel:>8} {spectrum:>13} "
-            f"{seams:>6} {each['work']:6.2f}"
+            f"{seams:>6} {high:>6} {each['work']:6.2f}"
         )
 
 

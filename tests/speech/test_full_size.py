@@ -17,6 +17,7 @@ from speech.models.dimensions import FULL
 from speech.models.llama_t3 import LlamaT3, T3Weights
 from speech.models.spec import CHATTERBOX
 from speech.pipeline import make_synthesizer
+from speech.s3gen.packed import PackedS3Gen
 from speech.smoke import write_smoke_checkpoint
 from speech.t3.batch import RunningBatch
 from speech.t3.request import Decoded
@@ -26,7 +27,7 @@ from speech.weights.find import Checkpoint
 from speech.weights.load import Model, load_model
 from tests.speech.models.forced import forced_logits
 from tests.speech.reference.test_encoder import assert_equal_conditionals
-from tests.speech.s3gen.packing import EIGHT, make_requests
+from tests.speech.s3gen.packing import EIGHT, make_requests, read_s3gen
 from tests.speech.speaking import join, join_marked, recording, speak
 from tests.speech.t3.requests import decode_all, mixed_requests, request
 from tests.speech.test_upstream_modules import assert_same_tensors
@@ -87,14 +88,27 @@ def test_samples_of_a_sentence_equal_upstreams_generate(model, upstream):
         np.testing.assert_allclose(join_marked(synthesizer, chunks), theirs, atol=1e-5)
 
 
-def test_samples_of_chunks_of_any_length_and_voice_equal_upstreams(model, upstream):
+@pytest.fixture(scope="module")
+def eight_of_upstream(upstream) -> list[torch.Tensor]:
+    return UpstreamS3Gen(upstream.s3gen).render(make_requests(EIGHT, CPU))
+
+
+def test_samples_of_chunks_of_any_length_and_voice_equal_upstreams(model, eight_of_upstream):
     """And none depends on the others of its call."""
     ours = model.s3gen.render(make_requests(EIGHT, CPU))
-    theirs = UpstreamS3Gen(upstream.s3gen).render(make_requests(EIGHT, CPU))
-    for samples, expected in zip(ours, theirs, strict=True):
+    for samples, expected in zip(ours, eight_of_upstream, strict=True):
         torch.testing.assert_close(samples, expected, rtol=0, atol=5e-6)
     (alone,) = model.s3gen.render(make_requests(EIGHT, CPU)[2:3])
     assert torch.equal(alone, ours[2])
+
+
+@pytest.mark.parametrize("count", [1, 3, 8])
+def test_packed_rows_and_padded_batches_equal_upstreams(folder, eight_of_upstream, count):
+    """As a GPU renders chunks together, in float32."""
+    renderer = PackedS3Gen(read_s3gen(folder, FULL), CHATTERBOX.flow, torch.float32, graphs=False)
+    ours = renderer.render(make_requests(EIGHT, CPU)[:count])
+    for samples, expected in zip(ours, eight_of_upstream[:count], strict=True):
+        torch.testing.assert_close(samples, expected, rtol=0, atol=5e-6)
 
 
 @pytest.fixture(scope="module")
