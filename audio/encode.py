@@ -21,6 +21,7 @@ SAMPLE_RATES_HZ = (8_000, 16_000, 22_050, 24_000, 44_100, 48_000)
 
 _OPUS_RATES_HZ = (8_000, 16_000, 24_000, 48_000)
 _MP3_BITRATE_KBPS = 128
+_AAC_BITRATE = 96_000  # the encoder lowers it where a frame could not hold it
 
 # Long input is handled in blocks, so that resampling and conversion need little memory. libsndfile's Vorbis
 # encoder moreover crashes the process when it is given ten minutes of audio at once.
@@ -52,6 +53,7 @@ _FORMATS = {
     "opus": _Format("OGG", "OPUS", "audio/ogg; codecs=opus"),
     "pcm": _Format("RAW", "PCM_16", "audio/pcm"),
     "ulaw": _Format("RAW", "ULAW", "audio/PCMU"),
+    "aac": _Format("ADTS", "AAC", "audio/aac", block_samples=1024),
 }
 FORMATS = tuple(_FORMATS)
 _COMPLETED_AT_THE_END = ("wav", "mp3", "flac")  # libsndfile goes back to their headers
@@ -83,7 +85,8 @@ class StreamEncoder:
     What a file knows only at its end is left out at its beginning: the sizes in a WAV header are 0xFFFFFFFF,
     FLAC's number of samples and MD5 are 0 (unknown, RFC 9639), and mp3 has no Info tag. A decoder of mp3
     therefore does not cut the encoder's padding: 1,105 samples of silence before the audio, and up to two
-    frames after it. The other formats decode to the length of the audio. Parts of pcm and ulaw are whole
+    frames after it; a decoder of aac cuts neither the 1,024 samples before the audio nor what fills its last
+    frame. The other formats decode to the length of the audio. Parts of pcm and ulaw are whole
     numbers of samples. ogg and opus come in pages, so that about a second of audio may be held back.
 
     A stream without samples is an empty file in wav, pcm and ulaw, and one sample of silence in the formats
@@ -148,10 +151,11 @@ def encode_chunks(
 def encode(waveform: Waveform, format: str, sample_rate_hz: int) -> bytes:
     """Encodes a waveform to a whole file in one of FORMATS at one of SAMPLE_RATES_HZ.
 
-    wav and flac are 16 bit; mp3 is 128 kbit/s (64 below 16 kHz, where MPEG-2.5 ends) and carries
-    the Info tag by which players cut its padding; ogg is Vorbis and opus Ogg Opus, both at the
-    encoder's usual quality; pcm is headerless little-endian signed 16 bit and ulaw headerless
-    G.711 mu-law. Samples beyond full scale are clipped. The same samples give the same bytes.
+    wav and flac are 16 bit; mp3 is 128 kbit/s (64 below 16 kHz, where MPEG-2.5 ends) and carries the Info tag
+    by which players cut its padding; ogg is Vorbis and opus Ogg Opus, both at the encoder's usual quality;
+    aac is AAC-LC in ADTS frames, 96 kbit/s where they hold that; pcm is headerless little-endian signed 16
+    bit and ulaw headerless G.711 mu-law. Samples beyond full scale are clipped. The same samples give the
+    same bytes.
 
     Opus knows 8, 16, 24 and 48 kHz, and players decode it at 48 kHz whatever went in. 22,050 and
     44,100 Hz are therefore encoded at the next rate up, with the rate asked for in the header,
@@ -200,6 +204,10 @@ class _Encoder:
         )
         self._pending = _NO_SAMPLES  # short of a block
         self._is_empty = True
+        self._file: soundfile.SoundFile | _AdtsFile
+        if format == "aac":
+            self._file = _AdtsFile(output, rate_hz)
+            return
         options = {"compression_level": _mp3_level(rate_hz), "bitrate_mode": "CONSTANT"}
         self._file = soundfile.SoundFile(
             output,
@@ -242,6 +250,35 @@ class _Encoder:
             clipped = np.clip(block, -1.0, 1.0)
             self._file.write(np.rint(clipped * 32767.0).astype(np.int16) if self._is_integer else clipped)
             self._is_empty = False
+
+
+class _AdtsFile:
+    """A file of AAC in ADTS frames that FFmpeg writes, as ``soundfile.SoundFile`` is one of other formats."""
+
+    def __init__(self, output: io.BytesIO | _AppendOnly, sample_rate_hz: int) -> None:
+        import av  # for this format alone
+
+        self._make_frame = av.AudioFrame.from_ndarray
+        # Each frame is written as soon as it is encoded.
+        self._container = av.open(output, "w", format="adts", options={"flush_packets": "1"})
+        self._stream = self._container.add_stream("aac", rate=sample_rate_hz, layout="mono", format="fltp")
+        self._stream.bit_rate = _AAC_BITRATE
+        self._sample_rate_hz, self._written, self._is_open = sample_rate_hz, 0, True
+
+    def write(self, samples: NDArray[np.float32]) -> None:
+        """Encodes float32 [n], n at most a frame's 1,024."""
+        frame = self._make_frame(samples[None], format="fltp", layout="mono")
+        frame.sample_rate, frame.pts = self._sample_rate_hz, self._written
+        self._written += len(samples)
+        self._container.mux(self._stream.encode(frame))
+
+    def close(self) -> None:
+        """Writes what the encoder holds back; further calls do nothing."""
+        if self._is_open:
+            self._is_open = False
+            if self._written:
+                self._container.mux(self._stream.encode(None))
+            self._container.close()
 
 
 class _AppendOnly:
