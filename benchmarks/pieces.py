@@ -171,8 +171,8 @@ def measure(model: Model, policies: Sequence[Policy], sentences: Sequence[str]) 
                 flux, wholes = flux_db(samples), flux_db(whole)
                 frames, high = frames_at(wholes, seams), np.quantile(wholes, HIGH_FLUX)
                 policy.seams.append(float(flux[frames].mean() / wholes[frames].mean()))
-                policy.is_high += list(flux[frames] > high)
-                policies[0].is_high += list(wholes[frames] > high)
+                policy.is_high += (flux[frames] > high).tolist()
+                policies[0].is_high += (wholes[frames] > high).tolist()
     return words
 
 

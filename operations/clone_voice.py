@@ -14,13 +14,13 @@ from cancel import CancelToken
 from errors import Cancelled, Problem, WorkerError
 from operations.base import Result, Services
 from operations.conditionals import Reference
-from operations.parameters import DEFAULT_PARAMETERS, usable_defaults
+from operations.parameters import DEFAULT_PARAMETERS, NORMAL_SPEED, resolved, usable_defaults
 from operations.reference import REFERENCE_AUDIO, REFERENCE_AUDIO_URL, ReferenceFields, decode_reference
 from operations.request import check_speakable
-from operations.speech_result import join
+from operations.speech_result import at_speed, join
 from operations.stored_voice import NOT_SHARED, name_conflict_warning
 from operations.voice_details import NewVoiceName, VoiceDetails
-from speech.contract import SamplingParams, Utterance
+from speech.contract import Utterance
 from voice_store import Voice
 from voice_store.metadata import given_details
 
@@ -95,8 +95,7 @@ def run(request: CloneVoiceRequest, services: Services, cancel: CancelToken) -> 
     if request.preview:
         defaults, default_warnings = usable_defaults(details[DEFAULT_PARAMETERS] or {})
         facts["warnings"].extend(default_warnings)
-        params = SamplingParams(**defaults)
-        preview = _preview(facts, reference, request.preview_text, params, services, cancel)
+        preview = _preview(facts, reference, request.preview_text, defaults, services, cancel)
     return Result({**facts}, preview=preview)
 
 
@@ -138,12 +137,13 @@ def _preview(
     facts: CloneVoiceFacts,
     reference: Reference,
     text: str,
-    params: SamplingParams,
+    parameters: Mapping[str, Any],
     services: Services,
     cancel: CancelToken,
 ) -> Waveform | None:
     """The sentence as ``tts`` would speak it; None, with a warning, when that fails for a saved voice."""
     synthesizer, languages = services.synthesizer, services.synthesizer.info.spec.languages
+    params, speed = resolved(parameters)
     try:
         utterance = Utterance(
             text,
@@ -152,7 +152,8 @@ def _preview(
             params,
             "en" if "en" in languages else languages[0],
         )
-        chunks = list(synthesizer.watermark(synthesizer.synthesize([utterance], cancel)))
+        spoken = synthesizer.synthesize([utterance], cancel)
+        chunks = list(synthesizer.watermark(spoken if speed == NORMAL_SPEED else at_speed(spoken, speed)))
     except Exception as error:
         if not facts["saved_to_library"]:
             raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
@@ -212,17 +212,6 @@ def one_of(choices: Collection[str] | Collection[int]) -> AfterValidator:
     def check(value: str | int) -> str | int:
         if value not in choices:
             raise FieldError(f"must be one of {', '.join(map(str, choices))}, not {value_excerpt(value)}")
-        return value
-
-    return AfterValidator(check)
-
-
-def not_supported_yet(is_supported: Callable[[Any], bool], hint: str) -> AfterValidator:
-    """A pydantic validator for what the contract names and this version does not do yet."""
-
-    def check(value: object) -> object:
-        if not is_supported(value):
-            raise FieldError(f"{value_excerpt(value)} is not available in this version", hint)
         return value
 
     return AfterValidator(check)

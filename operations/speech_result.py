@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audio.loudness import apply_gain, gain_for
+from audio.speed import SpeedChanger
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform
 from cancel import CancelToken
 from errors import Internal
@@ -104,6 +105,26 @@ class SpeechResult:
             },
             "warnings": list(self.warnings),
         }
+
+
+def at_speed(chunks: Iterator[AudioChunk], speed: float) -> Generator[AudioChunk, None, None]:
+    """Yields the chunks at another speed, see ``audio.speed``; pauses between them change with it.
+
+    Of a chunk in pieces, the end of each piece is yielded with the next one. Closes the chunks at its end.
+    """
+    try:
+        changer: SpeedChanger | None = None
+        for chunk in chunks:
+            rate_hz = chunk.waveform.sample_rate_hz
+            changer = changer or SpeedChanger(speed, rate_hz)
+            samples = changer.add(chunk.waveform.samples)
+            if chunk.ends_chunk:
+                samples, changer = np.concatenate([samples, changer.finish()]), None
+            pause_s = chunk.pause_after_s / speed
+            yield replace(chunk, waveform=Waveform(samples, rate_hz), pause_after_s=pause_s)
+    finally:
+        if isinstance(chunks, Generator):
+            chunks.close()
 
 
 def level(chunks: Iterator[AudioChunk], normalization: str, cancel: CancelToken) -> Iterator[AudioChunk]:

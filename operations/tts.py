@@ -17,12 +17,12 @@ from delivery import DeliveryMode
 from errors import Problem, TextTooLong, UnsupportedLanguage
 from operations.base import Services
 from operations.conditionals import Reference
-from operations.parameters import SpeechParameters, usable_defaults
+from operations.parameters import NORMAL_SPEED, SPEED, SpeechParameters, resolved, usable_defaults
 from operations.reference import ReferenceFields, decode_reference, stored_reference
-from operations.request import between, check_speakable, not_supported_yet, one_of
-from operations.speech_result import SegmentReceipt, SpeechResult
+from operations.request import between, check_speakable, one_of
+from operations.speech_result import SegmentReceipt, SpeechResult, at_speed
 from operations.stored_voice import VoiceId, VoiceName
-from speech.contract import Conditionals, SamplingParams, Utterance
+from speech.contract import Conditionals, Utterance
 
 VOICE_FIELDS = ("voice_name", "voice_id", "reference_audio", "reference_audio_url")
 LARGEST_SEED = 2**63 - 1
@@ -43,11 +43,6 @@ class TtsRequest(SpeechParameters, ReferenceFields):
     audio_normalization: Annotated[
         Literal["peak", "rms", "lufs"] | None, Field(description="null or one of peak, rms, lufs")
     ] = None
-    speed: Annotated[
-        float,
-        Field(description="the number 1"),
-        not_supported_yet(lambda speed: speed == 1, "send 1 or leave it out"),
-    ] = 1.0
     delivery: Annotated[DeliveryMode, Field(description="one of auto, inline, s3, volume")] = "auto"
 
     @classmethod
@@ -109,10 +104,13 @@ def run(request: TtsRequest, services: Services, cancel: CancelToken) -> SpeechR
     ready_s = time.perf_counter()
 
     seed = secrets.randbits(RANDOM_SEED_BITS) if request.seed is None else request.seed
-    params = SamplingParams(**{**defaults, **request.sent_parameters()})
+    params, speed = resolved({**defaults, **request.sent_parameters()})
     utterance = Utterance(request.text, conditionals, seed, params, language)
+    chunks = synthesizer.synthesize(
+        [utterance], cancel, hop="stream" if request.mode == "streaming" else "whole"
+    )
     return SpeechResult(
-        synthesizer.synthesize([utterance], cancel, hop="stream" if request.mode == "streaming" else "whole"),
+        chunks if speed == NORMAL_SPEED else at_speed(chunks, speed),
         synthesizer,
         cancel,
         format=request.format,
@@ -129,7 +127,7 @@ def run(request: TtsRequest, services: Services, cancel: CancelToken) -> SpeechR
                 "language": language,
                 "max_reference_duration_sec": request.max_reference_duration_sec,
                 "audio_normalization": request.audio_normalization,
-                "speed": request.speed,
+                SPEED: speed,
                 "delivery": request.delivery,
             },
         },

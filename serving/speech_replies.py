@@ -13,11 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audio.encode import StreamEncoder, content_type, encode_chunks
+from audio.speed import FASTEST
 from cancel import CancelToken
 from delivery import Delivery, Target
 from delivery.delivering import ENVELOPE_BYTES, base64_length, posted_bytes
 from errors import DeliveryFailed, InvalidRequest, OutputTooLarge, Problem
 from operations.base import Services
+from operations.parameters import NORMAL_SPEED
 from operations.speech_result import SpeechResult
 from operations.tts import TtsRequest
 from serving.envelope import PIECE_LIMIT_BYTES, Limits, complete
@@ -126,7 +128,10 @@ def reported(chunks: Iterable[AudioChunk], report: Report) -> Iterator[AudioChun
 def check_length(request: TtsRequest, limits: Limits) -> None:
     """Raises OutputTooLarge for a text whose audio cannot fit into a reply, however fast it is spoken."""
     most_s = _most_seconds(request.format, request.sample_rate, limits.reply_bytes)
-    least_s = sum(map(str.isalnum, request.text)) / MAX_CHARS_PER_S
+    is_stored = request.voice_name is not None or request.voice_id is not None
+    # A stored voice may have a speed of its own.
+    speed = request.speed or (FASTEST if is_stored else NORMAL_SPEED)
+    least_s = sum(map(str.isalnum, request.text)) / MAX_CHARS_PER_S / speed
     if most_s is not None and least_s > most_s:
         raise _too_long(request.format, most_s)
 

@@ -33,6 +33,7 @@ ALLOWED = {
         "operations",
         "delivery",
         "audio.encode",
+        "audio.speed",
         "audio.waveform",
         "speech.contract",
         "cancel",

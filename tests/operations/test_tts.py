@@ -276,17 +276,42 @@ def test_warnings_of_the_model_come_back(tmp_path):
     assert speak(services)["warnings"] == ["segment 1 was spoken twice"]
 
 
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("speed", 1.5),
-        ("speed", 5),
-        ("speed", 0.25),
-    ],
-)
-def test_what_comes_in_a_later_version_is_refused_by_name(services, synthesizer, field, value):
-    with pytest.raises(InvalidRequest, match=f"{field} .*not available in this version"):
-        speak(services, **{field: value})
+def test_speech_is_spoken_at_a_speed_with_its_pauses(services):
+    plain = speak(services, seed=1, text="Good morning. The sun is up.")
+    fast = speak(services, seed=1, text="Good morning. The sun is up.", speed=2)
+    assert fast["parameters"]["speed"] == 2.0
+    assert fast["duration"] == pytest.approx(plain["duration"] / 2, abs=0.001)
+    for one, other in zip(plain["segments"], fast["segments"], strict=True):
+        assert other["text"] == one["text"]
+        assert other["start"] == pytest.approx(one["start"] / 2, abs=0.002)
+        assert other["end"] == pytest.approx(one["end"] / 2, abs=0.002)
+
+
+def test_a_stream_at_a_speed_is_the_whole_at_that_speed(tmp_path):
+    services = build_services(tmp_path, FakeSynthesizer(has_pieces=True))
+    assert same(*(speak(services, seed=1, speed=0.8, mode=mode) for mode in ("basic", "streaming")))
+
+
+def test_a_voice_may_have_a_speed_that_a_job_overrides(services):
+    recording = base64_wav(speech_like(6.0))
+    run_operation(
+        services,
+        "clone_voice",
+        voice_name="Anna",
+        reference_audio=recording,
+        default_parameters={"speed": 1.5, "temperature": 0.5},
+    )
+    plain = speak(services, seed=1, voice_name="Anna", speed=1.0)
+    own = speak(services, seed=1, voice_name="Anna")
+    assert own["parameters"]["speed"] == 1.5
+    assert own["duration"] == pytest.approx(plain["duration"] / 1.5, abs=0.001)
+    assert own["parameters"]["temperature"] == 0.5
+
+
+@pytest.mark.parametrize("speed", [0.2, 4.1, 0, -1])
+def test_a_speed_out_of_range_is_refused(services, synthesizer, speed):
+    with pytest.raises(InvalidRequest, match="speed must be a number from 0.25 to 4"):
+        speak(services, speed=speed)
     assert synthesizer.calls == []
 
 
