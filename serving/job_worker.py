@@ -19,6 +19,7 @@ from delivery import Delivery
 from delivery.delivering import posted_bytes
 from errors import (
     Internal,
+    InvalidRequest,
     ModelUnavailable,
     OutOfMemory,
     StoreCorrupt,
@@ -47,6 +48,15 @@ from serving.envelope import (
 from serving.handover import Handover
 from serving.health import WorkerHealth
 from serving.jobs import STOP_GRACE_S, JobRunner
+from serving.openai import (
+    MODELS_PATH,
+    VOICES_PATH,
+    OpenAIRoute,
+    models_list,
+    openai_route,
+    parse_openai_request,
+    voices_list,
+)
 from serving.speech_replies import (
     Emit,
     Piece,
@@ -193,13 +203,50 @@ class JobWorker:
             limits = Limits(PIECE_LIMIT_BYTES if is_streamed else None, None)
         else:
             limits = self._limits_of(job_id, is_streamed)
-        job = parse_job(event, job_id)
-        if isinstance(job.request, TtsRequest):
-            reply = self._speech_reply(event, job, job.request, emit, limits, cancel)
+        route = openai_route(event)
+        if route is None:
+            reply = self._operation_reply(event, parse_job(event, job_id), emit, limits, cancel)
         else:
-            reply = self._facts_reply(job, limits, cancel)
+            reply = self._openai_reply(event, route, job_id, emit, limits, cancel)
         check_sendable(reply, limits.reply_bytes)
         return reply
+
+    def _operation_reply(
+        self, event: object, job: Job, emit: Emit | None, limits: Limits, cancel: CancelToken
+    ) -> dict[str, Any]:
+        if isinstance(job.request, TtsRequest):
+            return self._speech_reply(event, job, job.request, emit, limits, cancel)
+        return self._facts_reply(job, limits, cancel)
+
+    def _openai_reply(
+        self,
+        event: object,
+        route: OpenAIRoute,
+        job_id: str,
+        emit: Emit | None,
+        limits: Limits,
+        cancel: CancelToken,
+    ) -> dict[str, Any]:
+        """Returns the reply to a request that came by the platform's route for OpenAI's clients."""
+        services = self.services()
+        models = (services.synthesizer.info.spec.name,)
+        if route.path == MODELS_PATH:
+            return models_list(models, created=0)
+        if route.path == VOICES_PATH:
+            return voices_list(services.voices.list())
+        speech = parse_openai_request(route.fields, models, mode="basic")
+        if speech.stream_format != "audio":
+            raise InvalidRequest(
+                "'sse' is not possible on a queue endpoint",
+                field="stream_format",
+                hint="use an endpoint with ENDPOINT_MODE=http",
+            )
+        request, warnings = speech.with_voice(services)
+        fields = {"operation": "tts", **request.model_dump(exclude_unset=True, exclude_none=True)}
+        job = parse_job({"input": fields}, job_id)
+        reply = self._operation_reply(event, job, emit, limits, cancel)
+        kind = content_type(request.format, request.sample_rate)
+        return {**reply, "content_type": kind, "warnings": [*warnings, *reply.get("warnings", [])]}
 
     def _speech_reply(
         self,

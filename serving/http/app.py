@@ -34,9 +34,16 @@ from serving.http.errors import Refused, error_headers, error_response, status_o
 from serving.http.gate import Gate
 from serving.http.guard import MAX_BODY_BYTES, Guard
 from serving.http.metrics import CONTENT_TYPE, Metrics
-from serving.http.speech_request import OPENAI_MODELS, openai_name, parse_openai_request
 from serving.job_worker import JobWorker
 from serving.jobs import STOP_GRACE_S, JobRunner
+from serving.openai import (
+    OPENAI_MODELS,
+    model_entry,
+    models_list,
+    openai_name,
+    parse_openai_request,
+    voices_list,
+)
 from settings import Settings
 from version import VERSION
 
@@ -53,7 +60,6 @@ VOICE_FORM = {
     "description": "voice_description",
 }
 PREVIEW_FORMAT = "mp3"
-OWNER = "chatterbox-voice-worker"
 CLIENT_GONE = 499  # what others log for a reply that nobody reads; it is not sent
 
 
@@ -99,7 +105,7 @@ class Routes:
 
     async def models(self) -> dict[str, Any]:
         """The models of this worker, and names of OpenAI's that mean its first one."""
-        return {"object": "list", "data": [self._model(name) for name in (*self._models, *OPENAI_MODELS)]}
+        return models_list(self._models, self._started)
 
     async def model(self, model: str) -> dict[str, Any]:
         """One model."""
@@ -107,21 +113,12 @@ class Routes:
             raise Refused(
                 "not_found", "there is no such model", hint=f"the models are {', '.join(self._models)}"
             )
-        return self._model(model)
-
-    def _model(self, name: str) -> dict[str, Any]:
-        return {
-            "id": name,
-            "object": "model",
-            "created": self._started,
-            "owned_by": "chatterbox-voice-worker",
-        }
+        return model_entry(model, self._started)
 
     async def voices(self, request: Request) -> dict[str, Any]:
         """All stored voices."""
         reply = await self._facts("list_voices", {}, request)
-        voices = [{"id": voice["voice_id"], "name": voice["speaker_name"]} for voice in reply["voices"]]
-        return {"object": "list", "data": voices, "voices": voices}
+        return voices_list(reply["voices"])
 
     async def add_voice(self, request: Request) -> dict[str, Any]:
         """Clones a voice from a recording: ``name`` and ``audio_sample`` as multipart fields."""

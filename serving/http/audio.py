@@ -29,8 +29,8 @@ from serving.http.connection import ClientGone, unless_gone
 from serving.http.errors import Refused, error_response, openai_error
 from serving.http.gate import Gate
 from serving.http.metrics import Metrics
-from serving.http.speech_request import StreamFormat, openai_name
 from serving.job_worker import JobWorker
+from serving.openai import StreamFormat, openai_name
 from version import WORKER
 
 MAX_PARTS_AHEAD = 4  # encoded, and not yet sent: a reader that is slow stops the work, not the memory

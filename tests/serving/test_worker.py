@@ -13,7 +13,7 @@ import pytest
 from speech.contract import ModelInfo
 from tests.fakes import FakeSynthesizer, build_services, build_worker
 from tests.recordings import speech_like, wav_bytes
-from tests.serving.jobs import tts
+from tests.serving.jobs import clone, tts
 
 ON_PLATFORM = {"RUNPOD_WEBHOOK_GET_JOB": "https://jobs.example/take"}
 
@@ -200,3 +200,51 @@ async def test_a_bucket_that_is_none_is_named(worker, s3_config):
     reply = await worker({**tts(delivery="s3"), "s3Config": s3_config})
     assert reply["error_code"] == "invalid_request"
     assert "s3Config" in reply["error"]
+
+
+# --- the platform's route for OpenAI's clients
+
+
+def openai_job(route, **fields):
+    return {"id": "job-1", "input": {"openai_route": route, "openai_input": fields or None}}
+
+
+async def test_a_speech_request_of_openais_is_answered_as_tts_is(tmp_path):
+    worker = build_worker(tmp_path)
+    asked = openai_job(
+        "/v1/audio/speech", model="tts-1", input="Good morning.", voice="alloy", response_format="wav", seed=3
+    )
+    reply = await worker.handle(asked)
+    same = await worker.handle(tts(seed=3))
+    assert reply["audio"] == same["audio"]
+    assert reply["content_type"] == "audio/wav"
+    assert "no stored voice is called alloy" in reply["warnings"][0]
+    default = await worker.handle(openai_job("/v1/audio/speech", input="Good morning."))
+    assert default["content_type"] == "audio/mpeg"
+
+
+async def test_models_and_voices_are_listed_as_openai_lists_them(tmp_path):
+    worker = build_worker(tmp_path)
+    voice_id = (await worker.handle(clone("Anna")))["voice_id"]
+    models = await worker.handle({"id": "job-1", "input": {"openai_route": "/v1/models"}})
+    assert models["data"][0]["id"] == "chatterbox"
+    voices = await worker.handle(openai_job("/v1/audio/voices"))
+    assert voices["voices"] == voices["data"] == [{"id": voice_id, "name": "Anna"}]
+    spoken = await worker.handle(openai_job("/v1/audio/speech", input="Good morning.", voice="anna"))
+    assert spoken["voice"]["voice_id"] == voice_id
+
+
+@pytest.mark.parametrize(
+    ("job", "says"),
+    [
+        (openai_job("/v1/chat/completions", x=1), "the routes are /v1/audio/speech"),
+        ({"id": "job-1", "input": {"openai_route": ["a"]}}, "openai_route"),
+        ({"id": "job-1", "input": {"openai_route": "/v1/audio/speech", "openai_input": "x"}}, "openai_input"),
+        (openai_job("/v1/audio/speech", voice="alloy"), "input is required"),
+        (openai_job("/v1/audio/speech", input="Hello.", stream_format="sse"), "ENDPOINT_MODE=http"),
+    ],
+)
+async def test_what_openais_route_cannot_do_is_said(tmp_path, job, says):
+    reply = await build_worker(tmp_path).handle(job)
+    assert reply["error_code"] == "invalid_request"
+    assert says in reply["error"]

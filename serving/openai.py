@@ -1,9 +1,9 @@
-"""OpenAI's speech request in the terms of ``tts``."""
+"""OpenAI's API in the terms of the operations."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from errors import InvalidRequest, Problem
@@ -20,6 +20,7 @@ OPENAI_MODELS = ("tts-1", "tts-1-hd", "gpt-4o-mini-tts")
 OPENAI_MODEL_PREFIXES = ("tts-", "gpt-")
 DEFAULT_FORMAT = "mp3"  # OpenAI's
 STREAM_FORMATS = ("audio", "sse")
+OWNER = "chatterbox-voice-worker"
 MAX_VOICE_CHARS = 1024
 # What OpenAI calls fields of ``tts``.
 RENAMED = {"text": "input", "format": "response_format"}
@@ -57,15 +58,46 @@ class SpeechRequest:
         return self.request.model_copy(update={"voice_name": self.voice}), warnings
 
 
+SPEECH_PATH, MODELS_PATH, VOICES_PATH = "/v1/audio/speech", "/v1/models", "/v1/audio/voices"
+
+
+@dataclass(frozen=True)
+class OpenAIRoute:
+    """A request to OpenAI's API that came as a job of the queue."""
+
+    path: str
+    fields: Mapping[str, Any]  # of its body
+
+
+def openai_route(event: object) -> OpenAIRoute | None:
+    """Returns what the platform's route for OpenAI's clients made of a request; None for any other job.
+
+    Raises InvalidRequest for a route that is not here.
+    """
+    job_input = event.get("input") if isinstance(event, Mapping) else None
+    if not isinstance(job_input, Mapping) or "openai_route" not in job_input:
+        return None
+    path, body = job_input["openai_route"], job_input.get("openai_input")
+    known = (SPEECH_PATH, MODELS_PATH, VOICES_PATH)
+    if path not in known:
+        hint = f"the routes are {', '.join(known)}"
+        raise InvalidRequest(f"{value_excerpt(path)} is not here", field="openai_route", hint=hint)
+    if body is not None and not isinstance(body, Mapping):
+        raise InvalidRequest("must be a JSON object", field="openai_input")
+    return OpenAIRoute(path, body or {})
+
+
 def openai_name(field: str) -> str:
     """Returns what OpenAI's request calls a field of ``tts``."""
     return NAMES.get(field, field)
 
 
-def parse_openai_request(fields: Mapping[str, Any], models: tuple[str, ...]) -> SpeechRequest:
+def parse_openai_request(
+    fields: Mapping[str, Any], models: tuple[str, ...], mode: str = "streaming"
+) -> SpeechRequest:
     """Reads an OpenAI speech request; further fields are those of ``tts``. Raises InvalidRequest.
 
-    models: the names of this worker's.
+    models: the names of this worker's. mode: of ``tts``, unless the request has one.
     """
     rest = {name: value for name, value in fields.items() if value is not None}
     problems: list[Problem] = []
@@ -90,17 +122,34 @@ def parse_openai_request(fields: Mapping[str, Any], models: tuple[str, ...]) -> 
             del rest[ours]
         if theirs in rest:
             rest[ours] = rest.pop(theirs)
-    # Whoever wants the loudness of the whole waits for the whole.
-    mode = "basic" if "audio_normalization" in rest else "streaming"
+    if "audio_normalization" in rest:  # whoever wants the loudness of the whole waits for the whole
+        mode = "basic"
     try:
         request = parse_request(TtsRequest, "speech", {"format": DEFAULT_FORMAT, "mode": mode, **rest})
     except InvalidRequest as error:
-        raise InvalidRequest.of([*problems, *error.problems]) from None
+        named = [replace(one, field=one.field and openai_name(one.field)) for one in error.problems]
+        raise InvalidRequest.of([*problems, *named]) from None
     if problems:
         raise InvalidRequest.of(problems)
     if isinstance(voice, dict):
         request, voice = request.model_copy(update={"voice_id": voice["id"]}), None
     return SpeechRequest(request, voice, stream_format, tuple(warnings))
+
+
+def models_list(models: tuple[str, ...], created: int) -> dict[str, Any]:
+    """Returns the worker's models, and OpenAI's names that mean its first one, as OpenAI lists models."""
+    return {"object": "list", "data": [model_entry(name, created) for name in (*models, *OPENAI_MODELS)]}
+
+
+def model_entry(name: str, created: int) -> dict[str, Any]:
+    """Returns a model as OpenAI's API describes one. created: seconds since 1970."""
+    return {"id": name, "object": "model", "created": created, "owned_by": OWNER}
+
+
+def voices_list(voices: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Returns stored voices under both names by which clients look for them."""
+    listed = [{"id": voice["voice_id"], "name": voice["speaker_name"]} for voice in voices]
+    return {"object": "list", "data": listed, "voices": listed}
 
 
 def _is_known(model: object, models: tuple[str, ...]) -> bool:
