@@ -20,6 +20,7 @@ from audio.decode import decode_audio
 from audio.encode import FORMATS
 from audio.waveform import Waveform, resample
 from benchmarks import ears, flite, hear
+from benchmarks.pieces import flux_db, frames_at
 from cancel import CancelToken
 from handler import SMALL_MODEL
 from speech.contract import NOTICES, Hop, Utterance
@@ -125,6 +126,18 @@ def say(synthesizer, text: str, hop: Hop) -> Waveform:
     utterance = Utterance(text, synthesizer.builtin_voice(), 1)
     chunks = synthesizer.watermark(synthesizer.synthesize([utterance], CancelToken(), hop=hop))
     return Waveform(np.concatenate([chunk.with_pause().samples for chunk in chunks]), 24_000)
+
+
+@pytest.mark.parametrize("text", CLEAR)
+def test_where_pieces_meet_the_spectrum_changes_no_more_than_elsewhere(synthesizer, text):
+    utterance = Utterance(text, synthesizer.builtin_voice(), 1)
+    whole, stream = (
+        [chunk.waveform.samples for chunk in synthesizer.synthesize([utterance], CancelToken(), hop=hop)]
+        for hop in ("whole", "stream")
+    )
+    assert len(stream) > 2
+    flux, seams = flux_db(np.concatenate(stream)), list(itertools.accumulate(map(len, stream)))[:-1]
+    assert flux[frames_at(flux, seams)].max() <= flux_db(np.concatenate(whole)).max()
 
 
 @pytest.mark.parametrize("text", CLEAR)
