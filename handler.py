@@ -76,6 +76,7 @@ def build_services(settings: Settings, health: WorkerHealth) -> Services:
         voices=VoiceStore(settings.voice_store_dir, mount=_mount(settings)),
         fetch=Fetcher(allow_private=settings.allow_private_urls).fetch,
         max_text_chars=settings.max_text_chars,
+        require_consent=settings.require_consent,
         store_is_shared=outlives_worker(settings),
     )
 

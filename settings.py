@@ -196,6 +196,7 @@ class Settings:
     job_timeout_s: int  # a job is ended then, before the platform would end it
     shutdown_grace_s: int  # what running jobs get after a SIGTERM
     bucket: BucketSettings | None
+    require_consent: bool  # a voice is cloned only with somebody's consent
     allow_private_urls: bool  # recordings may be fetched from the operator's own network, too
     hf_token: str | None = field(repr=False)
     log_level: str
@@ -230,6 +231,7 @@ class Settings:
             job_timeout_s=reader.integer("JOB_TIMEOUT_S", 1, LONGEST_JOB_TIMEOUT_S, default=timeout_s),
             shutdown_grace_s=reader.integer("SHUTDOWN_GRACE_S", 0, LONGEST_SHUTDOWN_GRACE_S, default=20),
             bucket=reader.bucket(),
+            require_consent=reader.flag("REQUIRE_CONSENT"),
             allow_private_urls=reader.flag("ALLOW_PRIVATE_URLS"),
             hf_token=reader.text("HF_TOKEN"),
             log_level=reader.choice("LOG_LEVEL", LOG_LEVELS, "INFO", fold=_log_level),

@@ -28,6 +28,7 @@ class Services:
     voices: VoiceStore
     fetch: Fetch
     max_text_chars: int  # longest text of one job
+    require_consent: bool = False  # clones need somebody's consent
     store_is_shared: bool = True  # False: stored voices end with this worker, and no other worker sees them
 
 

@@ -11,14 +11,14 @@ from pydantic import AfterValidator, Field
 
 from audio.waveform import Waveform
 from cancel import CancelToken
-from errors import Cancelled, Problem, WorkerError
+from errors import Cancelled, InvalidRequest, Problem, WorkerError
 from operations.base import Result, Services
 from operations.conditionals import Reference
 from operations.parameters import DEFAULT_PARAMETERS, NORMAL_SPEED, resolved, usable_defaults
 from operations.reference import REFERENCE_AUDIO, REFERENCE_AUDIO_URL, ReferenceFields, decode_reference
 from operations.request import check_speakable
 from operations.speech_result import at_speed, join
-from operations.stored_voice import NOT_SHARED, name_conflict_warning
+from operations.stored_voice import NOT_SHARED, alias_warnings, name_conflict_warning
 from operations.voice_details import NewVoiceName, VoiceDetails
 from speech.contract import Utterance
 from voice_store import Voice
@@ -71,9 +71,12 @@ class CloneVoiceFacts(TypedDict):
 def run(request: CloneVoiceRequest, services: Services, cancel: CancelToken) -> Result:
     """Returns CloneVoiceFacts and the preview. Once the voice is saved, nothing is raised any more.
 
-    Raises VoiceExists, StoreUnavailable, and what ``decode_reference`` raises; for a voice that is not to be
-    saved, also what its preview raises.
+    Raises InvalidRequest (no consent where it is required), VoiceExists, StoreUnavailable, and what
+    ``decode_reference`` raises; for a voice that is not to be saved, also what its preview raises.
     """
+    if services.require_consent and request.consent is None:
+        hint = 'send who agreed and when, as {"by": ..., "date": ..., "statement": ...}'
+        raise InvalidRequest("is required on this endpoint", field="consent", hint=hint)
     sent = decode_reference(request, services.fetch, cancel)
     assert sent is not None  # conflicts() saw to that
     facts = CloneVoiceFacts(
@@ -115,6 +118,8 @@ def _save(
         facts["warnings"].append(NOT_SHARED)
     if not stored.has_name:
         facts["warnings"].append(name_conflict_warning(voice.name, voice.voice_id))
+    if request.aliases:
+        facts["warnings"].extend(alias_warnings(voice.metadata, services.voices))
     if not stored.created and not request.overwrite:
         facts["warnings"].extend(_unchanged_details(details, voice.metadata))
     return voice

@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from errors import Problem
+from errors import Problem, VoiceNotFound
 from operations.request import Request
+from voice_store import VoiceStore
 
 # The metadata that callers see: where a voice's file lies is the store's business.
 FIELDS = (
@@ -23,6 +24,8 @@ FIELDS = (
     "description",
     "tags",
     "default_parameters",
+    "aliases",
+    "consent",
 )
 NOT_SHARED = (
     "no network volume is attached to this endpoint: what was stored ends with this worker, and no other "
@@ -58,6 +61,20 @@ class StoredVoiceRequest(Request):
 def public_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """What callers see of a voice. metadata: see ``VoiceStore.metadata``."""
     return {field: metadata[field] for field in FIELDS}
+
+
+def alias_warnings(voice: Mapping[str, Any], voices: VoiceStore) -> list[str]:
+    """Warnings about aliases of a voice that mean another one. Raises StoreUnavailable."""
+    warnings = []
+    for alias in voice["aliases"]:
+        try:
+            meant = voices.metadata(name=alias)
+        except VoiceNotFound:  # the voice was deleted meanwhile
+            continue
+        if meant["voice_id"] != voice["voice_id"]:
+            why = "which has it as its name, or is newer"
+            warnings.append(f'the alias "{alias}" means the voice {meant["voice_id"]}, {why}')
+    return warnings
 
 
 def name_conflict_warning(name: str, voice_id: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 from cancel import CancelToken
 from errors import Problem, VoiceNotFound
 from operations.base import Result, Services
-from operations.stored_voice import NOT_SHARED, StoredVoiceRequest, name_conflict_warning
+from operations.stored_voice import NOT_SHARED, StoredVoiceRequest, alias_warnings, name_conflict_warning
 from operations.voice_details import NewVoiceName, VoiceDetails
 
 
@@ -48,6 +48,8 @@ def run(request: UpdateVoiceRequest, services: Services, cancel: CancelToken) ->
         **request.as_stored(),
     )
     warnings = [] if request.new_voice_name is None else _name_warnings(voice, services)
+    if request.aliases:
+        warnings.extend(alias_warnings(voice, services.voices))
     if not services.store_is_shared:
         warnings.append(NOT_SHARED)
     facts = UpdateVoiceFacts(

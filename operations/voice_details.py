@@ -12,13 +12,15 @@ from characters import casefold_nfkc
 from errors import InvalidRequest
 from operations.parameters import DEFAULT_PARAMETERS, SpeechParameters
 from operations.request import FieldError, Request, short_text
-from voice_store.names import clean_name
+from voice_store.metadata import MAX_ALIASES
+from voice_store.names import clean_name, fold_name
 
 MAX_DESCRIPTION_CHARS = 1000
 MAX_GENDER_CHARS = 32
 MAX_LANGUAGE_CHARS = 35  # what RFC 5646, 4.4.1, asks to have room for
 MAX_TAG_CHARS = 64
 MAX_TAGS = 32
+MAX_STATEMENT_CHARS = 2000
 _MEMOIZED_TEXTS = 2**15  # of the stored ones, which are compared with every search: up to 32 MB
 _MAX_MEMOIZED_CHARS = 256
 
@@ -66,6 +68,29 @@ NewVoiceName = Annotated[
 ]
 
 
+def _check_aliases(aliases: list[str]) -> list[str]:
+    cleaned = [_check_voice_name(alias) for alias in aliases]
+    folded = list(map(fold_name, cleaned))
+    for index, alias in enumerate(folded):
+        if folded.index(alias) != index:
+            raise FieldError(f"holds the same name at [{folded.index(alias)}] and [{index}]", "send it once")
+    return cleaned
+
+
+class Consent(Request):
+    """Who agreed to the clone of a voice, when, and in which words."""
+
+    by: Annotated[str, Field(description="a name of at most 256 characters"), short_text(256)]
+    date: Annotated[str, Field(description="a date such as '2026-11-27'"), short_text(64)]
+    statement: Annotated[
+        str,
+        Field(
+            max_length=MAX_STATEMENT_CHARS, description=f"a text of at most {MAX_STATEMENT_CHARS} characters"
+        ),
+        AfterValidator(_on_one_line),
+    ] = ""
+
+
 class VoiceDetails(Request):
     """What is kept with a voice besides its name. What is sent empty is to be unknown."""
 
@@ -100,6 +125,15 @@ class VoiceDetails(Request):
         Field(description=f"an object that holds some of {', '.join(SpeechParameters.model_fields)}"),
     ] = None
 
+    aliases: Annotated[
+        list[str] | None,
+        Field(max_length=MAX_ALIASES, description=f"a list of at most {MAX_ALIASES} further names"),
+        AfterValidator(_check_aliases),
+    ] = None
+    consent: Annotated[
+        Consent | None, Field(description="an object that holds by, date and, if wanted, statement")
+    ] = None
+
     def as_stored(self) -> dict[str, Any]:
         """The details as the voice store's methods take them; None for those not sent."""
         parameters = self.default_parameters
@@ -109,4 +143,6 @@ class VoiceDetails(Request):
             "language": self.language,
             "tags": self.tags,
             DEFAULT_PARAMETERS: None if parameters is None else parameters.sent_parameters(),
+            "aliases": self.aliases,
+            "consent": None if self.consent is None else self.consent.model_dump(),
         }

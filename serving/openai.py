@@ -41,15 +41,16 @@ class SpeechRequest:
     def with_voice(self, services: Services) -> tuple[TtsRequest, list[str]]:
         """Returns the request in its voice, and warnings about that.
 
-        A stored voice's name wins over an id, and both over a name of OpenAI's, which means the built-in
-        voice. Raises VoiceNotFound, StoreUnavailable.
+        A stored voice's name or alias wins over an id, and both over a name of OpenAI's, which means the
+        built-in voice. Raises VoiceNotFound, StoreUnavailable.
         """
         warnings = list(self.warnings)
         if self.voice is None:
             return self.request, warnings
         voices = services.voices.list()
         wanted = comparable(self.voice)
-        if not any(comparable(voice["speaker_name"]) == wanted for voice in voices):
+        names = (name for voice in voices for name in (voice["speaker_name"], *voice["aliases"]))
+        if wanted not in map(comparable, names):
             if any(voice["voice_id"] == self.voice for voice in voices):
                 return self.request.model_copy(update={"voice_id": self.voice}), warnings
             if wanted in OPENAI_VOICES:

@@ -21,8 +21,9 @@ _DATED = re.compile(r"\d{4}-\d\d")
 class Library:
     """A snapshot.
 
-    voices: id -> metadata (see ``tidy_metadata``).
-    aliases: further names that other programs gave to voices -> id. A voice's own name goes before them.
+    voices: id -> metadata (see ``tidy_metadata``). Of two voices with one alias, the newer one has it.
+    aliases: further names that other programs gave to voices -> id. A voice's own name goes before its and
+    other voices' aliases, and those before these.
     """
 
     def __init__(self, voices: Mapping[str, dict[str, Any]], aliases: Mapping[str, str]) -> None:
@@ -39,10 +40,20 @@ class Library:
             if voice_id in voices and len(alias) <= MAX_CODE_POINTS
         }
         own = {_seen_name(voice["speaker_name"]): voice_id for voice_id, voice in self.voices.items()}
-        self._exact = known | own
-        self._folded = {
-            _fold_name(name): voice_id for named in (known, own) for name, voice_id in named.items()
+        folded = {_fold_name(name): voice_id for name, voice_id in own.items()}
+        given = {
+            _fold_name(alias): voice_id
+            for voice_id, voice in self.voices.items()
+            for alias in voice["aliases"]
+        } | folded
+        exact = {  # of aliases that no other voice has, however they are spelled
+            _seen_name(alias): voice_id
+            for voice_id, voice in self.voices.items()
+            for alias in voice["aliases"]
+            if given[_fold_name(alias)] == voice_id
         }
+        self._exact = known | exact | own
+        self._folded = {_fold_name(name): voice_id for name, voice_id in known.items()} | given
 
     def with_changed(self, voices: Mapping[str, dict[str, Any]]) -> Library:
         """This and further voices, or other metadata of those there are.
@@ -55,7 +66,8 @@ class Library:
             return self
         last = next(reversed(self.voices.items()), None)
         first = next(iter(newer.items()))
-        if newer.keys() & self.voices.keys() or (last and _age(first) < _age(last)):
+        has_aliases = any(voice["aliases"] for voice in newer.values())
+        if has_aliases or newer.keys() & self.voices.keys() or (last and _age(first) < _age(last)):
             return Library(self.voices | newer, self._aliases)
         names = {_composed(voice["speaker_name"]): voice_id for voice_id, voice in newer.items()}
         library = copy.copy(self)

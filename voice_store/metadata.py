@@ -15,16 +15,21 @@ DATE_FORMAT = "%Y-%m-%dT%H:%M:%S"  # UTC, without saying so
 MAX_DESCRIPTION_CHARACTERS = 2_000
 MAX_TAGS = 32
 MAX_DEFAULT_PARAMETERS = 32
+MAX_ALIASES = 16
+CONSENT_KEYS = ("by", "date", "statement")  # who agreed to the clone, when, and in which words
+MAX_STATEMENT_CHARACTERS = 2_000
 MAX_FORMER_NAMES = 32  # with it, no revision is larger than may be read
 
 # What can change about a voice besides its name; how an entry says which state of it it knows.
-DETAILS = ("gender", "description", "language", "tags", "default_parameters")
+DETAILS = ("gender", "description", "language", "tags", "default_parameters", "aliases", "consent")
 REVISION = "revision"
 FORMER_NAMES = "former_names"
 
 # One for all voices that have none: Python's garbage collector looks at every list and dict there is.
 _NO_TAGS: list[str] = []
 _NO_PARAMETERS: dict[str, float] = {}
+_NO_ALIASES: list[str] = []
+_NO_CONSENT: dict[str, str] = {}
 
 
 def now() -> str:
@@ -66,6 +71,8 @@ def given_details(
     language: str | None = None,
     tags: Iterable[str] | None = None,
     default_parameters: Mapping[str, float] | None = None,
+    aliases: Iterable[str] | None = None,
+    consent: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Those that are not None, fit to be stored; empty ones are to be forgotten."""
     details = {
@@ -74,6 +81,8 @@ def given_details(
         "language": None if language is None else readable(language),
         "tags": None if tags is None else _tags(list(tags)),
         "default_parameters": None if default_parameters is None else _parameters(dict(default_parameters)),
+        "aliases": None if aliases is None else _aliases(list(aliases)),
+        "consent": None if consent is None else _consent(dict(consent)),
     }
     return {key: value for key, value in details.items() if value is not None}
 
@@ -100,6 +109,8 @@ def tidy_metadata(voice_id: str, entry: Mapping[str, Any]) -> dict[str, Any]:
         "language": readable(entry.get("language")) or None,
         "tags": _tags(entry.get("tags")) or _NO_TAGS,
         "default_parameters": _parameters(entry.get("default_parameters")) or _NO_PARAMETERS,
+        "aliases": _aliases(entry.get("aliases")) or _NO_ALIASES,
+        "consent": _consent(entry.get("consent")) or _NO_CONSENT,
     }
 
 
@@ -109,6 +120,8 @@ def copy_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
         **metadata,
         "tags": [*metadata["tags"]],
         "default_parameters": {**metadata["default_parameters"]},
+        "aliases": [*metadata["aliases"]],
+        "consent": {**metadata["consent"]},
     }
 
 
@@ -182,6 +195,20 @@ def _tags(value: object) -> list[str]:
     tags = value if isinstance(value, list) else []
     shown = (readable(tag, MAX_VISIBLE_CHARACTERS) for tag in tags[:MAX_TAGS])
     return list(dict.fromkeys(tag for tag in shown if tag))
+
+
+def _aliases(value: object) -> list[str]:
+    """In the order given, each once."""
+    aliases = value if isinstance(value, list) else []
+    shown = (readable(alias) for alias in aliases[:MAX_ALIASES])
+    return list({fold_name(alias): alias for alias in shown if fold_name(alias)}.values())
+
+
+def _consent(value: object) -> dict[str, str]:
+    """What is said of the consent to a clone."""
+    said = value if isinstance(value, dict) else {}
+    shown = {key: readable(said.get(key), MAX_STATEMENT_CHARACTERS) for key in CONSENT_KEYS}
+    return {key: text for key, text in shown.items() if text}
 
 
 def _parameters(value: object) -> dict[str, int | float]:

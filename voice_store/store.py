@@ -104,6 +104,8 @@ class VoiceStore:
         language: str | None = None,
         tags: Iterable[str] | None = None,
         default_parameters: Mapping[str, float] | None = None,
+        aliases: Iterable[str] | None = None,
+        consent: Mapping[str, str] | None = None,
         original_file: str | None = None,
         voice_id: str | None = None,
         created_at: str | None = None,
@@ -126,6 +128,8 @@ class VoiceStore:
             language=language,
             tags=tags,
             default_parameters=default_parameters,
+            aliases=aliases,
+            consent=consent,
         )
         new = NewVoice(waveform, name, details, original_file, voice_id, created_at, overwrite)
         self._check_volume()
@@ -159,7 +163,8 @@ class VoiceStore:
 
         voice_id, speaker_name, gender, original_file, embedding_file, duration (s; None when the file is
         damaged), sample_rate (Hz), created_at, type, description and language (None when unknown), tags
-        (list of str), default_parameters (name -> number).
+        (list of str), default_parameters (name -> number), aliases (further names, list of str), consent
+        (str by "by", "date" and "statement").
 
         Raises VoiceNotFound, InvalidRequest.
         """
@@ -190,6 +195,8 @@ class VoiceStore:
         language: str | None = None,
         tags: Iterable[str] | None = None,
         default_parameters: Mapping[str, float] | None = None,
+        aliases: Iterable[str] | None = None,
+        consent: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
         """Changes what is known about a voice, and returns it; see ``metadata``.
 
@@ -204,6 +211,8 @@ class VoiceStore:
             language=language,
             tags=tags,
             default_parameters=default_parameters,
+            aliases=aliases,
+            consent=consent,
         )
         found = self._renamed_before(name, new_name) or self._find(name, voice_id)[1]
         with volume_faults("changing the voice"):

@@ -60,6 +60,7 @@ VOICE_FORM = {
     "description": "voice_description",
 }
 PREVIEW_FORMAT = "mp3"
+FORM_SENDER = "the sender of the request"  # a form has no more to say of who consents
 CLIENT_GONE = 499  # what others log for a reply that nobody reads; it is not sent
 
 
@@ -254,7 +255,7 @@ async def read_voice_form(request: Request) -> dict[str, Any]:
             problems = [
                 Problem("is not a field of a voice", name[:100], did_you_mean(name, VOICE_FORM))
                 for name in form
-                if name not in VOICE_FORM and name != "audio_sample"
+                if name not in VOICE_FORM and name not in ("audio_sample", "consent")
             ]
             sample = form.get("audio_sample")
             if sample is None or isinstance(sample, str):
@@ -264,7 +265,13 @@ async def read_voice_form(request: Request) -> dict[str, Any]:
             assert sample is not None
             assert not isinstance(sample, str)
             recording = base64.b64encode(await sample.read()).decode("ascii")
-            fields = {VOICE_FORM[name]: value for name, value in form.items() if name in VOICE_FORM}
+            fields: dict[str, Any] = {
+                VOICE_FORM[name]: value for name, value in form.items() if name in VOICE_FORM
+            }
+            if "consent" in form:
+                today = datetime.now(UTC).date().isoformat()
+                statement = str(form["consent"])
+                fields["consent"] = {"by": FORM_SENDER, "date": today, "statement": statement}
     except (HTTPException, MultiPartException) as error:
         reason = error.detail if isinstance(error, HTTPException) else error.message
         raise InvalidRequest(

@@ -183,6 +183,15 @@ def test_a_voice_is_cloned_listed_spoken_previewed_and_deleted(client):
     assert client.get("/v1/audio/voices").json()["data"] == []
 
 
+def test_an_alias_is_a_voice_and_consent_is_kept(client):
+    voice = clone(client, consent="I agree.").json()
+    assert client.post("/jobs/update_voice", json={"voice_id": voice["id"], "aliases": ["alloy"]}).is_success
+    reply = client.post("/v1/audio/speech", json=SPEECH)
+    assert reply.headers["x-voice-id"] == voice["id"]
+    kept = client.post("/jobs/get_voice", json={"voice_id": voice["id"]}).json()["voice"]["consent"]
+    assert kept["statement"] == "I agree."
+
+
 def test_a_stored_voice_with_a_name_of_openais_wins(client):
     voice = clone(client, "Alloy").json()
     reply = client.post("/v1/audio/speech", json=SPEECH)

@@ -133,7 +133,7 @@ class Stored:
 
 def told_details(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """What metadata says, as ``VoiceStore.put`` takes it; None for what it does not say."""
-    keys = ("description", "language", "tags", "default_parameters", "original_file")
+    keys = ("description", "language", "tags", "default_parameters", "aliases", "consent", "original_file")
     details = {key: metadata[key] or None for key in keys}
     gender = metadata["gender"]
     return details | {
