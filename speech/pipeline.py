@@ -304,6 +304,9 @@ def set_arithmetic(precision: str) -> None:
     """Sets what PyTorch's operators may do on a GPU, for the whole process. precision: "exact" or "auto"."""
     torch.backends.cuda.matmul.allow_tf32 = precision == "auto"
     torch.backends.cudnn.allow_tf32 = precision == "auto"
+    # Products of bfloat16 are added up in float32 to the end, as T3's kernels do it; by default cuBLAS may
+    # split a sum and round its parts.
+    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
     # Some of cuDNN's convolutions add up in an order that changes from call to call: a seed would not
     # give the same samples again.
     torch.backends.cudnn.deterministic = True

@@ -30,6 +30,7 @@ from speech.pipeline import (
     load_synthesizer,
     make_batch,
     make_synthesizer,
+    set_arithmetic,
 )
 from speech.t3.request import DecodeRequest
 from speech.t3.sampling import Sampling
@@ -388,6 +389,29 @@ def test_loading_by_folder_says_what_was_loaded(smoke_checkpoint, caplog):
 def test_a_device_that_is_not_there_is_named(smoke_checkpoint, device):
     with pytest.raises(ModelUnavailable, match=f"DEVICE '{device}'"):
         load_synthesizer("chatterbox", checkpoint_dir=smoke_checkpoint, device=device)
+
+
+@pytest.mark.parametrize(("precision", "tf32"), [("auto", True), ("exact", False)])
+def test_what_products_and_convolutions_on_a_gpu_may_do(precision, tf32):
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    expected = {
+        (matmul, "allow_tf32"): tf32,
+        (matmul, "allow_bf16_reduced_precision_reduction"): False,
+        (cudnn, "allow_tf32"): tf32,
+        (cudnn, "deterministic"): True,
+    }
+    before, attends = {place: getattr(*place) for place in expected}, torch.backends.cuda.cudnn_sdp_enabled()
+    try:
+        for place, value in expected.items():
+            setattr(*place, not value)
+        torch.backends.cuda.enable_cudnn_sdp(True)
+        set_arithmetic(precision)
+        assert {place: getattr(*place) for place in expected} == expected
+        assert not torch.backends.cuda.cudnn_sdp_enabled()
+    finally:
+        for place, value in before.items():
+            setattr(*place, value)
+        torch.backends.cuda.enable_cudnn_sdp(attends)
 
 
 def test_too_many_jobs_for_the_memory_are_named(our_model, watermarker, monkeypatch):
