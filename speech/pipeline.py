@@ -26,6 +26,7 @@ from speech.contract import (
     ModelInfo,
     Utterance,
 )
+from speech.gpu_faults import GpuFault, gpu_fault
 from speech.models.llama_t3 import LlamaT3
 from speech.models.spec import MODELS
 from speech.reference.conditionals import FILE_VERSION, Conditionals, dummy_voice
@@ -324,7 +325,9 @@ def make_synthesizer(
         runtime = DeviceRuntime(
             model.device, lambda: make_batch(model, max_concurrency), model.s3gen, max_jobs=max_concurrency
         )
-    except torch.OutOfMemoryError as error:
+    except Exception as error:
+        if gpu_fault(error) is not GpuFault.MEMORY:  # libraries have errors of their own for it
+            raise
         raise ModelUnavailable(
             f"the GPU's memory does not suffice for MAX_CONCURRENCY {max_concurrency}: "
             f"the key-value cache needs {1e-9 * cache_bytes(model, max_concurrency):.1f} GB, and "

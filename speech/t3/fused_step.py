@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from speech.gpu_faults import GpuFault, gpu_fault
 from speech.models.llama_t3 import RMS_EPSILON, LlamaT3
 from speech.models.spec import SamplerStep
 from speech.t3.sampling import SamplingRows
@@ -229,9 +230,9 @@ def load_fused_step(t3: LlamaT3, tensors: StepTensors) -> FusedStep | None:
         step = FusedStep(t3, tensors, pdl=capability >= PDL_CAPABILITY)
         for count in sorted({FEWEST_ROWS, min(rows, 2 * FEWEST_ROWS)}):
             step.draw(step.logits(count), 1)
-    except torch.OutOfMemoryError:
-        raise
     except Exception as error:  # of many kinds: Triton's, its compilers', the linker's
+        if gpu_fault(error) is GpuFault.MEMORY:
+            raise
         log.warning("T3's steps are slower here, without Triton's kernels: %s", _first_line(error))
         return None
     log.info("T3's kernels are ready after %.1f s", time.perf_counter() - started)

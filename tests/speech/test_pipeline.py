@@ -414,9 +414,18 @@ def test_what_products_and_convolutions_on_a_gpu_may_do(precision, tf32):
         torch.backends.cuda.enable_cudnn_sdp(attends)
 
 
-def test_too_many_jobs_for_the_memory_are_named(our_model, watermarker, monkeypatch):
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("CUDA error: out of memory"),
+    ],
+    ids=str,
+)
+def test_too_many_jobs_for_the_memory_are_named(our_model, watermarker, monkeypatch, error):
     def fail(*_: object) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory")
+        raise error
 
     monkeypatch.setattr(pipeline, "make_batch", fail)
     monkeypatch.setattr(pipeline, "free_memory", lambda device: 2_500_000_000)
@@ -424,6 +433,15 @@ def test_too_many_jobs_for_the_memory_are_named(our_model, watermarker, monkeypa
         make_synthesizer(our_model, watermarker, max_concurrency=64)
     assert "2.5 GB are free" in caught.value.message
     assert "set it lower" in caught.value.message
+
+
+def test_another_failure_of_the_start_is_not_taken_for_a_lack_of_memory(our_model, watermarker, monkeypatch):
+    def fail(*_: object) -> None:
+        raise RuntimeError("sizes differ")
+
+    monkeypatch.setattr(pipeline, "make_batch", fail)
+    with pytest.raises(RuntimeError, match="sizes differ"):
+        make_synthesizer(our_model, watermarker)
 
 
 def test_the_size_of_the_cache_is_said_before_there_is_one(our_model):

@@ -190,9 +190,17 @@ def test_what_triton_lacks_is_logged_in_one_line(monkeypatch, caplog, error):
     assert "\n" not in record.getMessage()
 
 
-def test_a_lack_of_memory_is_not_the_compilers_fault(monkeypatch):
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_lack_of_memory_is_not_the_compilers_fault(monkeypatch, error):
     def step(*args, **kwargs):
-        raise torch.OutOfMemoryError("CUDA out of memory")
+        raise error
 
-    with pytest.raises(torch.OutOfMemoryError):
+    with pytest.raises(type(error), match=str(error).partition(" when")[0]):
         loaded(monkeypatch, step=step)
