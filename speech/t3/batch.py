@@ -265,7 +265,7 @@ class RunningBatch:
         if fused.draws(self.t3.spec.sampler, with_top_p=with_top_p):
             fused.draw(logits, slots)
         else:
-            self._draw(logits.float(), slots, with_top_p)
+            self._draw(logits, slots, with_top_p)
 
     def _draw(self, logits: Tensor, slots: int, with_top_p: bool) -> None:
         """Draws the next token of the first slots from logits, float32 [rows, vocabulary], and records it."""

@@ -100,7 +100,7 @@ class FusedStep:
             singles(*splits),
         )
         self._arrived = torch.zeros(rows, weights.heads, dtype=torch.int32, device=device)
-        self._logits, self._logits_of_two = half(t3.vocabulary), singles(FEWEST_ROWS, t3.vocabulary)
+        self._logits = singles(rows, t3.vocabulary)
 
     def draws(self, order: tuple[SamplerStep, ...], *, with_top_p: bool) -> bool:
         """Whether ``draw`` is a model's sampler: one with these steps, in this order."""
@@ -109,8 +109,7 @@ class FusedStep:
     def logits(self, rows: int) -> Tensor:
         """Feeds the last token to the first rows, two at least. Returns logits of the next token.
 
-        They are [rows, vocabulary], float32 for two rows, and of the weights' dtype for more. The next call
-        overwrites them.
+        They are float32 [rows, vocabulary]. The next call overwrites them.
         """
         return self._logits_of_a_pair() if rows == FEWEST_ROWS else self._logits_of_many(rows)
 
@@ -137,8 +136,9 @@ class FusedStep:
             self._gemv(OUT, self._attended, layer.out, hidden, residual=True)
             self._gemv(GATE_UP, hidden, layer.gate_up, self._widened, norm=layer.feed_forward_norm, glu=True)
             self._gemv(DOWN, self._widened, layer.down, hidden, residual=True)
-        self._gemv(HEAD, hidden, weights.head, self._logits_of_two, norm=weights.norm)
-        return self._logits_of_two
+        logits = self._logits[:FEWEST_ROWS]
+        self._gemv(HEAD, hidden, weights.head, logits, norm=weights.norm)
+        return logits
 
     def _logits_of_many(self, rows: int) -> Tensor:
         """Leaves the products to cuBLAS."""
@@ -146,7 +146,7 @@ class FusedStep:
         normed, qkv, attended, delta = (
             each[:rows] for each in (self._normed, self._qkv, self._attended, self._delta)
         )
-        wide, widened, logits = self._wide[:rows], self._widened[:rows], self._logits[:rows]
+        wide, widened = self._wide[:rows], self._widened[:rows]
         width, feed_forward = weights.width, widened.shape[1]
 
         def add_norm(norm: Tensor) -> None:
@@ -166,7 +166,7 @@ class FusedStep:
             kernels.swiglu_kernel[(rows, blocks)](wide, widened, F=feed_forward, BLOCK=SWIGLU_BLOCK)
             torch.mm(widened, layer.down.t(), out=delta)
             add_norm(next_norm)
-        return torch.mm(normed, weights.head.t(), out=logits)
+        return _float32_product(normed, weights.head.t(), self._logits[:rows])
 
     def _embed(self, rows: int) -> None:
         weights, tensors = self._t3.weights, self._tensors
@@ -210,6 +210,13 @@ class FusedStep:
     def _with_pdl(self, rows: int) -> dict[str, Any]:
         """Options of a launch. Between cuBLAS's kernels, which wait for nothing early, PDL gains nothing."""
         return {"PDL": True, "launch_pdl": True} if self._pdl and rows == FEWEST_ROWS else {"PDL": False}
+
+
+def _float32_product(left: Tensor, right: Tensor, out: Tensor) -> Tensor:
+    """Writes a product of matrices with the sums in float32, since guidance enlarges what rounding does."""
+    if left.dtype == torch.float32:
+        return torch.mm(left, right, out=out)
+    return torch.mm(left, right, out_dtype=torch.float32, out=out)
 
 
 @torch.inference_mode()
