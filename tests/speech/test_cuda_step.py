@@ -233,6 +233,16 @@ def test_no_step_waits_for_the_device(t3):
                 torch.cuda.set_sync_debug_mode("default")
 
 
+def test_a_request_that_joins_or_leaves_does_not_wait_for_the_device(t3):
+    batch = new_batch(t3)
+    batch.remove([batch.add(request(0))])  # captures the prompt's graph
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        batch.remove([batch.add(request(0))])
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
 def test_memory_does_not_grow(t3):
     batch = new_batch(t3, poll_every=8)
 
