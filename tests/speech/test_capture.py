@@ -1,4 +1,4 @@
-"""CUDA graphs that cannot be captured, on a device that is made of paper."""
+"""The capture of CUDA graphs, and what cannot be captured, on a device that is made of paper."""
 
 from __future__ import annotations
 
@@ -75,7 +75,6 @@ def raises(error: Exception) -> Callable[[], None]:
 @pytest.fixture
 def paper(monkeypatch) -> Paper:
     paper = Paper()
-    ended: list[object] = []
     for name, value in {
         "Stream": Stream,
         "stream": lambda stream: nullcontext(),
@@ -87,7 +86,7 @@ def paper(monkeypatch) -> Paper:
         "graph": paper.graph,
     }.items():
         monkeypatch.setattr(torch.cuda, name, value)
-    monkeypatch.setattr(torch._C, "_cuda_endAllocateToPool", lambda device, pool: ended.append(pool))
+    monkeypatch.setattr(torch._C, "_cuda_endAllocateToPool", lambda device, pool: None)
     return paper
 
 
@@ -131,6 +130,18 @@ def test_a_step_is_run_once_whether_or_not_it_can_be_captured(paper):
             graphs.run(shape, paper.work)
             assert paper.runs == count
         paper.runs = 0
+
+
+@pytest.mark.parametrize(("kind", "priority"), [(StepGraphs, -1), (RecentGraphs, 0)])
+def test_all_captures_are_of_one_stream_and_share_memory(paper, kind, priority):
+    """cuBLAS keeps a workspace for every stream, and a graph's kernels keep the stream's priority."""
+    graphs = kind(CPU)
+    for shape in "abcab":
+        run_step(graphs, shape, paper.work)
+    assert len(paper.streams) == 3
+    assert {id(stream) for stream in paper.streams} == {id(graphs._stream)}
+    assert graphs._stream.priority == priority
+    assert {id(pool) for pool in paper.pools} == {id(graphs._pool)}
 
 
 def test_a_flow_without_a_graph_is_run_by_who_asked_for_one(paper):
