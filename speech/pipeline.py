@@ -116,11 +116,17 @@ class ChatterboxSynthesizer:
         return self._model.builtin_voice
 
     def encode_reference(self, waveform: Waveform, cancel: CancelToken) -> Conditionals:
-        """Computes the conditionals of a 24 kHz recording, see ``Synthesizer.encode_reference``."""
+        """Computes the conditionals of a 24 kHz recording, see ``Synthesizer.encode_reference``.
+
+        What needs no device is computed in the calling thread: meanwhile the device works for others.
+        """
+        encoder = self._model.reference_encoder
+        cancel.raise_if_cancelled()
+        prepared = encoder.prepare(waveform)
 
         def encode() -> Conditionals:
             cancel.raise_if_cancelled()
-            return self._model.reference_encoder.compute(waveform)
+            return encoder.encode(prepared)
 
         return self._runtime.run(encode, cancel)
 
