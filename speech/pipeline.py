@@ -26,6 +26,7 @@ from speech.contract import (
     ModelInfo,
     Utterance,
 )
+from speech.gpu_faults import GpuFault, gpu_fault
 from speech.models.llama_t3 import LlamaT3
 from speech.models.spec import MODELS
 from speech.reference.conditionals import FILE_VERSION, Conditionals, dummy_voice
@@ -115,11 +116,17 @@ class ChatterboxSynthesizer:
         return self._model.builtin_voice
 
     def encode_reference(self, waveform: Waveform, cancel: CancelToken) -> Conditionals:
-        """Computes the conditionals of a 24 kHz recording, see ``Synthesizer.encode_reference``."""
+        """Computes the conditionals of a 24 kHz recording, see ``Synthesizer.encode_reference``.
+
+        What needs no device is computed in the calling thread: meanwhile the device works for others.
+        """
+        encoder = self._model.reference_encoder
+        cancel.raise_if_cancelled()
+        prepared = encoder.prepare(waveform)
 
         def encode() -> Conditionals:
             cancel.raise_if_cancelled()
-            return self._model.reference_encoder.compute(waveform)
+            return encoder.encode(prepared)
 
         return self._runtime.run(encode, cancel)
 
@@ -304,6 +311,9 @@ def set_arithmetic(precision: str) -> None:
     """Sets what PyTorch's operators may do on a GPU, for the whole process. precision: "exact" or "auto"."""
     torch.backends.cuda.matmul.allow_tf32 = precision == "auto"
     torch.backends.cudnn.allow_tf32 = precision == "auto"
+    # Products of bfloat16 are added up in float32 to the end, as T3's kernels do it; by default cuBLAS may
+    # split a sum and round its parts.
+    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
     # Some of cuDNN's convolutions add up in an order that changes from call to call: a seed would not
     # give the same samples again.
     torch.backends.cudnn.deterministic = True
@@ -321,7 +331,9 @@ def make_synthesizer(
         runtime = DeviceRuntime(
             model.device, lambda: make_batch(model, max_concurrency), model.s3gen, max_jobs=max_concurrency
         )
-    except torch.OutOfMemoryError as error:
+    except Exception as error:
+        if gpu_fault(error) is not GpuFault.MEMORY:  # libraries have errors of their own for it
+            raise
         raise ModelUnavailable(
             f"the GPU's memory does not suffice for MAX_CONCURRENCY {max_concurrency}: "
             f"the key-value cache needs {1e-9 * cache_bytes(model, max_concurrency):.1f} GB, and "

@@ -102,6 +102,7 @@ class _Chunk:
     stream: ChunkStream | None = None  # of a chunk in pieces, once the first one is rendered
     pieces: int = 0  # that were rendered
     rendered_tokens: Tensor | None = None  # of the last of them
+    waits_for: _Rendering | None = None  # what the next piece comes after; None before it was ready
 
     @property
     def seed(self) -> int:
@@ -451,14 +452,12 @@ class DeviceRuntime:
                 pieces.append(_next_piece(chunk))
             elif sequence is not None and (piece := self._early_piece(sequence)) is not None:
                 pieces.append(piece)
-        # Later pieces of a stream wait until the device has nothing else to render: their audio is not played
-        # for a while, and the first piece of another stream comes before them.
-        pieces = [piece for piece in pieces if not (self._rendering and piece.chunk.pieces)]
-        pieces = [piece for piece in pieces if self._goes_on(piece)]
+        pieces = [piece for piece in pieces if self._has_its_turn(piece) and self._goes_on(piece)]
         if not pieces:
             return
         for piece in pieces:
             piece.chunk.pieces += 1
+            piece.chunk.waits_for = None
             if piece.ends_chunk:
                 del piece.chunk.job.decoded[piece.chunk.index]
                 piece.chunk.job.next_to_render += 1
@@ -471,6 +470,20 @@ class DeviceRuntime:
                 piece.chunk.pieces -= 1
             self._rendering = [each for each in self._rendering if each.piece not in pieces]
             self._fail_chunks([piece.chunk for piece in pieces], error)
+
+    def _has_its_turn(self, piece: _Piece) -> bool:
+        """Whether a piece that is ready is rendered now.
+
+        Later pieces of a stream wait: their audio is not played for a while, and the first piece of another
+        stream comes before them. They wait for what was under way when they were ready, and for nothing that
+        came after it, which may never end.
+        """
+        chunk = piece.chunk
+        if not (chunk.pieces and self._rendering):
+            return True
+        if chunk.waits_for is None:
+            chunk.waits_for = self._rendering[-1]
+        return chunk.waits_for not in self._rendering  # they end in order
 
     def _goes_on(self, piece: _Piece) -> bool:
         """Whether a piece has the tokens of the one before it. If not, its job ends.

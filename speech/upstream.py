@@ -17,8 +17,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform, resample
@@ -26,7 +28,7 @@ from speech.models.dimensions import FULL, ModelDimensions
 from speech.models.spec import Conditioning, ModelSpec
 from speech.models.tokenizers import load_tokenizer
 from speech.reference.conditionals import Conditionals
-from speech.reference.encoder import check_duration
+from speech.reference.encoder import RecordingEncoder, check_duration
 from speech.reference.spectra import ENCODER_SAMPLE_RATE_HZ
 from speech.s3gen.s3gen import PieceRequest, RenderRequest
 from speech.t3.request import Decoded, DecodeRequest
@@ -201,18 +203,21 @@ class UpstreamS3Gen:
         return samples[0]  # type: ignore[no-any-return]
 
 
-class UpstreamReferenceEncoder:
+class UpstreamReferenceEncoder(RecordingEncoder):
     """Upstream's ``ChatterboxTTS.prepare_conditionals`` behind the interface of ``ReferenceEncoder``."""
 
     def __init__(self, s3gen: Any, voice_encoder: Any, conditioning: Conditioning) -> None:
         self._s3gen, self._voice_encoder, self._conditioning = s3gen, voice_encoder, conditioning
 
-    @torch.inference_mode()
-    def compute(self, waveform: Waveform) -> Conditionals:
-        """See ``ReferenceEncoder.compute``."""
+    def prepare(self, waveform: Waveform) -> tuple[Waveform, NDArray[np.float32]]:
+        """Resamples: returns the recording and its samples at 16 kHz."""
         check_duration(waveform)
-        conditioning = self._conditioning
-        samples_16k = resample(waveform, ENCODER_SAMPLE_RATE_HZ).samples
+        return waveform, resample(waveform, ENCODER_SAMPLE_RATE_HZ).samples
+
+    @torch.inference_mode()
+    def encode(self, prepared: tuple[Waveform, NDArray[np.float32]]) -> Conditionals:
+        """Runs upstream's code, which does the rest of the host's work, too."""
+        conditioning, (waveform, samples_16k) = self._conditioning, prepared
         t3_prompt = samples_16k[: round(conditioning.t3_prompt_s * ENCODER_SAMPLE_RATE_HZ)]
         # Copied: a stored voice's samples are read-only.
         prompt = self._s3gen.embed_ref(

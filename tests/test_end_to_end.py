@@ -125,7 +125,7 @@ async def test_a_worker_that_starts_speaks_in_a_stored_voice_without_computing_i
     def must_not_compute(*_):
         raise AssertionError("the conditionals lie beside the voice")
 
-    monkeypatch.setattr(ReferenceEncoder, "compute", must_not_compute)
+    monkeypatch.setattr(ReferenceEncoder, "prepare", must_not_compute)
     run = runner(volume, build_services(volume, synthesizer))
     assert (await run("tts", **job))["audio"] == first["audio"]
     unknown = base64.b64encode(wav_bytes(speech_like(6.0, seed=9), 24_000)).decode()

@@ -21,6 +21,7 @@ from speech.models.dimensions import ModelDimensions
 from speech.models.linear import enough_rows, linear, pack
 from speech.models.spec import SPEAKER_WIDTH, ModelSpec
 from speech.t3.request import DecodeRequest
+from speech.transfer import upload
 
 log = logging.getLogger(__name__)
 
@@ -249,7 +250,7 @@ class LlamaT3:
     def embed_prompt(self, request: DecodeRequest, *, use_cfg: bool) -> Tensor:
         """Returns everything before the first speech token, [rows, N, D]; two rows with guidance."""
         weights, tokens = self.weights, self.spec.tokens
-        text = request.text_tokens.to(self.device, torch.int64)
+        text = upload(request.text_tokens.long(), self.device)
         text = F.pad(F.pad(text, (1, 0), value=tokens.start_text), (0, 1), value=tokens.stop_text)
         words = weights.text_embedding[text]
         rows = torch.stack([words, torch.zeros_like(words)]) if use_cfg else words[None]
@@ -262,9 +263,9 @@ class LlamaT3:
     def _embed_voice(self, request: DecodeRequest) -> Tensor:
         """The conditioning, [1, 34, D]: ``T3.prepare_conditioning`` and ``T3CondEnc.forward``."""
         weights = self.weights
-        prompt_tokens = request.prompt_tokens.to(self.device)
+        prompt_tokens = upload(request.prompt_tokens, self.device)
         prompt = weights.speech_embedding[prompt_tokens] + weights.speech_positions[: prompt_tokens.shape[1]]
-        speaker = F.linear(request.speaker_embedding.to(self.device, weights.dtype), *weights.speaker)
+        speaker = F.linear(upload(request.speaker_embedding, self.device).to(weights.dtype), *weights.speaker)
         exaggeration = torch.full((1, 1, 1), request.exaggeration, dtype=torch.float32, device=self.device)
         emotion = F.linear(exaggeration.to(weights.dtype), weights.exaggeration)
         return torch.cat([speaker[:, None], _perceive(weights.perceiver, prompt), emotion], dim=1)

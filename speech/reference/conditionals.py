@@ -55,7 +55,7 @@ class Conditionals:
             self.prompt_mel,
             self.xvector,
         )
-        return Conditionals(*(_moved(tensor, device) for tensor in tensors))
+        return Conditionals(*(upload(tensor, device) for tensor in tensors))
 
     def to_bytes(self, digest: str) -> bytes:
         """Returns a safetensors file. digest: of the samples they were computed from, hex."""
@@ -103,10 +103,6 @@ class Conditionals:
                 bool(torch.isfinite(tensor).all()) for tensor in (self.speaker_embedding, self.xvector, mel)
             )
         )
-
-
-def _moved(tensor: Tensor, device: torch.device) -> Tensor:
-    return tensor.to(device) if tensor.device.type != "cpu" else upload(tensor, device)
 
 
 def longest_s3gen_prompt(conditioning: Conditioning) -> int:

@@ -10,10 +10,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform, resample
@@ -33,6 +36,7 @@ from speech.reference.spectra import (
     xvector_features,
 )
 from speech.s3gen.weights import WeightsView
+from speech.transfer import upload
 from speech.weights.files import check_shapes, read_weights
 
 log = logging.getLogger(__name__)
@@ -47,9 +51,32 @@ _TOKENIZER, _XVECTOR = "tokenizer.", "speaker_encoder."
 class RecordingEncoder(Protocol):
     """``ReferenceEncoder``, or upstream's behind the same interface."""
 
-    def compute(self, waveform: Waveform) -> Conditionals:
-        """Returns the conditionals of a 24 kHz recording, on the CPU. Raises ReferenceTooShort."""
+    def prepare(self, waveform: Waveform) -> Any:
+        """Computes what can be computed without the device, for any thread. Raises ReferenceTooShort.
+
+        waveform: at 24 kHz.
+        """
         ...
+
+    def encode(self, prepared: Any) -> Conditionals:
+        """Returns the conditionals, on the CPU, of a recording that ``prepare`` has prepared.
+
+        For the one thread that submits work to the device.
+        """
+        ...
+
+    def compute(self, waveform: Waveform) -> Conditionals:
+        """Does both."""
+        return self.encode(self.prepare(waveform))
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedRecording:
+    """What a recording's networks take, as far as the host computes it. Arrays that can be written to."""
+
+    s3gen_prompt_24k: NDArray[np.float32]  # [n], the first seconds
+    t3_prompt_16k: NDArray[np.float32]  # [n], the first seconds
+    voice_mel: NDArray[np.float32]  # [T, 40], of all but the silence around it
 
 
 def load_reference_encoder(
@@ -95,7 +122,7 @@ def check_duration(waveform: Waveform) -> None:
         )
 
 
-class ReferenceEncoder:
+class ReferenceEncoder(RecordingEncoder):
     """Speech tokenizer, CAMPPlus, voice encoder and their mels."""
 
     def __init__(
@@ -110,28 +137,33 @@ class ReferenceEncoder:
         self._tokenizer, self._camp_plus, self._voice_encoder = tokenizer, camp_plus, voice_encoder
         self._conditioning, self._device = conditioning, device
 
-    @torch.inference_mode()
-    def compute(self, waveform: Waveform) -> Conditionals:
-        """Returns the conditionals of a 24 kHz recording, on the CPU.
-
-        Raises ReferenceTooShort under half a second.
-        """
+    def prepare(self, waveform: Waveform) -> PreparedRecording:
+        """Resamples, trims and analyses a recording; see ``RecordingEncoder``."""
         assert waveform.sample_rate_hz == MODEL_SAMPLE_RATE_HZ
         check_duration(waveform)
-        conditioning, device = self._conditioning, self._device
-        # Copied: a stored voice's samples are the store's own, and read-only.
-        prompt_24k = torch.tensor(waveform.first(conditioning.s3gen_prompt_s).samples, device=device)[None]
+        conditioning = self._conditioning
         # Upstream resamples S3Gen's prompt with torchaudio and the rest with soxr.
-        prompt_16k = resample_prompt(prompt_24k)[0]
         samples_16k = resample(waveform, ENCODER_SAMPLE_RATE_HZ).samples
-        t3_samples = round(conditioning.t3_prompt_s * ENCODER_SAMPLE_RATE_HZ)
-        t3_prompt_16k = torch.from_numpy(samples_16k[:t3_samples]).to(device)
+        return PreparedRecording(
+            # Copied: a stored voice's samples are the store's own, and read-only.
+            s3gen_prompt_24k=waveform.first(conditioning.s3gen_prompt_s).samples.copy(),
+            t3_prompt_16k=samples_16k[: round(conditioning.t3_prompt_s * ENCODER_SAMPLE_RATE_HZ)],
+            voice_mel=voice_encoder_mel(trim(samples_16k)),
+        )
 
+    @torch.inference_mode()
+    def encode(self, prepared: PreparedRecording) -> Conditionals:
+        """Runs the networks; see ``RecordingEncoder``."""
+        prompt_24k, t3_prompt_16k, voice_mel = (
+            upload(torch.from_numpy(array), self._device)
+            for array in (prepared.s3gen_prompt_24k, prepared.t3_prompt_16k, prepared.voice_mel)
+        )
+        prompt_24k = prompt_24k[None]
+        prompt_16k = resample_prompt(prompt_24k)[0]
         prompt_mel = s3gen_mel(prompt_24k).transpose(1, 2)
-        longest_frames = conditioning.t3_prompt_tokens * speech_tokenizer.FRAMES_PER_TOKEN
+        longest_frames = self._conditioning.t3_prompt_tokens * speech_tokenizer.FRAMES_PER_TOKEN
         mels = [tokenizer_mel(prompt_16k), tokenizer_mel(t3_prompt_16k)[:, :longest_frames]]
         prompt_tokens, t3_prompt_tokens = speech_tokenizer.tokenize(self._tokenizer, mels)
-        voice_mel = torch.from_numpy(voice_encoder_mel(trim(samples_16k))).to(device)
         return Conditionals(
             speaker_embedding=voice_encoder.embed(self._voice_encoder, voice_mel),
             t3_prompt_tokens=t3_prompt_tokens[None],

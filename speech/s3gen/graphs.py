@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable
 
 import torch
 
-from speech.capture import capture_graph
+from speech.capture import CaptureFailed, capture_graph
 
 # Calls of up to 16 chunks, of 30 to 450 tokens after prompts of 125 to 250, have 41 shapes.
 MAX_GRAPHS = 64
@@ -20,21 +20,33 @@ class RecentGraphs:
     """One CUDA graph for each shape, captured when that shape first comes, up to a number of graphs.
 
     The work must be the same whenever its shape is the same; see ``capture_graph`` for the other rules. All
-    graphs share one memory pool: one runs at a time.
+    graphs share one memory pool: one runs at a time. A shape whose capture fails has no graph for good.
     """
 
     def __init__(self, device: torch.device, max_graphs: int = MAX_GRAPHS) -> None:
         self._graphs: OrderedDict[Hashable, torch.cuda.CUDAGraph] = OrderedDict()
+        self._without_graph: set[Hashable] = set()
         self._max_graphs = max_graphs
         self._pool = torch.cuda.graph_pool_handle()
         # Of low priority: T3 goes first.
         self._stream = torch.cuda.Stream(device, priority=0)  # type: ignore[no-untyped-call]
 
     def replay_of(self, shape: Hashable, work: Callable[[], None]) -> Callable[[], None]:
-        """Returns what replays the graph of the work. Runs the work once when it has to be captured."""
+        """Returns what replays the graph of the work, or the work itself where it has none.
+
+        Runs the work once when it has to be captured.
+        """
+        if shape in self._without_graph:
+            return work
         if shape not in self._graphs:
             log.info("captures a graph of the flow: %s", shape)
-            self._graphs[shape] = self._capture(work)  # has waited for the device: no graph is running
+            try:
+                self._graphs[shape] = self._capture(work)  # has waited for the device: no graph is running
+            except CaptureFailed as error:
+                log.warning("S3Gen is slower: the flow has no CUDA graph for %s: %s", shape, error)
+                self._without_graph.add(shape)
+                self._pool = torch.cuda.graph_pool_handle()
+                return work
             if len(self._graphs) > self._max_graphs:
                 self._graphs.popitem(last=False)
         self._graphs.move_to_end(shape)

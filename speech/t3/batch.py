@@ -22,6 +22,7 @@ from speech.t3.graphs import StepGraphs
 from speech.t3.prefill import GraphedPrefill
 from speech.t3.request import Decoded, DecodeRequest
 from speech.t3.sampling import SamplingRows, draw
+from speech.transfer import upload
 
 # With PyTorch's operators attention reads a multiple of so many positions, and each number of them is a CUDA
 # graph of its own.
@@ -80,7 +81,10 @@ class RunningBatch:
         def integers(*shape: int) -> Tensor:
             return torch.zeros(*shape, dtype=torch.int64, device=device)
 
-        self._slot_of_row, self._row_of_slot, self._uncond_row_of_slot = (integers(rows) for _ in range(3))
+        # One tensor, which is uploaded at once. Its rows are an even number of integers: for addresses that
+        # are no multiples of 16 bytes Triton would compile the kernels again.
+        self._index_maps = integers(3, rows + rows % 2)
+        self._slot_of_row, self._row_of_slot, self._uncond_row_of_slot = self._index_maps[:, :rows]
         self._tokens, self._counts, self._positions, self._limits = (integers(rows) for _ in range(4))
         self._spoken = integers(rows, capacity)
         self._done = torch.ones(rows, dtype=torch.bool, device=device)
@@ -265,7 +269,7 @@ class RunningBatch:
         if fused.draws(self.t3.spec.sampler, with_top_p=with_top_p):
             fused.draw(logits, slots)
         else:
-            self._draw(logits.float(), slots, with_top_p)
+            self._draw(logits, slots, with_top_p)
 
     def _draw(self, logits: Tensor, slots: int, with_top_p: bool) -> None:
         """Draws the next token of the first slots from logits, float32 [rows, vocabulary], and records it."""
@@ -337,15 +341,14 @@ class RunningBatch:
 
         Unused entries are 0, so that padded rows of a graph compute something harmless.
         """
-        slot_of_row, row_of_slot, uncond_row_of_slot = ([0] * self.rows for _ in range(3))
+        maps = [[0] * self._index_maps.shape[1] for _ in range(3)]
+        slot_of_row, row_of_slot, uncond_row_of_slot = maps
         for sequence in self.sequences:
             row_of_slot[sequence.slot] = sequence.row
             uncond_row_of_slot[sequence.slot] = sequence.uncond_row
             for row in sequence.rows:
                 slot_of_row[row] = sequence.slot
-        self._slot_of_row.copy_(torch.tensor(slot_of_row))
-        self._row_of_slot.copy_(torch.tensor(row_of_slot))
-        self._uncond_row_of_slot.copy_(torch.tensor(uncond_row_of_slot))
+        self._index_maps.copy_(upload(torch.tensor(maps), self.t3.device))
 
 
 def _compact(places: Collection[int]) -> dict[int, int]:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from speech.gpu_faults import GpuFault, gpu_fault
 from speech.models.llama_t3 import RMS_EPSILON, LlamaT3
 from speech.models.spec import SamplerStep
 from speech.t3.sampling import SamplingRows
@@ -99,7 +100,7 @@ class FusedStep:
             singles(*splits),
         )
         self._arrived = torch.zeros(rows, weights.heads, dtype=torch.int32, device=device)
-        self._logits, self._logits_of_two = half(t3.vocabulary), singles(FEWEST_ROWS, t3.vocabulary)
+        self._logits = singles(rows, t3.vocabulary)
 
     def draws(self, order: tuple[SamplerStep, ...], *, with_top_p: bool) -> bool:
         """Whether ``draw`` is a model's sampler: one with these steps, in this order."""
@@ -108,8 +109,7 @@ class FusedStep:
     def logits(self, rows: int) -> Tensor:
         """Feeds the last token to the first rows, two at least. Returns logits of the next token.
 
-        They are [rows, vocabulary], float32 for two rows, and of the weights' dtype for more. The next call
-        overwrites them.
+        They are float32 [rows, vocabulary]. The next call overwrites them.
         """
         return self._logits_of_a_pair() if rows == FEWEST_ROWS else self._logits_of_many(rows)
 
@@ -136,8 +136,9 @@ class FusedStep:
             self._gemv(OUT, self._attended, layer.out, hidden, residual=True)
             self._gemv(GATE_UP, hidden, layer.gate_up, self._widened, norm=layer.feed_forward_norm, glu=True)
             self._gemv(DOWN, self._widened, layer.down, hidden, residual=True)
-        self._gemv(HEAD, hidden, weights.head, self._logits_of_two, norm=weights.norm)
-        return self._logits_of_two
+        logits = self._logits[:FEWEST_ROWS]
+        self._gemv(HEAD, hidden, weights.head, logits, norm=weights.norm)
+        return logits
 
     def _logits_of_many(self, rows: int) -> Tensor:
         """Leaves the products to cuBLAS."""
@@ -145,7 +146,7 @@ class FusedStep:
         normed, qkv, attended, delta = (
             each[:rows] for each in (self._normed, self._qkv, self._attended, self._delta)
         )
-        wide, widened, logits = self._wide[:rows], self._widened[:rows], self._logits[:rows]
+        wide, widened = self._wide[:rows], self._widened[:rows]
         width, feed_forward = weights.width, widened.shape[1]
 
         def add_norm(norm: Tensor) -> None:
@@ -165,7 +166,7 @@ class FusedStep:
             kernels.swiglu_kernel[(rows, blocks)](wide, widened, F=feed_forward, BLOCK=SWIGLU_BLOCK)
             torch.mm(widened, layer.down.t(), out=delta)
             add_norm(next_norm)
-        return torch.mm(normed, weights.head.t(), out=logits)
+        return _float32_product(normed, weights.head.t(), self._logits[:rows])
 
     def _embed(self, rows: int) -> None:
         weights, tensors = self._t3.weights, self._tensors
@@ -211,6 +212,13 @@ class FusedStep:
         return {"PDL": True, "launch_pdl": True} if self._pdl and rows == FEWEST_ROWS else {"PDL": False}
 
 
+def _float32_product(left: Tensor, right: Tensor, out: Tensor) -> Tensor:
+    """Writes a product of matrices with the sums in float32, since guidance enlarges what rounding does."""
+    if left.dtype == torch.float32:
+        return torch.mm(left, right, out=out)
+    return torch.mm(left, right, out_dtype=torch.float32, out=out)
+
+
 @torch.inference_mode()
 def load_fused_step(t3: LlamaT3, tensors: StepTensors) -> FusedStep | None:
     """Compiles the kernels by running a step of an empty batch; None where PyTorch's operators have to do.
@@ -229,9 +237,9 @@ def load_fused_step(t3: LlamaT3, tensors: StepTensors) -> FusedStep | None:
         step = FusedStep(t3, tensors, pdl=capability >= PDL_CAPABILITY)
         for count in sorted({FEWEST_ROWS, min(rows, 2 * FEWEST_ROWS)}):
             step.draw(step.logits(count), 1)
-    except torch.OutOfMemoryError:
-        raise
     except Exception as error:  # of many kinds: Triton's, its compilers', the linker's
+        if gpu_fault(error) is GpuFault.MEMORY:
+            raise
         log.warning("T3's steps are slower here, without Triton's kernels: %s", _first_line(error))
         return None
     log.info("T3's kernels are ready after %.1f s", time.perf_counter() - started)

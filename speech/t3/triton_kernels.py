@@ -231,9 +231,9 @@ def draw_kernel(
 
     The steps are guidance, repetition penalty, temperature and min_p, with the formulas of
     ``speech.t3.sampling``; what the probabilities add up to does not change which p / noise is the largest.
-    logits: [R, V]. noise: float32 [slots, V]. seen: uint8 [slots, V], changed. cfg_weight, temperature,
-    min_p, repetition_penalty: float32 [slots]. row_of_slot, uncond_row_of_slot, limits: int64 [slots].
-    tokens, counts, positions: int64 [slots], changed. done: uint8 [slots], changed. spoken: int64
+    logits: float32 [R, V]. noise: float32 [slots, V]. seen: uint8 [slots, V], changed. cfg_weight,
+    temperature, min_p, repetition_penalty: float32 [slots]. row_of_slot, uncond_row_of_slot, limits: int64
+    [slots]. tokens, counts, positions: int64 [slots], changed. done: uint8 [slots], changed. spoken: int64
     [slots, capacity], changed. BLOCK: V at least.
     """
     slot = tl.program_id(0)
@@ -243,8 +243,8 @@ def draw_kernel(
         gdc_launch_dependents()
         gdc_wait()
     row, uncond_row = tl.load(row_of_slot + slot), tl.load(uncond_row_of_slot + slot)
-    scores = tl.load(logits + row * V + ids, mask=inside, other=0.0).to(tl.float32)
-    unguided = tl.load(logits + uncond_row * V + ids, mask=inside, other=0.0).to(tl.float32)
+    scores = tl.load(logits + row * V + ids, mask=inside, other=0.0)
+    unguided = tl.load(logits + uncond_row * V + ids, mask=inside, other=0.0)
     scores += tl.load(cfg_weight + slot) * (scores - unguided)
     penalty = tl.load(repetition_penalty + slot)
     penalized = tl.where(scores < 0, scores * penalty, scores / penalty)

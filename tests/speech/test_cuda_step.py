@@ -84,8 +84,8 @@ def new_batch(t3: LlamaT3, *, fused: bool = True, rows: int = 16, poll_every: in
 def logits_of(batch: RunningBatch, rows: int) -> Tensor:
     """What the last step of a fused batch left."""
     assert batch._fused is not None
-    found = batch._fused._logits_of_two if rows <= 2 else batch._fused._logits
-    return found[:rows].float()
+    assert batch._fused._logits.dtype == torch.float32
+    return batch._fused._logits[:rows].clone()
 
 
 class PlainSteps:
@@ -231,6 +231,16 @@ def test_no_step_waits_for_the_device(t3):
                     batch._step()
             finally:
                 torch.cuda.set_sync_debug_mode("default")
+
+
+def test_a_request_that_joins_or_leaves_does_not_wait_for_the_device(t3):
+    batch = new_batch(t3)
+    batch.remove([batch.add(request(0))])  # captures the prompt's graph
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        batch.remove([batch.add(request(0))])
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
 def test_memory_does_not_grow(t3):

@@ -18,6 +18,7 @@ from cancel import CancelToken
 from errors import Cancelled
 from speech.contract import SamplingParams, Utterance
 from speech.pipeline import ChatterboxSynthesizer, make_synthesizer
+from speech.reference import encoder as encoder_module
 from speech.reference.encoder import ReferenceEncoder
 from speech.s3gen.s3gen import RenderRequest, S3Gen
 from speech.t3 import batch as batch_module
@@ -100,7 +101,7 @@ def log(monkeypatch) -> DeviceLog:
 
     logged(RunningBatch, "add", "prefill")
     logged(RunningBatch, "step_many", "step")
-    logged(ReferenceEncoder, "compute", "reference")
+    logged(ReferenceEncoder, "encode", "reference")
     return log
 
 
@@ -219,6 +220,28 @@ def test_a_late_capture_overlaps_no_other_work(logged_model, log, monkeypatch):
     assert captured[-1] > rendered[0], "captures and rendering took turns"
     assert log.overlaps() == []
     assert len(log.threads) == 1
+
+
+def test_what_a_new_voice_needs_no_device_for_is_computed_in_its_jobs_thread(logged_model, log, monkeypatch):
+    """Resampling, trimming and the mel of up to a minute stop nobody who speaks."""
+    threads: dict[str, int] = {}
+
+    def noted(name: str) -> Callable[..., object]:
+        original = getattr(encoder_module, name)
+
+        def call(*args):
+            threads[name] = threading.get_ident()
+            return original(*args)
+
+        return call
+
+    for name in ("resample", "trim", "voice_encoder_mel"):
+        monkeypatch.setattr(encoder_module, name, noted(name))
+    with running(logged_model) as synthesizer:
+        synthesizer.encode_reference(recording(1), CancelToken())
+    assert threads == dict.fromkeys(("resample", "trim", "voice_encoder_mel"), threading.get_ident())
+    assert log.events == [("begin", "reference"), ("end", "reference")]
+    assert threading.get_ident() not in log.threads
 
 
 def test_poisoning_finds_every_use():

@@ -30,6 +30,7 @@ from speech.pipeline import (
     load_synthesizer,
     make_batch,
     make_synthesizer,
+    set_arithmetic,
 )
 from speech.t3.request import DecodeRequest
 from speech.t3.sampling import Sampling
@@ -390,9 +391,41 @@ def test_a_device_that_is_not_there_is_named(smoke_checkpoint, device):
         load_synthesizer("chatterbox", checkpoint_dir=smoke_checkpoint, device=device)
 
 
-def test_too_many_jobs_for_the_memory_are_named(our_model, watermarker, monkeypatch):
+@pytest.mark.parametrize(("precision", "tf32"), [("auto", True), ("exact", False)])
+def test_what_products_and_convolutions_on_a_gpu_may_do(precision, tf32):
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    expected = {
+        (matmul, "allow_tf32"): tf32,
+        (matmul, "allow_bf16_reduced_precision_reduction"): False,
+        (cudnn, "allow_tf32"): tf32,
+        (cudnn, "deterministic"): True,
+    }
+    before, attends = {place: getattr(*place) for place in expected}, torch.backends.cuda.cudnn_sdp_enabled()
+    try:
+        for place, value in expected.items():
+            setattr(*place, not value)
+        torch.backends.cuda.enable_cudnn_sdp(True)
+        set_arithmetic(precision)
+        assert {place: getattr(*place) for place in expected} == expected
+        assert not torch.backends.cuda.cudnn_sdp_enabled()
+    finally:
+        for place, value in before.items():
+            setattr(*place, value)
+        torch.backends.cuda.enable_cudnn_sdp(attends)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("CUDA error: out of memory"),
+    ],
+    ids=str,
+)
+def test_too_many_jobs_for_the_memory_are_named(our_model, watermarker, monkeypatch, error):
     def fail(*_: object) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory")
+        raise error
 
     monkeypatch.setattr(pipeline, "make_batch", fail)
     monkeypatch.setattr(pipeline, "free_memory", lambda device: 2_500_000_000)
@@ -400,6 +433,15 @@ def test_too_many_jobs_for_the_memory_are_named(our_model, watermarker, monkeypa
         make_synthesizer(our_model, watermarker, max_concurrency=64)
     assert "2.5 GB are free" in caught.value.message
     assert "set it lower" in caught.value.message
+
+
+def test_another_failure_of_the_start_is_not_taken_for_a_lack_of_memory(our_model, watermarker, monkeypatch):
+    def fail(*_: object) -> None:
+        raise RuntimeError("sizes differ")
+
+    monkeypatch.setattr(pipeline, "make_batch", fail)
+    with pytest.raises(RuntimeError, match="sizes differ"):
+        make_synthesizer(our_model, watermarker)
 
 
 def test_the_size_of_the_cache_is_said_before_there_is_one(our_model):

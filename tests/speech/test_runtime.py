@@ -19,7 +19,15 @@ from cancel import CancelToken
 from errors import Cancelled, DeviceLost, DeviceSuspect
 from speech.pipeline import make_batch
 from speech.reference.conditionals import dummy_voice
-from speech.runtime import Batch, ChunkRequest, DeviceRuntime, RenderedAudio, _HostCopy, _translated
+from speech.runtime import (
+    MAX_PREFILLS,
+    Batch,
+    ChunkRequest,
+    DeviceRuntime,
+    RenderedAudio,
+    _HostCopy,
+    _translated,
+)
 from speech.t3.batch import RunningBatch
 from tests.speech.conftest import CPU
 from tests.speech.runtimes import ConstantBatch, FlakyBatch, TokensAsSamples, WatchedBatch, chunk, held
@@ -159,6 +167,16 @@ def test_chunks_of_one_text_take_all_the_room_but_what_the_others_need(start, ou
     watched = WatchedBatch(inner, on_add=lambda: found.append(len(inner.sequences) + 1))
     speak(start(watched, max_jobs), long_text(our_model, 8))
     assert max(found) == most
+
+
+def test_few_prompts_are_read_between_two_looks_at_what_is_decoded(start, our_model):
+    """However many chunks wait and however much room there is: reading stops those that decode."""
+    inner, read = RunningBatch(our_model.t3, 2 * 9, poll_every=1, graphs=False), [0]
+    watched = WatchedBatch(inner, on_add=lambda: read.append(read.pop() + 1), on_step=lambda: read.append(0))
+    assert len(speak(start(watched), long_text(our_model, 9))) == 9
+    assert max(read) == MAX_PREFILLS
+    # One after the other: all nine had room from the start.
+    assert [count for count in read if count] == [MAX_PREFILLS] * 4 + [1]
 
 
 def test_a_chunk_that_fails_is_decoded_again_with_the_next_seed(start, batch, our_model):

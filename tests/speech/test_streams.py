@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -22,7 +25,7 @@ from speech.s3gen.stream import piece_end
 from speech.t3.batch import RunningBatch
 from speech.t3.request import Decoded
 from tests.speech.conftest import CPU
-from tests.speech.runtimes import ConstantBatch, FlakyBatch, WatchedBatch, chunk
+from tests.speech.runtimes import ConstantBatch, FlakyBatch, WatchedBatch, chunk, held
 from tests.speech.speaking import PAGE, join, speak
 from tests.speech.t3.requests import decode_all, request
 
@@ -117,6 +120,48 @@ def test_chunks_and_pieces_of_several_jobs_keep_their_order(start, batch, our_mo
     other.join()
     assert by_chunk(found) == [expected]
     assert by_chunk(whole) == [[expected[-1]], [expected[-1]]]
+
+
+def test_later_pieces_wait_for_what_is_under_way_and_for_nothing_that_comes_later(
+    start, our_model, monkeypatch
+):
+    """Whole chunks keep coming, one in each round: there is always a rendering under way."""
+    looks: Counter[_HostCopy] = Counter()
+
+    def is_ready(copy: _HostCopy) -> bool:
+        looks[copy] += 1
+        return looks[copy] > 1
+
+    class Notes(TokensSoFar):
+        """Notes of each piece how many whole chunks came before it, and what was under way then."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.whole, self.before, self.under_way = 0, [], []
+
+        def render(self, requests: Sequence[RenderRequest | PieceRequest]) -> list[Tensor]:
+            pieces = sum(isinstance(each, PieceRequest) for each in requests)
+            self.before += [self.whole] * pieces
+            self.under_way += [len(runtime._rendering)] * pieces
+            self.whole += len(requests) - pieces
+            return super().render(requests)
+
+    monkeypatch.setattr(_HostCopy, "is_ready", is_ready)
+    notes, count = Notes(), 100
+    runtime = start(ConstantBatch(range(450)), notes)
+    with ThreadPoolExecutor(2) as pool:
+        with held(runtime) as wait_for:
+            whole = pool.submit(lambda: list(runtime.speak([chunk(our_model)] * count, CancelToken())))
+            wait_for(1)
+            streamed = pool.submit(stream, runtime, [chunk(our_model)])
+            wait_for(2)
+        assert [len(each.samples) for each in streamed.result()] == [15, 40, 90, 190, 290, 390, 450]
+        assert len(whole.result()) == count
+    assert all(notes.under_way[1:]), "no piece was rendered because nothing was under way"
+    waits = [after - before for before, after in pairwise(notes.before)]
+    # A round starts one whole chunk and ends one rendering: as many are under way at a piece's turn as were
+    # when it became ready.
+    assert all(1 < wait <= most + 1 for wait, most in zip(waits, notes.under_way[1:], strict=True)), waits
 
 
 def test_a_chunk_that_runs_on_is_not_taken_back_once_a_piece_is_there(start, batch, our_model):

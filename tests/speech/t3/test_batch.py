@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from speech.models import llama_t3
 from speech.t3 import batch as batch_module
 from speech.t3.batch import RunningBatch
 from speech.t3.request import Decoded
@@ -125,6 +126,30 @@ def test_what_is_captured_at_the_start_is_what_usual_requests_need(our_model, ex
     for one, theirs in zip(mixed_requests(our_model), expected, strict=True):
         batch.add(one)
         assert_equal(finish(batch)[one], theirs)
+
+
+@pytest.mark.parametrize("rows", [3, 10])
+def test_what_a_request_brings_from_the_host_is_uploaded_without_waiting(our_model, monkeypatch, rows):
+    """The maps between rows and slots in one copy, whose addresses Triton's kernels can take as they are."""
+    uploads: list[tuple[int, ...]] = []
+
+    def upload(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+        uploads.append(tuple(tensor.shape))
+        return tensor
+
+    for module in (batch_module, llama_t3):
+        monkeypatch.setattr(module, "upload", upload)
+    batch, one = batch_of(our_model, rows=rows), request(our_model)
+    sequence = batch.add(one)
+    of_voice = [tuple(one.prompt_tokens.shape), tuple(one.speaker_embedding.shape)]
+    assert uploads == [tuple(one.text_tokens.shape), *of_voice, (3, rows + rows % 2)]
+    maps = (batch._slot_of_row, batch._row_of_slot, batch._uncond_row_of_slot)
+    assert [each[:2].tolist() for each in maps] == [[0, 0], [0, 0], [1, 0]]
+    assert {len(each) for each in maps} == {rows}
+    assert all((each.data_ptr() - maps[0].data_ptr()) % 16 == 0 for each in maps)
+    uploads.clear()
+    batch.remove([sequence])
+    assert len(uploads) == 1
 
 
 def test_without_guidance_a_request_takes_one_row(our_model):
