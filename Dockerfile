@@ -19,7 +19,9 @@ RUN apt-get update \
 
 # Log lines leave at once; what CUDA base images set so that the container runtime lends the GPU; and a
 # hub cache that lies outside the home folder, where baked weights are found whoever runs the image.
+# HOST: of the HTTP server, which is reached from outside of the container, and so asks for an API_KEY.
 ENV PYTHONUNBUFFERED=1 \
+    HOST=0.0.0.0 \
     NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility \
     HF_HOME=/opt/huggingface

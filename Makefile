@@ -4,6 +4,7 @@
 #   make serve      the HTTP server on this machine, with OpenAI's speech API: http://127.0.0.1:8000
 #   make test       all tests but the slow ones, under 12 minutes on two cores
 #   make test-slow  full-size parity with upstream and long bad days; 12 GB of memory, up to 45 minutes
+#   make test-clients  OpenAI's SDKs against a worker with the small model; downloads them
 #   make test-cuda  the tests that need a GPU
 #   make bench      every benchmark that this machine can run; an hour on two cores, 35 GB of disk
 #   make faults     what is lost when the voice store is killed, refused or crowded, in full, as a table
@@ -22,7 +23,7 @@ RUN_LOCK := requirements.txt
 DEV_LOCK := requirements-dev.txt
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --custom-compile-command "make lock"
 
-.PHONY: demo serve test test-slow test-cuda bench faults fuzz hear small-model soak lint lock clean
+.PHONY: demo serve test test-slow test-clients test-cuda bench faults fuzz hear small-model soak lint lock clean
 
 export CHECKPOINT_DIR
 
@@ -39,6 +40,9 @@ test: .venv/installed-dev .venv/numpy126/installed
 
 test-slow: .venv/installed-dev
 	$(PY) -m pytest -m "slow and not requires_cuda"
+
+test-clients: .venv/installed-dev .venv/clients/openai-1/installed .venv/clients/openai-2/installed .venv/clients/openai-3/installed .venv/clients/openai-js/installed
+	$(PY) -m pytest -m slow tests/clients
 
 test-cuda: .venv/installed-dev
 	$(PY) -m pytest -m requires_cuda
@@ -113,4 +117,15 @@ clean:
 .venv/numpy126/installed: .venv/uv
 	$(PYTHON) -m venv --without-pip .venv/numpy126
 	$(UV) pip install --quiet --python .venv/numpy126/bin/python numpy==1.26.4
+	@touch $@
+
+# Other people's clients, each in an environment of its own.
+.venv/clients/openai-%/installed: .venv/uv
+	$(PYTHON) -m venv --without-pip .venv/clients/openai-$*
+	$(UV) pip install --quiet --python .venv/clients/openai-$*/bin/python "openai==$*.*"
+	@touch $@
+
+.venv/clients/openai-js/installed:
+	@mkdir -p .venv/clients/openai-js
+	@if command -v npm > /dev/null; then npm install --silent --no-fund --no-audit --prefix .venv/clients/openai-js openai@7; else echo "npm is not installed: the JavaScript SDK is left out"; fi
 	@touch $@
