@@ -1,8 +1,9 @@
 # Everything a person or CI runs. Each target sets up what it needs; a second run starts in seconds.
 #
 #   make demo       clone a voice, speak with it, list it; says where the audio is
-#   make serve      the HTTP server on this machine, with OpenAI's speech API: http://127.0.0.1:8000
+#   make serve      the HTTP server on this machine, with its page and OpenAI's speech API: http://127.0.0.1:8000
 #   make test       all tests but the slow ones, under 12 minutes on two cores
+#   make browser    install Chromium by apt, for the tests of the page; without it they are left out
 #   make test-slow  full-size parity with upstream and long bad days; 12 GB of memory, up to 45 minutes
 #   make test-clients  OpenAI's SDKs against a worker with the small model; downloads them
 #   make test-cuda  the tests that need a GPU
@@ -23,7 +24,7 @@ RUN_LOCK := requirements.txt
 DEV_LOCK := requirements-dev.txt
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --custom-compile-command "make lock"
 
-.PHONY: demo serve test test-slow test-clients test-cuda bench faults fuzz hear small-model soak lint lock clean
+.PHONY: browser demo serve test test-slow test-clients test-cuda bench faults fuzz hear small-model soak lint lock clean
 
 export CHECKPOINT_DIR
 
@@ -37,6 +38,9 @@ serve: .venv/installed
 
 test: .venv/installed-dev .venv/numpy126/installed
 	NUMPY126_PYTHON=.venv/numpy126/bin/python $(PY) -m pytest -n 2 --dist worksteal -m "not slow and not requires_cuda"
+
+browser:
+	@command -v chromium > /dev/null || { command -v apt-get > /dev/null && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core > /dev/null; } || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core > /dev/null; }
 
 test-slow: .venv/installed-dev
 	$(PY) -m pytest -m "slow and not requires_cuda"

@@ -1,6 +1,7 @@
 """What a user waits and pays for: text to marked audio in a known voice, beside upstream's ``generate``.
 
-    python -m benchmarks.end_to_end [--checkpoint DIR] [--device cpu|cuda] [--runs N] [--json FILE]
+    python -m benchmarks.end_to_end [--checkpoint DIR] [--device cpu|cuda] [--runs N] [--only JOB]
+                                    [--json FILE]
 
 One job at a time; for several see ``benchmarks.throughput`` and ``benchmarks.latency``. Each side has a
 process of its own, for its peak memory, and they take turns: one waits while the other speaks. Ours is the
@@ -23,7 +24,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import soundfile
@@ -157,10 +158,12 @@ class Side:
         return line.strip()
 
 
-def measure(sides: Mapping[str, Side], runs: int) -> dict[str, dict[str, dict[str, float]]]:
+def measure(
+    sides: Mapping[str, Side], jobs: Iterable[str], runs: int
+) -> dict[str, dict[str, dict[str, float]]]:
     """Returns for each job the medians of each side that has it."""
     rows: dict[str, dict[str, dict[str, float]]] = {}
-    for job in jobs_of("ours"):
+    for job in jobs:
         taking_part = {name: side for name, side in sides.items() if job in side.jobs}
         times: dict[str, list[dict[str, float]]] = {name: [] for name in taking_part}
         for _ in range(runs):
@@ -181,6 +184,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--only", choices=tuple(jobs_of("ours")))
     parser.add_argument("--json", type=results_file)
     parser.add_argument("--side", choices=("ours", "upstream"), help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -189,7 +193,7 @@ def main() -> None:
         return
     with temporary_weights(options.checkpoint) as checkpoint:
         sides = {name: Side(name, checkpoint, options.device) for name in ("ours", "upstream")}
-        rows = measure(sides, options.runs)
+        rows = measure(sides, [options.only] if options.only else jobs_of("ours"), options.runs)
         peaks_gb = {name: side.end() for name, side in sides.items()}
     print(f"{describe(options.device)}; medians of {options.runs} runs in turns")
     print(

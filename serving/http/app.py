@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 from contextlib import aclosing
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -18,7 +19,8 @@ from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 from starlette.middleware.cors import CORSMiddleware
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from errors import InvalidRequest, Problem, WorkerError
@@ -60,6 +62,12 @@ VOICE_FORM = {
     "description": "voice_description",
 }
 PREVIEW_FORMAT = "mp3"
+STATIC = Path(__file__).with_name("static")
+# The page loads nothing from another host, and no other page may frame it.
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "media-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 FORM_SENDER = "the sender of the request"  # a form has no more to say of who consents
 CLIENT_GONE = 499  # what others log for a reply that nobody reads; it is not sent
 
@@ -291,7 +299,8 @@ def build_app(worker: JobWorker, settings: Settings, gate: Gate, metrics: Metric
     )
     schemas, definitions = request_schemas(SCHEMAS)
     add = app.add_api_route
-    add("/", lambda: RedirectResponse("/docs"), include_in_schema=False)
+    add("/", _page, include_in_schema=False)
+    app.mount("/static", StaticFiles(directory=STATIC))
     add("/ping", routes.ping, response_class=Response)
     add("/metrics", routes.metrics, response_class=Response)
     add("/v1/audio/speech", routes.speech, methods=["POST"], openapi_extra=_body_of({"type": "object"}))
@@ -352,6 +361,10 @@ def _describe(app: FastAPI, definitions: Mapping[str, Any]) -> None:
 
 def _body_of(schema: Mapping[str, Any]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+async def _page() -> Response:
+    return FileResponse(STATIC / "index.html", headers={"Content-Security-Policy": PAGE_POLICY})
 
 
 async def _failed(request: Request, error: Exception) -> Response:

@@ -189,7 +189,9 @@ def _is_same(origin: str, host: str) -> bool:
 def _with_header(send: Send, name: str, value: str) -> Send:
     async def send_with_header(message: Message) -> None:
         if message["type"] == "http.response.start":
-            MutableHeaders(scope=message).setdefault(name, value)
+            headers = MutableHeaders(scope=message)
+            headers.setdefault(name, value)
+            headers.setdefault("X-Content-Type-Options", "nosniff")
         await send(message)
 
     return send_with_header

@@ -11,7 +11,7 @@ rows follow, in the same order.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from typing import NamedTuple
 
@@ -84,6 +84,7 @@ class _Rows:
     neighbours: Tensor  # int64 [3 * rows], the row before the last, the last and the row itself
     within: Tensor  # the estimator's dtype, [rows, 3, 1]: 1 for neighbours in the same segment, 0 for others
     longest: int
+    segments: list[tuple[int, int]] = field(default_factory=list)  # those that are not empty, for the host
 
     @classmethod
     def empty(cls, shape: Shape, passes: int, dtype: torch.dtype, device: torch.device) -> _Rows:
@@ -124,6 +125,7 @@ class _Rows:
         self.cond[: ends[-1]].copy_(torch.cat([each.cond() for each in inputs]))
         ends += [ends[-1]] * missing + [frames]
         bounds = [0, *(start + end for start in range(0, rows, frames) for end in ends)]
+        self.segments[:] = [(start, end) for start, end in pairwise(bounds) if start < end]
         self.bounds.copy_(upload(torch.tensor(bounds, dtype=torch.int32), self.bounds.device))
         positions = torch.arange(rows, dtype=torch.int32, device=self.bounds.device)
         ages = positions - self.bounds[torch.searchsorted(self.bounds, positions, right=True) - 1]
@@ -265,10 +267,9 @@ def _attend(queries: Tensor, keys: Tensor, values: Tensor, rows: _Rows) -> Tenso
         return attend_in_segments(queries, keys, values, rows.bounds, rows.longest)
     by_head = [each.transpose(0, 1)[None] for each in (queries, keys, values)]
     segments = []
-    for start, end in pairwise(rows.bounds.tolist()):
-        if start < end:
-            query, key, value = (each[:, :, start:end] for each in by_head)
-            segments.append(F.scaled_dot_product_attention(query, key, value))
+    for start, end in rows.segments:
+        query, key, value = (each[:, :, start:end] for each in by_head)
+        segments.append(F.scaled_dot_product_attention(query, key, value))
     return torch.cat(segments, dim=2)[0].transpose(0, 1)
 
 

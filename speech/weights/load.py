@@ -94,13 +94,18 @@ class Model:
 
 
 def load_model(
-    spec: ModelSpec, checkpoint: Checkpoint, device: torch.device, t3_dtype: torch.dtype = torch.float32
+    spec: ModelSpec,
+    checkpoint: Checkpoint,
+    device: torch.device,
+    t3_dtype: torch.dtype = torch.float32,
+    *,
+    together: bool = False,
 ) -> Model:
     """Reads a checkpoint straight to ``device``.
 
-    t3_dtype: of T3's weights. With bfloat16, S3Gen renders chunks together, and its flow computes in
-    bfloat16, too. Everything else is float32. Raises ModelUnavailable when a file is damaged or does not fit
-    the model.
+    t3_dtype: of T3's weights. With bfloat16, S3Gen's flow computes in bfloat16, too, and on a GPU chunks are
+    rendered together. Everything else is float32. together: render them together in float32, too.
+    Raises ModelUnavailable when a file is damaged or does not fit the model.
     """
     folder = checkpoint.folder
     config = check_config(checkpoint)
@@ -118,7 +123,7 @@ def load_model(
         notice=config.notice,
         device=device,
         t3=_make_t3(t3_weights, spec, dimensions, t3_dtype),
-        s3gen=_make_s3gen(s3gen_weights, spec, dimensions, device, t3_dtype),
+        s3gen=_make_s3gen(s3gen_weights, spec, dimensions, device, t3_dtype, together=together),
         reference_encoder=load_reference_encoder(folder, spec, dimensions, device),
         tokenizer=load_tokenizer(spec, folder),
         builtin_voice=read_builtin_voice(folder / spec.files.builtin_voice),
@@ -138,15 +143,18 @@ def _make_s3gen(
     dimensions: ModelDimensions,
     device: torch.device,
     dtype: torch.dtype,
+    *,
+    together: bool,
 ) -> Renderer:
     shapes = s3gen_shapes(dimensions)
     check_shapes(weights, shapes, spec.files.s3gen, may_exceed=True)
     view = prepare({name: weights[name] for name in shapes})
-    if dtype == torch.bfloat16:
+    if dtype == torch.bfloat16 or together:
         from speech.s3gen.packed import PackedS3Gen
 
         on_gpu = device.type == "cuda"
-        return PackedS3Gen(view, spec.flow, dtype, graphs=on_gpu, in_batches=on_gpu)
+        graphs = on_gpu and dtype == torch.bfloat16  # in float32 attention has no kernel that they could hold
+        return PackedS3Gen(view, spec.flow, dtype, graphs=graphs, in_batches=on_gpu or together)
     return S3Gen(view, spec.flow)
 
 

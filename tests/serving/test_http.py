@@ -10,6 +10,8 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
 
 import httpx
 import numpy as np
@@ -613,3 +615,60 @@ def test_no_path_leads_to_other_files(served: HttpServer, path):
         answer = b"".join(iter(lambda: connection.recv(4096), b""))
     assert answer.startswith((b"HTTP/1.1 404", b"HTTP/1.1 401"))
     assert b"import" not in answer
+
+
+# --- a bad day
+
+
+class Endless(FakeSynthesizer):
+    """Speaks until it is told to stop."""
+
+    def _chunks(self, utterances, cancel):
+        (chunk,) = super()._chunks([replace(utterances[0], text="On and on.")], cancel)
+        while True:
+            cancel.raise_if_cancelled()
+            yield replace(chunk, count=1_000_000)
+
+
+@pytest.mark.parametrize("clients", [60, pytest.param(1_000, marks=pytest.mark.slow)])
+def test_clients_that_go_away_in_the_middle_leave_nothing_behind(tmp_path, clients):
+    descriptors = Path("/proc/self/fd")
+    if not descriptors.exists():
+        pytest.skip("needs Linux's /proc")
+    synthesizer = Endless()
+    settings = {"MAX_CONCURRENCY": "8", "MAX_QUEUED_JOBS": "200"}
+    with http_server(tmp_path, synthesizer, settings) as served, ThreadPoolExecutor(64) as pool:
+
+        def leave(_: int) -> int:
+            with httpx.stream("POST", f"{served.address}/v1/audio/speech", json=SPEECH, timeout=120) as reply:
+                next(reply.iter_raw())
+                return reply.status_code
+
+        assert set(pool.map(leave, range(64))) == {200}  # what is kept from the first ones on
+        until(lambda: served.gate.device.jobs == 0)
+        before, resident = len(list(descriptors.iterdir())), resident_bytes()
+        assert set(pool.map(leave, range(clients))) == {200}
+        until(lambda: served.gate.device.jobs == 0)
+        assert synthesizer.speaking == 0
+        until(lambda: len(list(descriptors.iterdir())) <= before + 2)
+        assert resident_bytes() - resident < 50_000_000
+        assert httpx.get(f"{served.address}/ping").status_code == 200
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+
+@pytest.mark.slow
+def test_an_hour_of_audio_is_streamed_with_the_memory_of_a_minute(tmp_path):
+    synthesizer = FakeSynthesizer()
+    long = {**SPEECH, "input": "Seconds of speech in a sentence. " * 1_900, "response_format": "pcm"}
+    with http_server(tmp_path, synthesizer, {"MAX_TEXT_CHARS": "100000"}) as served:
+        sent_bytes, resident = 0, 0
+        with httpx.stream("POST", f"{served.address}/v1/audio/speech", json=long, timeout=600) as reply:
+            for part in reply.iter_raw():
+                sent_bytes += len(part)
+                if resident == 0 and sent_bytes > 60 * 48_000:
+                    resident = resident_bytes()
+        assert sent_bytes > 3_600 * 48_000
+        assert resident_bytes() - resident < 50_000_000

@@ -14,9 +14,11 @@ from safetensors.torch import load_file, save_file
 from errors import ModelUnavailable
 from speech.models.dimensions import TINY
 from speech.models.spec import CHATTERBOX
+from speech.s3gen.packed import PackedS3Gen
 from speech.upstream import load_upstream_model
 from speech.weights.find import Checkpoint
 from speech.weights.load import Model, load_model
+from tests.speech.s3gen.packing import EIGHT, make_requests
 
 CPU = torch.device("cpu")
 
@@ -186,3 +188,13 @@ def test_the_revision_is_the_commit_or_the_contents_fingerprint(damaged):
     assert before == load_upstreams(damaged).revision != commit
     change_config(damaged, default_parameters={"temperature": 0.7})
     assert load(damaged).revision == load_upstreams(damaged).revision != before
+
+
+def test_chunks_are_rendered_together_in_float32_where_that_is_asked_for(smoke_checkpoint, our_model):
+    """As by GPUs that do not compute in bfloat16: the samples are those of one chunk after the other."""
+    checkpoint = Checkpoint(smoke_checkpoint, None, may_be_unpublished=True)
+    packed = load_model(CHATTERBOX, checkpoint, CPU, together=True).s3gen
+    assert isinstance(packed, PackedS3Gen)
+    found, expected = (each.render(make_requests(EIGHT[:3], CPU)) for each in (packed, our_model.s3gen))
+    for samples, plain in zip(found, expected, strict=True):
+        torch.testing.assert_close(samples, plain, rtol=0, atol=5e-6)
