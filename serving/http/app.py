@@ -62,6 +62,15 @@ VOICE_FORM = {
     "description": "voice_description",
 }
 PREVIEW_FORMAT = "mp3"
+EVENTS_START = {
+    "type": "http.response.start",
+    "status": 200,
+    "headers": [
+        (b"content-type", b"text/event-stream; charset=utf-8"),
+        (b"cache-control", b"no-store"),
+        (b"x-accel-buffering", b"no"),  # proxies pass on what comes
+    ],
+}
 STATIC = Path(__file__).with_name("static")
 # The page loads nothing from another host, and no other page may frame it.
 PAGE_POLICY = (
@@ -173,7 +182,8 @@ class Routes:
             if _wants_audio(request):
                 return self._speak(parse_request(found.request, operation, fields), request)
             if fields.get("mode") == "streaming":
-                return EventsResponse(self._event(operation, fields, request), self._worker, self._gate)
+                job_event = self._event(operation, fields, request)
+                return EventsResponse(job_event, self._worker, self._gate, self._metrics)
         reply = await self._reply(operation, fields, request)
         status = status_of(reply["error_code"]) if "error" in reply else 200
         return JSONResponse(reply, status, error_headers(status))
@@ -217,8 +227,9 @@ class Routes:
 class EventsResponse(Response):
     """The pieces of a streamed job as server-sent events, the last of which is the receipt."""
 
-    def __init__(self, job_event: Mapping[str, Any], worker: JobWorker, gate: Gate) -> None:
-        self._event, self._worker, self._gate = job_event, worker, gate
+    def __init__(self, job_event: Mapping[str, Any], worker: JobWorker, gate: Gate, metrics: Metrics) -> None:
+        self._event, self._worker, self._gate, self._metrics = job_event, worker, gate, metrics
+        self._started_s = time.perf_counter()
         self.background = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -226,19 +237,25 @@ class EventsResponse(Response):
             await unless_gone(receive, self._send(scope, receive, send))
 
     async def _send(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-        response = None
-        async with self._gate.place(), aclosing(self._worker.stream(self._event)) as pieces:
-            async for piece in pieces:
-                if response is None:
-                    if "error" in piece:
-                        error = self._gate.translated(failure_of(piece))
-                        await error_response(error, scope["path"])(scope, receive, send)
-                        return
-                    response = Response(headers=headers, media_type="text/event-stream")
-                    started = [pair for pair in response.raw_headers if pair[0] != b"content-length"]
-                    await send({"type": "http.response.start", "status": 200, "headers": started})
-                await send({"type": "http.response.body", "body": event(piece), "more_body": True})
+        last: Mapping[str, Any] = {"error_code": "cancelled"}
+        has_begun = False
+        async with self._gate.place():
+            try:
+                async with aclosing(self._worker.stream(self._event)) as pieces:
+                    async for last in pieces:
+                        if not has_begun:
+                            if "error" in last:
+                                error = self._gate.translated(failure_of(last))
+                                await error_response(error, scope["path"])(scope, receive, send)
+                                return
+                            has_begun = True
+                            self._metrics.first_audio.observe(time.perf_counter() - self._started_s)
+                            await send(EVENTS_START)
+                        await send({"type": "http.response.body", "body": event(last), "more_body": True})
+            finally:
+                took_s = time.perf_counter() - self._started_s
+                outcome = "ok" if "pieces" in last else last.get("error_code", "cancelled")
+                self._metrics.ended("tts", outcome, took_s, last.get("duration", 0.0))
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 

@@ -396,6 +396,27 @@ def test_metrics_count_what_was_done(client):
     assert audio_s == pytest.approx(3.1, abs=0.5)
 
 
+def test_streams_of_jobs_are_counted_and_wait_like_others(tmp_path):
+    synthesizer = FakeSynthesizer(gate=threading.Event())
+    job = {"text": TEXT, "mode": "streaming"}
+    with (
+        http_server(tmp_path, synthesizer, {"MAX_QUEUED_JOBS": "0"}) as served,
+        ThreadPoolExecutor(1) as clients,
+    ):
+        stream = clients.submit(httpx.post, f"{served.address}/jobs/tts", json=job, timeout=60)
+        assert synthesizer.entered.acquire(timeout=60)
+        refused = httpx.post(f"{served.address}/jobs/tts", json=job)
+        assert refused.status_code == 503
+        assert refused.json()["error_code"] == "queue_full"
+        synthesizer.gate.set()
+        assert stream.result().status_code == 200
+        bad = httpx.post(f"{served.address}/jobs/tts", json={**job, "voice_id": "01234567"})
+        assert bad.status_code == 404
+        text = httpx.get(f"{served.address}/metrics").text
+    assert 'voice_worker_jobs_total{operation="tts",outcome="ok"} 1.0' in text
+    assert 'voice_worker_jobs_total{operation="tts",outcome="voice_not_found"} 1.0' in text
+
+
 def test_a_request_keeps_its_id(client):
     reply = client.post("/jobs/list_voices", json={}, headers={"X-Request-Id": "my-request"})
     assert reply.headers["x-request-id"] == "my-request"

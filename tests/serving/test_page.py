@@ -100,6 +100,7 @@ def test_a_voice_is_cloned_and_speaks_before_the_speech_is_complete(page, tmp_pa
         page.get_by_label("The person agreed to this.").check()
         page.get_by_role("button", name="Clone", exact=True).click()
         page.get_by_text("is there.").wait_for()
+        assert not page.get_by_label("Key", exact=True).is_visible()
         assert page.locator("#voice option:checked").inner_text() == "张伟 <b>Anna"
         assert "Signal to noise" in page.locator("#quality").inner_text()
 
