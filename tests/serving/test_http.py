@@ -658,10 +658,15 @@ def test_clients_that_go_away_in_the_middle_leave_nothing_behind(tmp_path, clien
         pytest.skip("needs Linux's /proc")
     synthesizer = Endless()
     settings = {"MAX_CONCURRENCY": "8", "MAX_QUEUED_JOBS": "200"}
-    with http_server(tmp_path, synthesizer, settings) as served, ThreadPoolExecutor(64) as pool:
+    connections = httpx.Limits(max_keepalive_connections=0)
+    with (
+        http_server(tmp_path, synthesizer, settings) as served,
+        httpx.Client(timeout=120, limits=connections) as client,
+        ThreadPoolExecutor(64) as pool,
+    ):
 
         def leave(_: int) -> int:
-            with httpx.stream("POST", f"{served.address}/v1/audio/speech", json=SPEECH, timeout=120) as reply:
+            with client.stream("POST", f"{served.address}/v1/audio/speech", json=SPEECH) as reply:
                 next(reply.iter_raw())
                 return reply.status_code
 
