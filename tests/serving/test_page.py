@@ -21,6 +21,7 @@ WAIT_MS = 60_000
 PROGRESS = "document.getElementById('progress').dataset"
 ARGUMENTS = [
     "--no-sandbox",
+    "--disable-dev-shm-usage",  # containers have little of it
     "--disable-background-networking",
     "--autoplay-policy=no-user-gesture-required",
     "--use-fake-device-for-media-stream",
