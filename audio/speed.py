@@ -22,8 +22,8 @@ class SpeedChanger:
     """Changes the speed of one stretch of speech, by FFmpeg's ``atempo`` (WSOLA).
 
     The results of ``add`` and ``finish``, put end to end, have the length of the input divided by the speed,
-    rounded, and are the same however the samples are divided among the calls. docs/log.md has what other
-    methods were heard to do.
+    rounded, and are the same however the samples are divided among the calls. docs/log.md compares this with
+    other methods.
     """
 
     def __init__(self, speed: float, sample_rate_hz: int) -> None:

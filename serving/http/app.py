@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
 import functools
 import json
 import time
@@ -28,10 +27,10 @@ from operations import OPERATIONS, find_operation, request_schemas
 from operations.clone_voice import PREVIEW_SEED, PREVIEW_TEXT
 from operations.request import did_you_mean, parse_request
 from operations.tts import TtsRequest
-from serving.envelope import PIECE_LIMIT_BYTES, Limits
+from serving.envelope import PIECE_LIMIT_BYTES, Limits, error_reply
 from serving.health import WorkerHealth
 from serving.http.audio import SpeechJob, SpeechResponse, event, failure_of
-from serving.http.connection import ClientGone, unless_gone
+from serving.http.connection import ClientGone, StreamedResponse, unless_gone
 from serving.http.errors import Refused, error_headers, error_response, status_of
 from serving.http.gate import Gate
 from serving.http.guard import MAX_BODY_BYTES, Guard
@@ -90,7 +89,7 @@ class Routes:
     """Answers requests with a worker's jobs."""
 
     def __init__(self, worker: JobWorker, settings: Settings, gate: Gate, metrics: Metrics) -> None:
-        self._worker, self._settings, self._gate, self._metrics = worker, settings, gate, metrics
+        self._worker, self._gate, self._metrics = worker, gate, metrics
         self._models = (settings.model,)
         # Lists of voices do not wait for speech.
         self._store_runner = JobRunner(
@@ -211,7 +210,7 @@ class Routes:
             reply = await unless_gone(request.receive, work)
         if "error" in reply:
             error = self._gate.translated(failure_of(reply))
-            reply = {"error": f"{error.code}: {error.render()}", "error_code": error.code}
+            reply = error_reply(error)
         outcome, audio_s = reply.get("error_code", "ok"), reply.get("duration", 0.0)
         self._metrics.ended(operation, outcome, time.perf_counter() - started_s, audio_s)
         return reply
@@ -224,17 +223,13 @@ class Routes:
         return reply
 
 
-class EventsResponse(Response):
+class EventsResponse(StreamedResponse):
     """The pieces of a streamed job as server-sent events, the last of which is the receipt."""
 
     def __init__(self, job_event: Mapping[str, Any], worker: JobWorker, gate: Gate, metrics: Metrics) -> None:
         self._event, self._worker, self._gate, self._metrics = job_event, worker, gate, metrics
+        super().__init__()
         self._started_s = time.perf_counter()
-        self.background = None
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with contextlib.suppress(ClientGone):
-            await unless_gone(receive, self._send(scope, receive, send))
 
     async def _send(self, scope: Scope, receive: Receive, send: Send) -> None:
         last: Mapping[str, Any] = {"error_code": "cancelled"}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
 import functools
 import json
 import time
@@ -13,7 +12,6 @@ from contextlib import aclosing, closing
 from dataclasses import dataclass, field
 from typing import Any
 
-from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from audio.encode import StreamEncoder, content_type
@@ -25,7 +23,7 @@ from operations.tts import TtsRequest
 from operations.tts import run as run_tts
 from serving.envelope import complete
 from serving.handover import Handover
-from serving.http.connection import ClientGone, unless_gone
+from serving.http.connection import StreamedResponse
 from serving.http.errors import Refused, error_response, openai_error
 from serving.http.gate import Gate
 from serving.http.metrics import Metrics
@@ -112,24 +110,19 @@ class SpeechJob:
         return encode_s
 
 
-class SpeechResponse(Response):
+class SpeechResponse(StreamedResponse):
     """The reply with a job's audio.
 
     Nothing is sent before the first audio is there, so that a job that fails until then has an HTTP status
-    of its own. One that fails later cuts the connection, or ends the events with an error. A client that goes
-    away ends the job.
+    of its own. One that fails later cuts the connection, or ends the events with an error.
     """
 
     def __init__(
         self, job: SpeechJob, gate: Gate, metrics: Metrics, stream_format: StreamFormat = "audio"
     ) -> None:
         self._job, self._gate, self._metrics, self._is_sse = job, gate, metrics, stream_format == "sse"
+        super().__init__()
         self._started_s = time.perf_counter()
-        self.background = None
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with contextlib.suppress(ClientGone):
-            await unless_gone(receive, self._send(scope, receive, send))
 
     async def _send(self, scope: Scope, receive: Receive, send: Send) -> None:
         has_begun, outcome = False, "cancelled"

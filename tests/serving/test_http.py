@@ -642,7 +642,7 @@ def test_no_path_leads_to_other_files(served: HttpServer, path):
 
 
 class Endless(FakeSynthesizer):
-    """Speaks until it is told to stop."""
+    """Speaks until its job is cancelled."""
 
     def _chunks(self, utterances, cancel):
         (chunk,) = super()._chunks([replace(utterances[0], text="On and on.")], cancel)
