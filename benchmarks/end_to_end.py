@@ -16,18 +16,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TextIO
 
-import soundfile
 import torch
 
 from benchmarks.machine import describe, keep, results_file
@@ -64,21 +63,10 @@ def ours(checkpoint: Path, device: str) -> Speak:
     return speak
 
 
-def upstreams(checkpoint: Path, device: str) -> Speak:
-    from benchmarks.ours import reference
-    from benchmarks.upstream import load
-
-    warnings.simplefilter("ignore")
-    model = load(checkpoint, device)
-    sample = reference()
-    handle, name = tempfile.mkstemp(suffix=".wav")
-    os.close(handle)
-    soundfile.write(name, sample.samples, sample.sample_rate_hz)
-
+def upstreams(speak_text: Callable[[str], float]) -> Speak:
     def speak(text: str, _: Hop) -> tuple[float, float]:
         started = time.perf_counter()
-        torch.manual_seed(0)
-        audio_s = float(model.generate(text, audio_prompt_path=name).shape[-1] / model.sr)
+        audio_s = speak_text(text)
         return audio_s, time.perf_counter() - started
 
     return speak
@@ -96,16 +84,14 @@ def jobs_of(side: str) -> dict[str, tuple[str, Hop]]:
 def answer(side: str, checkpoint: Path, device: str) -> None:
     """Speaks each job that is named on stdin, and writes its times, and at last the peak of memory."""
     answers, sys.stdout = sys.stdout, sys.stderr  # upstream prints, too
-    speak = (ours if side == "ours" else upstreams)(checkpoint, device)
-    speak(WORD, "whole")
-    print("ready", file=answers, flush=True)
-    jobs = jobs_of(side)
-    for line in sys.stdin:
-        started = time.perf_counter()
-        audio_s, first_s = speak(*jobs[line.strip()])
-        took_s = time.perf_counter() - started
-        spoken = {"seconds": took_s, "audio_s": audio_s, "first_audio_s": first_s}
-        print(json.dumps(spoken), file=answers, flush=True)
+    with ExitStack() as stack:
+        if side == "ours":
+            speak = ours(checkpoint, device)
+        else:
+            from benchmarks.upstream import speaker
+
+            speak = upstreams(stack.enter_context(speaker(checkpoint, device)))
+        serve(speak, jobs_of(side), answers)
     on_gpu = device.startswith("cuda")
     peak_bytes = (
         torch.cuda.max_memory_allocated()
@@ -113,6 +99,17 @@ def answer(side: str, checkpoint: Path, device: str) -> None:
         else 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     )
     print(peak_bytes / 1e9, file=answers, flush=True)
+
+
+def serve(speak: Speak, jobs: Mapping[str, tuple[str, Hop]], answers: TextIO) -> None:
+    speak(WORD, "whole")
+    print("ready", file=answers, flush=True)
+    for line in sys.stdin:
+        started = time.perf_counter()
+        audio_s, first_s = speak(*jobs[line.strip()])
+        took_s = time.perf_counter() - started
+        spoken = {"seconds": took_s, "audio_s": audio_s, "first_audio_s": first_s}
+        print(json.dumps(spoken), file=answers, flush=True)
 
 
 class Side:

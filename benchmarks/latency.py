@@ -10,8 +10,10 @@ every piece with the watermark, as the tts operation does.
 
 The first audio is timed to the first samples on the host, and to the first marked ones. A listener plays a
 piece as soon as it is marked and the ones before are over; the silence until the next one, when that comes
-too late, is the stall. Policies take turns in each run and get the same arrivals. Requests that come while
-the streams are still becoming that many are not counted. Percentiles are those of all runs together.
+too late, is the stall. Upstream, which gives whole texts one after the other, speaks with nobody beside it;
+its first audio is all of a text's. Policies take turns in each run and get the same arrivals. Requests that
+come while the streams are still becoming that many are not counted. Percentiles are those of all runs
+together.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ import torch
 from benchmarks.machine import describe, keep, results_file
 from benchmarks.ours import load_for_most
 from benchmarks.sentences import replies
+from benchmarks.upstream import speaker
 from benchmarks.weights import temporary_weights
 from cancel import CancelToken
 from errors import OutOfMemory
@@ -132,9 +135,17 @@ def load_of(streams: float, rate_hz: float, requests: int | None) -> Load:
 
 
 def measure(
-    synthesizer: ChatterboxSynthesizer, voice: Conditionals, streams: list[int], options: argparse.Namespace
-) -> Iterator[list[dict[str, Any]]]:
-    """Yields a row for each load and policy so far, again and again: whoever stops it early has some."""
+    synthesizer: ChatterboxSynthesizer,
+    voice: Conditionals,
+    upstream: Callable[[str], float],
+    streams: list[int],
+    options: argparse.Namespace,
+) -> Iterator[dict[str, Any]]:
+    """Yields the figures so far, again and again: whoever stops it early has some.
+
+    They are "rows", one for each load and policy, and "upstream_s", upstream's time for a text with nobody
+    beside it. upstream: speaks a text and returns the seconds of its audio.
+    """
     listeners: dict[Hop, Listen] = {hop: partial(listen, synthesizer, voice, hop) for hop in HOPS}
     numbers = range(min(len(replies()), options.requests or LEAST_REQUESTS))
     with ThreadPoolExecutor(max_workers=1024) as threads:  # made when needed, and kept as a worker's are
@@ -145,7 +156,12 @@ def measure(
         rates_hz = options.rate or [count / mean_audio_s for count in streams]
         loads = [load_of(rate_hz * mean_audio_s, rate_hz, options.requests) for rate_hz in rates_hz]
         served: dict[tuple[Load, Hop], list[Stream]] = {(load, hop): [] for load in loads for hop in HOPS}
+        upstream(replies()[0])
+        upstream_s: list[float] = []
         for run in range(options.runs):
+            started = time.perf_counter()
+            upstream(replies()[run % len(replies())])
+            upstream_s.append(time.perf_counter() - started)
             for load, hop in list(served):
                 draws, count = random.Random(run), load.warm_up + load.requests  # noqa: S311
                 try:
@@ -155,7 +171,8 @@ def measure(
                     del served[load, hop]
                 else:
                     served[load, hop] += answers[load.warm_up :]
-                    yield [row(*which, answers) for which, answers in served.items() if answers]
+                    rows = [row(*which, answers) for which, answers in served.items() if answers]
+                    yield {"rows": rows, "upstream_s": percentiles(upstream_s)}
 
 
 def row(load: Load, hop: Hop, served: Sequence[Stream]) -> dict[str, Any]:
@@ -197,16 +214,16 @@ def main() -> None:
     streams = options.streams or ([1, 4, 8, 16, 32] if on_gpu else [1, 2])
     with temporary_weights(options.checkpoint) as checkpoint:
         synthesizer, voice, streams = load_for_most(checkpoint, options.device, streams)
-        rows: list[dict[str, Any]] = []
-        with closing(synthesizer):
-            for rows in measure(synthesizer, voice, streams, options):
-                keep(options.json, options.device, runs=options.runs, rows=rows)
+        figures: dict[str, Any] = {}
+        with closing(synthesizer), speaker(checkpoint, options.device) as upstream:
+            for figures in measure(synthesizer, voice, upstream, streams, options):
+                keep(options.json, options.device, runs=options.runs, **figures)
     print(f"{describe(options.device)}; {options.runs} runs; seconds, p50 and p95")
     print(
         f"{'streams':>7} {'hop':6} {'rate/s':>6} {'count':>5} {'open':>5} "
         f"{'first audio':>13} {'first marked':>13} {'stall':>13} {'stalled':>7}"
     )
-    for row in rows:
+    for row in figures["rows"]:
         times = (row[name] for name in ("first_audio_s", "first_marked_s", "stall_s"))
         print(
             f"{row['streams']:7.1f} {row['hop']:6} {row['rate_hz']:6.2f} {row['requests']:5} "
@@ -214,6 +231,7 @@ def main() -> None:
             + " ".join(f"{time_s['p50']:6.3f} {time_s['p95']:6.3f}" for time_s in times)
             + f" {row['stalled']:7.0%}"
         )
+    print("upstream, a text with nobody beside it: {p50:.3f} {p95:.3f}".format_map(figures["upstream_s"]))
 
 
 if __name__ == "__main__":

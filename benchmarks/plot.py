@@ -145,10 +145,11 @@ def latency_chart(figures: dict[str, Any]) -> str:
             for percentile in ("p50", "p95"):
                 values = [1e3 * of_hop[count][percentile] for count in streams]
                 lines.append(Line(f"{hop}, {percentile}", values, colour, is_dashed=percentile == "p95"))
+    alone_ms = 1e3 * figures["upstream_s"]["p50"]
     places = [f"{count:g}" for count in streams]
     return chart(
         f"Time to first audio on {figures['machine']}",
-        _subtitle(figures),
+        f"{_subtitle(figures)}; chatterbox-tts alone {_number(alone_ms)}",
         "open streams",
         "milliseconds, watermarked",
         places,
@@ -157,9 +158,14 @@ def latency_chart(figures: dict[str, Any]) -> str:
 
 
 def throughput_chart(figures: dict[str, Any]) -> str:
-    """Draws seconds of audio for a second of work by jobs at once."""
-    rows = figures["rows"]
-    line = Line("watermark included", [row["audio_s_per_s"] for row in rows], "a")
+    """Draws seconds of audio for a second of work by jobs at once, and upstream's, one after the other."""
+    rows = [row for row in figures["rows"] if row["side"] == "ours"]
+    lines = [Line("this worker", [row["audio_s_per_s"] for row in rows], "a")]
+    lines += [
+        Line("chatterbox-tts, one after the other", [row["audio_s_per_s"]] * len(rows), "b", is_dashed=True)
+        for row in figures["rows"]
+        if row["side"] == "upstream"
+    ]
     places = [row["jobs"] for row in rows]
     return chart(
         f"Throughput on {figures['machine']}",
@@ -167,7 +173,7 @@ def throughput_chart(figures: dict[str, Any]) -> str:
         "jobs at once",
         "seconds of audio per second",
         places,
-        [line],
+        lines,
     )
 
 

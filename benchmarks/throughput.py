@@ -1,11 +1,12 @@
-"""Seconds of audio for a second of work with several jobs at once, watermark included, and its cost.
+"""Seconds of audio for a second of work with several jobs at once, beside upstream, and what it costs.
 
     python -m benchmarks.throughput [--checkpoint DIR] [--device cpu|cuda] [--jobs 1,8,32] [--texts 3]
                                     [--runs N] [--price-per-hour 0.69] [--json FILE]
 
 So many threads take the next text from a common list as soon as they are done with one; --texts says how many
-there are for each. The numbers of jobs take turns in each run; medians. The cost of an hour of audio is that
-of a worker that is never idle, in the currency of the price.
+there are for each. Upstream speaks so many texts one after the other, which is all that it can do. The
+numbers of jobs and upstream take turns in each run; medians, watermark included. The cost of an hour of audio
+is that of a worker that is never idle, in the currency of the price.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from functools import partial
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from benchmarks.latency import listen
 from benchmarks.machine import describe, keep, results_file
 from benchmarks.ours import load_for_most
 from benchmarks.sentences import replies
+from benchmarks.upstream import speaker
 from benchmarks.weights import temporary_weights
 from errors import OutOfMemory
 from speech.contract import Conditionals
@@ -33,30 +36,51 @@ from speech.pipeline import ChatterboxSynthesizer
 
 
 def measure(
-    synthesizer: ChatterboxSynthesizer, voice: Conditionals, jobs: Sequence[int], texts: int, runs: int
+    synthesizer: ChatterboxSynthesizer,
+    voice: Conditionals,
+    upstream: Callable[[str], float],
+    jobs: Sequence[int],
+    texts: int,
+    runs: int,
 ) -> list[dict[str, Any]]:
-    """Returns a row for each number of jobs at once. texts: of each of them."""
+    """Returns a row for each number of jobs at once, and one of upstream. texts: of each job.
+
+    upstream: speaks a text and returns the seconds of its audio.
+    """
     speak = partial(listen, synthesizer, voice, "whole")
-    runs_s: dict[int, list[tuple[float, float]]] = {count: [] for count in jobs}  # of work and of audio
     with ExitStack() as stack:
         # A worker's threads stay; new ones for each run would pay for what libraries keep by thread.
         pools = {count: stack.enter_context(ThreadPoolExecutor(count)) for count in jobs}
+        sides: dict[tuple[str, int], Callable[[], float]] = {
+            ("ours", count): lambda pool=pool, count=count: sum(  # type: ignore[misc]
+                stream.audio_s for stream in pool.map(speak, range(texts * count))
+            )
+            for count, pool in pools.items()
+        }
+        sides["upstream", 1] = lambda: sum(map(upstream, islice(cycle(replies()), texts)))
+        runs_s: dict[tuple[str, int], list[tuple[float, float]]] = {side: [] for side in sides}
         for run in range(runs + 1):
-            for count in list(runs_s):
+            for side in list(runs_s):
                 started = time.perf_counter()
                 try:
-                    # The first run warms up: no shape of what is measured is new.
-                    audio_s = sum(stream.audio_s for stream in pools[count].map(speak, range(texts * count)))
+                    audio_s = sides[side]()
                 except OutOfMemory:
-                    print(f"{count} at once: left out, they do not fit the memory")
-                    del runs_s[count]
+                    print(f"{side[1]} at once: left out, they do not fit the memory")
+                    del runs_s[side]
                 else:
-                    runs_s[count] += [(time.perf_counter() - started, audio_s)] * (run > 0)
-    return [row(count, *map(statistics.median, zip(*runs_s[count], strict=True))) for count in runs_s]
+                    # The first run warms up: no shape of what is measured is new.
+                    runs_s[side] += [(time.perf_counter() - started, audio_s)] * (run > 0)
+    return [row(*side, *map(statistics.median, zip(*each, strict=True))) for side, each in runs_s.items()]
 
 
-def row(jobs: int, took_s: float, audio_s: float) -> dict[str, Any]:
-    return {"jobs": jobs, "seconds": took_s, "audio_s": audio_s, "audio_s_per_s": audio_s / took_s}
+def row(side: str, jobs: int, took_s: float, audio_s: float) -> dict[str, Any]:
+    return {
+        "side": side,
+        "jobs": jobs,
+        "seconds": took_s,
+        "audio_s": audio_s,
+        "audio_s_per_s": audio_s / took_s,
+    }
 
 
 def cost_of_an_hour(audio_s_per_s: float, price_per_hour: float) -> float:
@@ -81,15 +105,16 @@ def main() -> None:
     jobs = options.jobs or ([1, 8, 32] if on_gpu else [1, 2])
     with temporary_weights(options.checkpoint) as checkpoint:
         synthesizer, voice, jobs = load_for_most(checkpoint, options.device, jobs)
-        with closing(synthesizer):
-            rows = measure(synthesizer, voice, jobs, options.texts, options.runs)
+        with closing(synthesizer), speaker(checkpoint, options.device) as upstream:
+            rows = measure(synthesizer, voice, upstream, jobs, options.texts, options.runs)
     print(f"{describe(options.device)}; medians of {options.runs} runs")
     print(
-        f"{'jobs':>4} {'seconds':>8} {'audio, s':>9} {'audio/s':>8}"
+        f"{'':8} {'jobs':>4} {'seconds':>8} {'audio, s':>9} {'audio/s':>8}"
         + f"{'  an hour costs':>15}" * bool(options.price_per_hour)
     )
     for row in rows:
-        line = f"{row['jobs']:4} {row['seconds']:8.2f} {row['audio_s']:9.2f} {row['audio_s_per_s']:8.2f}"
+        figures = (row[name] for name in ("seconds", "audio_s", "audio_s_per_s"))
+        line = f"{row['side']:8} {row['jobs']:4} " + "{:8.2f} {:9.2f} {:8.2f}".format(*figures)
         if options.price_per_hour:
             row["cost_of_an_hour"] = cost_of_an_hour(row["audio_s_per_s"], options.price_per_hour)
             line += f"{row['cost_of_an_hour']:15.4f}"

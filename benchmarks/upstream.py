@@ -1,14 +1,20 @@
-"""Upstream as its users load it."""
+"""Upstream as its users load it and have it speak."""
 
 from __future__ import annotations
 
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import soundfile
 import torch
 from chatterbox import ChatterboxTTS
 from chatterbox.models.tokenizers import EnTokenizer
 from chatterbox.tts import Conditionals
 
+from benchmarks.ours import reference
 from speech.models.dimensions import FULL
 from speech.models.spec import CHATTERBOX
 from speech.upstream import build_voice_encoder, load_upstream_modules, without_storage
@@ -29,3 +35,21 @@ def load(checkpoint: Path, device: str = "cpu") -> ChatterboxTTS:
     tokenizer = EnTokenizer(str(checkpoint / files.tokenizer))
     conds = Conditionals.load(checkpoint / files.builtin_voice).to(device)
     return ChatterboxTTS(t3, s3gen, voice_encoder, tokenizer, device, conds)
+
+
+@contextmanager
+def speaker(checkpoint: Path, device: str) -> Iterator[Callable[[str], float]]:
+    """Yields a function that speaks a text and returns the seconds of its audio, watermark included.
+
+    Every text is given the sample as a WAV file, as upstream's documentation has it, and seed 0.
+    """
+    warnings.simplefilter("ignore")
+    model, sample = load(checkpoint, device), reference()
+    with tempfile.NamedTemporaryFile(suffix=".wav") as file:
+        soundfile.write(file.name, sample.samples, sample.sample_rate_hz)
+
+        def speak(text: str) -> float:
+            torch.manual_seed(0)
+            return float(model.generate(text, audio_prompt_path=file.name).shape[-1] / model.sr)
+
+        yield speak

@@ -102,12 +102,14 @@ def test_latency_and_throughput_of_a_small_model_are_measured_kept_and_drawn(
         *[*usual, "--jobs", "1,2", "--texts", "1", "--price-per-hour", "2"],
         *["--json", str(files["throughput"])],
     )
-    rows = json.loads(files["latency"].read_text())["rows"]
+    figures = json.loads(files["latency"].read_text())
+    assert figures["upstream_s"]["p50"] > 0
+    rows = figures["rows"]
     assert [row["hop"] for row in rows] == ["whole", "stream"]
     for row in rows:
         assert 0 < row["first_audio_s"]["p50"] < row["first_marked_s"]["p95"]
     rows = json.loads(files["throughput"].read_text())["rows"]
-    assert [row["jobs"] for row in rows] == [1, 2]
+    assert [(row["side"], row["jobs"]) for row in rows] == [("ours", 1), ("ours", 2), ("upstream", 1)]
     for row in rows:
         assert row["cost_of_an_hour"] == pytest.approx(2 * row["seconds"] / row["audio_s"])
 
@@ -160,6 +162,7 @@ def test_the_newest_figures_are_drawn_and_a_policy_that_was_left_out_somewhere_i
             if (streams, hop) != (8.0, "whole")
         ]
         content = {"machine": place, "commit": "c0ffee", "date": date, "rows": rows}
+        content["upstream_s"] = {"p50": 4.2, "p95": 4.3}
         (tmp_path / f"latency-{place}.json").write_text(json.dumps(content))
 
     keep("old", "2026-01-01T00:00:00+00:00", ["stream"])
