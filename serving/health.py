@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from audio.waveform import Waveform
 from cancel import CancelToken
 from errors import DeviceLost, DeviceSuspect, Internal, OutOfMemory
-from speech.contract import AudioChunk, Conditionals, Hop, ModelInfo, Synthesizer, Utterance
+from speech.contract import AudioChunk, Conditionals, DeviceUsage, Hop, ModelInfo, Synthesizer, Utterance
 
 OUT_OF_MEMORY_IN_A_ROW = 2
 
@@ -76,6 +76,10 @@ class HealthCheckedEngine:
     @property
     def conditionals_key(self) -> str:
         return self._synthesizer.conditionals_key
+
+    @property
+    def usage(self) -> DeviceUsage:
+        return self._synthesizer.usage
 
     def check(self) -> None:
         self._synthesizer.check()

@@ -128,6 +128,16 @@ class AudioChunk:
         return round(self.pause_after_s * self.waveform.sample_rate_hz)
 
 
+@dataclass(frozen=True)
+class DeviceUsage:
+    """How much of the device is in use now."""
+
+    rows_in_use: int  # of the decoder's batch: two for a chunk of text with guidance, one without
+    rows: int
+    memory_bytes: int | None = None  # that this process has taken of a GPU; None on a CPU
+    memory_total_bytes: int | None = None
+
+
 class Synthesizer(Protocol):
     """A warm model. All methods may be called from several threads at once."""
 
@@ -139,6 +149,11 @@ class Synthesizer(Protocol):
     @property
     def conditionals_key(self) -> str:
         """Names everything besides the recording that conditionals depend on; fit for a file name."""
+        ...
+
+    @property
+    def usage(self) -> DeviceUsage:
+        """How much of the device is in use now. Asks the device nothing."""
         ...
 
     def check(self) -> None:

@@ -22,6 +22,7 @@ from cancel import CancelToken
 from errors import DeviceLost, DeviceSuspect, Internal, InvalidRequest, ModelUnavailable, WorkerError
 from speech.contract import (
     AudioChunk,
+    DeviceUsage,
     Hop,
     ModelInfo,
     Utterance,
@@ -70,6 +71,11 @@ class ChatterboxSynthesizer:
         in_tf32 = self._model.device.type == "cuda" and torch.backends.cuda.matmul.allow_tf32
         arithmetic = "tf32" if in_tf32 else "float32"
         return f"{self._model.spec.name}-{self._model.revision[:16]}-{arithmetic}-{FILE_VERSION}"
+
+    @property
+    def usage(self) -> DeviceUsage:
+        """How much of the device is in use now."""
+        return self._runtime.usage
 
     def check(self) -> None:
         """Says a word, watermark included, and pays for what the first job would: kernels, filters, graphs.

@@ -35,6 +35,7 @@ from torch import Tensor
 from audio.waveform import MODEL_SAMPLE_RATE_HZ
 from cancel import CancelToken
 from errors import Cancelled, DeviceLost, DeviceSuspect, OutOfMemory
+from speech.contract import DeviceUsage
 from speech.gpu_faults import GpuFault, gpu_fault
 from speech.models.spec import SPEECH_TOKENS_PER_S
 from speech.reference.conditionals import Conditionals
@@ -58,7 +59,10 @@ class Batch(Protocol):
     """``RunningBatch``, or upstream's T3 behind the same interface."""
 
     sequences: Any
+    rows: int
 
+    @property
+    def used_rows(self) -> int: ...
     def has_room_for(self, request: DecodeRequest, spare_rows: int = 0) -> bool: ...
     def add(self, request: DecodeRequest) -> Any: ...
     def step_many(self) -> dict[Any, Decoded]: ...
@@ -286,6 +290,22 @@ class DeviceRuntime:
         finally:
             unregister()
             own.cancel(Cancelled("nobody waits for the audio"))
+
+    @property
+    def usage(self) -> DeviceUsage:
+        """How much of the batch and of a GPU's memory is in use now.
+
+        Memory is what PyTorch's allocator holds: CUDA must not be asked while a graph is captured.
+        """
+        rows_in_use, rows = self._batch.used_rows, self._batch.rows
+        if self._device.type != "cuda":
+            return DeviceUsage(rows_in_use, rows)
+        return DeviceUsage(
+            rows_in_use,
+            rows,
+            torch.cuda.memory_reserved(self._device),
+            torch.cuda.get_device_properties(self._device).total_memory,
+        )
 
     def close(self) -> None:
         """Ends the thread, and every job that is on its way. For tests and tools: a worker's never ends."""

@@ -116,6 +116,12 @@ class UpstreamBatch:
     def __init__(self, t3: Any, spec: ModelSpec) -> None:
         self._t3, self._spec = t3, spec
         self.sequences: list[UpstreamSequence] = []
+        self.rows = 2  # upstream always carries two
+
+    @property
+    def used_rows(self) -> int:
+        """Number of rows that are taken."""
+        return self.rows * len(self.sequences)
 
     def has_room_for(self, request: DecodeRequest, spare_rows: int = 0) -> bool:
         """Whether no other request is there."""

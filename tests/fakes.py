@@ -20,7 +20,7 @@ from serving.health import HealthCheckedEngine, WorkerHealth
 from serving.job_worker import JobWorker
 from serving.runpod.limits import queue_limits
 from settings import Settings
-from speech.contract import AudioChunk, Hop, ModelInfo, Utterance
+from speech.contract import AudioChunk, DeviceUsage, Hop, ModelInfo, Utterance
 from speech.models.spec import CHATTERBOX
 from voice_store import VoiceStore
 from voice_store.live import Timing
@@ -28,6 +28,7 @@ from voice_store.live import Timing
 FAKE_REVISION = "fa4e" * 10
 SECONDS_PER_CHARACTER = 0.06
 PAUSE_S = 0.25
+ROWS = 64  # of the batch that the fake pretends to have
 WATERMARK = 2.0**-10  # the fake's watermark: this much is added to every sample
 
 
@@ -62,6 +63,10 @@ class FakeSynthesizer:
     encoded: list[Waveform] = field(default_factory=list)  # the arguments of ``encode_reference``
     speaking: int = 0  # requests that are being spoken
     most_at_once: int = 0
+
+    @property
+    def usage(self) -> DeviceUsage:
+        return DeviceUsage(self.speaking, ROWS)
 
     def check(self) -> None:
         self.checks += 1

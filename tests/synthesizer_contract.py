@@ -52,6 +52,12 @@ class SynthesizerContract:
     def high_voice(self, synthesizer) -> Conditionals:
         return synthesizer.encode_reference(recording(2), CancelToken())
 
+    def test_the_batch_is_empty_again_after_speech(self, synthesizer):
+        speak(synthesizer)
+        usage = synthesizer.usage
+        assert usage.rows_in_use == 0
+        assert usage.rows > 0
+
     def test_speech_is_finite_mono_at_the_models_rate(self, synthesizer, low_voice):
         for chunk in speak(synthesizer, low_voice):
             assert chunk.waveform.sample_rate_hz == MODEL_SAMPLE_RATE_HZ

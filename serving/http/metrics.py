@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Callable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
+
+from errors import WorkerError
+from operations.base import Services
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 FIRST_AUDIO_S = (0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 20, 40)
@@ -12,11 +24,15 @@ TOTAL_S = (0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120, 300)
 REAL_TIME_FACTORS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 4)
 
 
+log = logging.getLogger(__name__)
+
+
 class Metrics:
     """Counts and times of this process's jobs."""
 
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)  # memory, processor time and open files of this process
         self.jobs = Counter(
             "voice_worker_jobs", "Jobs that ended.", ("operation", "outcome"), registry=registry
         )
@@ -42,8 +58,28 @@ class Metrics:
         )
 
     def gauge(self, name: str, help: str, value: Callable[[], float]) -> None:
-        """Adds a figure that is asked for whenever the metrics are."""
-        Gauge(f"voice_worker_{name}", help, registry=self._registry).set_function(value)
+        """Adds a figure that is asked for whenever the metrics are. It is NaN while it cannot be had."""
+        Gauge(f"voice_worker_{name}", help, registry=self._registry).set_function(lambda: _or_nan(value))
+
+    def watch(self, services: Services) -> None:
+        """Adds what the model and the store say of themselves, once they are there."""
+        synthesizer, voices = services.synthesizer, services.voices
+        self.gauge(
+            "batch_rows_in_use",
+            "Rows of the decoder's batch that are taken; a chunk of text takes two, or one without guidance.",
+            lambda: synthesizer.usage.rows_in_use,
+        )
+        self.gauge("batch_rows", "Rows of the decoder's batch.", lambda: synthesizer.usage.rows)
+        self.gauge("stored_voices", "Voices in the store.", lambda: voices.stats()["total_voices"])
+        usage = synthesizer.usage
+        if usage.memory_bytes is not None:
+            total_bytes = usage.memory_total_bytes or 0
+            self.gauge(
+                "device_memory_bytes",
+                "Memory of the GPU that the worker has taken.",
+                lambda: synthesizer.usage.memory_bytes or 0,
+            )
+            self.gauge("device_memory_total_bytes", "Memory of the GPU.", lambda: total_bytes)
 
     def ended(self, operation: str, outcome: str, took_s: float, audio_s: float) -> None:
         """Counts a job. outcome: "ok" or an error's code. audio_s: seconds of audio that were made."""
@@ -56,3 +92,11 @@ class Metrics:
     def render(self) -> bytes:
         """Returns all of it as text."""
         return generate_latest(self._registry)
+
+
+def _or_nan(value: Callable[[], float]) -> float:
+    try:
+        return value()
+    except WorkerError as error:
+        log.warning("a figure cannot be had for /metrics: %s", error)
+        return math.nan

@@ -108,7 +108,7 @@ async def _serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, leaving.set)
     worker.health.on_unhealthy(lambda: loop.call_soon_threadsafe(leaving.set))
-    starting = asyncio.create_task(_start(worker, loading, gate))
+    starting = asyncio.create_task(_start(worker, loading, gate, metrics))
     starting.add_done_callback(lambda _: None if gate.is_ready else leaving.set())
     await leaving.wait()
     failure = starting.result() if starting.done() else None
@@ -123,13 +123,14 @@ async def _serve(
     return 1 if failure is not None or worker.health.is_unhealthy else 0
 
 
-async def _start(worker: JobWorker, loading: Future[Services], gate: Gate) -> str | None:
+async def _start(worker: JobWorker, loading: Future[Services], gate: Gate, metrics: Metrics) -> str | None:
     """Waits until the model speaks. Returns why it does not."""
     try:
         services = await asyncio.wrap_future(loading)
         await asyncio.wrap_future(worker.runner.submit(services.synthesizer.check))
     except WorkerError as error:
         return start_failure(error)
+    metrics.watch(services)
     gate.is_ready = True
     log.info("ready")
     return None

@@ -53,12 +53,13 @@ def http_server(
     started: Future[HttpServer] = Future()
 
     async def serve() -> None:
-        gate = new_gate(worker.health, settings)
-        server = uvicorn.Server(serving_config(build_app(worker, settings, gate, Metrics())))
+        gate, metrics = new_gate(worker.health, settings), Metrics()
+        server = uvicorn.Server(serving_config(build_app(worker, settings, gate, metrics)))
         listening = socket.create_server(("127.0.0.1", 0))
         ended = asyncio.create_task(server.serve([listening]))
         while not server.started and not ended.done():
             await asyncio.sleep(0.005)
+        metrics.watch(worker.services())
         gate.is_ready = True
         port = listening.getsockname()[1]
         address, loop = f"http://127.0.0.1:{port}", asyncio.get_running_loop()

@@ -20,10 +20,11 @@ import soundfile
 
 from audio.decode import decode_audio
 from audio.encode import FORMATS
-from errors import OutOfMemory
+from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform
+from errors import OutOfMemory, StoreUnavailable
 from serving.handover import Handover, Item
 from serving.http import audio, guard, server
-from tests.fakes import FakeSynthesizer
+from tests.fakes import ROWS, FakeSynthesizer
 from tests.recordings import speech_like, wav_bytes
 from tests.serving.http_server import KEY, HttpServer, http_server
 
@@ -394,6 +395,37 @@ def test_metrics_count_what_was_done(client):
     assert "voice_worker_first_audio_seconds_count 1.0" in text
     audio_s = float(re.search(r"(?m)^voice_worker_audio_seconds_total (\S+)$", text)[1])
     assert audio_s == pytest.approx(3.1, abs=0.5)
+
+
+def test_metrics_show_the_batch_and_the_store_as_they_are_now(tmp_path):
+    synthesizer = FakeSynthesizer(gate=threading.Event())
+    with http_server(tmp_path, synthesizer) as served, ThreadPoolExecutor(1) as clients:
+
+        def figure(name: str) -> str:
+            text = httpx.get(f"{served.address}/metrics").text
+            return re.search(rf"(?m)^voice_worker_{name} (\S+)$", text)[1]
+
+        assert (figure("batch_rows_in_use"), figure("batch_rows")) == ("0.0", f"{ROWS:.1f}")
+        assert figure("stored_voices") == "0.0"
+        speech = clients.submit(httpx.post, f"{served.address}/v1/audio/speech", json=SPEECH, timeout=60)
+        assert synthesizer.entered.acquire(timeout=60)
+        assert figure("batch_rows_in_use") == "1.0"
+        synthesizer.gate.set()
+        assert speech.result().status_code == 200
+        served.worker.services().voices.put(Waveform(speech_like(6.0), MODEL_SAMPLE_RATE_HZ), "Ann")
+        assert figure("stored_voices") == "1.0"
+
+
+def test_metrics_are_shown_though_the_store_cannot_be_read(tmp_path):
+    with http_server(tmp_path) as served:
+
+        def fail() -> None:
+            raise StoreUnavailable("the volume with the voices is not mounted")
+
+        served.worker.services().voices.stats = fail
+        reply = httpx.get(f"{served.address}/metrics")
+    assert reply.status_code == 200
+    assert "voice_worker_stored_voices NaN" in reply.text
 
 
 def test_streams_of_jobs_are_counted_and_wait_like_others(tmp_path):
