@@ -31,13 +31,15 @@ OF_THE_MODEL = (
     "end_to_end",
     "latency",
     "throughput",
+    "http_server",
 )
-WITH_RUNS = ("s3gen", "cold_start", "reference", "end_to_end", "latency", "throughput")
+WITH_RUNS = ("s3gen", "cold_start", "reference", "end_to_end", "latency", "throughput", "http_server")
 NAMES = ("probe", *OF_THE_MODEL, "memory", "store")
 REHEARSAL = {  # with tiny weights, whose figures mean nothing
     "decode": ["--steps", "30", "--rounds", "1"],
     "latency": ["--rate", "2", "--requests", "2"],
     "throughput": ["--texts", "1"],
+    "http_server": ["--clients", "1,2", "--requests", "1"],
 }
 RESULTS = Path(__file__).parent / "results"
 DOCS = Path(__file__).parent.parent / "docs"

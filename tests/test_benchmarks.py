@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from benchmarks import __main__ as benchmarks
-from benchmarks import cold_start, latency, machine, ours, probe, throughput
+from benchmarks import cold_start, http_server, latency, machine, ours, probe, throughput
 from benchmarks.decode import Way, fits
 from benchmarks.latency import Piece, Stream
 from benchmarks.plot import Line, chart
@@ -118,6 +118,23 @@ def test_latency_and_throughput_of_a_small_model_are_measured_kept_and_drawn(
     for name, what in (("latency", "Time to first audio"), ("throughput", "Throughput")):
         title = ElementTree.parse(tmp_path / f"{name}.svg").getroot()[0]
         assert title.text == f"{what} on {machine.machine()}"
+
+
+@pytest.mark.slow
+def test_the_http_server_of_a_small_model_is_measured(smoke_checkpoint, tmp_path, monkeypatch):
+    file = tmp_path / "http.json"
+    run_main(
+        http_server.main,
+        monkeypatch,
+        *["--checkpoint", str(smoke_checkpoint), "--device", "cpu", "--places", "1"],
+        *["--clients", "1,3", "--requests", "1", "--runs", "1", "--json", str(file)],
+    )
+    rows = json.loads(file.read_text())["rows"]
+    assert [(row["clients"], row["mode"], row["requests"]) for row in rows] == [
+        (count, mode, count) for count in (1, 3) for mode in ("streaming", "basic")
+    ]
+    for row in rows:
+        assert 0 < row["first_byte_s"]["p50"] < row["whole_s"]["p99"]
 
 
 def test_a_section_of_the_probe_that_fails_does_not_stop_the_next_one(tmp_path, monkeypatch):
