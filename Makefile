@@ -5,7 +5,7 @@
 #   make test       all tests but the slow ones, under 12 minutes on two cores
 #   make browser    install Chromium by apt, for the tests of the page; without it they are left out
 #   make test-slow  full-size parity with upstream and long bad days; 12 GB of memory, up to 45 minutes
-#   make test-clients  OpenAI's SDKs against a worker with the small model; downloads them
+#   make test-clients  other people's clients against a worker with the small model, and made-up requests; downloads them
 #   make test-cuda  the tests that need a GPU
 #   make bench      every benchmark that this machine can run; an hour on two cores, 35 GB of disk
 #   make faults     what is lost when the voice store is killed, refused or crowded, in full, as a table
@@ -45,7 +45,7 @@ browser:
 test-slow: .venv/installed-dev
 	$(PY) -m pytest -m "slow and not requires_cuda"
 
-test-clients: .venv/installed-dev .venv/clients/openai-1/installed .venv/clients/openai-2/installed .venv/clients/openai-3/installed .venv/clients/openai-js/installed
+test-clients: .venv/installed-dev .venv/clients/openai-1/installed .venv/clients/openai-2/installed .venv/clients/openai-3/installed .venv/clients/openai-js/installed .venv/clients/schemathesis/installed
 	$(PY) -m pytest -m slow tests/clients
 
 test-cuda: .venv/installed-dev
@@ -124,6 +124,11 @@ clean:
 	@touch $@
 
 # Other people's clients, each in an environment of its own.
+.venv/clients/schemathesis/installed: .venv/uv
+	$(PYTHON) -m venv --without-pip .venv/clients/schemathesis
+	$(UV) pip install --quiet --python .venv/clients/schemathesis/bin/python "schemathesis==4.*"
+	@touch $@
+
 .venv/clients/openai-%/installed: .venv/uv
 	$(PYTHON) -m venv --without-pip .venv/clients/openai-$*
 	$(UV) pip install --quiet --python .venv/clients/openai-$*/bin/python "openai==$*.*"
