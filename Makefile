@@ -16,8 +16,8 @@
 #   make lint       ruff and mypy
 #   make workflows  check .github by GitHub's schemas and for what is unsafe; downloads zizmor
 #   make lock       compile requirements.in into requirements.txt
-#   make load-balancer-listing  the Hub's second repository, from IMAGE=registry/name:tag, in out/load-balancer
-#   make client-package  what `pip install` takes of client/, in out/client
+#   make load-balancer-listing  the Hub's second repository, from IMAGE=registry/name:tag, packed in out/packages
+#   make client-package  what `pip install` takes of client/, in out/packages
 #   make icon       draw icon.png from icon.svg
 
 SHELL := /bin/bash
@@ -90,12 +90,13 @@ lock: .venv/uv
 	$(COMPILE) requirements-dev.in --excludes requirements-dev-excludes.txt -o $(DEV_LOCK)
 	$(COMPILE) training/requirements.in -o training/requirements.txt
 
-load-balancer-listing:
-	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 is needed; make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)"; exit 1; }
-	$(PYTHON) -m scripts.load_balancer_listing "$(IMAGE)" out/load-balancer
+load-balancer-listing: .venv/uv
+	$(PY) -m scripts.load_balancer_listing "$(IMAGE)" out/load-balancer
+	@mkdir -p out/packages
+	tar -C out/load-balancer -czf out/packages/load-balancer-listing.tar.gz .
 
 client-package: .venv/uv
-	$(UV) build --quiet --out-dir out/client client
+	$(UV) build --quiet --out-dir out/packages client
 
 icon: browser
 	chromium --headless --no-sandbox --disable-dev-shm-usage --hide-scrollbars --default-background-color=00000000 --window-size=512,512 \

@@ -212,8 +212,8 @@ class Settings:
         if mode == "http":  # such a worker gets no jobs from a queue
             platform += ["RUNPOD_POD_ID", "RUNPOD_ENDPOINT_ID"]
         on_platform = any(reader.text(name) is not None for name in platform)
-        # A load balancer asks for RunPod's key before it passes a request on; the proxy before a pod asks nobody.
-        # Pods have an id of a pod alone.
+        # A load balancer asks for RunPod's key before it passes a request on; the proxy before a pod asks
+        # for none. A pod has no endpoint's id.
         is_of_endpoint = any(reader.text(name) is not None for name in platform if name != "RUNPOD_POD_ID")
         timeout_s = LONGEST_JOB_TIMEOUT_S
         if on_platform:
