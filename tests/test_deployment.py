@@ -361,6 +361,13 @@ def test_the_icon_is_in_the_repository_and_small(listing):
     assert len(content) < 30_000
 
 
+def test_the_page_finds_its_icons():
+    page = (REPOSITORY / "serving" / "http" / "static" / "index.html").read_text()
+    icons = re.findall(r'<link rel="(?:apple-touch-)?icon" href="/static/([^"]+)"', page)
+    assert icons == ["icon.svg", "icon.png"]
+    assert all((REPOSITORY / "serving" / "http" / "static" / name).is_file() for name in icons)
+
+
 def test_the_listing_and_its_tests_allow_the_same_drivers(listing, hub_tests):
     assert listing.config.allowed_cuda_versions == hub_tests.config.allowed_cuda_versions
     assert "12.8" in listing.config.allowed_cuda_versions  # what torch in the lock was built with
