@@ -14,7 +14,11 @@
 #   make small-model  train samples/small from nothing, or one stage of it with STAGE=...; needs flite; hours
 #   make soak       two workers, 2,000 jobs, 20 kills: what is lost, what grows; half an hour on two cores
 #   make lint       ruff and mypy
+#   make workflows  check .github by GitHub's schemas and for what is unsafe; downloads zizmor
 #   make lock       compile requirements.in into requirements.txt
+#   make load-balancer-listing  the Hub's second repository, from IMAGE=registry/name:tag, packed in out/packages
+#   make client-package  what `pip install` takes of client/, in out/packages
+#   make icon       draw icon.png from icon.svg
 
 SHELL := /bin/bash
 PYTHON ?= $(shell scripts/find_python)
@@ -24,7 +28,7 @@ RUN_LOCK := requirements.txt
 DEV_LOCK := requirements-dev.txt
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --custom-compile-command "make lock"
 
-.PHONY: browser demo serve test test-slow test-clients test-cuda bench faults fuzz hear small-model soak lint lock clean
+.PHONY: browser demo serve test test-slow test-clients test-cuda bench faults fuzz hear small-model soak lint workflows lock load-balancer-listing client-package icon clean
 
 export CHECKPOINT_DIR
 
@@ -76,10 +80,27 @@ lint: .venv/installed-dev
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 
+workflows: .venv/workflows/installed
+	.venv/workflows/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	.venv/workflows/bin/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	.venv/workflows/bin/zizmor --quiet --offline .github
+
 lock: .venv/uv
 	$(COMPILE) requirements.in --override requirements-overrides.txt --excludes requirements-excludes.txt -o $(RUN_LOCK)
 	$(COMPILE) requirements-dev.in --excludes requirements-dev-excludes.txt -o $(DEV_LOCK)
 	$(COMPILE) training/requirements.in -o training/requirements.txt
+
+load-balancer-listing: .venv/uv
+	$(PY) -m scripts.load_balancer_listing "$(IMAGE)" out/load-balancer
+	@mkdir -p out/packages
+	tar -C out/load-balancer -czf out/packages/load-balancer-listing.tar.gz .
+
+client-package: .venv/uv
+	$(UV) build --quiet --out-dir out/packages client
+
+icon: browser
+	chromium --headless --no-sandbox --disable-dev-shm-usage --hide-scrollbars --default-background-color=00000000 --window-size=512,512 \
+		--screenshot=serving/http/static/icon.png "file://$(CURDIR)/serving/http/static/icon.svg"
 
 clean:
 	rm -rf .venv out
@@ -115,6 +136,11 @@ clean:
 .venv/fuzz/installed: .venv/uv $(RUN_LOCK) requirements-fuzz.txt
 	$(PYTHON) -m venv --without-pip .venv/fuzz
 	$(UV) pip install --quiet --python .venv/fuzz/bin/python -r requirements-fuzz.txt
+	@touch $@
+
+.venv/workflows/installed: .venv/uv requirements-workflows.txt
+	$(PYTHON) -m venv --without-pip .venv/workflows
+	$(UV) pip install --quiet --python .venv/workflows/bin/python -r requirements-workflows.txt
 	@touch $@
 
 # An old reader of the voice store: what is written with numpy 2 must load there.

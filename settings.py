@@ -212,6 +212,9 @@ class Settings:
         if mode == "http":  # such a worker gets no jobs from a queue
             platform += ["RUNPOD_POD_ID", "RUNPOD_ENDPOINT_ID"]
         on_platform = any(reader.text(name) is not None for name in platform)
+        # A load balancer asks for RunPod's key before it passes a request on; the proxy before a pod asks
+        # for none. A pod has no endpoint's id.
+        is_of_endpoint = any(reader.text(name) is not None for name in platform if name != "RUNPOD_POD_ID")
         timeout_s = LONGEST_JOB_TIMEOUT_S
         if on_platform:
             timeout_s = HTTP_JOB_TIMEOUT_S if mode == "http" else PLATFORM_JOB_TIMEOUT_S
@@ -235,7 +238,11 @@ class Settings:
             allow_private_urls=reader.flag("ALLOW_PRIVATE_URLS"),
             hf_token=reader.text("HF_TOKEN"),
             log_level=reader.choice("LOG_LEVEL", LOG_LEVELS, "INFO", fold=_log_level),
-            http=reader.http(max_concurrency, is_served=mode == "http", on_platform=on_platform),
+            http=reader.http(
+                max_concurrency,
+                on_platform=on_platform,
+                needs_key=mode == "http" and not is_of_endpoint,
+            ),
             on_platform=on_platform,
         )
         if reader.problems:
@@ -301,7 +308,7 @@ class _Reader:
     def flag(self, name: str) -> bool:
         return self.choice(name, ("false", "true"), "false") == "true"
 
-    def http(self, max_concurrency: int, *, is_served: bool, on_platform: bool) -> HttpSettings:
+    def http(self, max_concurrency: int, *, on_platform: bool, needs_key: bool) -> HttpSettings:
         port = self.integer("PORT", 1, 65_535, default=PLATFORM_PORT if on_platform else LAPTOP_PORT)
         found = HttpSettings(
             host=self.text("HOST") or ("0.0.0.0" if on_platform else LOOPBACK_HOSTS[0]),  # noqa: S104
@@ -319,7 +326,7 @@ class _Reader:
             ),
         )
         is_open = found.api_key is None and not found.allow_anonymous
-        if is_served and is_open and not found.is_on_loopback and not on_platform:
+        if needs_key and is_open and not found.is_on_loopback:
             self.problems.append(
                 f"API_KEY is not set, and HOST is {_shortened(found.host)}, which others reach: set API_KEY "
                 "to a secret of your own, or ALLOW_ANONYMOUS to true"

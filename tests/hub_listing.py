@@ -12,7 +12,6 @@ GPU_POOLS = {
     "AMPERE_16",
     "AMPERE_24",
     "ADA_24",
-    "ADA_32_PRO",
     "AMPERE_48",
     "ADA_48_PRO",
     "AMPERE_80",
@@ -70,21 +69,50 @@ class Input(Strict):
 
 
 class Variable(Strict):
-    """The guide also knows a fixed ``value``, which this listing has no use for."""
+    """A variable that the form asks for, or one with a fixed value."""
 
     key: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
-    input: Input
+    input: Input | None = None
+    value: str | None = None
+
+    @model_validator(mode="after")
+    def check_that_it_has_one_of_both(self) -> Variable:
+        assert (self.input is None) != (self.value is None), f"{self.key}: an input or a value"
+        return self
+
+    @property
+    def default(self) -> str:
+        """The value that an endpoint has whose owner changes nothing."""
+        return str(self.value if self.input is None else self.input.default)
+
+
+class Preset(Strict):
+    """Values that the form is filled in with, by variable."""
+
+    name: Text
+    defaults: Annotated[dict[str, str | int | bool], Field(min_length=1)]
 
 
 class HubConfig(Strict):
     """For GPUs; the guide's other half, for CPUs, has a cpuFlavor instead."""
 
     runs_on: Literal["GPU"]
+    endpoint_type: Literal["LB"] | None = None  # without it the endpoint has a queue
     container_disk_in_gb: Annotated[int, Field(gt=0)]
     gpu_count: Annotated[int, Field(gt=0)]
     gpu_ids: Annotated[str, AfterValidator(_check_gpu_ids)]
     allowed_cuda_versions: list[CudaVersion]
+    presets: list[Preset] = []
     env: list[Variable]
+
+    @model_validator(mode="after")
+    def check_that_presets_fill_in_what_the_form_asks_for(self) -> HubConfig:
+        inputs = {variable.key: variable.input for variable in self.env if variable.input is not None}
+        for preset in self.presets:
+            for key, value in preset.defaults.items():
+                assert key in inputs, f"{preset.name}: the form does not ask for {key}"
+                Input.model_validate(inputs[key].model_dump(by_alias=True) | {"default": value})
+        return self
 
 
 class HubListing(Strict):
@@ -102,10 +130,16 @@ class HubTest(Strict):
     timeout: Annotated[int, Field(ge=1000, description="milliseconds")]
 
 
+class HubTestVariable(Strict):
+    key: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
+    value: str
+
+
 class HubTestConfig(Strict):
     gpu_type_id: Annotated[str, Field(pattern="^NVIDIA ")]
     gpu_count: Annotated[int, Field(gt=0)]
     allowed_cuda_versions: list[CudaVersion]
+    env: list[HubTestVariable] = []
 
 
 class HubTests(Strict):

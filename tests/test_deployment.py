@@ -9,6 +9,7 @@ import os
 import re
 import shlex
 import shutil
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ import torch
 
 from operations import OPERATIONS
 from operations.request import parse_request
+from scripts import load_balancer_listing
 from settings import Settings
 from speech.models.spec import CHATTERBOX
 from speech.weights.files import fingerprint
@@ -231,13 +233,28 @@ def test_no_weights_are_baked_unless_asked_for(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def listing():
-    return HubListing.model_validate_json((REPOSITORY / ".runpod" / "hub.json").read_text())
+def repository_of_the_load_balancer(tmp_path_factory):
+    """The Hub's second repository, as a release makes it."""
+    folder = tmp_path_factory.mktemp("load-balancer")
+    load_balancer_listing.main(["ghcr.io/owner/worker:1.0.0", str(folder)])
+    return folder
+
+
+@pytest.fixture(scope="module", params=["queue", "load balancer"])
+def repository(request):
+    if request.param == "queue":
+        return REPOSITORY
+    return request.getfixturevalue("repository_of_the_load_balancer")
 
 
 @pytest.fixture(scope="module")
-def hub_tests():
-    return HubTests.model_validate_json((REPOSITORY / ".runpod" / "tests.json").read_text())
+def listing(repository):
+    return HubListing.model_validate_json((repository / ".runpod" / "hub.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def hub_tests(repository):
+    return HubTests.model_validate_json((repository / ".runpod" / "tests.json").read_text())
 
 
 def variables_that_are_read():
@@ -251,6 +268,19 @@ def variables_that_are_read():
     return names
 
 
+def settings_of(listing, **env):
+    """The settings of an endpoint that is made from the listing, with some of its form filled in."""
+    defaults = {variable.key: variable.default for variable in listing.config.env}
+    is_lb = listing.config.endpoint_type == "LB"
+    by_the_platform = "RUNPOD_ENDPOINT_ID" if is_lb else "RUNPOD_WEBHOOK_GET_JOB"
+    return Settings.from_env(defaults | {by_the_platform: "of-the-platform"} | env)
+
+
+def test_the_hub_finds_the_files_that_it_asks_for(repository):
+    for name in ("handler.py", "Dockerfile", "README.md", ".runpod/hub.json", ".runpod/tests.json"):
+        assert (repository / name).stat().st_size > 0, name
+
+
 def test_every_variable_of_the_listing_is_a_setting(listing):
     keys = [variable.key for variable in listing.config.env]
     assert len(keys) == len(set(keys))
@@ -258,10 +288,84 @@ def test_every_variable_of_the_listing_is_a_setting(listing):
 
 
 def test_the_worker_starts_with_whatever_the_listing_offers(listing):
-    Settings.from_env({variable.key: str(variable.input.default) for variable in listing.config.env})
+    assert settings_of(listing).on_platform
     for variable in listing.config.env:
-        for value in variable.input.offered():
-            Settings.from_env({variable.key: str(value)})
+        for value in variable.input.offered() if variable.input else ():
+            settings_of(listing, **{variable.key: str(value)})
+    for preset in listing.config.presets:
+        settings_of(listing, **{key: str(value) for key, value in preset.defaults.items()})
+
+
+def test_presets_differ(listing):
+    presets = listing.config.presets
+    assert len({preset.name for preset in presets}) == len(presets) > 1
+    filled_in = [settings_of(listing, **{k: str(v) for k, v in p.defaults.items()}) for p in presets]
+    assert all(settings not in filled_in[:index] for index, settings in enumerate(filled_in))
+
+
+def test_a_listing_starts_workers_of_its_own_type(listing, repository):
+    settings = settings_of(listing)
+    if repository == REPOSITORY:
+        assert listing.config.endpoint_type is None
+        assert settings.endpoint_mode == "basic"
+    else:
+        assert listing.config.endpoint_type == "LB"
+        assert settings.endpoint_mode == "http"
+        assert (settings.http.port, settings.http.health_port) == (80, 80)
+
+
+def test_both_listings_run_one_image(repository_of_the_load_balancer):
+    text = (repository_of_the_load_balancer / "Dockerfile").read_text()
+    assert text == "FROM --platform=linux/amd64 ghcr.io/owner/worker:1.0.0\n"
+    queue = HubListing.model_validate_json((REPOSITORY / ".runpod" / "hub.json").read_text())
+    other = HubListing.model_validate_json((repository_of_the_load_balancer / ".runpod/hub.json").read_text())
+    assert queue.title != other.title
+    same = ("runs_on", "container_disk_in_gb", "gpu_count", "gpu_ids", "allowed_cuda_versions")
+    assert all(getattr(queue.config, name) == getattr(other.config, name) for name in same)
+
+
+def test_the_hubs_jobs_find_a_worker_that_takes_jobs(listing, hub_tests):
+    settings = settings_of(listing, **{variable.key: variable.value for variable in hub_tests.config.env})
+    assert settings.endpoint_mode == "basic"
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "",
+        "worker",
+        "ghcr.io/owner/worker",
+        "ghcr.io/owner/worker:latest",
+        "ghcr.io/Owner/worker:1.0.0",
+        "a/b c:1",
+    ],
+)
+def test_an_image_that_may_move_or_cannot_be_makes_no_listing(tmp_path, image):
+    with pytest.raises(SystemExit, match="IMAGE is .* such as ghcr.io/owner"):
+        load_balancer_listing.main([image, str(tmp_path)])
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_image_may_be_named_by_its_digest(tmp_path):
+    image = f"localhost:5000/owner/worker:1.0.0@sha256:{'0a' * 32}"
+    load_balancer_listing.main([image, str(tmp_path)])
+    assert image in (tmp_path / "Dockerfile").read_text()
+
+
+def test_the_icon_is_in_the_repository_and_small(listing):
+    _, _, path = listing.icon_url.path.partition("/main/")
+    assert listing.icon_url.host == "raw.githubusercontent.com"
+    content = (REPOSITORY / path).read_bytes()
+    assert content[:8] == b"\x89PNG\r\n\x1a\n"
+    assert struct.unpack(">II", content[16:24]) == (512, 512)
+    assert len(content) < 30_000
+
+
+def test_the_page_finds_its_icons():
+    page = (REPOSITORY / "serving" / "http" / "static" / "index.html").read_text()
+    icons = re.findall(r'<link rel="(?:apple-touch-)?icon" href="/static/([^"]+)"', page)
+    assert icons == ["icon.svg", "icon.png"]
+    assert all((REPOSITORY / "serving" / "http" / "static" / name).is_file() for name in icons)
 
 
 def test_the_listing_and_its_tests_allow_the_same_drivers(listing, hub_tests):

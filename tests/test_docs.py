@@ -22,6 +22,7 @@ from operations.stored_voice import FIELDS
 from settings import Settings
 from speech.contract import PARAMETER_NAMES
 from speech.models.spec import CHATTERBOX
+from tests.hub_listing import GPU_POOLS
 from tests.test_deployment import variables_that_are_read
 from voice_store.__main__ import main as voice_store_command
 
@@ -213,6 +214,42 @@ def test_a_documented_default_is_the_one_that_is_used():
     for name in defaults.keys() - {"voice_store_dir", "job_timeout_s", "hf_token", "checkpoint_dir", "http"}:
         if (documented := settings.get(f"`{name.upper()}`")) is not None:
             assert documented == f"`{str(defaults[name]).replace('False', 'false')}`", name
+
+
+def bodies_sent_by_curl(document):
+    for commands in fenced(document, "sh"):
+        for body in re.findall(r"-d '([\[{].*?[\]}])'", commands, re.S):
+            yield json.loads(body)
+
+
+def test_the_jobs_that_are_sent_by_curl_are_taken():
+    bodies = list(bodies_sent_by_curl("docs/deploy.md"))
+    (batch,) = (body for body in bodies if isinstance(body, list))
+    single = [body for body in bodies if isinstance(body, dict) and isinstance(body.get("input"), dict)]
+    assert single
+    for job in (*single, *batch):
+        operation = job["input"].pop("operation")
+        parse_request(OPERATIONS[operation].request, operation, job["input"])
+
+
+def test_the_endpoint_that_is_made_by_curl_starts():
+    (endpoint,) = (body for body in bodies_sent_by_curl("docs/deploy.md") if "type" in body)
+    settings = Settings.from_env(endpoint["env"] | {"RUNPOD_ENDPOINT_ID": "of-the-platform"})
+    assert (endpoint["type"], settings.endpoint_mode) == ("LOAD_BALANCER", "http")
+    assert endpoint["scaling"] == {"type": "REQUEST_COUNT", "requestCount": settings.max_concurrency}
+    assert set(endpoint["gpu"]["pools"]) <= GPU_POOLS
+
+
+def test_the_time_limits_of_both_types_are_documented():
+    text = section("docs/deploy.md", "Time limits")
+    for row, env in (
+        ("queue, made in the console", {"RUNPOD_WEBHOOK_GET_JOB": "https://jobs.example/take"}),
+        ("load balancing", {"ENDPOINT_MODE": "http", "RUNPOD_ENDPOINT_ID": "of-the-platform"}),
+    ):
+        _, limit, default, _ = next(cells for cells in rows(text, start=row))
+        job_timeout_s = Settings.from_env(env).job_timeout_s
+        assert default == str(job_timeout_s)
+        assert job_timeout_s < int(re.match(r"\d+", limit)[0])
 
 
 def test_the_documented_voice_store_commands_work(tmp_path, monkeypatch, capsys):

@@ -37,6 +37,7 @@ PACKAGE_OF_IMPORT = {
     "cpuinfo": "py-cpuinfo",
     "perth": "resemble-perth",
     "pydantic_core": "pydantic",
+    "yaml": "pyyaml",
 }
 
 

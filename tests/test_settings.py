@@ -85,6 +85,31 @@ def test_every_variable_is_read(tmp_path):
     assert settings.on_platform
 
 
+@pytest.mark.parametrize("name", ["RUNPOD_ENDPOINT_ID", "RUNPOD_POD_ID"])
+def test_an_http_worker_on_the_platform_is_recognised_by_its_ids(name):
+    """Workers behind a load balancer get no jobs, and so perhaps no address to fetch jobs from."""
+    settings = from_env(ENDPOINT_MODE="http", API_KEY="a-key", **{name: "an-id"})
+    assert settings.on_platform
+    assert settings.job_timeout_s == 300
+    assert (settings.http.host, settings.http.port, settings.http.health_port) == ("0.0.0.0", 80, 80)
+
+
+def test_a_worker_of_a_queue_is_recognised_by_its_job_server_alone():
+    assert not from_env(RUNPOD_ENDPOINT_ID="an-id", RUNPOD_POD_ID="another").on_platform
+    assert from_env(RUNPOD_WEBHOOK_GET_JOB="https://jobs.example/take").job_timeout_s == 540
+
+
+def test_behind_a_load_balancer_the_platform_asks_for_its_key():
+    settings = from_env(ENDPOINT_MODE="http", RUNPOD_ENDPOINT_ID="an-id", RUNPOD_POD_ID="another")
+    assert settings.http.api_key is None
+
+
+def test_a_pod_is_reached_by_anybody_and_needs_a_key():
+    message = refusal(ENDPOINT_MODE="http", RUNPOD_POD_ID="an-id")
+    assert message.startswith("API_KEY is not set, and HOST is 0.0.0.0")
+    assert from_env(ENDPOINT_MODE="http", RUNPOD_POD_ID="an-id", ALLOW_ANONYMOUS="true").on_platform
+
+
 def test_the_token_does_not_show():
     assert "hf_secret" not in repr(from_env(HF_TOKEN="hf_secret"))
 
