@@ -9,7 +9,7 @@ from tests.fakes import build_services
 from tests.serving.http_server import KEY, http_server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def served(tmp_path_factory):
     from speech.pipeline import load_synthesizer
 
