@@ -26,6 +26,7 @@ PY := .venv/bin/python
 UV := .venv/bin/uv
 RUN_LOCK := requirements.txt
 DEV_LOCK := requirements-dev.txt
+CLIENTS := openai-1 openai-2 openai-3 openai-js livekit pipecat wyoming schemathesis
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --custom-compile-command "make lock"
 
 .PHONY: browser demo serve test test-slow test-clients test-cuda bench faults fuzz hear small-model soak lint workflows lock load-balancer-listing client-package icon clean
@@ -49,7 +50,7 @@ browser:
 test-slow: .venv/installed-dev
 	$(PY) -m pytest -m "slow and not requires_cuda"
 
-test-clients: .venv/installed-dev .venv/clients/openai-1/installed .venv/clients/openai-2/installed .venv/clients/openai-3/installed .venv/clients/openai-js/installed .venv/clients/schemathesis/installed
+test-clients: .venv/installed-dev $(CLIENTS:%=.venv/clients/%/installed)
 	$(PY) -m pytest -m slow tests/clients
 
 test-cuda: .venv/installed-dev
@@ -159,6 +160,27 @@ clean:
 	$(PYTHON) -m venv --without-pip .venv/clients/openai-$*
 	$(UV) pip install --quiet --python .venv/clients/openai-$*/bin/python "openai==$*.*"
 	@touch $@
+
+.venv/clients/livekit/installed: .venv/uv
+	$(PYTHON) -m venv --without-pip .venv/clients/livekit
+	$(UV) pip install --quiet --python .venv/clients/livekit/bin/python "livekit-plugins-openai==1.8.*"
+	@touch $@
+
+.venv/clients/pipecat/installed: .venv/uv
+	$(PYTHON) -m venv --without-pip .venv/clients/pipecat
+	$(UV) pip install --quiet --python .venv/clients/pipecat/bin/python "pipecat-ai[openai]==1.14.*"
+	@touch $@
+
+# Home Assistant's protocol in front of OpenAI's; for Python 3.12 and later.
+.venv/clients/wyoming/installed: .venv/uv
+	@mkdir -p .venv/clients/wyoming
+	@for python in $(PYTHON312) python3.13 python3.12; do \
+		"$$python" -c '' 2> /dev/null || continue; \
+		"$$python" -m venv --without-pip .venv/clients/wyoming; \
+		$(UV) pip install --quiet --python .venv/clients/wyoming/bin/python "wyoming-openai==0.8.*" || exit 1; \
+		break; \
+	done; \
+	if [ -e .venv/clients/wyoming/bin/python ]; then touch $@; else echo "Python 3.12 is not there: wyoming_openai is left out; make PYTHON312=/path/to/python3.12 $(MAKECMDGOALS)"; fi
 
 .venv/clients/openai-js/installed:
 	@mkdir -p .venv/clients/openai-js

@@ -20,6 +20,8 @@ OPENAI_MODELS = ("tts-1", "tts-1-hd", "gpt-4o-mini-tts")
 OPENAI_MODEL_PREFIXES = ("tts-", "gpt-")
 DEFAULT_FORMAT = "mp3"  # OpenAI's
 STREAM_FORMATS = ("audio", "sse")
+# Tools send these as empty strings when nobody filled in their settings.
+UNSET_IF_EMPTY = ("model", "voice")
 OWNER = "chatterbox-voice-worker"
 MAX_VOICE_CHARS = 1024
 # What OpenAI calls fields of ``tts``.
@@ -100,7 +102,11 @@ def parse_openai_request(
 
     models: the names of this worker's. mode: of ``tts``, unless the request has one.
     """
-    rest = {name: value for name, value in fields.items() if value is not None}
+    rest = {
+        name: value
+        for name, value in fields.items()
+        if value is not None and not (value == "" and name in UNSET_IF_EMPTY)
+    }
     problems: list[Problem] = []
     warnings: list[str] = []
     model = rest.pop("model", None)

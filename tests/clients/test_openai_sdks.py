@@ -15,10 +15,8 @@ import pytest
 from audio.decode import decode_audio
 from audio.waveform import Waveform
 from benchmarks import ears
-from handler import SMALL_MODEL
-from tests.fakes import build_services
 from tests.job_server import REPOSITORY
-from tests.serving.http_server import KEY, http_server
+from tests.serving.http_server import KEY
 
 pytestmark = pytest.mark.slow
 
@@ -33,18 +31,6 @@ TYPES = {
     "wav": "audio/wav",
     "pcm": "audio/pcm; rate=24000",
 }
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory):
-    from speech.pipeline import load_synthesizer
-
-    root = tmp_path_factory.mktemp("served")
-    synthesizer = load_synthesizer("chatterbox", checkpoint_dir=SMALL_MODEL, device="cpu")
-    services = build_services(root, synthesizer)
-    with http_server(root, synthesizer, {"API_KEY": KEY}, services=services) as server:
-        yield server
-    synthesizer.close()
 
 
 @pytest.fixture(scope="module")
