@@ -155,10 +155,11 @@ class Operations:
         found: list[Voice] = []
         while True:
             page = {"limit": LIST_PAGE, "offset": len(found)}
-            reply = _object((yield from self.run(call, job("list_voices", {**filters, **page}))))
+            reply = _object((yield from self.run(call, job("list_voices", {**page, **filters}))))
             listed = reply.get("voices", [])
             found += [Voice(each["voice_id"], each["speaker_name"], each) for each in listed]
-            if not listed or len(found) >= reply.get("total_voices", 0):
+            is_last = not listed or len(found) >= reply.get("total_voices", 0)
+            if is_last or "limit" in filters or "offset" in filters:
                 return found
 
     def delete(self, call: Call, job_input: Mapping[str, Any]) -> Flow[bool]:
