@@ -17,6 +17,7 @@ from tqdm import tqdm
 from chatterbox_voice.addresses import ENDPOINT, RUNPOD_KEY, URL, WORKER_KEY
 from chatterbox_voice.client import TIMEOUT_S, AsyncClient, Client
 from chatterbox_voice.errors import (
+    CallTimedOut,
     ConfigurationError,
     ConnectionFailed,
     PlatformError,
@@ -73,7 +74,8 @@ def _complain(sentence: str, status: int) -> int:
 def _status_of(error: VoiceWorkerError) -> int:
     if isinstance(error, ConfigurationError | TooLarge):
         return USAGE
-    return UNREACHABLE if isinstance(error, PlatformError | ConnectionFailed) else FAILED
+    is_unreachable = isinstance(error, PlatformError | ConnectionFailed | CallTimedOut)
+    return UNREACHABLE if is_unreachable else FAILED
 
 
 # --- commands

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
 from chatterbox_voice import AsyncClient, Client
+
 from tests.client.platform import KEY, Platform, platform_of
 from tests.fakes import FakeSynthesizer, build_worker
 
@@ -55,3 +56,12 @@ def client(endpoint: Platform) -> Iterator[Client]:
 def streaming_client(streaming_endpoint: Platform) -> Iterator[Client]:
     with client_of(streaming_endpoint) as found:
         yield found
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Returns once the condition is true."""
+    for _ in range(6_000):
+        if condition():
+            return
+        time.sleep(0.01)
+    raise AssertionError("it never came true")

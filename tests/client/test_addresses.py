@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from chatterbox_voice import Client, errors
 
 

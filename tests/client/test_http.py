@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-
 from chatterbox_voice import AsyncClient, Client, errors
-from tests.client.conftest import QUICKLY
+
+from tests.client.conftest import QUICKLY, until
 from tests.recordings import speech_like, wav_bytes
 from tests.serving.http_server import KEY, http_server
 
@@ -93,25 +94,25 @@ def test_closing_a_stream_ends_its_job(client, synthesizer):
     assert synthesizer.speaking == 0
 
 
-def test_a_full_server_is_asked_again(served, client, monkeypatch):
+def test_a_full_server_is_asked_again(served, client, synthesizer, monkeypatch):
     monkeypatch.setattr("chatterbox_voice.flow.MAX_RETRY_AFTER_S", 0.01)
-    served.synthesizer.gate = threading.Event()
-    waiting = [threading.Thread(target=client.speak, args=("Hello.",)) for _ in range(2)]
-    for thread in waiting:
-        thread.start()
-    states = []
+    synthesizer.gate = threading.Event()
+    with ThreadPoolExecutor(2) as others:
+        first = others.submit(client.speak, "Hello.")
+        synthesizer.entered.acquire()
+        second = others.submit(client.speak, "Hello.")
+        until(lambda: served.gate.device.jobs == 2)
+        states = []
 
-    def noted(progress):
-        states.append(progress)
-        if progress.state == "retrying":
-            served.synthesizer.gate.set()
+        def noted(progress):
+            states.append(progress.state)
+            if progress.state == "retrying":
+                synthesizer.gate.set()
 
-    served.synthesizer.entered.acquire()
-    with Client(url=served.address, api_key=KEY, on_progress=noted, **QUICKLY) as third:
-        while not any("queue_full" in progress.detail or progress.detail for progress in states):
-            third.speak("Hello.")
-    for thread in waiting:
-        thread.join()
+        with Client(url=served.address, api_key=KEY, on_progress=noted, **QUICKLY) as third:
+            assert third.speak("Hello.").audio
+        assert all(other.result().audio for other in (first, second))
+    assert "retrying" in states
 
 
 def test_a_server_that_starts_is_waited_for(served, monkeypatch):

@@ -6,33 +6,24 @@ import asyncio
 import base64
 import io
 import threading
-import time
 
 import pytest
 import soundfile
-
 from chatterbox_voice import Client, errors
+
 from delivery import Delivery
 from errors import DeviceLost
 from serving.health import WorkerHealth
 from serving.job_worker import JobWorker
 from serving.runpod.limits import queue_limits
 from settings import Settings
-from tests.client.conftest import ON_PLATFORM, async_client_of, client_of
-from tests.client.platform import KEY, in_process, platform_of
-from tests.fakes import build_services, build_worker
+from tests.client.conftest import ON_PLATFORM, async_client_of, client_of, until
+from tests.client.platform import KEY, platform_of
+from tests.fakes import build_services
 from tests.recordings import speech_like, wav_bytes
 
 TEXT = "Nobody knew. The ship left at dawn. It was late."
 RECORDING = wav_bytes(speech_like(6.0, 24_000, 1), 24_000)
-
-
-def until(condition):
-    for _ in range(6_000):
-        if condition():
-            return
-        time.sleep(0.01)
-    raise AssertionError("it never came true")
 
 
 # --- what comes back
