@@ -142,7 +142,8 @@ def test_a_failure_after_the_first_audio_cuts_the_reply(bridge, synthesizer):
 
 
 def test_voices_and_models_are_listed(bridge, streaming_endpoint):
-    assert [model["id"] for model in bridge.get("/v1/models").json()["data"]][0] == "tts-1"
+    assert "tts-1" in [model["id"] for model in bridge.get("/v1/models").json()["data"]]
+    assert bridge.get("/v1/models/tts-1").json()["object"] == "model"
     assert streaming_endpoint.jobs == {}  # no worker is started for that
     with client_of(streaming_endpoint) as client:
         recording = wav_bytes(speech_like(6.0, 24_000, 1), 24_000)
