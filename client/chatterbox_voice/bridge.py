@@ -35,6 +35,7 @@ SPEECH_PATH, MODELS_PATH, VOICES_PATH = "/v1/audio/speech", "/v1/models", "/v1/a
 MODELS = ("tts-1", "tts-1-hd", "gpt-4o-mini-tts")
 OWNER = "chatterbox-voice-worker"
 MAX_BODY_BYTES = 10_000_000  # what a job of the queue may have
+FIELDS = frozenset({"input", "voice", "model", "response_format", "speed", "stream_format", "instructions"})
 STREAM_FORMATS = ("audio", "sse")
 TOKENS_A_SECOND = 25  # of speech, which the events count as OpenAI's do
 STATUS: Mapping[str, int] = {
@@ -235,12 +236,12 @@ async def _read_json(request: Request) -> dict[str, Any]:
 
 def openai_error(error: VoiceWorkerError) -> dict[str, Any]:
     """Returns an error in OpenAI's shape, in which all four keys are required."""
-    return _shape(status_of(error), error.code, error.message)
+    return _shape(status_of(error), error.code, error.message, _param(error))
 
 
 def error_response(error: VoiceWorkerError) -> Response:
     """Returns the reply for a request that failed."""
-    return _error(status_of(error), error.code, error.message)
+    return _error(status_of(error), error.code, error.message, _param(error))
 
 
 def status_of(error: VoiceWorkerError) -> int:
@@ -248,15 +249,22 @@ def status_of(error: VoiceWorkerError) -> int:
     return STATUS.get(error.code, 500 if isinstance(error, JobFailed) else OTHER_STATUS)
 
 
-def _shape(status: int, code: str, message: str) -> dict[str, Any]:
+def _param(error: VoiceWorkerError) -> str | None:
+    """Returns the field at fault, with which the worker's sentence begins."""
+    if error.code == "voice_not_found":
+        return "voice"
+    name = error.message.partition(" ")[0]
+    return name if name in FIELDS else None
+
+
+def _shape(status: int, code: str, message: str, param: str | None = None) -> dict[str, Any]:
     kind = "server_error" if status >= 500 else "invalid_request_error"
-    param = "voice" if code == "voice_not_found" else None
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
-def _error(status: int, code: str, message: str) -> Response:
+def _error(status: int, code: str, message: str, param: str | None = None) -> Response:
     headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
-    return JSONResponse(_shape(status, code, message), status, headers)
+    return JSONResponse(_shape(status, code, message, param), status, headers)
 
 
 async def _failed(_request: Request, error: Exception) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import sys
@@ -100,7 +101,8 @@ def _play(options: argparse.Namespace, text: str, fields: Mapping[str, Any]) -> 
         raise _Wrong(f"no program is here that plays audio ({names}); write a file with -o FILE")
     format = options.format or player.format
     with _client(options) as client, client.stream(text, format=format, **fields) as stream:
-        status = player.play(stream)
+        first = next(stream, b"")  # a job that is refused starts no player
+        status = player.play(itertools.chain([first], stream))
         if status != 0:
             raise _Wrong(f"{player.name} ended with status {status}; write a file with -o FILE")
         receipt = stream.receipt or {}
@@ -193,10 +195,15 @@ def _missing(error: ImportError, extra: str) -> _Wrong:
 @contextmanager
 def _client(options: argparse.Namespace) -> Iterator[Client]:
     """Yields a client that shows its progress on a terminal."""
+    streaming = None if options.streaming is None else options.streaming == "yes"
     with (
         tqdm(disable=None, leave=False, file=sys.stderr, unit="chunk", delay=0.5) as bar,
         Client(
-            options.endpoint, url=options.url, timeout_s=options.timeout, on_progress=_shown(bar)
+            options.endpoint,
+            url=options.url,
+            streaming=streaming,
+            timeout_s=options.timeout,
+            on_progress=_shown(bar),
         ) as client,
     ):
         yield client
@@ -294,6 +301,11 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--endpoint", metavar="ID", help="a RunPod queue endpoint")
     common.add_argument("--url", metavar="URL", help="a worker's HTTP server")
     common.add_argument("--timeout", metavar="S", type=float, default=TIMEOUT_S, help="seconds for a call")
+    common.add_argument(
+        "--streaming",
+        choices=("yes", "no"),
+        help="whether the endpoint has ENDPOINT_MODE=streaming; by default that is found out",
+    )
     common.add_argument("--json", action="store_true", help="print the worker's reply, or its error, as JSON")
 
     further = argparse.ArgumentParser(add_help=False)

@@ -73,7 +73,7 @@ class _Base:
             VOICE_WORKER_API_KEY.
         runpod_api_key: beside ``api_key``, for a load-balancing endpoint: RunPod's key. RUNPOD_API_KEY.
         streaming: whether a queue endpoint has ENDPOINT_MODE=streaming. None: the client finds out.
-        timeout_s: of each call, waiting for a worker included.
+        timeout_s: of each call, waiting for a worker included; of a stream until its next part.
         backoff_s, poll_s: seconds before the first repetition, and before the first question about a job;
             later ones come after longer pauses.
         on_progress: is called with a ``Progress`` while a call waits.
@@ -320,6 +320,7 @@ class Client(_Base):
                 answer = None
                 if isinstance(step, Part):
                     yield step
+                    call.restart()
                 elif isinstance(step, Wait):
                     time.sleep(step.seconds)
                 elif isinstance(step, Tell):
@@ -393,6 +394,13 @@ class AsyncSpeechStream:
         part = await self._parts.__anext__()
         self.format, self.sample_rate = part.format, part.sample_rate
         return part.audio
+
+    async def save(self, path: str | os.PathLike[str]) -> Path:
+        """Writes all of the audio to a file as it comes; returns its path."""
+        async with await anyio.open_file(path, "wb") as opened:
+            async for part in self:
+                await opened.write(part)
+        return Path(path)
 
     async def aclose(self) -> None:
         """Ends the stream, and its job if it still runs."""
@@ -523,6 +531,7 @@ class AsyncClient(_Base):
                 answer = None
                 if isinstance(step, Part):
                     yield step
+                    call.restart()
                 elif isinstance(step, Wait):
                     await anyio.sleep(step.seconds)
                 elif isinstance(step, Tell):

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from chatterbox_voice.errors import (
-    BY_CODE,
     CallTimedOut,
     ConnectionFailed,
     NotFound,
@@ -142,7 +141,7 @@ class Lost(Exception):
 class Call:
     """What the flow and the driver of one call share."""
 
-    timeout_s: float  # of the whole call
+    timeout_s: float  # of the whole call; counted anew from each part of audio
     backoff_s: float  # before the second try of a request; doubled before each further one
     poll_s: float  # before the first question about a job
     on_progress: Callable[[Progress], None] | None = None
@@ -156,6 +155,10 @@ class Call:
         if left_s <= 0:
             raise self.timed_out()
         return left_s
+
+    def restart(self) -> None:
+        """Counts the time anew: a caller may take a stream as slowly as it is played."""
+        self.started_s = time.monotonic()
 
     def timed_out(self) -> CallTimedOut:
         """Returns the error of a call that took too long."""
@@ -229,7 +232,7 @@ def reply_error(reply: Reply) -> VoiceWorkerError:
     sentence = said.get("error") if isinstance(said, dict) else None
     if isinstance(sentence, dict):  # OpenAI's shape
         sentence = f"{sentence.get('code')}: {sentence.get('message')}"
-    if isinstance(said, dict) and said.get("error_code") in BY_CODE:
+    if isinstance(said, dict) and isinstance(said.get("error_code"), str):
         return job_error(sentence, status=status)
     if not isinstance(sentence, str) or not sentence:
         sentence = reply.excerpt()

@@ -16,6 +16,7 @@ from chatterbox_voice.pieces import audio_of, decode, part_of, without_audio
 from chatterbox_voice.queue_endpoint import QueueEndpoint, is_not_streaming
 
 DEFAULT_FORMAT = "mp3"
+LONG_TEXT_CHARS = 200  # in WAV some 13 s and 0.8 MB in base64
 LIST_PAGE = 1000  # voices that are asked for at a time
 MAX_RECORDING_BYTES = 25 * 1024**2  # that the worker reads
 
@@ -112,13 +113,22 @@ class Operations:
 
     def speak(self, call: Call, job_input: Mapping[str, Any]) -> Flow[Speech]:
         """Runs a job that speaks; returns all of its audio."""
-        # The reply to a job of another mode is one piece there, which holds less than a minute.
-        if self._is_streaming and isinstance(self.worker, QueueEndpoint) and can_stream(job_input):
+        if isinstance(self.worker, QueueEndpoint) and self._is_better_streamed(job_input):
             receipt = yield from self.stream(call, job_input)
             return Speech(b"".join(call.parts), receipt)
         reply = _object((yield from self.run(call, job_input)))
         audio = yield from audio_of(call, reply)
         return Speech(audio, without_audio(reply))
+
+    def _is_better_streamed(self, job_input: Mapping[str, Any]) -> bool:
+        """Whether to ask a queue endpoint for pieces, though the whole audio is wanted.
+
+        An endpoint that streams gives at most 1 MB in one reply, and puts larger audio elsewhere. One that
+        does not stream refuses the job at once: that is worth a try only for a text that may be too long.
+        """
+        if not can_stream(job_input) or self._is_streaming is False:
+            return False
+        return self._is_streaming is True or len(str(job_input.get("text", ""))) > LONG_TEXT_CHARS
 
     def stream(self, call: Call, job_input: Mapping[str, Any]) -> Flow[Mapping[str, Any]]:
         """Runs a job that speaks and hands over its audio while it is made; returns its receipt.

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import queue
 import shutil
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,20 +34,37 @@ class Player:
             return subprocess.run([self.name, *self.arguments, file], check=False).returncode  # noqa: S603
 
     def _play_piped(self, parts: Iterable[bytes]) -> int:
-        command = [self.name, *self.arguments]
-        with subprocess.Popen(command, stdin=subprocess.PIPE) as process:  # noqa: S603  # a name of ours
-            assert process.stdin is not None
+        """Feeds the player from a thread of its own.
+
+        The parts are taken as fast as they come: a server makes no more for a reader that is slow, and ends
+        a job that takes too long.
+        """
+        waiting: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        with subprocess.Popen([self.name, *self.arguments], stdin=subprocess.PIPE) as process:  # noqa: S603
+            feeding = threading.Thread(target=_feed, args=(process, waiting))
+            feeding.start()
             try:
                 for part in parts:
-                    process.stdin.write(part)
-                    process.stdin.flush()
-                process.stdin.close()
-            except BrokenPipeError:  # somebody has closed the player
-                pass
+                    if not feeding.is_alive():  # somebody has closed the player
+                        break
+                    waiting.put(part)
+                waiting.put(None)
+                return process.wait()
             except BaseException:
                 process.kill()
                 raise
-            return process.wait()
+            finally:
+                waiting.put(None)
+                feeding.join()
+
+
+def _feed(process: subprocess.Popen[bytes], waiting: queue.SimpleQueue[bytes | None]) -> None:
+    """Writes parts to a process until there is None, or the process has ended."""
+    assert process.stdin is not None
+    with contextlib.suppress(BrokenPipeError), process.stdin:
+        while (part := waiting.get()) is not None:
+            process.stdin.write(part)
+            process.stdin.flush()
 
 
 # In the order in which they are looked for: those that play while the audio comes go first. sox ("play")

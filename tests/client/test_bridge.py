@@ -108,9 +108,9 @@ def test_events_hold_the_same_audio_and_end_with_usage(bridge):
     ("fields", "status", "code", "param"),
     [
         ({"voice": "nobody"}, 404, "voice_not_found", "voice"),
-        ({"input": ""}, 400, "invalid_request", None),
+        ({"input": ""}, 400, "invalid_request", "input"),
         ({"input": "x" * 6000}, 400, "text_too_long", None),
-        ({"stream_format": "tape"}, 400, "invalid_request", None),
+        ({"stream_format": "tape"}, 400, "invalid_request", "stream_format"),
     ],
 )
 def test_errors_have_openais_shape(bridge, fields, status, code, param):
