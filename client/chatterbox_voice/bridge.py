@@ -28,6 +28,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from chatterbox_voice.client import AsyncClient, AsyncSpeechStream
 from chatterbox_voice.errors import InvalidRequest, JobFailed, TooLarge, VoiceWorkerError
 from chatterbox_voice.formats import media_type
+from chatterbox_voice.replies import number
 
 SPEECH_PATH, MODELS_PATH, VOICES_PATH = "/v1/audio/speech", "/v1/models", "/v1/audio/voices"
 # The names of OpenAI's that any worker takes for its model. They are listed without a question to the
@@ -176,7 +177,7 @@ class _SpeechResponse(Response):
 
     def _done(self) -> bytes:
         receipt = self._stream.receipt or {}
-        tokens = round(TOKENS_A_SECOND * receipt.get("duration", 0.0))
+        tokens = round(TOKENS_A_SECOND * number(receipt, "duration"))
         usage = {"input_tokens": self._text_chars, "output_tokens": tokens}
         usage["total_tokens"] = sum(usage.values())
         return _event({"type": "speech.audio.done", "usage": usage, "receipt": receipt})

@@ -29,6 +29,7 @@ from chatterbox_voice.flow import Progress
 from chatterbox_voice.formats import FORMATS, format_of
 from chatterbox_voice.operations import DEFAULT_FORMAT, Speech
 from chatterbox_voice.players import PLAYERS, find_player
+from chatterbox_voice.replies import number, strings
 
 PROGRAM = "voice-worker"
 DISTRIBUTION = "chatterbox-voice-client"
@@ -267,9 +268,9 @@ def _report(options: argparse.Namespace, receipt: Mapping[str, Any], path: Path 
         file = {} if path is None else {"file": str(path)}
         print(json.dumps({**receipt, **file}, ensure_ascii=False))
         return
-    _warn(receipt.get("warnings", ()))
+    _warn(strings(receipt, "warnings"))
     if path is not None:
-        print(f"{path}: {receipt.get('duration', 0.0):.1f} s, seed {receipt.get('seed')}")
+        print(f"{path}: {number(receipt, 'duration'):.1f} s, seed {receipt.get('seed')}")
 
 
 def _warn(warnings: Iterable[str]) -> None:

@@ -26,6 +26,7 @@ from chatterbox_voice.operations import (
     recording_fields,
     voice_fields,
 )
+from chatterbox_voice.replies import strings
 
 TIMEOUT_S = 900.0  # of a call: a cold start of minutes, and a long text
 BACKOFF_S = 0.5
@@ -178,7 +179,7 @@ class SpeechStream:
     @property
     def warnings(self) -> list[str]:
         """What may differ from what was expected; known at the end."""
-        return list((self.receipt or {}).get("warnings", ()))
+        return strings(self.receipt or {}, "warnings")
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Writes all of the audio to a file as it comes; returns its path."""
@@ -385,7 +386,7 @@ class AsyncSpeechStream:
     @property
     def warnings(self) -> list[str]:
         """What may differ from what was expected; known at the end."""
-        return list((self.receipt or {}).get("warnings", ()))
+        return strings(self.receipt or {}, "warnings")
 
     def __aiter__(self) -> AsyncSpeechStream:
         return self

@@ -13,7 +13,8 @@ from urllib.parse import quote
 
 from chatterbox_voice.errors import ConnectionFailed, TooLarge, UnexpectedReply, job_error
 from chatterbox_voice.flow import SERVER, Call, Flow, Lost, Progress, Read, Request, Tell, exchange
-from chatterbox_voice.pieces import Pieces, part_of
+from chatterbox_voice.pieces import Pieces, end_s, part_of
+from chatterbox_voice.replies import as_object
 
 BODY_LIMIT_BYTES = 30_000_000
 SMALLER = "send a recording as mp3 or flac or a shorter one, or its address instead of the file"
@@ -54,8 +55,7 @@ class HttpServer:
                         raise job_error(event["error"])
                     for piece in pieces.add(event):
                         yield from part_of(call, piece)
-                        end_s = float(piece.get("start", 0)) + float(piece.get("duration", 0))
-                        yield Tell(Progress("running", audio_s=end_s))
+                        yield Tell(Progress("running", audio_s=end_s(piece)))
                 call.remaining_s()
         except Lost as lost:
             raise ConnectionFailed(f"the audio is not complete: {lost}", was_sent=True) from None
@@ -90,6 +90,4 @@ class _Events:
                     event = json.loads(line[len(EVENT) :])
                 except ValueError:
                     raise UnexpectedReply("an event is not JSON") from None
-                if not isinstance(event, dict):
-                    raise UnexpectedReply("an event is not an object")
-                yield event
+                yield as_object(event, "an event")

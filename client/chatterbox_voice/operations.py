@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from chatterbox_voice.errors import InvalidRequest, UnexpectedReply, VoiceWorkerError
+from chatterbox_voice.errors import InvalidRequest, VoiceWorkerError
 from chatterbox_voice.flow import Call, Flow
 from chatterbox_voice.http_server import HttpServer
 from chatterbox_voice.pieces import audio_of, decode, part_of, without_audio
 from chatterbox_voice.queue_endpoint import QueueEndpoint, is_not_streaming
+from chatterbox_voice.replies import as_list, as_object, number, strings, whole
 
 DEFAULT_FORMAT = "mp3"
 LONG_TEXT_CHARS = 200  # in WAV some 13 s and 0.8 MB in base64
@@ -43,7 +44,7 @@ class Speech:
     @property
     def warnings(self) -> list[str]:
         """What may differ from what was expected."""
-        return list(self.receipt.get("warnings", ()))
+        return strings(self.receipt, "warnings")
 
     @property
     def format(self) -> str:
@@ -53,12 +54,12 @@ class Speech:
     @property
     def sample_rate(self) -> int:
         """Samples a second."""
-        return int(self.receipt.get("sample_rate", 0))
+        return whole(self.receipt, "sample_rate")
 
     @property
     def duration_s(self) -> float:
         """Length of the audio in seconds."""
-        return float(self.receipt.get("duration", 0.0))
+        return number(self.receipt, "duration")
 
     @property
     def seed(self) -> int | None:
@@ -85,13 +86,13 @@ class ClonedVoice:
     @property
     def warnings(self) -> list[str]:
         """What may differ from what was expected."""
-        return list(self.receipt.get("warnings", ()))
+        return strings(self.receipt, "warnings")
 
     @property
     def quality(self) -> Mapping[str, Any]:
         """Measurements of the recording."""
-        quality: Mapping[str, Any] = self.receipt.get("quality", {})
-        return quality
+        quality = self.receipt.get("quality")
+        return quality if isinstance(quality, dict) else {}
 
 
 class Operations:
@@ -116,7 +117,7 @@ class Operations:
         if isinstance(self.worker, QueueEndpoint) and self._is_better_streamed(job_input):
             receipt = yield from self.stream(call, job_input)
             return Speech(b"".join(call.parts), receipt)
-        reply = _object((yield from self.run(call, job_input)))
+        reply = as_object((yield from self.run(call, job_input)))
         audio = yield from audio_of(call, reply)
         return Speech(audio, without_audio(reply))
 
@@ -144,13 +145,13 @@ class Operations:
                 if not is_not_streaming(error):
                     raise
                 self._is_streaming = False
-        reply = _object((yield from self.run(call, job_input)))
+        reply = as_object((yield from self.run(call, job_input)))
         yield from part_of(call, reply)
         return without_audio(reply)
 
     def clone(self, call: Call, job_input: Mapping[str, Any]) -> Flow[ClonedVoice]:
         """Stores a voice."""
-        reply = _object((yield from self.run(call, job_input)))
+        reply = as_object((yield from self.run(call, job_input)))
         sample = reply.pop("sample_audio", None)
         return ClonedVoice(
             reply.get("voice_id"),
@@ -165,16 +166,16 @@ class Operations:
         found: list[Voice] = []
         while True:
             page = {"limit": LIST_PAGE, "offset": len(found)}
-            reply = _object((yield from self.run(call, job("list_voices", {**page, **filters}))))
-            listed = reply.get("voices", [])
-            found += [Voice(each["voice_id"], each["speaker_name"], each) for each in listed]
-            is_last = not listed or len(found) >= reply.get("total_voices", 0)
+            reply = as_object((yield from self.run(call, job("list_voices", {**page, **filters}))))
+            listed = as_list(reply.get("voices"), "the list of voices")
+            found += [_voice(each) for each in listed]
+            is_last = not listed or len(found) >= whole(reply, "total_voices")
             if is_last or "limit" in filters or "offset" in filters:
                 return found
 
     def delete(self, call: Call, job_input: Mapping[str, Any]) -> Flow[bool]:
         """Deletes a voice; returns whether it was there."""
-        reply = _object((yield from self.run(call, job_input)))
+        reply = as_object((yield from self.run(call, job_input)))
         return bool(reply.get("deleted"))
 
 
@@ -225,13 +226,12 @@ def can_stream(job_input: Mapping[str, Any]) -> bool:
     return not is_whole and fields.get("delivery") not in ("s3", "volume")
 
 
+def _voice(said: Any) -> Voice:
+    details = as_object(said, "a voice")
+    return Voice(str(details.get("voice_id")), str(details.get("speaker_name")), details)
+
+
 def _with_mode(job_input: Mapping[str, Any], mode: str) -> dict[str, Any]:
     if "openai_input" in job_input:
         return {**job_input, "openai_input": {**job_input["openai_input"], "mode": mode}}
     return {**job_input, "mode": mode}
-
-
-def _object(reply: Any) -> dict[str, Any]:
-    if not isinstance(reply, dict):
-        raise UnexpectedReply(f"the worker answered with {type(reply).__name__}, not an object")
-    return reply

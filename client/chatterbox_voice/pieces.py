@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
 from chatterbox_voice.errors import AudioElsewhere, DownloadFailed, UnexpectedReply, VoiceWorkerError
 from chatterbox_voice.flow import ASK, Call, Flow, Part, Request, exchange
+from chatterbox_voice.replies import as_object, number, whole
 
 AUDIO_FIELDS = ("audio", "audio_url", "audio_path")
 VOLUME = "/runpod-volume/"  # where the platform mounts a network volume
@@ -28,32 +30,31 @@ class Pieces:
         """Whether the receipt and each piece before it were taken."""
         if self.receipt is None:
             return False
-        return self.next_index >= int(self.receipt.get("pieces", 0))
+        return self.next_index >= whole(self.receipt, "pieces")
 
     def add(self, output: object) -> Iterator[dict[str, Any]]:
         """Takes what the worker sent; yields the pieces that are next. A piece that came before is ignored.
 
         Raises UnexpectedReply.
         """
-        if not isinstance(output, dict):
-            raise UnexpectedReply(f"a piece is {type(output).__name__}, not an object")
-        if "index" not in output:
-            self.receipt = output
+        piece = as_object(output, "a piece")
+        if "index" not in piece:
+            self.receipt = piece
             return
-        index = output["index"]
+        index = piece["index"]
         if not isinstance(index, int):
             raise UnexpectedReply("a piece has an index that is no number")
-        if index >= self.next_index and any(name in output for name in AUDIO_FIELDS):
-            self._early[index] = output
-        while (piece := self._early.pop(self.next_index, None)) is not None:
+        if index >= self.next_index and any(name in piece for name in AUDIO_FIELDS):
+            self._early[index] = piece
+        while (following := self._early.pop(self.next_index, None)) is not None:
             self.next_index += 1
-            yield piece
+            yield following
 
 
 def part_of(call: Call, piece: Mapping[str, Any]) -> Flow[None]:
     """Hands the audio of a piece, or of a whole reply, to the caller."""
     audio = yield from audio_of(call, piece)
-    yield Part(audio, str(piece.get("format", "")), int(piece.get("sample_rate", 0)))
+    yield Part(audio, str(piece.get("format", "")), whole(piece, "sample_rate"))
 
 
 def audio_of(call: Call, reply: Mapping[str, Any]) -> Flow[bytes]:
@@ -68,6 +69,11 @@ def audio_of(call: Call, reply: Mapping[str, Any]) -> Flow[bytes]:
     if isinstance(reply.get("audio_path"), str):
         raise _elsewhere(reply["audio_path"], reply)
     raise UnexpectedReply("the reply has no audio")
+
+
+def end_s(piece: Mapping[str, Any]) -> float:
+    """Returns where a piece ends in the audio, in seconds."""
+    return number(piece, "start") + number(piece, "duration")
 
 
 def decode(text: str) -> bytes:
@@ -85,8 +91,11 @@ def without_audio(reply: Mapping[str, Any]) -> dict[str, Any]:
 
 def _download(call: Call, url: str, receipt: Mapping[str, Any]) -> Flow[bytes]:
     """Fetches a file from a bucket. The request has no key, and errors do not show the link's signature."""
-    host = urlsplit(url).hostname
-    if urlsplit(url).scheme not in ("http", "https") or not host:
+    host = None
+    with suppress(ValueError):
+        parts = urlsplit(url)
+        host = parts.hostname if parts.scheme in ("http", "https") else None
+    if not host:
         raise UnexpectedReply("audio_url is no link of the web")
     request = Request("GET", url, read_timeout_s=call.remaining_s(), follows_redirects=True)
     try:

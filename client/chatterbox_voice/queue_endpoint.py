@@ -33,7 +33,8 @@ from chatterbox_voice.flow import (
     exchange,
     wait,
 )
-from chatterbox_voice.pieces import Pieces, part_of, without_audio
+from chatterbox_voice.pieces import Pieces, end_s, part_of, without_audio
+from chatterbox_voice.replies import as_list, as_object, number, whole
 
 PLATFORM = "https://api.runpod.ai/v2"
 RUN_LIMIT_BYTES = 10_000_000
@@ -84,8 +85,8 @@ class QueueEndpoint:
             pause_s = min(pause_s * 1.5, MAX_POLL_S)
         if not pieces.is_complete:
             # The platform hands out each piece once: one that was lost on the way is in the job's result.
-            job = yield from self._ask(call, f"status/{_quoted(job_id)}")
-            outputs = _output_of((yield from self._finished(call, job)))
+            job = as_object((yield from self._ask(call, f"status/{_quoted(job_id)}")))
+            outputs = _output_of((yield from self._finished(call, {**job, "id": job_id})))
             for output in outputs if isinstance(outputs, list) else [outputs]:
                 yield from _take(call, pieces, output, job_id)
         call.cancel = None
@@ -119,7 +120,7 @@ class QueueEndpoint:
             if may_run and rule is SUBMIT:
                 error.message += "; the job may run all the same, so it was not sent again"
             raise
-        job = _object(reply.json())
+        job = as_object(reply.json())
         if not isinstance(job.get("id"), str):
             raise UnexpectedReply(f"the platform gave no job: {reply.excerpt()}", status=reply.status)
         if job.get("status") in UNFINISHED:
@@ -133,9 +134,9 @@ class QueueEndpoint:
             yield Tell(_progress_of(job))
             yield from wait(call, pause_s)
             pause_s = min(pause_s * 1.5, MAX_POLL_S)
-            job = yield from self._ask(call, f"status/{_quoted(job_id)}")
+            job = as_object((yield from self._ask(call, f"status/{_quoted(job_id)}")))
         call.cancel = None
-        return {"id": job_id, **job}
+        return {**job, "id": job_id}
 
     def _ask(self, call: Call, path: str) -> Flow[Any]:
         try:
@@ -144,8 +145,7 @@ class QueueEndpoint:
             call.cancel = None
             reason = "the platform no longer has the job: its result is kept for minutes only"
             raise NotFound(reason, status=error.status, job_id=path.partition("/")[2]) from None
-        said = reply.json()
-        return said if isinstance(said, list) else _object(said)
+        return reply.json()
 
     def _request(
         self, method: str, path: str, body: bytes | None = None, read_timeout_s: float = 60.0
@@ -165,16 +165,16 @@ def _take(call: Call, pieces: Pieces, output: object, job_id: str) -> Flow[None]
         raise job_error(output["error"], job_id=job_id)
     for piece in pieces.add(output):
         yield from part_of(call, piece)
-        end_s = float(piece.get("start", 0)) + float(piece.get("duration", 0))
-        yield Tell(Progress("running", audio_s=end_s))
+        yield Tell(Progress("running", audio_s=end_s(piece)))
 
 
 def _streamed(said: Any) -> tuple[str, list[Any]]:
     """Returns a job's status and its new pieces, of a reply to /stream: an object, or the bare list."""
-    items = said if isinstance(said, list) else said.get("stream") or []
-    status = "IN_PROGRESS" if isinstance(said, list) else str(said.get("status"))
-    if isinstance(said, list) and not items:
-        status = "COMPLETED"
+    if isinstance(said, list):
+        status, items = "IN_PROGRESS" if said else "COMPLETED", said
+    else:
+        status = str(as_object(said).get("status"))
+        items = as_list(said.get("stream") or [], "the stream")
     return status, [item["output"] for item in items if isinstance(item, dict) and "output" in item]
 
 
@@ -203,15 +203,10 @@ def _progress_of(job: Mapping[str, Any]) -> Progress:
     if job.get("status") == "IN_QUEUE":
         return Progress("waiting")
     said = job.get("output")
-    if not isinstance(said, dict) or not isinstance(said.get("chunk"), int):
-        return Progress("running")
-    return Progress("running", said["chunk"], said.get("chunks"), float(said.get("audio_seconds", 0.0)))
-
-
-def _object(said: Any) -> dict[str, Any]:
     if not isinstance(said, dict):
-        raise UnexpectedReply(f"the platform answered with {type(said).__name__}, not an object")
-    return said
+        return Progress("running")
+    chunks = whole(said, "chunks") or None
+    return Progress("running", whole(said, "chunk"), chunks, number(said, "audio_seconds"))
 
 
 def _quoted(job_id: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 
 import pytest
@@ -10,91 +11,125 @@ from chatterbox_voice.flow import Call, Lost, Open, Read, Reply, Send
 from chatterbox_voice.http_server import HttpServer
 from chatterbox_voice.operations import Operations, job
 from chatterbox_voice.queue_endpoint import QueueEndpoint
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-NAMES = (
-    *(
-        "id",
-        "status",
-        "output",
-        "error",
-        "error_code",
-        "stream",
-        "audio",
-        "audio_url",
-        "audio_path",
-        "pieces",
-    ),
-    *("index", "start", "duration", "format", "sample_rate", "voices", "total_voices", "voice_id"),
-    *("speaker_name", "sample_audio", "chunk", "chunks", "audio_seconds", "deleted", "code", "message"),
-)
-WORDS = (
-    *("IN_QUEUE", "IN_PROGRESS", "COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT", "UklGRg==", "mp3", "x: y"),
-    *(
-        "https://bucket.example/a",
-        "file:///etc/passwd",
-        "/runpod-volume/a",
-        "internal: broken",
-        "",
-        "http://[",
-    ),
-)
-LEAVES = st.none() | st.booleans() | st.integers(-2, 3) | st.floats() | st.sampled_from(WORDS)
-VALUES = st.recursive(
-    LEAVES,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=6),
-    max_leaves=12,
-)
-OUTPUTS = st.fixed_dictionaries({}, optional=dict.fromkeys(NAMES, VALUES))
-RESULTS = VALUES | OUTPUTS | st.lists(OUTPUTS | st.fixed_dictionaries({"output": OUTPUTS}), max_size=3)
-JOBS = st.fixed_dictionaries(
-    {"id": st.just("job-1"), "status": st.sampled_from(WORDS[:6])},
-    optional={"output": RESULTS, "error": VALUES, "stream": RESULTS},
-)
-STATUSES = st.sampled_from([200] * 12 + [302, 400, 401, 404, 413, 429, 500, 503])
-BODIES = st.one_of(
-    JOBS.map(lambda said: json.dumps(said).encode()),
-    RESULTS.map(lambda said: json.dumps(said).encode()),
-    RESULTS.map(lambda said: b"data: " + json.dumps(said).encode() + b"\n\n"),
-    st.binary(max_size=20),
-)
-ANSWERS = st.lists(st.tuples(STATUSES, BODIES) | st.none(), min_size=1, max_size=12)
-CALLS = {
-    "speak": lambda ours, call: ours.speak(call, job("tts", {"text": "Hello."})),
-    "stream": lambda ours, call: ours.stream(call, job("tts", {"text": "Hello."})),
-    "clone": lambda ours, call: ours.clone(call, job("clone_voice", {"voice_name": "Ada"})),
-    "voices": lambda ours, call: ours.voices(call, {}),
-    "delete": lambda ours, call: ours.delete(call, job("delete_voice", {"voice_name": "Ada"})),
+PIECE = {
+    "index": 0,
+    "format": "mp3",
+    "sample_rate": 24_000,
+    "start": 0.0,
+    "duration": 1.0,
+    "audio": "UklGRg==",
 }
-WORKERS = {
-    "queue": lambda: QueueEndpoint("https://api.runpod.ai/v2/abc", "key"),
-    "http": lambda: HttpServer("http://127.0.0.1:8000", None, None),
+RECEIPT = {"pieces": 1, "format": "mp3", "sample_rate": 24_000, "duration": 1.0, "warnings": []}
+WHOLE = {"format": "mp3", "sample_rate": 24_000, "duration": 1.0, "warnings": []}
+SPEECH = {**WHOLE, "audio": "UklGRg=="}
+LINKED = {**WHOLE, "audio_url": "https://bucket.example/a"}
+VOICE = {
+    "voice_id": "039e49e1",
+    "voice_name": "Ada",
+    "created": True,
+    "sample_audio": "UklGRg==",
+    "warnings": [],
 }
+VOICES = {"voices": [{"voice_id": "039e49e1", "speaker_name": "Ada"}], "total_voices": 1}
+PROGRESS = {"chunk": 1, "chunks": 2, "audio_seconds": 1.5}
+FAILURE = {"error": "voice_not_found: no voice", "error_code": "voice_not_found"}
 
 
-@pytest.mark.parametrize("worker", WORKERS)
-@pytest.mark.parametrize("name", CALLS)
-@settings(max_examples=150, deadline=None)
-@given(answers=ANSWERS)
-def test_a_call_raises_errors_of_the_client_alone(worker, name, answers):
+def done(output):
+    return {"id": "job-1", "status": "COMPLETED", "output": output}
+
+
+def running(output=None):
+    return {"id": "job-1", "status": "IN_PROGRESS", "output": output}
+
+
+def streamed(status, *outputs):
+    return {"status": status, "stream": [{"output": output} for output in outputs]}
+
+
+SPEAK = "speak", job("tts", {"text": "Hello."})
+STREAM = "stream", job("tts", {"text": "Hello."})
+CLONE = "clone", job("clone_voice", {"voice_name": "Ada"})
+DELETE = "delete", job("delete_voice", {"voice_name": "Ada"})
+LIST = "voices", {}
+CONVERSATIONS = {
+    "queue-speak": (SPEAK, [running(), running(PROGRESS), done(SPEECH)]),
+    "queue-speak-linked": (SPEAK, [done(LINKED), {}]),
+    "queue-speak-list": (SPEAK, [done([SPEECH])]),
+    "queue-speak-failed": (SPEAK, [running(), {"id": "job-1", "status": "FAILED", **FAILURE}]),
+    "queue-stream": (STREAM, [running(), streamed("IN_PROGRESS", PIECE), streamed("COMPLETED", RECEIPT)]),
+    "queue-stream-list": (STREAM, [running(), [{"output": PIECE}], [], done([PIECE, RECEIPT])]),
+    "queue-stream-lost": (STREAM, [running(), streamed("COMPLETED"), done([PIECE, RECEIPT])]),
+    "queue-stream-whole": (STREAM, [running(), streamed("COMPLETED"), done(SPEECH)]),
+    "queue-clone": (CLONE, [done(VOICE)]),
+    "queue-delete": (DELETE, [done({"deleted": True})]),
+    "queue-voices": (LIST, [done(VOICES)]),
+    "http-speak": (SPEAK, [SPEECH]),
+    "http-stream": (STREAM, [{}, PIECE, RECEIPT, None]),
+    "http-stream-failed": (STREAM, [{}, PIECE, FAILURE, None]),
+    "http-clone": (CLONE, [VOICE]),
+    "http-voices": (LIST, [VOICES]),
+}
+WRONG = (None, True, -1, 1e999, 10**400, "", "x", [], {}, [1], {"a": 1})
+
+
+def mutations(value):
+    """Yields the value with each of its parts replaced by each wrong thing, or left out."""
+    yield from WRONG
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in items:
+        for wrong in mutations(inner):
+            changed = copy.copy(value)
+            changed[key] = wrong
+            yield changed
+        changed = copy.copy(value)
+        del changed[key]
+        yield changed
+
+
+def run(worker, what, replies):
+    """Runs a call; its requests get the replies, one after the other, and then nothing."""
+    name, argument = what
     call = Call(60.0, 0.0, 0.0)
-    flow = CALLS[name](Operations(WORKERS[worker](), is_streaming=None), call)
-    waiting, answer = list(answers), None
+    flow = getattr(Operations(worker, is_streaming=None), name)(call, argument)
+    waiting, answer = list(replies), None
     try:
         while True:
             step = flow.throw(answer) if isinstance(answer, Lost) else flow.send(answer)
             answer = None
             if isinstance(step, Send | Open | Read):
-                if not waiting:
-                    flow.close()
-                    return
-                said = waiting.pop(0)
-                if said is None:
-                    answer = Lost("gone", was_sent=True)
+                said = waiting.pop(0) if waiting else Lost("gone", was_sent=True)
+                if isinstance(said, Lost):
+                    answer = said
                 elif isinstance(step, Read):
-                    answer = said[1]
+                    answer = b"" if said is None else b"data: " + json.dumps(said).encode() + b"\n\n"
                 else:
-                    answer = Reply(said[0], {}, said[1])
-    except (StopIteration, VoiceWorkerError):
-        return
+                    answer = Reply(200, {}, json.dumps(said).encode())
+    except StopIteration as done:
+        return done.value
+
+
+@pytest.mark.parametrize("name", CONVERSATIONS)
+def test_a_call_raises_errors_of_the_client_alone(name):
+    what, replies = CONVERSATIONS[name]
+
+    def worker():
+        if name.startswith("queue"):
+            return QueueEndpoint("https://api.runpod.ai/v2/abc", "key")
+        return HttpServer("http://127.0.0.1:8000", None, None)
+
+    if "failed" in name:
+        with pytest.raises(VoiceWorkerError):
+            run(worker(), what, replies)
+    else:
+        run(worker(), what, replies)
+    for number, reply in enumerate(replies):
+        for wrong in mutations(reply):
+            changed = [*replies[:number], wrong, *replies[number + 1 :]]
+            try:
+                run(worker(), what, changed)
+            except VoiceWorkerError:
+                continue
+            except Exception as error:
+                raise AssertionError(f"{number}: {json.dumps(wrong)[:300]}") from error
