@@ -17,6 +17,7 @@ from chatterbox_voice.addresses import find_worker
 from chatterbox_voice.flow import Call, Flow, Lost, Open, Part, Progress, Reply, Request, Send, Tell, Wait
 from chatterbox_voice.operations import (
     DEFAULT_FORMAT,
+    AnyVoice,
     ClonedVoice,
     Operations,
     Recording,
@@ -100,7 +101,7 @@ class _Base:
 
 def _speech_job(
     text: str,
-    voice: str | Voice | None,
+    voice: AnyVoice | None,
     voice_id: str | None,
     reference: Recording | None,
     format: str,
@@ -117,7 +118,7 @@ def _clone_job(recording: Recording, name: str, fields: Mapping[str, Any]) -> di
 
 def _convert_job(
     source: Recording,
-    voice: str | Voice | None,
+    voice: AnyVoice | None,
     voice_id: str | None,
     reference: Recording | None,
     format: str,
@@ -131,7 +132,7 @@ def _convert_job(
     return job("convert_voice", {"format": format, **sent, **fields})
 
 
-def _delete_job(voice: str | Voice | None, voice_id: str | None) -> dict[str, Any]:
+def _delete_job(voice: AnyVoice | None, voice_id: str | None) -> dict[str, Any]:
     return job("delete_voice", {**voice_fields(voice, voice_id), "confirm": True})
 
 
@@ -213,7 +214,7 @@ class Client(_Base):
         self,
         text: str,
         *,
-        voice: str | Voice | None = None,
+        voice: AnyVoice | None = None,
         voice_id: str | None = None,
         reference: Recording | None = None,
         format: str = DEFAULT_FORMAT,
@@ -221,9 +222,9 @@ class Client(_Base):
     ) -> Speech:
         """Speaks a text; returns all of its audio.
 
-        voice: a stored voice's name; none: the built-in voice. voice_id: its id. reference: a recording to
-        speak like, which is not stored: a path, bytes, an open file or an https address. fields: further ones
-        of the operation ``tts``, such as ``seed``, ``speed`` or ``sample_rate``.
+        voice: a stored voice's name, or a ``Voice``; none: the built-in voice. voice_id: its id.
+        reference: a recording to speak like, which is not stored: a path, bytes, an open file or an https
+        address. fields: further ones of the operation ``tts``, such as ``seed`` or ``speed``.
         """
         call = self._call()
         job_input = _speech_job(text, voice, voice_id, reference, format, fields)
@@ -233,7 +234,7 @@ class Client(_Base):
         self,
         text: str,
         *,
-        voice: str | Voice | None = None,
+        voice: AnyVoice | None = None,
         voice_id: str | None = None,
         reference: Recording | None = None,
         format: str = DEFAULT_FORMAT,
@@ -255,7 +256,7 @@ class Client(_Base):
         self,
         source: Recording,
         *,
-        voice: str | Voice | None = None,
+        voice: AnyVoice | None = None,
         voice_id: str | None = None,
         reference: Recording | None = None,
         format: str = DEFAULT_FORMAT,
@@ -271,7 +272,7 @@ class Client(_Base):
         call = self._call()
         return self._run(call, self._operations.voices(call, filters))
 
-    def delete(self, voice: str | Voice | None = None, *, voice_id: str | None = None) -> bool:
+    def delete(self, voice: AnyVoice | None = None, *, voice_id: str | None = None) -> bool:
         """Deletes a stored voice for good; returns False if that had been done before."""
         call = self._call()
         return self._run(call, self._operations.delete(call, _delete_job(voice, voice_id)))
@@ -427,7 +428,7 @@ class AsyncClient(_Base):
         self,
         text: str,
         *,
-        voice: str | Voice | None = None,
+        voice: AnyVoice | None = None,
         voice_id: str | None = None,
         reference: Recording | None = None,
         format: str = DEFAULT_FORMAT,
@@ -442,7 +443,7 @@ class AsyncClient(_Base):
         self,
         text: str,
         *,
-        voice: str | Voice | None = None,
+        voice: AnyVoice | None = None,
         voice_id: str | None = None,
         reference: Recording | None = None,
         format: str = DEFAULT_FORMAT,
@@ -460,7 +461,7 @@ class AsyncClient(_Base):
         self,
         source: Recording,
         *,
-        voice: str | Voice | None = None,
+        voice: AnyVoice | None = None,
         voice_id: str | None = None,
         reference: Recording | None = None,
         format: str = DEFAULT_FORMAT,
@@ -476,7 +477,7 @@ class AsyncClient(_Base):
         call = self._call()
         return await self._run(call, self._operations.voices(call, filters))
 
-    async def delete(self, voice: str | Voice | None = None, *, voice_id: str | None = None) -> bool:
+    async def delete(self, voice: AnyVoice | None = None, *, voice_id: str | None = None) -> bool:
         """Deletes a stored voice for good; returns False if that had been done before."""
         call = self._call()
         return await self._run(call, self._operations.delete(call, _delete_job(voice, voice_id)))

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from chatterbox_voice.errors import (
     CallTimedOut,
     ConnectionFailed,
+    InvalidRequest,
     NotFound,
     PlatformError,
     RateLimited,
@@ -182,6 +183,14 @@ ASK = RetryRule(frozenset({408, 429, 500, 502, 503, 504}), after_loss=True)
 # The HTTP server ends a job when its connection closes, so that none runs on behind a lost one. 500 and 504
 # are results of a job.
 SERVER = RetryRule(frozenset({429, 502, 503}), after_loss=True)
+
+
+def to_json(fields: Mapping[str, Any]) -> bytes:
+    """Returns a request's body. Raises InvalidRequest for what JSON does not have."""
+    try:
+        return json.dumps(fields, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidRequest(f"the fields cannot be sent as JSON: {error}") from None
 
 
 def exchange(call: Call, request: Request, rule: RetryRule, *, opens: bool = False) -> Flow[Reply]:

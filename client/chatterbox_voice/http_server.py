@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from chatterbox_voice.errors import ConnectionFailed, TooLarge, UnexpectedReply, job_error
-from chatterbox_voice.flow import SERVER, Call, Flow, Lost, Progress, Read, Request, Tell, exchange
+from chatterbox_voice.flow import SERVER, Call, Flow, Lost, Progress, Read, Request, Tell, exchange, to_json
 from chatterbox_voice.pieces import Pieces, end_s, part_of
 from chatterbox_voice.replies import as_object
 
@@ -65,7 +65,7 @@ class HttpServer:
 
     def _request(self, call: Call, job_input: Mapping[str, Any], accept: str = "application/json") -> Request:
         fields = {name: value for name, value in job_input.items() if name != "operation"}
-        body = json.dumps(fields, allow_nan=False).encode()
+        body = to_json(fields)
         if len(body) > BODY_LIMIT_BYTES:
             raise TooLarge(
                 f"the request has {len(body):,} bytes, and the server takes {BODY_LIMIT_BYTES:,}; {SMALLER}"

@@ -95,6 +95,10 @@ class ClonedVoice:
         return quality if isinstance(quality, dict) else {}
 
 
+# A stored voice by its name, or as it was listed or cloned.
+AnyVoice = str | Voice | ClonedVoice
+
+
 class Operations:
     """Flows for one endpoint or server."""
 
@@ -185,9 +189,11 @@ def job(operation: str, fields: Mapping[str, Any]) -> dict[str, Any]:
     return {"operation": operation, **sent}
 
 
-def voice_fields(voice: str | Voice | None, voice_id: str | None) -> dict[str, Any]:
-    """Returns the fields that name a stored voice."""
-    if isinstance(voice, Voice):
+def voice_fields(voice: AnyVoice | None, voice_id: str | None) -> dict[str, Any]:
+    """Returns the fields that name a stored voice. Raises InvalidRequest for one that was not stored."""
+    if isinstance(voice, Voice | ClonedVoice):
+        if voice.id is None:
+            raise InvalidRequest(f"the voice {voice.name!r} was not stored; clone it with save_to_library")
         return {"voice_id": voice.id}
     return {"voice_name": voice, "voice_id": voice_id}
 

@@ -5,7 +5,6 @@ Source: RunPod's documentation, "Send API requests" and "Operation reference".
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
@@ -31,6 +30,7 @@ from chatterbox_voice.flow import (
     Request,
     Tell,
     exchange,
+    to_json,
     wait,
 )
 from chatterbox_voice.pieces import Pieces, end_s, part_of, without_audio
@@ -105,7 +105,7 @@ class QueueEndpoint:
     def _submit(
         self, call: Call, path: str, job_input: Mapping[str, Any], limit_bytes: int, wait_s: int
     ) -> Flow[Mapping[str, Any]]:
-        body = json.dumps({"input": job_input}, allow_nan=False).encode()
+        body = to_json({"input": job_input})
         if len(body) > limit_bytes:
             name = path.partition("?")[0]
             raise TooLarge(f"the job has {len(body):,} bytes, and /{name} takes {limit_bytes:,}; {SMALLER}")

@@ -241,9 +241,10 @@ def serving(
                 loop = asyncio.get_running_loop()
                 started.set_result((platform, lambda: loop.call_soon_threadsafe(stop.set)))
                 await stop.wait()
-                for job in platform.jobs.values():
-                    if job.work is not None:
-                        job.work.cancel()
+                works = [job.work for job in platform.jobs.values() if job.work is not None]
+                for work in works:
+                    work.cancel()
+                await asyncio.gather(*works, return_exceptions=True)
                 await runner.cleanup()
         except BaseException as error:
             if not started.done():

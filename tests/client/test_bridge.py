@@ -15,7 +15,9 @@ import pytest
 import uvicorn
 from chatterbox_voice.bridge import build_app
 
-from tests.client.conftest import async_client_of, client_of, until
+from tests.client.conftest import ON_PLATFORM, async_client_of, client_of, until
+from tests.client.platform import platform_of
+from tests.fakes import FakeSynthesizer, build_worker
 from tests.recordings import speech_like, wav_bytes
 
 TEXT = "Nobody knew. The ship left at dawn. It was late."
@@ -48,15 +50,33 @@ def bridge_of(platform, api_key=None, **options):
         thread.join(60)
 
 
-@pytest.fixture
-def bridge(streaming_endpoint):
-    with bridge_of(streaming_endpoint) as address, httpx2.Client(base_url=address, timeout=60) as client:
-        yield client
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """A queue endpoint that streams, and the address of a bridge in front of it."""
+    worker = build_worker(
+        tmp_path_factory.mktemp("endpoint"),
+        synthesizer := FakeSynthesizer(),
+        {**ON_PLATFORM, "ENDPOINT_MODE": "streaming"},
+    )
+    with platform_of(worker, is_streaming=True) as platform, bridge_of(platform) as address:
+        yield synthesizer, platform, address
 
 
 @pytest.fixture
-def basic_bridge(endpoint):
-    with bridge_of(endpoint) as address, httpx2.Client(base_url=address, timeout=60) as client:
+def synthesizer(shared):
+    return shared[0]
+
+
+@pytest.fixture
+def streaming_endpoint(shared):
+    shared[1].jobs.clear()
+    shared[1].asked.clear()
+    return shared[1]
+
+
+@pytest.fixture
+def bridge(shared, streaming_endpoint):
+    with httpx2.Client(base_url=shared[2], timeout=60) as client:
         yield client
 
 
@@ -71,13 +91,13 @@ def test_speech_is_the_audio_that_the_endpoint_gives(bridge, streaming_endpoint,
         assert reply.content == b"".join(client.stream(TEXT, seed=7, format=format or "mp3"))
 
 
-def test_speech_of_an_endpoint_that_does_not_stream(basic_bridge, endpoint):
-    reply = basic_bridge.post("/v1/audio/speech", json=SPEECH)
-    with client_of(endpoint) as client:
+def test_speech_of_an_endpoint_that_does_not_stream(endpoint):
+    with bridge_of(endpoint) as address, client_of(endpoint) as client:
+        reply = httpx2.post(f"{address}/v1/audio/speech", json=SPEECH)
         assert reply.content == client.speak(TEXT, seed=7).audio
 
 
-def test_the_first_audio_comes_before_the_rest_is_made(bridge, synthesizer):
+def test_the_first_audio_comes_before_the_rest_is_made(bridge, synthesizer, monkeypatch):
     may_go_on, chunks = threading.Event(), synthesizer._chunks
 
     def slowly(utterances, cancel):
@@ -85,7 +105,7 @@ def test_the_first_audio_comes_before_the_rest_is_made(bridge, synthesizer):
             yield chunk
             synthesizer._wait_for(may_go_on, cancel)
 
-    synthesizer._chunks = slowly
+    monkeypatch.setattr(synthesizer, "_chunks", slowly)
     with bridge.stream("POST", "/v1/audio/speech", json={**SPEECH, "response_format": "pcm"}) as reply:
         parts = reply.iter_raw()
         first = next(parts)
@@ -129,14 +149,14 @@ def test_what_is_no_request_is_refused(bridge):
     assert bridge.get("/v1/models/gpt-9").status_code == 404
 
 
-def test_a_failure_after_the_first_audio_cuts_the_reply(bridge, synthesizer):
+def test_a_failure_after_the_first_audio_cuts_the_reply(bridge, synthesizer, monkeypatch):
     chunks = synthesizer._chunks
 
     def failing(utterances, cancel):
         yield next(chunks(utterances, cancel))
         raise RuntimeError("it broke")
 
-    synthesizer._chunks = failing
+    monkeypatch.setattr(synthesizer, "_chunks", failing)
     with pytest.raises(httpx2.RemoteProtocolError):
         bridge.post("/v1/audio/speech", json={**SPEECH, "input": TEXT * 3, "response_format": "pcm"})
 
@@ -152,6 +172,7 @@ def test_voices_and_models_are_listed(bridge, streaming_endpoint):
         assert listed["voices"] == listed["data"] == [{"id": voice.id, "name": "Ada"}]
         spoken = bridge.post("/v1/audio/speech", json=SPEECH).content
         assert spoken == b"".join(client.stream(TEXT, seed=7, voice="Ada"))
+        client.delete(voice)
 
 
 @pytest.mark.parametrize(
@@ -181,7 +202,7 @@ def test_a_key_of_its_own_may_be_asked_for(streaming_endpoint):
 
 
 @pytest.mark.parametrize("has_begun", [False, True])
-def test_a_client_that_leaves_ends_the_job(bridge, streaming_endpoint, synthesizer, has_begun):
+def test_a_client_that_leaves_ends_the_job(bridge, streaming_endpoint, synthesizer, monkeypatch, has_begun):
     chunks, hold = synthesizer._chunks, threading.Event()
 
     def slowly(utterances, cancel):
@@ -191,7 +212,7 @@ def test_a_client_that_leaves_ends_the_job(bridge, streaming_endpoint, synthesiz
             synthesizer.entered.release()
             synthesizer._wait_for(hold, cancel)
 
-    synthesizer._chunks = slowly
+    monkeypatch.setattr(synthesizer, "_chunks", slowly)
     port = bridge.base_url.port
     body = json.dumps({**SPEECH, "response_format": "pcm"}).encode()
     head = f"POST /v1/audio/speech HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
