@@ -7,11 +7,13 @@ itself reads the request, so that voices, fields and errors are those of its own
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import ipaddress
 import json
 import logging
+import socket
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -306,11 +308,14 @@ def _names_an_address(host: str) -> bool:
 
 
 def serve(client: AsyncClient, port: int, api_key: str | None, announce: Callable[[str], None]) -> None:
-    """Serves on 127.0.0.1 until it is interrupted. announce: is called with the address."""
+    """Serves on 127.0.0.1 until it is interrupted.
+
+    port: 0 takes a free one. announce: is called with the address. Raises OSError for a port that is taken.
+    """
     import uvicorn
 
-    announce(f"http://127.0.0.1:{port}/v1")
-    config = uvicorn.Config(
-        build_app(client, api_key), host="127.0.0.1", port=port, log_level="warning", lifespan="off"
-    )
-    uvicorn.Server(config).run()
+    listening = socket.create_server(("127.0.0.1", port))
+    announce(f"http://127.0.0.1:{listening.getsockname()[1]}/v1")
+    config = uvicorn.Config(build_app(client, api_key), log_level="warning", lifespan="off")
+    with contextlib.suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run([listening])

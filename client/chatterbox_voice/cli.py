@@ -89,6 +89,7 @@ def _speak(options: argparse.Namespace) -> int:
     fields |= {"seed": options.seed, "speed": options.speed, **options.set}
     if options.output is None:
         return _play(options, text, fields)
+    _check_folder(options.output)
     format = options.format or format_of(options.output) or DEFAULT_FORMAT
     with _client(options) as client:
         speech = client.speak(text, format=format, **fields)
@@ -112,6 +113,7 @@ def _play(options: argparse.Namespace, text: str, fields: Mapping[str, Any]) -> 
 
 
 def _convert(options: argparse.Namespace) -> int:
+    _check_folder(options.output)
     format = options.format or format_of(options.output) or DEFAULT_FORMAT
     fields = {"voice": options.voice, "voice_id": options.voice_id, "reference": options.reference}
     with _client(options) as client:
@@ -120,6 +122,7 @@ def _convert(options: argparse.Namespace) -> int:
 
 
 def _clone(options: argparse.Namespace) -> int:
+    _check_folder(options.preview)
     fields: dict[str, Any] = {
         "voice_description": options.description,
         "gender": options.gender,
@@ -249,6 +252,12 @@ def _decoded(content: bytes, source: str) -> str:
 
 def _recording(name: str) -> str | bytes:
     return sys.stdin.buffer.read() if name == "-" else name
+
+
+def _check_folder(file: str | Path | None) -> None:
+    """Raises _Wrong for a file in no folder, before any audio is made for it."""
+    if file is not None and not Path(file).absolute().parent.is_dir():
+        raise _Wrong(f"{Path(file).parent} is no folder")
 
 
 def _write(options: argparse.Namespace, speech: Speech) -> int:

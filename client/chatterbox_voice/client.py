@@ -240,7 +240,10 @@ class Client(_Base):
         format: str = DEFAULT_FORMAT,
         **fields: Any,
     ) -> SpeechStream:
-        """Speaks a text; returns an iterator of its audio while it is made. Arguments: see ``speak``."""
+        """Speaks a text; returns an iterator of its audio while it is made. Arguments: see ``speak``.
+
+        The job is sent when the first bytes are asked for.
+        """
         return self._stream(_speech_job(text, voice, voice_id, reference, format, fields))
 
     def clone(self, recording: Recording, name: str, **fields: Any) -> ClonedVoice:
@@ -449,7 +452,10 @@ class AsyncClient(_Base):
         format: str = DEFAULT_FORMAT,
         **fields: Any,
     ) -> AsyncSpeechStream:
-        """Speaks a text; returns an iterator of its audio while it is made. Arguments: see ``speak``."""
+        """Speaks a text; returns an iterator of its audio while it is made. Arguments: see ``speak``.
+
+        The job is sent when the first bytes are asked for.
+        """
         return self._stream(_speech_job(text, voice, voice_id, reference, format, fields))
 
     async def clone(self, recording: Recording, name: str, **fields: Any) -> ClonedVoice:

@@ -43,6 +43,7 @@ RUNSYNC_LIMIT_BYTES = 20_000_000
 # than a short job takes. The rest of the time is asked for by /status.
 RUNSYNC_WAIT_S = 10
 MAX_POLL_S = 2.0  # between two questions about a job
+MAX_STREAM_POLL_S = 0.5  # while its audio is wanted as it comes
 UNFINISHED = ("IN_QUEUE", "IN_PROGRESS", "RUNNING")
 # Operations that change nothing and cost next to nothing: they are sent again after any failure.
 REPEATABLE = frozenset({"list_voices", "get_voice"})
@@ -82,7 +83,7 @@ class QueueEndpoint:
                 continue
             yield Tell(Progress("waiting" if state == "IN_QUEUE" else "running"))
             yield from wait(call, pause_s)
-            pause_s = min(pause_s * 1.5, MAX_POLL_S)
+            pause_s = min(pause_s * 1.5, MAX_POLL_S if state == "IN_QUEUE" else MAX_STREAM_POLL_S)
         if not pieces.is_complete:
             # The platform hands out each piece once: one that was lost on the way is in the job's result.
             job = as_object((yield from self._ask(call, f"status/{_quoted(job_id)}")))
@@ -96,11 +97,6 @@ class QueueEndpoint:
         if "pieces" not in pieces.receipt:  # audio in one
             yield from part_of(call, pieces.receipt)
         return without_audio(pieces.receipt)
-
-    def health(self, call: Call) -> Flow[Any]:
-        """Returns the endpoint's workers and jobs in numbers."""
-        reply = yield from exchange(call, self._request("GET", "health"), ASK)
-        return reply.json()
 
     def _submit(
         self, call: Call, path: str, job_input: Mapping[str, Any], limit_bytes: int, wait_s: int

@@ -11,6 +11,7 @@ import sys
 import threading
 from types import SimpleNamespace
 
+import httpx2
 import pytest
 import soundfile
 from chatterbox_voice import players
@@ -147,6 +148,7 @@ def test_what_the_worker_refuses_is_a_sentence_and_a_status(command, recording, 
         (["voices", "--url", "http://127.0.0.1:9", "--timeout", "0.3"], 3, "timeout_s"),
         (["speak", "x", "-f", "y", "--url", "http://127.0.0.1:9"], 2, "set one"),
         (["clone", "no-such-file", "Ada", "--url", "http://127.0.0.1:9"], 2, "no-such-file"),
+        (["speak", "x", "-o", "no/folder/a.mp3", "--url", "http://127.0.0.1:9"], 2, "no/folder is no folder"),
         (["serve", "--url", "http://127.0.0.1:9"], 2, "queue endpoint"),
     ],
 )
@@ -182,3 +184,26 @@ def test_ctrl_c_cancels_the_job(endpoint, synthesizer, tmp_path):
     assert said == "voice-worker: interrupted\n"
     (job,) = endpoint.jobs.values()
     assert job.status == "CANCELLED"
+
+
+def test_serve_says_its_address_and_ends_when_it_is_interrupted(endpoint, monkeypatch):
+    monkeypatch.setenv("VOICE_WORKER_API_KEY", KEY)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(REPOSITORY / "client"), *sys.path]),
+        "VOICE_WORKER_ENDPOINT": endpoint.address,
+        "VOICE_WORKER_API_KEY": KEY,
+        "VOICE_WORKER_SERVE_KEY": "a-key-of-the-bridge",
+    }
+    command = [sys.executable, "-m", "chatterbox_voice.cli", "serve", "--port", "0"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        address = process.stdout.readline().strip()
+        assert httpx2.get(f"{address}/models").status_code == 401
+        speech = {"model": "tts-1", "voice": "alloy", "input": TEXT}
+        headers = {"Authorization": "Bearer a-key-of-the-bridge"}
+        reply = httpx2.post(f"{address}/audio/speech", json=speech, headers=headers, timeout=60)
+        assert reply.headers["content-type"] == "audio/mpeg"
+        taken = main(["serve", "--endpoint", endpoint.address, "--port", address.split(":")[2].split("/")[0]])
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+    assert taken == 2
