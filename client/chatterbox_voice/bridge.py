@@ -208,7 +208,7 @@ class Guard:
         host, origin = headers.get("host", ""), headers.get("origin")
         if not _names_an_address(host):
             return _error(403, "forbidden", "the host's name is not this machine's; use 127.0.0.1")
-        is_own_page = origin is None or urlsplit(origin).netloc.lower() == host.lower()
+        is_own_page = origin is None or _is_same(origin, host)
         if not is_own_page or headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
             return _error(403, "forbidden", "a web page may not use this server")
         if self._digest is not None:
@@ -295,6 +295,12 @@ def _send_body(send: Send, content: bytes, *, more: bool = True) -> Awaitable[No
 
 def _digest(key: str) -> bytes:
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+
+
+def _is_same(origin: str, host: str) -> bool:
+    with contextlib.suppress(ValueError):
+        return urlsplit(origin).netloc.lower() == host.lower()
+    return False
 
 
 def _names_an_address(host: str) -> bool:

@@ -35,6 +35,11 @@ PROGRAM = "voice-worker"
 DISTRIBUTION = "chatterbox-voice-client"
 SERVE_KEY = "VOICE_WORKER_SERVE_KEY"
 DEFAULT_PORT = 8001
+# Progress while nobody knows how long it takes, and while chunks of text are counted.
+WAITING, BAR = (
+    "{desc} {elapsed}{postfix}",
+    "{desc} |{bar:30}| {n_fmt} of {total_fmt} parts, {elapsed}{postfix}",
+)
 OK, FAILED, USAGE, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 130
 EPILOG = (
     f"The worker is the queue endpoint of --endpoint or {ENDPOINT}, with the key in {RUNPOD_KEY}, or the "
@@ -201,7 +206,7 @@ def _client(options: argparse.Namespace) -> Iterator[Client]:
     """Yields a client that shows its progress on a terminal."""
     streaming = None if options.streaming is None else options.streaming == "yes"
     with (
-        tqdm(disable=None, leave=False, file=sys.stderr, unit="chunk", delay=0.5) as bar,
+        tqdm(disable=None, leave=False, file=sys.stderr, bar_format=WAITING, delay=0.5) as bar,
         Client(
             options.endpoint,
             url=options.url,
@@ -220,7 +225,7 @@ def _shown(bar: Any) -> Callable[[Progress], None]:
         words = {"waiting": "waiting for a worker", "retrying": "trying again", "running": "speaking"}
         bar.set_description(words.get(progress.state, progress.state), refresh=False)
         if progress.chunks is not None:
-            bar.total = progress.chunks
+            bar.total, bar.bar_format = progress.chunks, BAR
         if progress.chunk > bar.n:
             bar.n = progress.chunk
         if progress.audio_s:

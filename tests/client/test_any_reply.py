@@ -104,6 +104,8 @@ def run(worker, what, replies):
                     answer = said
                 elif isinstance(step, Read):
                     answer = b"" if said is None else b"data: " + json.dumps(said).encode() + b"\n\n"
+                elif isinstance(said, Reply):
+                    answer = said
                 else:
                     answer = Reply(200, {}, json.dumps(said).encode())
     except StopIteration as done:
@@ -133,3 +135,11 @@ def test_a_call_raises_errors_of_the_client_alone(name):
                 continue
             except Exception as error:
                 raise AssertionError(f"{number}: {json.dumps(wrong)[:300]}") from error
+
+
+@pytest.mark.parametrize("status", [400, 502, 503])
+def test_an_endpoint_without_workers_is_waited_for(status):
+    """The load balancer's answer while a worker starts, whatever status it has."""
+    none_yet = Reply(status, {}, b'{"error":"no workers available"}')
+    worker = HttpServer("https://abc.api.runpod.ai", None, "key")
+    assert run(worker, SPEAK, [none_yet] * 30 + [SPEECH]).audio == b"RIFF"

@@ -180,6 +180,7 @@ def test_voices_and_models_are_listed(bridge, streaming_endpoint):
     [
         ({"Origin": "https://example.com"}, 403),
         ({"Origin": "null"}, 403),
+        ({"Origin": "http://["}, 403),
         ({"Sec-Fetch-Site": "cross-site"}, 403),
         ({"Host": "example.com"}, 403),
         ({"Host": "localhost"}, 200),

@@ -77,6 +77,22 @@ def test_the_text_comes_from_where_it_is(command, endpoint, tmp_path, monkeypatc
     assert job.input["text"] == "Grüße."
 
 
+def test_a_terminal_shows_what_is_waited_for(command, endpoint, monkeypatch, tmp_path):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    endpoint.max_wait_s = 0
+    endpoint.hold()
+    releasing = threading.Thread(
+        target=lambda: (until(lambda: "waiting" in terminal.getvalue()), endpoint.release())
+    )
+    releasing.start()
+    assert command("speak", TEXT, "-o", tmp_path / "a.mp3") == 0
+    releasing.join()
+
+
 def test_json_is_the_receipt(command, tmp_path, capsys):
     assert command("speak", TEXT, "-o", tmp_path / "a.wav", "--json") == 0
     receipt = json.loads(capsys.readouterr().out)
