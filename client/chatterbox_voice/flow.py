@@ -215,11 +215,13 @@ def exchange(call: Call, request: Request, rule: RetryRule, *, opens: bool = Fal
             is_starting = _is_starting(reply)
             is_retried = is_starting or reply.status in rule.statuses
             pause_s = _retry_after_s(reply)
-        if not is_retried or (tries >= MAX_TRIES and not is_starting):
+        if not is_retried:
             raise failure
         if pause_s is None:
             pause_s = min(call.backoff_s * 2 ** min(tries - 1, 10), MAX_PAUSE_S)
             pause_s *= random.uniform(0.75, 1.25)  # noqa: S311  # not all clients at once
+        if not is_starting and (tries >= MAX_TRIES or pause_s >= call.remaining_s()):
+            raise failure
         yield Tell(Progress("waiting" if is_starting else "retrying", detail=failure.message))
         yield from wait(call, pause_s)
     raise AssertionError

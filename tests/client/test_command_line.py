@@ -161,7 +161,7 @@ def test_what_the_worker_refuses_is_a_sentence_and_a_status(command, recording, 
     ("arguments", "status", "said"),
     [
         (["voices"], 2, "neither an endpoint nor a URL"),
-        (["voices", "--url", "http://127.0.0.1:9", "--timeout", "0.3"], 3, "timeout_s"),
+        (["voices", "--url", "http://127.0.0.1:9", "--timeout", "0.3"], 3, "there is no connection"),
         (["speak", "x", "-f", "y", "--url", "http://127.0.0.1:9"], 2, "set one"),
         (["clone", "no-such-file", "Ada", "--url", "http://127.0.0.1:9"], 2, "no-such-file"),
         (["speak", "x", "-o", "no/folder/a.mp3", "--url", "http://127.0.0.1:9"], 2, "no/folder is no folder"),
