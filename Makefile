@@ -5,7 +5,7 @@
 #   make test       all tests but the slow ones, under 12 minutes on two cores
 #   make browser    install Chromium by apt, for the tests of the page; without it they are left out
 #   make test-slow  full-size parity with upstream and long bad days; 12 GB of memory, up to 45 minutes
-#   make test-clients  other people's clients against a worker with the small model, and made-up requests; downloads them
+#   make test-clients  other people's clients against a worker with the small model and against the bridge, made-up requests; downloads them
 #   make test-cuda  the tests that need a GPU
 #   make bench      every benchmark that this machine can run; an hour on two cores, 35 GB of disk
 #   make faults     what is lost when the voice store is killed, refused or crowded, in full, as a table

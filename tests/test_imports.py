@@ -1,8 +1,10 @@
 """Who may import whom, and what may come along."""
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -269,3 +271,26 @@ def test_a_worker_clones_and_speaks_without_upstream(smoke_checkpoint, tmp_path)
     )
     assert "speech.reference.xvector" in loaded
     assert not UPSTREAMS & {name.partition(".")[0] for name in loaded}
+
+
+# The client is installed without the worker: what it may import is what its own pyproject.toml asks for.
+CLIENT = REPOSITORY / "client"
+OF_EXTRAS = {"bridge.py": {"starlette", "uvicorn"}, "mcp_server.py": {"mcp"}}
+
+
+@pytest.mark.parametrize(
+    "path", sorted((CLIENT / "chatterbox_voice").glob("*.py")), ids=lambda path: path.name
+)
+def test_the_client_imports_nothing_of_the_worker(path):
+    project = tomllib.loads((CLIENT / "pyproject.toml").read_text())["project"]
+    asked = {re.match(r"[\w-]+", line)[0] for line in project["dependencies"]}
+    allowed = asked | OF_EXTRAS.get(path.name, set()) | {"chatterbox_voice"} | sys.stdlib_module_names
+    for name in imported_by(path):
+        assert name.partition(".")[0] in allowed, f"{path.name} may not import {name}"
+
+
+def test_the_client_is_imported_without_the_worker_and_without_its_extras():
+    program = "import sys; sys.path.insert(0, 'client'); import chatterbox_voice.cli; print(*sys.modules)"
+    loaded = {name.partition(".")[0] for name in run_fresh(program)}
+    assert "httpx2" in loaded
+    assert not {*FRONT, *ROOMS, "numpy", "torch", "starlette", "uvicorn", "mcp"} & loaded

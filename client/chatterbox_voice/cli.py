@@ -1,0 +1,402 @@
+"""The command ``voice-worker``."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from chatterbox_voice.addresses import ENDPOINT, RUNPOD_KEY, URL, WORKER_KEY
+from chatterbox_voice.client import TIMEOUT_S, AsyncClient, Client
+from chatterbox_voice.errors import (
+    CallTimedOut,
+    ConfigurationError,
+    ConnectionFailed,
+    PlatformError,
+    TooLarge,
+    VoiceWorkerError,
+)
+from chatterbox_voice.flow import Progress
+from chatterbox_voice.formats import FORMATS, format_of
+from chatterbox_voice.operations import DEFAULT_FORMAT, Speech
+from chatterbox_voice.players import PLAYERS, find_player
+from chatterbox_voice.replies import number, strings
+
+PROGRAM = "voice-worker"
+DISTRIBUTION = "chatterbox-voice-client"
+SERVE_KEY = "VOICE_WORKER_SERVE_KEY"
+DEFAULT_PORT = 8001
+# Progress while nobody knows how long it takes, and while chunks of text are counted.
+WAITING, BAR = (
+    "{desc} {elapsed}{postfix}",
+    "{desc} |{bar:30}| {n_fmt} of {total_fmt} parts, {elapsed}{postfix}",
+)
+OK, FAILED, USAGE, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 130
+EPILOG = (
+    f"The worker is the queue endpoint of --endpoint or {ENDPOINT}, with the key in {RUNPOD_KEY}, or the "
+    f"HTTP server of --url or {URL}, with its key in {WORKER_KEY}. Exit status: {OK} success, {FAILED} the "
+    f"worker refused the job, {USAGE} wrong usage, {UNREACHABLE} the worker could not be asked, "
+    f"{INTERRUPTED} interrupted."
+)
+
+
+class _Wrong(Exception):
+    """A command cannot be done as it was given."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit status. Errors are one sentence on stderr."""
+    options = _parser().parse_args(arguments)
+    try:
+        status: int = options.run(options)
+        return status
+    except KeyboardInterrupt:
+        print(f"{PROGRAM}: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # whoever read stdout has ended
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except VoiceWorkerError as error:
+        if options.json:
+            print(json.dumps({"error": str(error), "error_code": error.code}))
+        return _complain(str(error), _status_of(error))
+    except (_Wrong, OSError) as error:
+        return _complain(str(error), USAGE)
+
+
+def _complain(sentence: str, status: int) -> int:
+    print(f"{PROGRAM}: {sentence}", file=sys.stderr)
+    return status
+
+
+def _status_of(error: VoiceWorkerError) -> int:
+    if isinstance(error, ConfigurationError | TooLarge):
+        return USAGE
+    is_unreachable = isinstance(error, PlatformError | ConnectionFailed | CallTimedOut)
+    return UNREACHABLE if is_unreachable else FAILED
+
+
+# --- commands
+
+
+def _speak(options: argparse.Namespace) -> int:
+    text = _text_of(options)
+    fields = {"voice": options.voice, "voice_id": options.voice_id, "reference": options.reference}
+    fields |= {"seed": options.seed, "speed": options.speed, **options.set}
+    if options.output is None:
+        return _play(options, text, fields)
+    _check_folder(options.output)
+    format = options.format or format_of(options.output) or DEFAULT_FORMAT
+    with _client(options) as client:
+        speech = client.speak(text, format=format, **fields)
+    return _write(options, speech)
+
+
+def _play(options: argparse.Namespace, text: str, fields: Mapping[str, Any]) -> int:
+    player = find_player()
+    if player is None:
+        names = ", ".join(player.name for player in PLAYERS)
+        raise _Wrong(f"no program is here that plays audio ({names}); write a file with -o FILE")
+    format = options.format or player.format
+    with _client(options) as client, client.stream(text, format=format, **fields) as stream:
+        first = next(stream, b"")  # a job that is refused starts no player
+        status = player.play(itertools.chain([first], stream))
+        if status != 0:
+            raise _Wrong(f"{player.name} ended with status {status}; write a file with -o FILE")
+        receipt = stream.receipt or {}
+    _report(options, receipt, None)
+    return OK
+
+
+def _convert(options: argparse.Namespace) -> int:
+    _check_folder(options.output)
+    format = options.format or format_of(options.output) or DEFAULT_FORMAT
+    fields = {"voice": options.voice, "voice_id": options.voice_id, "reference": options.reference}
+    with _client(options) as client:
+        speech = client.convert(_recording(options.source), format=format, **fields, **options.set)
+    return _write(options, speech)
+
+
+def _clone(options: argparse.Namespace) -> int:
+    _check_folder(options.preview)
+    fields: dict[str, Any] = {
+        "voice_description": options.description,
+        "gender": options.gender,
+        "language": options.language,
+        "tags": options.tag or None,
+        "overwrite": options.overwrite or None,
+        "preview": options.preview is not None,
+        **options.set,
+    }
+    with _client(options) as client:
+        voice = client.clone(_recording(options.recording), options.name, **fields)
+    if options.preview is not None and voice.preview is not None:
+        options.preview.write_bytes(voice.preview)
+    if options.json:
+        print(json.dumps(voice.receipt, ensure_ascii=False))
+        return OK
+    _warn(voice.warnings)
+    state = "stored" if voice.is_new else "was there already"
+    print(f"{voice.id}  {voice.name}  ({state})")
+    return OK
+
+
+def _voices(options: argparse.Namespace) -> int:
+    with _client(options) as client:
+        if options.delete is not None:
+            was_there = client.delete(options.delete)
+            said = "deleted" if was_there else "had been deleted before"
+            print(json.dumps({"deleted": was_there}) if options.json else f"{options.delete}: {said}")
+            return OK
+        voices = client.voices(query=options.query)
+    if options.json:
+        print(json.dumps([voice.details for voice in voices], ensure_ascii=False))
+        return OK
+    for voice in voices:
+        details = [voice.details.get(name) for name in ("gender", "language", "description")]
+        print("  ".join([voice.id, voice.name, *(str(detail) for detail in details if detail)]))
+    return OK
+
+
+def _serve(options: argparse.Namespace) -> int:
+    try:
+        from chatterbox_voice.bridge import serve
+    except ImportError as error:
+        raise _missing(error, "serve") from None
+    if options.url is not None or (options.endpoint is None and not os.environ.get(ENDPOINT)):
+        raise _Wrong(
+            "serve stands in front of a queue endpoint: set --endpoint. A worker's HTTP server has OpenAI's "
+            "API itself, below its own address"
+        )
+    client = AsyncClient(options.endpoint, timeout_s=options.timeout)
+    serve(client, options.port, os.environ.get(SERVE_KEY) or None, lambda address: print(address, flush=True))
+    return OK
+
+
+def _mcp(options: argparse.Namespace) -> int:
+    try:
+        from chatterbox_voice.mcp_server import build_server
+    except ImportError as error:
+        raise _missing(error, "mcp") from None
+    if options.folder is not None and not options.folder.is_dir():
+        raise _Wrong(f"{options.folder} is no folder")
+    client = AsyncClient(options.endpoint, url=options.url, timeout_s=options.timeout)
+    build_server(client, options.folder, _version()).run()
+    return OK
+
+
+def _missing(error: ImportError, extra: str) -> _Wrong:
+    return _Wrong(f"{error.name} is not installed: pip install '{DISTRIBUTION}[{extra}]'")
+
+
+# --- what commands share
+
+
+@contextmanager
+def _client(options: argparse.Namespace) -> Iterator[Client]:
+    """Yields a client that shows its progress on a terminal."""
+    streaming = None if options.streaming is None else options.streaming == "yes"
+    with (
+        tqdm(disable=None, leave=False, file=sys.stderr, bar_format=WAITING, delay=0.5) as bar,
+        Client(
+            options.endpoint,
+            url=options.url,
+            streaming=streaming,
+            timeout_s=options.timeout,
+            on_progress=_shown(bar),
+        ) as client,
+    ):
+        yield client
+
+
+def _shown(bar: Any) -> Callable[[Progress], None]:
+    """Returns what shows progress on a bar."""
+
+    def show(progress: Progress) -> None:
+        words = {"waiting": "waiting for a worker", "retrying": "trying again", "running": "speaking"}
+        bar.set_description(words.get(progress.state, progress.state), refresh=False)
+        if progress.chunks is not None:
+            bar.total, bar.bar_format = progress.chunks, BAR
+        if progress.chunk > bar.n:
+            bar.n = progress.chunk
+        if progress.audio_s:
+            bar.set_postfix_str(f"{progress.audio_s:.0f} s of audio", refresh=False)
+        bar.refresh()
+
+    return show
+
+
+def _text_of(options: argparse.Namespace) -> str:
+    if options.text is not None and options.file is not None:
+        raise _Wrong("both a text and --file are set; set one")
+    if options.file is not None:
+        return _decoded(options.file.read_bytes(), str(options.file))
+    if options.text is not None and options.text != "-":
+        text: str = options.text
+        return text
+    if options.text is None and sys.stdin.isatty():
+        raise _Wrong("there is no text: give it as an argument, with --file, or on stdin")
+    return _decoded(sys.stdin.buffer.read(), "stdin")
+
+
+def _decoded(content: bytes, source: str) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise _Wrong(f"{source} is not text in UTF-8") from None
+
+
+def _recording(name: str) -> str | bytes:
+    return sys.stdin.buffer.read() if name == "-" else name
+
+
+def _check_folder(file: str | Path | None) -> None:
+    """Raises _Wrong for a file in no folder, before any audio is made for it."""
+    if file is not None and not Path(file).absolute().parent.is_dir():
+        raise _Wrong(f"{Path(file).parent} is no folder")
+
+
+def _write(options: argparse.Namespace, speech: Speech) -> int:
+    if options.output == "-":
+        sys.stdout.buffer.write(speech.audio)
+        sys.stdout.buffer.flush()
+        _warn(speech.warnings)
+        return OK
+    path = speech.save(options.output)
+    _report(options, speech.receipt, path)
+    return OK
+
+
+def _report(options: argparse.Namespace, receipt: Mapping[str, Any], path: Path | None) -> None:
+    """Prints what came: the receipt with --json, else a line and the warnings."""
+    if options.json:
+        file = {} if path is None else {"file": str(path)}
+        print(json.dumps({**receipt, **file}, ensure_ascii=False))
+        return
+    _warn(strings(receipt, "warnings"))
+    if path is not None:
+        print(f"{path}: {number(receipt, 'duration'):.1f} s, seed {receipt.get('seed')}")
+
+
+def _warn(warnings: Iterable[str]) -> None:
+    for warning in warnings:
+        print(f"{PROGRAM}: warning: {warning}", file=sys.stderr)
+
+
+def _field(text: str) -> tuple[str, Any]:
+    """Returns FIELD and VALUE of "FIELD=VALUE", whose value is JSON or else a string."""
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise argparse.ArgumentTypeError(f"{text!r} is not FIELD=VALUE")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
+class _Fields(argparse.Action):
+    """Collects FIELD=VALUE options in a dict."""
+
+    def __call__(self, _parser: Any, options: argparse.Namespace, values: Any, _option: Any = None) -> None:
+        name, value = values
+        setattr(options, self.dest, {**getattr(options, self.dest), name: value})
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--endpoint", metavar="ID", help="a RunPod queue endpoint")
+    common.add_argument("--url", metavar="URL", help="a worker's HTTP server")
+    common.add_argument("--timeout", metavar="S", type=float, default=TIMEOUT_S, help="seconds for a call")
+    common.add_argument(
+        "--streaming",
+        choices=("yes", "no"),
+        help="whether the endpoint has ENDPOINT_MODE=streaming; by default that is found out",
+    )
+    common.add_argument("--json", action="store_true", help="print the worker's reply, or its error, as JSON")
+
+    further = argparse.ArgumentParser(add_help=False)
+    further.add_argument(
+        "--set",
+        metavar="FIELD=VALUE",
+        type=_field,
+        action=_Fields,
+        default={},
+        help="any other field of the operation",
+    )
+
+    voice = argparse.ArgumentParser(add_help=False)
+    voice.add_argument("--voice", metavar="NAME", help="a stored voice; none: the built-in voice")
+    voice.add_argument("--voice-id", metavar="ID", help="a stored voice, by its id")
+    voice.add_argument("--reference", metavar="FILE|URL", help="speak like this recording")
+    voice.add_argument("--format", choices=FORMATS, help="by default what FILE ends with, else mp3")
+
+    parser = argparse.ArgumentParser(
+        PROGRAM, description="Speaks in cloned voices, with a Chatterbox Voice Worker.", epilog=EPILOG
+    )
+    parser.add_argument("--version", action="version", version=_version())
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(
+        name: str,
+        run: Callable[[argparse.Namespace], int],
+        about: str,
+        *parents: argparse.ArgumentParser,
+    ) -> argparse.ArgumentParser:
+        command = commands.add_parser(
+            name, help=about, description=about.capitalize(), parents=[common, *parents]
+        )
+        command.set_defaults(run=run)
+        return command
+
+    speak = add("speak", _speak, "speak a text: play it, or write a file", voice, further)
+    speak.add_argument("text", nargs="?", help="the text; - or none: read it from stdin")
+    speak.add_argument("--file", "-f", metavar="FILE", type=Path, help="read the text from a file")
+    speak.add_argument("--output", "-o", metavar="FILE", help="write the audio; - is stdout")
+    speak.add_argument("--seed", type=int, help="the same one gives the same audio")
+    speak.add_argument("--speed", type=float, help="0.25 to 4")
+
+    clone = add("clone", _clone, "make a voice of a recording", further)
+    clone.add_argument("recording", help="a file or an https address; - is stdin")
+    clone.add_argument("name", help="the voice's name")
+    clone.add_argument("--description", metavar="TEXT")
+    clone.add_argument("--gender", metavar="WORD")
+    clone.add_argument("--language", metavar="CODE")
+    clone.add_argument("--tag", action="append", help="may be repeated")
+    clone.add_argument("--overwrite", action="store_true", help="replace a voice of this name")
+    clone.add_argument("--preview", metavar="FILE", type=Path, help="write a sentence in the voice, a WAV")
+
+    convert = add("convert", _convert, "speak what a recording says in another voice", voice, further)
+    convert.add_argument("source", help="a file or an https address; - is stdin")
+    convert.add_argument("--output", "-o", metavar="FILE", required=True, help="- is stdout")
+
+    voices = add("voices", _voices, "list the stored voices, or delete one")
+    voices.add_argument("query", nargs="?", help="only voices with this text in their details")
+    voices.add_argument("--delete", metavar="NAME", help="delete this voice for good")
+
+    serve = add("serve", _serve, "serve OpenAI's speech API on 127.0.0.1 in front of a queue endpoint")
+    serve.add_argument("--port", type=int, default=DEFAULT_PORT, help=f"by default {DEFAULT_PORT}")
+    serve.epilog = f"With {SERVE_KEY} set, requests need it as their key."
+
+    mcp = add("mcp", _mcp, "serve the tools speak and list_voices by MCP over stdio")
+    mcp.add_argument("--folder", metavar="FOLDER", type=Path, help="write speech into files there")
+    return parser
+
+
+def _version() -> str:
+    try:
+        return metadata.version(DISTRIBUTION)
+    except metadata.PackageNotFoundError:  # run from its folder
+        return "unknown"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
