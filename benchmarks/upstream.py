@@ -32,7 +32,7 @@ def load(checkpoint: Path, device: str = "cpu") -> ChatterboxTTS:
     with without_storage():
         voice_encoder = build_voice_encoder(dimensions)
     assign_weights(voice_encoder, checkpoint / files.voice_encoder, target)
-    tokenizer = EnTokenizer(str(checkpoint / files.tokenizer))
+    tokenizer = EnTokenizer(str(checkpoint / files.tokenizer[0]))
     conds = Conditionals.load(checkpoint / files.builtin_voice).to(device)
     return ChatterboxTTS(t3, s3gen, voice_encoder, tokenizer, device, conds)
 

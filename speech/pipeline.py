@@ -28,8 +28,8 @@ from speech.contract import (
     Utterance,
 )
 from speech.gpu_faults import GpuFault, gpu_fault
-from speech.models.llama_t3 import LlamaT3
 from speech.models.spec import MODELS
+from speech.models.t3 import T3
 from speech.reference.conditionals import FILE_VERSION, Conditionals, dummy_voice
 from speech.runtime import Batch, ChunkRequest, DeviceRuntime, RenderedAudio
 from speech.t3.batch import CAPACITY, ROWS_WITH_CFG, RunningBatch
@@ -232,8 +232,8 @@ class ChatterboxSynthesizer:
             max_tokens=min(max_speech_tokens(text), spec.max_speech_tokens),
             seed=seeds[0],
         )
-        in_pieces = hop == "stream" and isinstance(self._model.t3, LlamaT3)  # upstream's knows only the whole
-        return ChunkRequest(decode, voice, seeds, in_pieces)
+        in_pieces = hop == "stream" and isinstance(self._model.t3, T3)  # upstream's knows only the whole
+        return ChunkRequest(decode, voice, seeds, in_pieces, spec.appended_tokens)
 
 
 class _ChunkEnds:
@@ -355,7 +355,7 @@ def make_synthesizer(
 
 def make_batch(model: Model, max_concurrency: int = 1) -> Batch:
     """Makes the batch for a kind of T3: for several chunks of one job, and one of each other job."""
-    if not isinstance(model.t3, LlamaT3):
+    if not isinstance(model.t3, T3):
         from speech.upstream import UpstreamBatch
 
         return UpstreamBatch(model.t3, model.spec)
@@ -370,7 +370,7 @@ def _cache_rows(max_concurrency: int) -> int:
 
 def cache_bytes(model: Model, max_concurrency: int) -> int:
     """Returns the size of the KV cache for so many jobs; 0 for upstream's T3, which has one for each job."""
-    if not isinstance(model.t3, LlamaT3):
+    if not isinstance(model.t3, T3):
         return 0
     shape = model.t3.cache_shape(_cache_rows(max_concurrency), CAPACITY)
     return math.prod(shape) * model.t3.cache_dtype.itemsize

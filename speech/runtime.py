@@ -79,6 +79,7 @@ class ChunkRequest:
     voice: Conditionals
     seeds: tuple[int, ...]  # one for each attempt: a chunk that fails is decoded again with the next
     in_pieces: bool = False  # render it while it is decoded
+    appended_tokens: tuple[int, ...] = ()  # speech tokens that are rendered after T3's
 
 
 @dataclass(frozen=True, eq=False)
@@ -459,7 +460,8 @@ class DeviceRuntime:
                     chunk.attempts += 1
                     chunk.job.waiting.appendleft(chunk)
                     continue
-            chunk.decoded, chunk.tokens = decoded, tokens
+            chunk.decoded = decoded
+            chunk.tokens = torch.cat([tokens, tokens.new_tensor(chunk.request.appended_tokens)])
             chunk.job.decoded[chunk.index] = chunk
 
     def _render(self) -> None:

@@ -11,7 +11,7 @@ from speech.models.spec import CHATTERBOX
 
 @pytest.fixture(scope="module")
 def theirs(smoke_checkpoint) -> EnTokenizer:
-    return EnTokenizer(str(smoke_checkpoint / CHATTERBOX.files.tokenizer))
+    return EnTokenizer(str(smoke_checkpoint / CHATTERBOX.files.tokenizer[0]))
 
 
 @pytest.mark.parametrize(

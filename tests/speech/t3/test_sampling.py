@@ -58,8 +58,8 @@ def test_each_row_draws_what_upstream_draws(samplings, seed):
         row = logits[index], uncond_logits[index], seen_ids[index]
         expected.append(upstreams_draw(*row, sampling, generator))
     needs_top_p = any(sampling.top_p < 1.0 for sampling in samplings)
-    for with_top_p in {True, needs_top_p}:
-        drawn = draw(logits, uncond_logits, seen, rows, noise, order=ORDER, with_top_p=with_top_p)
+    for with_sort in {True, needs_top_p}:
+        drawn = draw(logits, uncond_logits, seen, rows, noise, order=ORDER, with_sort=with_sort)
         assert drawn.tolist() == expected
 
 
@@ -73,7 +73,7 @@ def test_draws_are_as_frequent_as_they_are_likely():
     seen = torch.zeros(1, 6).bool()
     for _ in range(draws):
         noise = torch.empty(1, 6).exponential_(generator=generator)
-        counts[draw(logits, logits, seen, rows, noise, order=ORDER, with_top_p=False)] += 1
+        counts[draw(logits, logits, seen, rows, noise, order=ORDER, with_sort=False)] += 1
     expected = draws * torch.softmax(logits[0] / 0.8, dim=-1)
     assert float(((counts - expected) ** 2 / expected).sum()) < 25.7  # 5 degrees of freedom
 
@@ -88,7 +88,7 @@ def test_the_steps_are_applied_in_the_models_order(order, expected):
     rows.set(0, Sampling(1.0, 1.0, 1.0, 0.0, 2.0))
     logits, uncond_logits = torch.tensor([[3.0, 2.0]]), torch.tensor([[1.5, 2.0]])
     seen = torch.tensor([[True, False]])
-    drawn = draw(logits, uncond_logits, seen, rows, torch.ones(1, 2), order=order, with_top_p=False)
+    drawn = draw(logits, uncond_logits, seen, rows, torch.ones(1, 2), order=order, with_sort=False)
     assert drawn.tolist() == [expected]
 
 
@@ -97,12 +97,12 @@ def test_a_step_that_the_model_does_not_have_changes_nothing():
     rows = SamplingRows.neutral(1, torch.device("cpu"))
     rows.set(0, Sampling(1.0, 0.001, 0.0, 1.0, 2.0))
     noise = torch.tensor([[9.0, 9.0, 0.01]])
-    drawn = draw(logits, -logits, torch.ones(1, 3).bool(), rows, noise, order=(), with_top_p=True)
+    drawn = draw(logits, -logits, torch.ones(1, 3).bool(), rows, noise, order=(), with_sort=True)
     assert drawn.tolist() == [2]
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1e-38, 0.0009])
 def test_greedy_is_written_in_numbers_that_do_not_overflow(temperature):
-    tamed = Sampling(0.5, temperature, 0.9, 0.05, 1.2).without_extremes()
+    tamed = Sampling(0.5, temperature, 0.9, 0.05, 1.2).without_extremes(ORDER)
     assert (tamed.temperature, tamed.min_p) == (1.0, 1.0)
     assert (tamed.cfg_weight, tamed.top_p, tamed.repetition_penalty) == (0.5, 0.9, 1.2)
