@@ -7,12 +7,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers.generation.logits_process import (
+    LogitsProcessorList,
     MinPLogitsWarper,
     RepetitionPenaltyLogitsProcessor,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
     TopPLogitsWarper,
 )
 
-from speech.models.spec import CHATTERBOX
+from speech.models.spec import CHATTERBOX, TURBO
 from speech.t3.sampling import Sampling, SamplingRows, draw
 
 VOCABULARY = 300
@@ -30,6 +33,22 @@ def upstreams_draw(logits, uncond_logits, seen_ids, sampling: Sampling, generato
     return int(torch.multinomial(torch.softmax(scores, dim=-1), 1, generator=generator))
 
 
+def upstreams_turbo_draw(logits, _, seen_ids, sampling: Sampling, generator) -> int:
+    """One pass of the loop in ``T3.inference_turbo``, one row."""
+    processors = LogitsProcessorList()
+    if sampling.temperature != 1.0:
+        processors.append(TemperatureLogitsWarper(sampling.temperature))
+    if sampling.top_k > 0:
+        processors.append(TopKLogitsWarper(sampling.top_k))
+    if sampling.top_p < 1.0:
+        processors.append(TopPLogitsWarper(sampling.top_p))
+    if sampling.repetition_penalty != 1.0:
+        processors.append(RepetitionPenaltyLogitsProcessor(sampling.repetition_penalty))
+    scores = processors(seen_ids[None], logits[None])
+    return int(torch.multinomial(torch.softmax(scores, dim=-1), 1, generator=generator))
+
+
+UPSTREAMS = {"standard": upstreams_draw, "turbo": upstreams_turbo_draw}  # by the model's loop
 SAMPLINGS = st.builds(
     Sampling,
     cfg_weight=st.floats(0.0, 1.0),
@@ -37,12 +56,14 @@ SAMPLINGS = st.builds(
     top_p=st.sampled_from([0.0, 0.1, 0.5, 0.9, 0.99, 1.0]),
     min_p=st.sampled_from([0.0, 0.01, 0.05, 0.5, 1.0]),
     repetition_penalty=st.floats(1.0, 2.0),
+    top_k=st.sampled_from([0, 1, 7, VOCABULARY, 1000]),
 )
 
 
+@pytest.mark.parametrize("spec", [CHATTERBOX, TURBO], ids=lambda spec: spec.name)
 @given(samplings=st.lists(SAMPLINGS, min_size=1, max_size=4), seed=st.integers(0, 2**32))
 @settings(max_examples=150, deadline=None)
-def test_each_row_draws_what_upstream_draws(samplings, seed):
+def test_each_row_draws_what_upstream_draws(spec, samplings, seed):
     numbers = torch.Generator().manual_seed(seed)
     count = len(samplings)
     logits = 4 * torch.randn(count, VOCABULARY, generator=numbers)
@@ -56,10 +77,10 @@ def test_each_row_draws_what_upstream_draws(samplings, seed):
         noise[index].exponential_(generator=torch.Generator().manual_seed(seed + index))
         generator = torch.Generator().manual_seed(seed + index)
         row = logits[index], uncond_logits[index], seen_ids[index]
-        expected.append(upstreams_draw(*row, sampling, generator))
-    needs_top_p = any(sampling.top_p < 1.0 for sampling in samplings)
-    for with_sort in {True, needs_top_p}:
-        drawn = draw(logits, uncond_logits, seen, rows, noise, order=ORDER, with_sort=with_sort)
+        expected.append(UPSTREAMS[spec.loop](*row, sampling, generator))
+    needs_sort = any(sampling.needs_sort(spec.sampler) for sampling in samplings)
+    for with_sort in {True, needs_sort}:
+        drawn = draw(logits, uncond_logits, seen, rows, noise, order=spec.sampler, with_sort=with_sort)
         assert drawn.tolist() == expected
 
 
@@ -106,3 +127,10 @@ def test_greedy_is_written_in_numbers_that_do_not_overflow(temperature):
     tamed = Sampling(0.5, temperature, 0.9, 0.05, 1.2).without_extremes(ORDER)
     assert (tamed.temperature, tamed.min_p) == (1.0, 1.0)
     assert (tamed.cfg_weight, tamed.top_p, tamed.repetition_penalty) == (0.5, 0.9, 1.2)
+
+
+def test_greedy_needs_one_of_the_models_own_steps():
+    tamed = Sampling(temperature=0.0, top_p=0.9).without_extremes(TURBO.sampler)
+    assert (tamed.temperature, tamed.top_k, tamed.top_p) == (1.0, 1, 0.9)
+    assert tamed.needs_sort(TURBO.sampler)
+    assert not tamed.needs_sort(("temperature", "min_p"))
