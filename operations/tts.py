@@ -12,9 +12,9 @@ from pydantic import AfterValidator, Field
 
 from audio.encode import FORMATS, SAMPLE_RATES_HZ
 from cancel import CancelToken
-from characters import printable_excerpt
+from characters import has_speakable, printable_excerpt
 from delivery import DeliveryMode
-from errors import Problem, TextTooLong, UnsupportedLanguage
+from errors import InvalidRequest, Problem, TextTooLong, UnsupportedLanguage
 from operations.base import Services
 from operations.conditionals import Reference
 from operations.parameters import NORMAL_SPEED, SPEED, SpeechParameters, resolved, usable_defaults
@@ -22,7 +22,7 @@ from operations.reference import ReferenceFields, decode_reference, stored_refer
 from operations.request import between, check_speakable, one_of
 from operations.speech_result import SegmentReceipt, SpeechResult, at_speed
 from operations.stored_voice import VoiceId, VoiceName
-from speech.contract import Conditionals, Utterance
+from speech.contract import Conditionals, ModelInfo, Utterance
 
 VOICE_FIELDS = ("voice_name", "voice_id", "reference_audio", "reference_audio_url")
 LARGEST_SEED = 2**63 - 1
@@ -43,6 +43,7 @@ class TtsRequest(SpeechParameters, ReferenceFields):
     audio_normalization: Annotated[
         Literal["peak", "rms", "lufs"] | None, Field(description="null or one of peak, rms, lufs")
     ] = None
+    strict: Annotated[bool, Field(description="true or false")] = False
     delivery: Annotated[DeliveryMode, Field(description="one of auto, inline, s3, volume")] = "auto"
 
     @classmethod
@@ -90,12 +91,13 @@ class _ChosenVoice:
 def run(request: TtsRequest, services: Services, cancel: CancelToken) -> SpeechResult:
     """Returns speech on its way; its chunks raise what ``Synthesizer.synthesize`` raises.
 
-    Raises TextTooLong, UnsupportedLanguage, VoiceNotFound, StoreCorrupt, StoreUnavailable, InvalidRequest,
+    Raises InvalidRequest, TextTooLong, UnsupportedLanguage, VoiceNotFound, StoreCorrupt, StoreUnavailable,
     and what ``decode_reference`` and ``VoiceConditionals.get`` raise.
     """
     start_s = time.perf_counter()
     synthesizer, info = services.synthesizer, services.synthesizer.info
     _check_text(request.text, services.max_text_chars)
+    text, tag_warnings = _sayable(request.text, info, strict=request.strict)
     language = _supported_language(request.language, info.spec.languages)
     voice = _choose_voice(request, services, cancel)
     defaults, default_warnings = usable_defaults(voice.default_parameters)
@@ -105,7 +107,7 @@ def run(request: TtsRequest, services: Services, cancel: CancelToken) -> SpeechR
 
     seed = secrets.randbits(RANDOM_SEED_BITS) if request.seed is None else request.seed
     params, speed = resolved({**defaults, **request.sent_parameters()})
-    utterance = Utterance(request.text, conditionals, seed, params, language)
+    utterance = Utterance(text, conditionals, seed, params, language)
     chunks = synthesizer.synthesize(
         [utterance], cancel, hop="stream" if request.mode == "streaming" else "whole"
     )
@@ -131,7 +133,7 @@ def run(request: TtsRequest, services: Services, cancel: CancelToken) -> SpeechR
                 "delivery": request.delivery,
             },
         },
-        warnings=[*voice.warnings, *default_warnings, *info.ignored(params)],
+        warnings=[*tag_warnings, *voice.warnings, *default_warnings, *info.ignored(params)],
         stage_times_s={"reference": found_s - start_s, "conditionals": ready_s - found_s},
         started_s=start_s,
     )
@@ -144,6 +146,24 @@ def _check_text(text: str, max_chars: int) -> None:
             field="text",
             hint="send it in several jobs",
         )
+
+
+def _sayable(text: str, info: ModelInfo, *, strict: bool) -> tuple[str, list[str]]:
+    """Returns a text with the event tags that the model makes sounds of, and warnings about others.
+
+    Raises InvalidRequest for tags that it cannot say, when strict, and for a text of such tags alone.
+    """
+    rest, unknown = info.sayable(text)
+    if not unknown:
+        return rest, []
+    listed, name = ", ".join(unknown), info.spec.name
+    if strict or not has_speakable(rest):
+        raise InvalidRequest(
+            f"has event tags that the {name} model does not know: {listed}",
+            field="text",
+            hint="leave them out, or use a model that knows them, such as turbo",
+        )
+    return rest, [f"the {name} model does not know event tags: left out {listed}"]
 
 
 def _supported_language(language: str, supported: Collection[str]) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from audio.waveform import Waveform
 from cancel import CancelToken
 from speech.models.spec import ModelSpec
+from speech.text.events import event_tags, with_known_tags, without_tags
 
 # What the log and every reply say of weights that are not the published ones, by the word in their
 # ``config.json``.
@@ -54,6 +55,13 @@ class ModelInfo:
             name: (defaults[name] if given[name] is None else given[name]) if name in defaults else None
             for name in PARAMETER_NAMES
         }
+
+    def sayable(self, text: str) -> tuple[str, list[str]]:
+        """Returns a text as the model can say it, and the event tags that were left out for that."""
+        if self.spec.knows_event_tags:
+            return with_known_tags(text), []
+        unknown = event_tags(text)
+        return (without_tags(text) if unknown else text), unknown
 
     def ignored(self, params: SamplingParams) -> list[str]:
         """Warnings about parameters that were given and that the model does not have."""

@@ -48,6 +48,7 @@ from speech.models.spec import (
     ModelSpec,
 )
 from speech.reference.conditionals import longest_s3gen_prompt
+from speech.text.events import EVENT_TAGS
 from speech.upstream import build_s3gen, build_t3, build_voice_encoder
 from speech.weights.load import write_config
 
@@ -250,22 +251,17 @@ def letters_tokenizer(spec: ModelSpec) -> Tokenizer:
     return tokenizer
 
 
-EVENT_TAGS = (
-    "angry", "fear", "surprised", "whispering", "advertisement", "dramatic", "narration", "crying", "happy",
-    "sarcastic", "clear throat", "sigh", "shush", "cough", "groan", "sniff", "gasp", "chuckle", "laugh",
-)  # fmt: skip
 END_OF_TEXT = "<|endoftext|>"
 MERGES = ("t h", "i n", "e r", "th e", "Ġ the", "in g", "Ġ a")
 
 
 def _write_byte_pairs(folder: Path, spec: ModelSpec) -> None:
     """Writes GPT-2's files: bytes, a few merges, words that no merge leads to, and the tags at the end."""
-    tags = [f"[{name}]" for name in EVENT_TAGS]
-    words = spec.text_vocabulary - len(tags) - 1
+    words = spec.text_vocabulary - len(EVENT_TAGS) - 1
     vocabulary = [*sorted(ByteLevel.alphabet()), *(merge.replace(" ", "") for merge in MERGES)]
     vocabulary += [f"unused{number}" for number in range(words - len(vocabulary))]
     ids = {token: number for number, token in enumerate([*vocabulary, END_OF_TEXT])}
-    added = {tag: len(ids) + number for number, tag in enumerate(tags)}
+    added = {tag: len(ids) + number for number, tag in enumerate(EVENT_TAGS)}
     special = dict.fromkeys(("bos_token", "eos_token", "unk_token"), END_OF_TEXT)
     for name, content in (
         ("vocab.json", ids),

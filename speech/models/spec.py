@@ -95,6 +95,7 @@ class ModelSpec:
     # alone.
     loop: Literal["standard", "turbo"] = "standard"
     appended_tokens: tuple[int, ...] = ()  # speech tokens that S3Gen renders after T3's
+    knows_event_tags: bool = False  # those of ``speech.text.events``
 
 
 CHATTERBOX = ModelSpec(
@@ -166,6 +167,7 @@ TURBO = ModelSpec(
     max_speech_tokens=604,
     loop="turbo",
     appended_tokens=3 * (SILENCE_TOKEN,),
+    knows_event_tags=True,
 )
 
 # In the same repository layout, with the same S3Gen, voice encoder and tokenizer; chatterbox's master has it.
