@@ -84,14 +84,6 @@ def test_the_end_of_a_step_matters(weights, module, expected):
     assert (found - expected[0]).abs().max() > 1e-3
 
 
-def test_the_generator_is_left_where_upstream_leaves_it(weights, upstream):
-    ours, theirs = make_requests(EIGHT[:2], CPU), make_requests(EIGHT[:2], CPU)
-    S3Gen(weights, MEANFLOW).render(ours)
-    upstream.render(theirs)
-    for one, other in zip(ours, theirs, strict=True):
-        assert torch.equal(one.generator.get_state(), other.generator.get_state())
-
-
 def test_the_chunks_noise_is_drawn_before_the_prompts():
     """Upstream's order: the chunk's own noise is what the generator gives first, whatever the prompt."""
     short, long = make_requests([(3, 0, 20), (30, 1, 20)], CPU)
