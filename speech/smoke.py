@@ -45,6 +45,7 @@ from speech.models.spec import (
     MODELS,
     SPEAKER_WIDTH,
     XVECTOR_WIDTH,
+    FlowSpec,
     ModelSpec,
 )
 from speech.reference.conditionals import longest_s3gen_prompt
@@ -77,12 +78,11 @@ def write_smoke_checkpoint(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         t3 = build_t3(dimensions, spec)
-        s3gen = build_s3gen(dimensions)
+        s3gen = untrained_s3gen(dimensions, spec.flow)
         voice_encoder = build_voice_encoder(dimensions)
         with torch.no_grad():
             arrange = _make_gpt2_length_follow_text if spec.family == "gpt2" else _make_length_follow_text
             arrange(t3, spec)
-            _make_audible(s3gen)
             longest = longest_s3gen_prompt(spec.conditioning)
             # Tests speak much: at small sizes the longest prompts would take most of their time.
             builtin_voice = _random_voice(spec, longest // 5 if dimensions.is_tiny else longest)
@@ -207,10 +207,20 @@ def _make_gpt2_length_follow_text(t3: Any, spec: ModelSpec) -> None:
     head[stop_speech, balance], head[stop_speech, zero] = 400.0, -400.0
 
 
-def _make_audible(s3gen: Any) -> None:
-    """Keeps untrained audio at the level of speech: neither near silence nor full scale."""
+@torch.no_grad()
+def untrained_s3gen(dimensions: ModelDimensions, flow: FlowSpec) -> Any:
+    """Returns upstream's ``S3Gen`` with random weights, of torch's global generator.
+
+    Its audio is at the level of speech: neither near silence nor full scale.
+    """
+    s3gen = build_s3gen(dimensions, flow)
     magnitudes = slice(0, s3gen.mel2wav.istft_params["n_fft"] // 2 + 1)  # the rest are phases
     s3gen.mel2wav.conv_post.bias[magnitudes] = 0.7  # as a logarithm
+    if flow.is_meanflow:
+        # Upstream initialises it to pass a step's begin on and to ignore its end.
+        mixer = s3gen.flow.decoder.estimator.time_embed_mixer.weight
+        nn.init.normal_(mixer, 0.0, mixer.shape[1] ** -0.5)
+    return s3gen
 
 
 def _random_voice(spec: ModelSpec, prompt_tokens: int) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform, resample
 from speech.models.dimensions import FULL, T3_DIMENSIONS, ModelDimensions
-from speech.models.spec import Conditioning, ModelSpec
+from speech.models.spec import CHATTERBOX, Conditioning, FlowSpec, ModelSpec
 from speech.models.tokenizers import load_tokenizer
 from speech.reference.conditionals import Conditionals
 from speech.reference.encoder import RecordingEncoder, at_loudness, check_duration
@@ -98,7 +98,7 @@ def load_upstream_modules(
 ) -> tuple[Any, Any]:
     """Returns upstream's T3 and S3Gen. Raises ModelUnavailable."""
     with without_storage():
-        t3, s3gen = build_t3(dimensions, spec), build_s3gen(dimensions)
+        t3, s3gen = build_t3(dimensions, spec), build_s3gen(dimensions, spec.flow)
     assign_weights(t3, folder / spec.files.t3, device)
     assign_weights(s3gen, folder / spec.files.s3gen, device, may_lack=COMPUTED_BUFFERS, may_exceed=True)
     return t3, s3gen
@@ -227,19 +227,30 @@ class UpstreamS3Gen:
         """Returns the samples of whole chunks, see ``Renderer.render``."""
         return [self._render(request) for request in requests]
 
+    def mel(self, request: RenderRequest) -> Tensor:
+        """Returns the mel spectrogram that the samples of a request are made of, float32 [2T, 80]."""
+        prompt = _prompt(request.voice)
+        with _as_global_generator(request.generator):
+            mel = self._s3gen.flow_inference(speech_tokens=request.tokens, ref_dict=prompt, finalize=True)
+        return mel[0].T  # type: ignore[no-any-return]
+
     def _render(self, request: RenderRequest | PieceRequest) -> Tensor:
         assert isinstance(request, RenderRequest), "UpstreamBatch tells of no tokens before the last"
-        voice = request.voice
-        prompt = {
-            "prompt_token": voice.prompt_tokens,
-            "prompt_token_len": torch.tensor([voice.prompt_tokens.shape[1]], device=voice.xvector.device),
-            "prompt_feat": voice.prompt_mel,
-            "prompt_feat_len": None,
-            "embedding": voice.xvector,
-        }
+        prompt = _prompt(request.voice)
         with _as_global_generator(request.generator):
             samples, _ = self._s3gen.inference(speech_tokens=request.tokens, ref_dict=prompt)
         return samples[0]  # type: ignore[no-any-return]
+
+
+def _prompt(voice: Conditionals) -> dict[str, Tensor | None]:
+    """Returns what ``S3Gen.embed_ref`` makes of a voice's recording."""
+    return {
+        "prompt_token": voice.prompt_tokens,
+        "prompt_token_len": torch.tensor([voice.prompt_tokens.shape[1]], device=voice.xvector.device),
+        "prompt_feat": voice.prompt_mel,
+        "prompt_feat_len": None,
+        "embedding": voice.xvector,
+    }
 
 
 class UpstreamReferenceEncoder(RecordingEncoder):
@@ -296,7 +307,8 @@ def _as_global_generator(generator: torch.Generator) -> Iterator[None]:
 def quiet_upstream() -> None:
     """Keeps upstream's progress bars and messages out of the worker's log.
 
-    Upstream wraps its token and flow loops in tqdm and logs each end of speech at INFO.
+    Upstream wraps its token and flow loops in tqdm, logs each end of speech at INFO, and prints a line for
+    each mel spectrogram of meanflow.
     """
 
     def without_bar(iterable: Any = None, *_: Any, **__: Any) -> Any:
@@ -304,6 +316,7 @@ def quiet_upstream() -> None:
 
     upstream_t3.tqdm = without_bar
     upstream_flow_matching.tqdm = without_bar
+    upstream_flow_matching.print = lambda *_, **__: None
     logging.getLogger("chatterbox").setLevel(logging.WARNING)
     transformers_logging.set_verbosity_error()
 
@@ -372,15 +385,15 @@ def _t3_size(dimensions: ModelDimensions) -> tuple[int, ...]:
     return tuple(getattr(dimensions, name) for name in T3_DIMENSIONS)
 
 
-def build_s3gen(dimensions: ModelDimensions) -> Any:
+def build_s3gen(dimensions: ModelDimensions, flow: FlowSpec = CHATTERBOX.flow) -> Any:
     """Builds upstream's ``S3Gen``: speech tokenizer, speaker encoder, flow and vocoder."""
     if dimensions.has_published_s3gen:
-        return S3Gen()
+        return S3Gen(meanflow=flow.is_meanflow)
     with parameters_on_meta():  # every part that holds weights is replaced below
-        s3gen = S3Gen()
+        s3gen = S3Gen(meanflow=flow.is_meanflow)
     s3gen.tokenizer = build_speech_tokenizer(dimensions)
     s3gen.speaker_encoder = build_speaker_encoder(dimensions)
-    s3gen.flow = _build_flow(dimensions)
+    s3gen.flow = _build_flow(dimensions, flow)
     s3gen.mel2wav = HiFTGenerator(
         base_channels=dimensions.vocoder_width,
         sampling_rate=24_000,
@@ -428,7 +441,7 @@ def build_speaker_encoder(dimensions: ModelDimensions) -> Any:
     )
 
 
-def _build_flow(dimensions: ModelDimensions) -> Any:
+def _build_flow(dimensions: ModelDimensions, flow: FlowSpec) -> Any:
     encoder = UpsampleConformerEncoder(
         input_size=dimensions.flow_width,
         output_size=dimensions.flow_width,
@@ -446,6 +459,7 @@ def _build_flow(dimensions: ModelDimensions) -> Any:
         n_blocks=dimensions.flow_blocks,
         num_mid_blocks=dimensions.flow_mid_blocks,
         num_heads=dimensions.flow_decoder_heads,
+        meanflow=flow.is_meanflow,
     )
     decoder = CausalConditionalCFM(spk_emb_dim=80, cfm_params=CFM_PARAMS, estimator=estimator)
     return CausalMaskedDiffWithXvec(input_size=dimensions.flow_width, encoder=encoder, decoder=decoder)

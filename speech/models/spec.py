@@ -67,7 +67,15 @@ class FlowSpec:
     """How S3Gen solves the flow's ODE."""
 
     steps: int  # Euler steps
-    guidance: float  # classifier-free guidance rate
+    guidance: float  # classifier-free guidance rate; 0: none, and no unconditional rows
+    schedule: Literal["cosine", "linear"] = "cosine"  # of the steps' times, from 0 to 1
+    # Whether the estimator predicts the mean velocity of a step, from the times of its begin and its end, and
+    # not the velocity at its begin. Its draws have another order, too, see ``speech.s3gen.s3gen.Draws``.
+    is_meanflow: bool = False
+
+
+# ``S3Gen(meanflow=True)`` in chatterbox-tts 0.1.7, as ``ChatterboxTurboTTS.generate`` calls it.
+MEANFLOW = FlowSpec(steps=2, guidance=0.0, schedule="linear", is_meanflow=True)
 
 
 @dataclass(frozen=True)
@@ -158,7 +166,7 @@ TURBO = ModelSpec(
     conditioning=Conditioning(
         t3_prompt_s=15, t3_prompt_tokens=375, s3gen_prompt_s=10, least_s=5.0, loudness_lufs=-27.0
     ),
-    flow=FlowSpec(steps=2, guidance=0.0),
+    flow=MEANFLOW,
     sampler=("temperature", "top_k", "top_p", "repetition_penalty"),
     # ``ChatterboxTurboTTS.generate``.
     default_parameters={"temperature": 0.8, "top_p": 0.95, "repetition_penalty": 1.2, "top_k": 1000},

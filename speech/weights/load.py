@@ -152,7 +152,7 @@ def _make_s3gen(
     *,
     together: bool,
 ) -> Renderer:
-    shapes = s3gen_shapes(dimensions)
+    shapes = s3gen_shapes(dimensions, spec.flow)
     check_shapes(weights, shapes, spec.files.s3gen, may_exceed=True)
     view = prepare({name: weights[name] for name in shapes})
     if dtype == torch.bfloat16 or together:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,19 +16,21 @@ from chatterbox import ChatterboxTTS
 
 from speech.models.dimensions import FULL
 from speech.models.llama_t3 import LlamaT3, T3Weights
-from speech.models.spec import CHATTERBOX
+from speech.models.spec import CHATTERBOX, MEANFLOW
 from speech.pipeline import make_synthesizer
 from speech.s3gen.packed import PackedS3Gen
-from speech.smoke import write_smoke_checkpoint
+from speech.s3gen.s3gen import S3Gen
+from speech.s3gen.weights import prepare
+from speech.smoke import untrained_s3gen, write_smoke_checkpoint
 from speech.t3.batch import RunningBatch
 from speech.t3.request import Decoded
-from speech.upstream import UpstreamBatch, UpstreamS3Gen, load_upstream_modules
+from speech.upstream import UpstreamBatch, UpstreamS3Gen, load_upstream_modules, quiet_upstream
 from speech.watermark import Watermarker
 from speech.weights.find import Checkpoint
 from speech.weights.load import Model, load_model
 from tests.speech.models.forced import forced_logits
 from tests.speech.reference.test_encoder import assert_equal_conditionals
-from tests.speech.s3gen.packing import EIGHT, make_requests, read_s3gen
+from tests.speech.s3gen.packing import EIGHT, distance, make_requests, read_s3gen
 from tests.speech.speaking import join, join_marked, recording, speak
 from tests.speech.t3.requests import decode_all, mixed_requests, request
 from tests.speech.test_upstream_modules import assert_same_tensors
@@ -109,6 +112,35 @@ def test_packed_rows_and_padded_batches_equal_upstreams(folder, eight_of_upstrea
     ours = renderer.render(make_requests(EIGHT, CPU)[:count])
     for samples, expected in zip(ours, eight_of_upstream[:count], strict=True):
         torch.testing.assert_close(samples, expected, rtol=0, atol=5e-6)
+
+
+@pytest.fixture(scope="module")
+def meanflow() -> Any:
+    """Upstream's ``S3Gen(meanflow=True)``."""
+    quiet_upstream()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return untrained_s3gen(FULL, MEANFLOW).eval()
+
+
+def test_samples_with_meanflow_equal_upstreams(meanflow):
+    """Alone, and packed in float32."""
+    weights = prepare(meanflow.state_dict())
+    expected = UpstreamS3Gen(meanflow).render(make_requests(EIGHT, CPU))
+    plain = S3Gen(weights, MEANFLOW)
+    for renderer in (plain, PackedS3Gen(weights, MEANFLOW, torch.float32, graphs=False)):
+        for samples, theirs in zip(renderer.render(make_requests(EIGHT, CPU)), expected, strict=True):
+            torch.testing.assert_close(samples, theirs, rtol=0, atol=5e-6)
+
+
+def test_mels_with_meanflow_equal_upstreams_and_are_near_in_bfloat16(meanflow):
+    weights = prepare(meanflow.state_dict())
+    one, two, three = (make_requests(EIGHT[:1], CPU)[0] for _ in range(3))
+    expected = UpstreamS3Gen(meanflow).mel(one)
+    torch.testing.assert_close(S3Gen(weights, MEANFLOW).mel(two), expected, rtol=0, atol=1e-5)
+    rounded = PackedS3Gen(weights, MEANFLOW, torch.bfloat16, graphs=False, in_batches=False).mel(three)
+    print(f"in bfloat16 {distance(rounded, expected):.2%} of the norm")
+    assert distance(rounded, expected) < 0.02
 
 
 @pytest.fixture(scope="module")
