@@ -8,6 +8,8 @@ import os
 import pytest
 import soundfile
 
+from speech.models.spec import MODELS
+from speech.smoke import write_smoke_checkpoint
 from tests.job_server import REPOSITORY, JobServer, WorkerProcess
 from tests.recordings import speech_like, wav_bytes
 
@@ -56,6 +58,19 @@ async def test_upstreams_modules_serve_the_same_jobs(server, start):
     async with start(ENGINE="upstream") as worker:
         await clone_speak_and_list(server, worker)
         assert await worker.leave() == 0, worker.log()
+
+
+@pytest.mark.parametrize("model", ["turbo", "nano"])
+async def test_other_models_serve_the_same_jobs(server, start, tmp_path, model):
+    write_smoke_checkpoint(tmp_path / model, spec=MODELS[model])
+    async with start(MODEL=model, CHECKPOINT_DIR=str(tmp_path / model)) as worker:
+        await clone_speak_and_list(server, worker)
+        laugh = {"operation": "tts", "text": "Well [laugh] no.", "cfg_weight": 0.3, "strict": True}
+        server.submit("laugh", laugh)
+        spoken = (await server.result("laugh"))["output"]
+        assert await worker.leave() == 0, worker.log()
+    assert spoken["model"]["variant"] == model
+    assert f"cfg_weight has no effect on the {model} model" in spoken["warnings"]
 
 
 async def clone_speak_and_list(server, worker):
