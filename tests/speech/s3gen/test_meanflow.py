@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -18,9 +19,12 @@ from speech.s3gen.s3gen import Draws, S3Gen
 from speech.s3gen.weights import WeightsView, prepare
 from speech.smoke import untrained_s3gen, write_smoke_checkpoint
 from speech.upstream import UpstreamS3Gen, load_upstream_model, quiet_upstream
+from speech.weights.files import fingerprint
 from speech.weights.find import Checkpoint
 from speech.weights.load import Model, load_model
-from tests.speech.s3gen.packing import EIGHT, make_requests
+from speech.weights.pack import write_packed
+from tests.speech.s3gen.packing import EIGHT, distance, make_requests
+from tests.speech.speaking import join, speak
 
 CPU = torch.device("cpu")
 FILE = "s3gen_meanflow.safetensors"
@@ -112,6 +116,26 @@ def test_a_model_with_meanflow_is_loaded_by_its_spec(folder):
         ours.render(make_requests(EIGHT[:2], CPU)), theirs.render(make_requests(EIGHT[:2], CPU)), strict=True
     ):
         torch.testing.assert_close(samples, other, rtol=0, atol=5e-6)
+
+
+def test_packed_weights_hold_all_that_meanflow_needs(folder, tmp_path):
+    for file in folder.iterdir():
+        (tmp_path / file.name).symlink_to(file)
+    write_packed(tmp_path, SPEC.files, fingerprint(tmp_path, SPEC.files.all))
+    checkpoint = Checkpoint(tmp_path, None, may_be_unpublished=True)
+    rounded = load_model(SPEC, checkpoint, CPU, torch.bfloat16).s3gen
+    assert isinstance(rounded, PackedS3Gen)
+    found, expected = (each.mel(make_requests(EIGHT, CPU)[0]) for each in (rounded, load(folder).s3gen))
+    assert 0 < distance(found, expected) < 0.02
+
+
+def test_a_stream_is_as_long_as_the_whole(folder, build):
+    synthesizer = build(load(folder))
+    whole, pieces = (speak(synthesizer, seed=3, hop=hop) for hop in ("whole", "stream"))
+    assert len(pieces) > len(whole)
+    samples = join(pieces)
+    assert np.isfinite(samples).all()
+    assert len(samples) == len(join(whole))
 
 
 def test_upstream_prints_nothing(folder, capsys):
