@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audio.ffmpeg import FORMATS_HINT, Segment, decode_with_ffmpeg
-from audio.limits import LONG as LONG  # those who decode and fetch recordings use these
-from audio.limits import MAX_ENCODED_BYTES as MAX_ENCODED_BYTES
+from audio.limits import MAX_ENCODED_BYTES as MAX_ENCODED_BYTES  # those who fetch and read recordings use it
 from audio.limits import REFERENCE, RecordingLimits
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform, resample
 from cancel import CancelToken

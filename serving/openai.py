@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 from errors import InvalidRequest, Problem
 from operations.base import Services
+from operations.chosen_voice import VOICE_FIELDS
 from operations.request import parse_request, value_excerpt
-from operations.tts import VOICE_FIELDS, TtsRequest
+from operations.tts import TtsRequest
 from operations.voice_details import comparable
 
 # Voices of OpenAI's that clients send without asking which ones there are.

@@ -252,6 +252,7 @@ class DeviceRuntime:
         max_jobs: how many jobs may speak at once. Raises what making the batch raises.
         """
         self._device, self._renderer, self._max_jobs = device, renderer, max_jobs
+        self._recorded_at_once = RECORDED_AT_ONCE if device.type == "cuda" else 1
         self._work_came = threading.Condition()
         self._arrivals: deque[_Job | _Task] = deque()
         self._jobs: list[_Job] = []
@@ -539,7 +540,7 @@ class DeviceRuntime:
         """
         if self._is_rendering(job):
             return []
-        at_once = 1 if job.one_by_one or self._device.type == "cpu" else RECORDED_AT_ONCE
+        at_once = 1 if job.one_by_one else self._recorded_at_once
         indices = range(job.next_to_render, job.next_to_render + at_once)
         return [_next_piece(job.decoded[index]) for index in indices if index in job.decoded]
 

@@ -7,7 +7,7 @@ import base64
 import functools
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import aclosing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,9 +23,9 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from errors import InvalidRequest, Problem, WorkerError
-from operations import OPERATIONS, find_operation, request_schemas
+from operations import OPERATIONS, find_operation, in_current_terms, request_schemas
 from operations.clone_voice import PREVIEW_SEED, PREVIEW_TEXT
-from operations.request import did_you_mean, parse_request
+from operations.request import AnyRequest, did_you_mean, parse_request
 from operations.tts import TtsRequest
 from serving.envelope import PIECE_LIMIT_BYTES, Limits, error_reply
 from serving.health import WorkerHealth
@@ -49,6 +49,7 @@ from settings import Settings
 from version import VERSION
 
 STORE_OPERATIONS = frozenset({"list_voices", "get_voice", "update_voice", "delete_voice"})
+SPEECH_OPERATIONS = frozenset({"tts", "convert_voice"})
 STORE_THREADS = 4
 MAX_FORM_FIELDS = 20
 MAX_SAID_CHARS = 200  # of what a library says about a body
@@ -114,6 +115,7 @@ class Routes:
         speech = parse_openai_request(fields, self._models)
         job = SpeechJob(
             self._worker,
+            "tts",
             speech.with_voice,
             request.state.request_id,
             {"input": {"operation": "tts", "text": speech.request.text}, "openai": True},
@@ -165,34 +167,39 @@ class Routes:
             "preview",
             {"text": PREVIEW_TEXT, "seed": PREVIEW_SEED, "voice_id": voice, "format": PREVIEW_FORMAT},
         )
-        return self._speak(spoken, request)
+        return self._speak("tts", spoken, request)
 
     async def job(self, operation: str, request: Request) -> Response:
         """Does an operation. The body has its fields, and the answer is the queue's reply.
 
-        A tts job that accepts ``audio/*`` is answered with the audio itself, and one with mode "streaming"
-        with server-sent events.
+        A job that speaks and accepts ``audio/*`` is answered with the audio itself, and a tts job with mode
+        "streaming" with server-sent events.
         """
-        found = find_operation(operation)
+        name, _, _ = in_current_terms(operation, {})
+        found = find_operation(name)
         fields = await read_json(request)
         if "operation" in fields:
             raise InvalidRequest("is not a field here", field="operation", hint="it is in the address")
-        if operation == "tts":
+        if name in SPEECH_OPERATIONS:
+            _, current, warnings = in_current_terms(operation, fields)
             if _wants_audio(request):
-                return self._speak(parse_request(found.request, operation, fields), request)
-            if fields.get("mode") == "streaming":
+                return self._speak(name, parse_request(found.request, name, current), request, warnings)
+            if name == "tts" and current.get("mode") == "streaming":
                 job_event = self._event(operation, fields, request)
                 return EventsResponse(job_event, self._worker, self._gate, self._metrics)
         reply = await self._reply(operation, fields, request)
         status = status_of(reply["error_code"]) if "error" in reply else 200
         return JSONResponse(reply, status, error_headers(status))
 
-    def _speak(self, spoken: TtsRequest, request: Request) -> Response:
+    def _speak(
+        self, operation: str, spoken: AnyRequest, request: Request, warnings: Iterable[str] = ()
+    ) -> Response:
         job = SpeechJob(
             self._worker,
-            lambda _: (spoken, []),
+            operation,
+            lambda _: (spoken, list(warnings)),
             request.state.request_id,
-            {"input": {"operation": "tts", "text": spoken.text}},
+            {"input": {"operation": operation, "text": getattr(spoken, "text", "")}},
         )
         return SpeechResponse(job, self._gate, self._metrics)
 
@@ -203,7 +210,8 @@ class Routes:
     async def _reply(self, operation: str, fields: Mapping[str, Any], request: Request) -> dict[str, Any]:
         """Returns an operation's reply. Ends the job when the client goes away."""
         started_s = time.perf_counter()
-        is_quick = operation in STORE_OPERATIONS
+        name, _, _ = in_current_terms(operation, {})
+        is_quick = name in STORE_OPERATIONS
         job_event = self._event(operation, fields, request)
         async with self._gate.place(self._gate.store if is_quick else self._gate.device):
             work = self._worker.handle(job_event, self._store_runner if is_quick else None)
@@ -212,7 +220,7 @@ class Routes:
             error = self._gate.translated(failure_of(reply))
             reply = error_reply(error)
         outcome, audio_s = reply.get("error_code", "ok"), reply.get("duration", 0.0)
-        self._metrics.ended(operation, outcome, time.perf_counter() - started_s, audio_s)
+        self._metrics.ended(name, outcome, time.perf_counter() - started_s, audio_s)
         return reply
 
     async def _facts(self, operation: str, fields: Mapping[str, Any], request: Request) -> dict[str, Any]:

@@ -17,10 +17,10 @@ from starlette.types import Receive, Scope, Send
 from audio.encode import StreamEncoder, content_type
 from cancel import CancelToken
 from errors import Internal, WorkerError
+from operations import find_operation
 from operations.base import Services
+from operations.request import Request
 from operations.speech_result import SpeechResult
-from operations.tts import TtsRequest
-from operations.tts import run as run_tts
 from serving.envelope import complete
 from serving.handover import Handover
 from serving.http.connection import StreamedResponse
@@ -36,7 +36,7 @@ TOKENS_A_SECOND = 25  # of speech, which the events count as OpenAI's do
 MAX_HEADER_CHARS = 4096  # of all warnings; the receipt has them whole
 
 # Chooses the voice, in the job's thread; returns the request and warnings about the choice.
-Prepare = Callable[[Services], tuple[TtsRequest, list[str]]]
+Prepare = Callable[[Services], tuple[Request, list[str]]]
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,7 @@ class SpeechJob:
     """One job that speaks, and what it hands over: an AudioStart, and then parts of the file."""
 
     worker: JobWorker
+    operation: str
     prepare: Prepare
     job_id: str
     event: Mapping[str, Any]  # for the log
@@ -78,7 +79,8 @@ class SpeechJob:
         try:
             services = self.worker.services()
             request, warnings = self.prepare(services)
-            speech = run_tts(request, services, cancel)
+            speech = find_operation(self.operation).run(request, services, cancel)
+            assert isinstance(speech, SpeechResult)
             speech.warnings[:0] = warnings
             encode_s = self._speak(speech, handover, cancel)
             return complete(speech.receipt(encode_s), services)
@@ -141,7 +143,7 @@ class SpeechResponse(StreamedResponse):
             self._job.error, outcome = refused, refused.code
         finally:
             took_s = time.perf_counter() - self._started_s
-            self._metrics.ended("tts", outcome, took_s, self._job.receipt.get("duration", 0.0))
+            self._metrics.ended(self._job.operation, outcome, took_s, self._job.receipt.get("duration", 0.0))
         error = self._job.error
         if error is not None and not has_begun:
             rename = openai_name if "openai" in self._job.event else str
