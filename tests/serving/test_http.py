@@ -153,6 +153,73 @@ def test_the_audio_itself_is_the_answer_for_who_accepts_audio(client):
     assert np.array_equal(decode_audio(reply.content).samples, expected.samples)
 
 
+def source_of(duration_s: float) -> str:
+    return base64.b64encode(wav_bytes(speech_like(duration_s, 24_000, 5), 24_000)).decode()
+
+
+def test_a_conversion_is_answered_as_json_or_with_its_audio(client):
+    voice = clone(client).json()
+    job = {"source_audio": source_of(33.0), "voice_id": voice["id"], "seed": 3, "format": "flac"}
+    whole = client.post("/jobs/convert_voice", json=job)
+    assert whole.status_code == 200, whole.text
+    assert len(whole.json()["segments"]) == 2
+    reply = client.post("/jobs/convert_voice", json=job, headers={"accept": "audio/*"})
+    assert reply.headers["content-type"] == "audio/flac"
+    assert reply.headers["x-voice-id"] == voice["id"]
+    assert reply.headers["x-seed"] == "3"
+    expected = decode_audio(base64.b64decode(whole.json()["audio"]))
+    assert np.array_equal(decode_audio(reply.content).samples, expected.samples)
+    metrics = client.get("/metrics").text
+    assert 'voice_worker_jobs_total{operation="convert_voice",outcome="ok"} 2.0' in metrics
+
+
+@pytest.mark.parametrize("accept", ["application/json", "audio/*"])
+@pytest.mark.parametrize(
+    ("fields", "code", "says"),
+    [
+        ({}, "invalid_request", "source_audio is required"),
+        ({"source_audio": "UklGRg==", "mode": "streaming"}, "invalid_request", "Accept: audio/*"),
+        ({"source_audio": "UklGRg=="}, "reference_invalid", "source_audio is not audio"),
+    ],
+)
+def test_a_conversion_that_is_not_possible_says_why(client, accept, fields, code, says):
+    reply = client.post("/jobs/convert_voice", json=fields, headers={"accept": accept})
+    assert reply.status_code == 400
+    assert reply.json()["error_code"] == code
+    assert says in reply.json()["error"]
+
+
+def test_a_watermark_is_looked_for(client):
+    reply = client.post("/jobs/check_watermark", json={"audio": source_of(6.0)})
+    assert reply.status_code == 200, reply.text
+    assert reply.json()["watermarked"] is True
+
+
+def test_old_names_are_routes_too(client):
+    warning = "the operation expressive_tts is called tts now"
+    job = {"text": TEXT, "seed": 3}
+    reply = client.post("/jobs/expressive_tts", json=job)
+    assert reply.json()["warnings"] == [warning]
+    audio = client.post("/jobs/expressive_tts", json=job, headers={"accept": "audio/wav"})
+    assert json.loads(audio.headers["x-warnings"]) == [warning]
+    listed = client.post("/jobs/list_local_voices", json={})
+    assert listed.json()["total_voices"] == 0
+    assert "/jobs/expressive_tts" not in client.get("/openapi.json").json()["paths"]
+    metrics = client.get("/metrics").text
+    assert 'operation="tts",outcome="ok"} 2.0' in metrics
+    assert "expressive" not in metrics
+
+
+def test_the_old_name_of_the_streaming_mode_streams(client):
+    job = {"text": TEXT, "seed": 3, "mode": "streaming_voice_cloning"}
+    events = client.post("/jobs/tts", json=job)
+    assert events.headers["content-type"].startswith("text/event-stream")
+    *pieces, receipt = [json.loads(line[6:]) for line in events.text.splitlines() if line]
+    assert receipt["pieces"] == len(pieces) > 0
+    assert receipt["mode"] == "streaming"
+    assert receipt["warnings"] == ["the mode streaming_voice_cloning is called streaming now"]
+
+
 def test_normalised_speech_is_answered_too(client):
     reply = client.post(
         "/v1/audio/speech", json={**SPEECH, "audio_normalization": "peak", "response_format": "wav"}
