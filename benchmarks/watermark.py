@@ -19,6 +19,7 @@ import numpy as np
 from audio.decode import decode_audio
 from audio.encode import encode
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform, resample
+from cancel import CancelToken
 from speech.watermark import Watermarker
 
 REPOSITORY = Path(__file__).parent.parent
@@ -94,14 +95,14 @@ def main(arguments: list[str]) -> None:
     ]
     rows = {name: ([*map(change, clean)], [*map(change, marked)]) for name, change in CHANGES.items()}
     for duration_s in (0.5, 1.0, 3.0):
-        unmarked, found = (
-            [part for one in side for part in seconds_of(one, duration_s)] for side in (clean, marked)
+        rows[f"{duration_s:g} s of it"] = (
+            [part for one in clean for part in seconds_of(one, duration_s)],
+            [part for one in marked for part in seconds_of(one, duration_s)],
         )
-        rows[f"{duration_s:g} s of it"] = unmarked, found
     print("| | recordings | unmarked, at most | marked, at least |\n|---|---|---|---|")
     for name, sides in rows.items():
-        highest, lowest = max(map(watermarker.detect, sides[0])), min(map(watermarker.detect, sides[1]))
-        print(f"| {name} | {len(sides[1])} | {highest:.3f} | {lowest:.3f} |")
+        unmarked, found = ([watermarker.detect(one, CancelToken()) for one in side] for side in sides)
+        print(f"| {name} | {len(found)} | {max(unmarked):.3f} | {min(found):.3f} |")
 
 
 if __name__ == "__main__":

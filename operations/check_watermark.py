@@ -58,7 +58,7 @@ def run(request: CheckWatermarkRequest, services: Services, cancel: CancelToken)
     level_dbfs, _ = measure_levels(recording)
     if level_dbfs.max() < SILENT_BELOW_DBFS:
         raise ReferenceInvalid("is silent", field=field, hint="send a recording that can be heard")
-    confidence = services.synthesizer.detect_watermark(recording)
+    confidence = services.synthesizer.detect_watermark(recording, cancel)
     facts = CheckWatermarkFacts(
         watermarked=confidence >= THRESHOLD,
         confidence=round(confidence, CONFIDENCE_DIGITS),

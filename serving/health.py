@@ -119,9 +119,9 @@ class HealthCheckedEngine:
         with self._lock:
             self._memory_faults.clear()
 
-    def detect_watermark(self, recording: Waveform) -> float:
+    def detect_watermark(self, recording: Waveform, cancel: CancelToken) -> float:
         try:
-            return self._synthesizer.detect_watermark(recording)
+            return self._synthesizer.detect_watermark(recording, cancel)
         except (DeviceLost, DeviceSuspect, OutOfMemory) as error:
             self._note_fault(error)
             raise

@@ -206,9 +206,9 @@ class Synthesizer(Protocol):
         """
         ...
 
-    def detect_watermark(self, recording: Waveform) -> float:
+    def detect_watermark(self, recording: Waveform, cancel: CancelToken) -> float:
         """How sure PerTh's detector is that a recording carries its watermark, 0 to 1.
 
-        recording: at least 0.1 s, not silent. Raises OutOfMemory, DeviceLost.
+        recording: at least 0.1 s, not silent. Raises OutOfMemory, DeviceLost, Cancelled.
         """
         ...

@@ -237,9 +237,9 @@ class ChatterboxSynthesizer:
             times_s = {**chunk.stage_times_s, "watermark": time.perf_counter() - started_s}
             yield replace(chunk, waveform=Waveform(marked, waveform.sample_rate_hz), stage_times_s=times_s)
 
-    def detect_watermark(self, recording: Waveform) -> float:
+    def detect_watermark(self, recording: Waveform, cancel: CancelToken) -> float:
         """How sure PerTh's detector is, see ``Synthesizer.detect_watermark``."""
-        return self._watermarker.detect(recording)
+        return self._watermarker.detect(recording, cancel)
 
     def close(self) -> None:
         """Ends the runtime's thread. For tests and tools."""

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from audio.waveform import Waveform, resample
+from cancel import CancelToken
 from errors import ModelUnavailable
 from speech.stft import inverse_stft
 from speech.transfer import upload
@@ -100,17 +101,17 @@ class Watermarker:
         # The inverse STFT gives whole frames only; the last milliseconds stay unmarked.
         return np.concatenate([marked, samples[len(marked) :]], dtype=np.float32), float(result[-1])
 
-    def detect(self, recording: Waveform) -> float:
+    def detect(self, recording: Waveform, cancel: CancelToken) -> float:
         """Returns how sure the detector is that a recording carries the watermark, 0 to 1.
 
         What ``PerthImplicitWatermarker.get_watermark`` gives with ``round=False``, but for its resampling.
-        recording: at least 0.1 s, not silent.
+        recording: at least 0.1 s, not silent. Raises Cancelled between the detector's three networks.
         """
         audio_32k = torch.tensor(resample(recording, SAMPLE_RATE_HZ).samples)
-        return float(self.compute(lambda: self._listen(audio_32k)))
+        return float(self.compute(lambda: self._listen(audio_32k, cancel)))
 
     @torch.inference_mode()
-    def _listen(self, audio_32k: Tensor) -> Tensor:
+    def _listen(self, audio_32k: Tensor, cancel: CancelToken) -> Tensor:
         """Returns the detector's answer, a scalar."""
         audio_32k = upload(audio_32k, self._device)
         padded = F.pad(audio_32k[None], (FFT_SIZE // 2, FFT_SIZE // 2), mode="reflect")[0]
@@ -127,6 +128,7 @@ class Watermarker:
         is_loud = (by_frame > by_frame.max() * _QUIET).float()[None, None]
         answers = []
         for speed, layers in self._listeners:
+            cancel.raise_if_cancelled()
             frames = int(band.shape[2] * speed)
             stretched = F.interpolate(band, size=frames, mode="linear", align_corners=True)
             mask = F.interpolate(is_loud, size=frames, mode="nearest")

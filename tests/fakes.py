@@ -133,7 +133,8 @@ class FakeSynthesizer:
                 stage_times_s={"tokens": 0.25, "s3gen": 0.125} if index == 0 else {},
             )
 
-    def detect_watermark(self, recording: Waveform) -> float:
+    def detect_watermark(self, recording: Waveform, cancel: CancelToken) -> float:
+        cancel.raise_if_cancelled()
         self.inspected.append(recording)
         return self.confidence
 

@@ -164,9 +164,9 @@ class SynthesizerContract:
             list(chunks)
 
     def test_the_detector_answers_with_a_share(self, synthesizer):
-        confidence = synthesizer.detect_watermark(spoken(2.0))
+        confidence = synthesizer.detect_watermark(spoken(2.0), CancelToken())
         assert 0.0 <= confidence <= 1.0
-        assert synthesizer.detect_watermark(spoken(2.0)) == confidence
+        assert synthesizer.detect_watermark(spoken(2.0), CancelToken()) == confidence
 
     def test_the_watermark_keeps_the_length(self, synthesizer):
         (chunk, *_) = speak(synthesizer)
