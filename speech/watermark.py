@@ -38,7 +38,8 @@ _QUIET = 0.05  # frames below this share of the loudest stay unmarked
 _LAYERS = 7
 # Of the decoder: three networks of the encoder's shape listen at these speeds (``Decoder.forward``).
 _SPEEDS = {"slow_layers": 1.25, "normal_layers": 1.0, "fast_layers": 0.75}
-_BLOCK_FRAMES = 2000  # of the spectrum of a long recording: 20 s, 16 MB
+_REACH_FRAMES = 15  # of a network on either side: five convolutions of seven
+_BLOCK_FRAMES = 2000  # of a long recording that are worked on at once: 20 s
 
 
 # Of audio in pieces: the network and the STFT reach 214 ms, and the end of a piece is marked before what
@@ -105,7 +106,7 @@ class Watermarker:
         """Returns how sure the detector is that a recording carries the watermark, 0 to 1.
 
         What ``PerthImplicitWatermarker.get_watermark`` gives with ``round=False``, but for its resampling.
-        recording: at least 0.1 s, not silent. Raises Cancelled between the detector's three networks.
+        recording: at least 0.1 s, not silent. Raises Cancelled within the work for 20 s of it.
         """
         audio_32k = torch.tensor(resample(recording, SAMPLE_RATE_HZ).samples)
         return float(self.compute(lambda: self._listen(audio_32k, cancel)))
@@ -122,18 +123,17 @@ class Watermarker:
                 block, FFT_SIZE, HOP, FFT_SIZE, self._window, center=False, return_complex=True
             )
             levels = _levels(spectrum)
-            bands.append(levels[:MARKED_BINS])
+            bands.append(levels[:MARKED_BINS].clone())  # a view would keep all of it
             loudness.append(levels.sum(dim=0))
         band, by_frame = torch.cat(bands, dim=1)[None], torch.cat(loudness)
         is_loud = (by_frame > by_frame.max() * _QUIET).float()[None, None]
         answers = []
         for speed, layers in self._listeners:
-            cancel.raise_if_cancelled()
             frames = int(band.shape[2] * speed)
             stretched = F.interpolate(band, size=frames, mode="linear", align_corners=True)
             mask = F.interpolate(is_loud, size=frames, mode="nearest")
             # Attention and the mark, [1, 2, frames], where it is loud enough.
-            answers.append((_convolve(stretched, layers) * mask).sum(dim=2) / mask.sum(dim=2))
+            answers.append((_convolve_blocks(stretched, layers, cancel) * mask).sum(dim=2) / mask.sum(dim=2))
         attention, marks = torch.cat(answers).unbind(dim=1)
         answer: Tensor = (marks * attention.softmax(dim=0)).sum().clamp(0.0, 1.0)
         return answer
@@ -170,6 +170,17 @@ def _convolve(hidden: Tensor, layers: Layers) -> Tensor:
         if index < _LAYERS - 1:
             hidden = F.leaky_relu(hidden)
     return hidden
+
+
+def _convolve_blocks(frames: Tensor, layers: Layers, cancel: CancelToken) -> Tensor:
+    """Runs one of PerTh's networks on any number of frames, within bounded memory. Raises Cancelled."""
+    parts = []
+    for start in range(0, frames.shape[2], _BLOCK_FRAMES):
+        cancel.raise_if_cancelled()
+        low = max(start - _REACH_FRAMES, 0)
+        block = _convolve(frames[:, :, low : start + _BLOCK_FRAMES + _REACH_FRAMES], layers)
+        parts.append(block[:, :, start - low :][:, :, :_BLOCK_FRAMES])
+    return torch.cat(parts, dim=2)
 
 
 def _levels(spectrum: Tensor) -> Tensor:
