@@ -284,6 +284,12 @@ class UpstreamReferenceEncoder(RecordingEncoder):
             xvector=prompt["embedding"],
         ).to(torch.device("cpu"))
 
+    @torch.inference_mode()
+    def tokenize(self, samples_16k: NDArray[np.float32]) -> Tensor:
+        """Runs upstream's speech tokenizer."""
+        tokens, _ = self._s3gen.tokenizer([samples_16k])
+        return tokens[0]  # type: ignore[no-any-return]
+
 
 @contextmanager
 def _as_global_generator(generator: torch.Generator) -> Iterator[None]:

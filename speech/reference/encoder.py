@@ -66,8 +66,15 @@ class RecordingEncoder(Protocol):
         """
         ...
 
+    def tokenize(self, samples_16k: NDArray[np.float32]) -> Tensor:
+        """Returns the speech tokens, int64 [ceil(n / 640)], of a recording [n] of at most 30 s at 16 kHz.
+
+        They are on the device. For the one thread that submits work to it.
+        """
+        ...
+
     def compute(self, waveform: Waveform) -> Conditionals:
-        """Does both."""
+        """Prepares and encodes a recording."""
         return self.encode(self.prepare(waveform))
 
 
@@ -192,3 +199,10 @@ class ReferenceEncoder(RecordingEncoder):
             prompt_mel=prompt_mel,
             xvector=xvector.embed(self._camp_plus, xvector_features(prompt_16k)),
         ).to(torch.device("cpu"))
+
+    @torch.inference_mode()
+    def tokenize(self, samples_16k: NDArray[np.float32]) -> Tensor:
+        """Runs the speech tokenizer alone; see ``RecordingEncoder``."""
+        mel = tokenizer_mel(upload(torch.from_numpy(samples_16k), self._device))
+        (tokens,) = speech_tokenizer.tokenize(self._tokenizer, [mel])
+        return tokens

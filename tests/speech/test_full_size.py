@@ -14,10 +14,13 @@ import pytest
 import torch
 from chatterbox import ChatterboxTTS
 
+from audio.pauses import cut_at_pauses
+from audio.waveform import resample
+from cancel import CancelToken
 from speech.models.dimensions import FULL
 from speech.models.llama_t3 import LlamaT3, T3Weights
 from speech.models.spec import CHATTERBOX, MEANFLOW
-from speech.pipeline import make_synthesizer
+from speech.pipeline import LONGEST_PIECE_S, make_synthesizer
 from speech.s3gen.packed import PackedS3Gen
 from speech.s3gen.s3gen import S3Gen
 from speech.s3gen.weights import prepare
@@ -35,6 +38,7 @@ from tests.speech.speaking import join, join_marked, recording, speak
 from tests.speech.t3.requests import decode_all, mixed_requests, request
 from tests.speech.test_upstream_modules import assert_same_tensors
 from tests.speech.upstream import upstream_conditionals
+from tests.speech.vc import generate, upstream_vc, wav_file
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("all_threads")]
 
@@ -89,6 +93,25 @@ def test_samples_of_a_sentence_equal_upstreams_generate(model, upstream):
         assert not chunk.warnings
         assert len(join(chunks)) > 0.6 * 24_000
         np.testing.assert_allclose(join_marked(synthesizer, chunks), theirs, atol=1e-5)
+
+
+def test_a_converted_recording_equals_upstreams(folder, model, upstream, tmp_path):
+    source = recording(5, 4.0)
+    vc = upstream_vc(upstream.s3gen, folder / "conds.pt")
+    theirs = generate(vc, wav_file(tmp_path, source.samples), 11)
+    with closing(make_synthesizer(model, Watermarker())) as synthesizer:
+        (chunk,) = synthesizer.convert(source, synthesizer.builtin_voice(), 11, CancelToken())
+    assert len(theirs) == 4 * 24_000
+    np.testing.assert_allclose(chunk.waveform.samples, theirs, rtol=0, atol=5e-6)
+
+
+def test_speech_tokens_of_each_piece_of_a_recording_equal_upstreams(model, upstream):
+    pieces = cut_at_pauses(recording(6, 70.0), LONGEST_PIECE_S)
+    assert len(pieces) > 2
+    for piece in pieces:
+        samples = resample(piece.waveform, 16_000).samples
+        theirs, _ = upstream.s3gen.tokenizer(torch.from_numpy(samples)[None])
+        assert torch.equal(model.reference_encoder.tokenize(samples), theirs[0])
 
 
 @pytest.fixture(scope="module")
