@@ -7,7 +7,6 @@ Nano, which chatterbox-tts 0.1.7 does not know, is the same class around the mod
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -99,11 +98,12 @@ def test_samples_of_a_sentence_equal_upstreams_generate(model, upstream):
 @pytest.fixture(scope="module")
 def endless(model, upstream) -> Gpt2T3:
     """Neither T3 stops any more."""
+    head, stop = upstream.t3.speech_head, model.spec.tokens.stop_speech
     with torch.no_grad():
-        upstream.t3.speech_head.bias[model.spec.tokens.stop_speech] = -1e4
-    bias = upstream.t3.speech_head.bias.detach().clone()
-    weights: Gpt2Weights = model.t3.weights
-    return Gpt2T3(replace(weights, head=(weights.head[0], bias)), model.spec)
+        head.weight[stop], head.bias[stop] = 0.0, -1e4
+    heads = model.dimensions.t3_heads
+    weights = Gpt2Weights.from_upstream(upstream.t3.state_dict(), heads, torch.float32)
+    return Gpt2T3(weights, model.spec)
 
 
 @pytest.fixture(scope="module")
