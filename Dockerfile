@@ -3,6 +3,7 @@
 #   docker build -t REGISTRY/chatterbox-voice-worker:VERSION .
 #
 #   --build-arg BAKE_WEIGHTS=1         put the published weights into the image
+#   --build-arg MODEL=turbo            of which model; a worker of the image speaks with it
 #   --build-arg MODEL_REVISION=COMMIT  which revision to bake, and to look for when the worker starts
 #   --secret id=HF_TOKEN,env=HF_TOKEN  the token for that download, where the hub asks for one
 
@@ -40,12 +41,14 @@ RUN --mount=type=cache,target=/root/.cache \
 # found by the worker's own look-up, and so put where it looks first, and packed there into one smaller file
 # for a faster start. The token comes as a build secret and stays in no layer.
 ARG BAKE_WEIGHTS=0
+ARG MODEL=chatterbox
 ARG MODEL_REVISION=main
-ENV MODEL_REVISION=$MODEL_REVISION
+ENV MODEL=$MODEL \
+    MODEL_REVISION=$MODEL_REVISION
 COPY errors.py ./
 COPY scripts/__init__.py scripts/repack.py scripts/
 COPY speech/__init__.py speech/
-COPY speech/models/__init__.py speech/models/spec.py speech/models/
+COPY speech/models/__init__.py speech/models/dimensions.py speech/models/spec.py speech/models/
 COPY speech/weights/__init__.py speech/weights/files.py speech/weights/find.py speech/weights/pack.py speech/weights/
 RUN --mount=type=secret,id=HF_TOKEN,required=false \
     if [ "$BAKE_WEIGHTS" = 1 ]; then \

@@ -31,7 +31,7 @@ COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --custom-
 
 .PHONY: browser demo serve test test-slow test-clients test-cuda bench faults fuzz hear small-model soak lint workflows lock load-balancer-listing client-package icon clean
 
-export CHECKPOINT_DIR
+export CHECKPOINT_DIR MODEL
 
 HEAR ?= --checkpoint "$(or $(CHECKPOINT_DIR),samples/small)" --voice samples/reference.flac $(if $(shell command -v flite),--teacher --stages) --json out/hear.json
 

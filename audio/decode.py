@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audio.ffmpeg import FORMATS_HINT, Segment, decode_with_ffmpeg
-from audio.limits import MAX_DURATION_S
 from audio.limits import MAX_ENCODED_BYTES as MAX_ENCODED_BYTES  # those who fetch and read recordings use it
+from audio.limits import REFERENCE, RecordingLimits
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform, resample
 from cancel import CancelToken
 from errors import ReferenceInvalid
@@ -85,28 +85,29 @@ def decode_base64(text: str, field: str) -> bytes:
     return data
 
 
-def decode_audio(data: bytes, field: str = "reference_audio", cancel: CancelToken | None = None) -> Waveform:
+def decode_audio(
+    data: bytes,
+    field: str = "reference_audio",
+    cancel: CancelToken | None = None,
+    limits: RecordingLimits = REFERENCE,
+) -> Waveform:
     """Decodes a recording to mono at 24 kHz, whole: what changes its format midway, too.
 
-    Accepts the containers and codecs listed in ``audio.ffmpeg_child``; at most 25 MiB, 8 channels, 120 s and
-    rates of 8 to 192 kHz. Channels are averaged; where that cancels them, as when one side of a stereo
-    recording is inverted, the strongest channel is used. A constant offset is removed. Audio beyond full
-    scale (floats and MP3 can be) is scaled down to fit, not clipped. Memory stays under about 400 MB
-    whatever the recording claims or unpacks to. Raises ReferenceInvalid, which names ``field`` and says what
-    to send; Cancelled.
+    Accepts the containers and codecs listed in ``audio.ffmpeg_child``; at most 25 MiB, 8 channels, rates
+    of 8 to 192 kHz, and the length that ``limits`` allows. Channels are averaged; where that cancels them, as
+    when one side of a stereo recording is inverted, the strongest channel is used. A constant offset is
+    removed. Audio beyond full scale (floats and MP3 can be) is scaled down to fit, not clipped. Memory stays
+    under about 400 MB, or 500 MB with ``LONG``, whatever the recording claims or unpacks to. Raises
+    ReferenceInvalid, which names ``field`` and says what to send; Cancelled.
     """
     if len(data) > MAX_ENCODED_BYTES:
         raise _too_large(field)
-    segments = decode_with_ffmpeg(data, field, cancel or CancelToken())
+    segments = decode_with_ffmpeg(data, field, cancel or CancelToken(), limits)
     duration_s = sum(len(segment.frames) / segment.sample_rate_hz for segment in segments)
     if duration_s == 0:
-        raise ReferenceInvalid("holds no audio", field=field, hint=f"{FORMATS_HINT} with 5 to 30 s of speech")
-    if duration_s > MAX_DURATION_S:
-        raise ReferenceInvalid(
-            f"is longer than {MAX_DURATION_S} s",
-            field=field,
-            hint="cut it, 10 to 30 s of clear speech is best",
-        )
+        raise ReferenceInvalid("holds no audio", field=field, hint=f"{FORMATS_HINT} with speech in it")
+    if duration_s > limits.max_duration_s:
+        raise ReferenceInvalid(f"is longer than {limits.max_duration_s} s", field=field, hint=limits.advice)
     runs = _mix_down(segments)
     del segments  # the largest arrays of all
     if not all(np.isfinite(run.samples).all() for run in runs):

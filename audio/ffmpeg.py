@@ -23,22 +23,25 @@ from numpy.typing import NDArray
 
 from audio.ffmpeg_server import EXIT_STATUS
 from audio.limits import (
+    LIMITS_BY_REQUEST,
     MAX_CHANNELS,
-    MAX_DURATION_S,
     MAX_SAMPLE_RATE_HZ,
     MIN_SAMPLE_RATE_HZ,
+    REFERENCE,
     REPORT_BYTES,
+    RecordingLimits,
 )
 from cancel import CancelToken
 from errors import Internal, ReferenceInvalid
 
 FORMATS_HINT = "send WAV, FLAC, OGG, Opus, MP3, M4A, WebM, AAC or AMR"
 
-# The child's own limit is 2 s of CPU time; on a machine that is busy these take longer.
+# The child's own limit is 2 or 8 s of CPU time; on a machine that is busy these take longer.
 WALL_S = 20
 _TRIES = 3  # a server may be killed, for a lack of memory or by somebody
 _SERVER = Path(__file__).with_name("ffmpeg_server.py")
-_MAX_REPORTED_DURATION_S = MAX_DURATION_S + 60  # one packet more than the limit, at most
+_MAX_SURPLUS_S = 60  # one packet more than the longest duration, at most
+_REQUESTS = {limits: request for request, limits in LIMITS_BY_REQUEST.items()}
 
 log = logging.getLogger(__name__)
 _logged_gaps: set[str] = set()
@@ -58,12 +61,14 @@ class _BrokenReportError(ValueError):
     """The child did not write what it should: it was overwhelmed, or taken over by the recording."""
 
 
-def decode_with_ffmpeg(data: bytes, field: str, cancel: CancelToken) -> list[Segment]:
+def decode_with_ffmpeg(
+    data: bytes, field: str, cancel: CancelToken, limits: RecordingLimits = REFERENCE
+) -> list[Segment]:
     """Decodes a recording in any of the accepted containers and codecs.
 
     Returns its segments in order, usually one; without samples none. A recording longer than
-    ``MAX_DURATION_S`` ends soon after it. Raises ReferenceInvalid, which names ``field``; Cancelled; Internal
-    when this machine cannot decode at all.
+    ``limits.max_duration_s`` ends soon after it. Raises ReferenceInvalid, which names ``field``; Cancelled;
+    Internal when this machine cannot decode at all.
     """
     if data == bytes(len(data)):  # a file that was never written: FFmpeg would look through all of it
         raise _refusal("unreadable", None, field)
@@ -72,7 +77,7 @@ def decode_with_ffmpeg(data: bytes, field: str, cancel: CancelToken) -> list[Seg
         with _memory_file("recording") as recording, _memory_file("samples") as samples:
             _write_whole(recording, data)
             os.lseek(recording, 0, os.SEEK_SET)
-            exit_status = _decoder.run(recording, samples, field, cancel)
+            exit_status = _decoder.run(recording, samples, field, cancel, _REQUESTS[limits])
             if exit_status is None:
                 continue
             if exit_status != 0:
@@ -80,11 +85,11 @@ def decode_with_ffmpeg(data: bytes, field: str, cancel: CancelToken) -> list[Seg
                 if exit_status == -signal.SIGXCPU:
                     raise _takes_too_long(field)
                 raise _damaged(field)
-            return read_samples(samples, field)
+            return read_samples(samples, field, limits)
     raise _cannot_decode()
 
 
-def read_samples(samples: int, field: str) -> list[Segment]:
+def read_samples(samples: int, field: str, limits: RecordingLimits = REFERENCE) -> list[Segment]:
     """Reads what the child wrote to the file descriptor ``samples``, which is trusted with nothing.
 
     Raises ReferenceInvalid: for the reason that the child gives, or as damaged when it gives no valid report.
@@ -94,7 +99,7 @@ def read_samples(samples: int, field: str) -> list[Segment]:
         _log_gaps(report)
         if "refused" in report:
             raise _refusal(report["refused"], report.get("detail"), field)
-        return _read_segments(samples, report.get("segments"))
+        return _read_segments(samples, report.get("segments"), limits)
     except _BrokenReportError as error:
         log.warning("the process that decodes recordings left no valid report: %s", error)
         raise _damaged(field) from error
@@ -108,7 +113,9 @@ class _Decoder:
         self._server: _Server | None = None
         self._retired: list[_Server] = []  # which end, or have ended and are to be waited for
 
-    def run(self, recording: int, samples: int, field: str, cancel: CancelToken) -> int | None:
+    def run(
+        self, recording: int, samples: int, field: str, cancel: CancelToken, request: bytes
+    ) -> int | None:
         """Decodes in a forked process; returns its exit status, negative for a signal.
 
         Returns None where the server ended or hangs: the next call starts another. Raises ReferenceInvalid
@@ -120,7 +127,7 @@ class _Decoder:
             with servers_end:
                 fds = [recording, samples, servers_end.fileno()]
                 try:
-                    socket.send_fds(server.requests, [b"."], fds, socket.MSG_DONTWAIT)
+                    socket.send_fds(server.requests, [request], fds, socket.MSG_DONTWAIT)
                 except OSError:  # it has ended or hangs, or another thread has retired it
                     self._give_up(server)
                     return None
@@ -248,13 +255,14 @@ def _read_report(block: bytes) -> dict[str, Any]:
     return report
 
 
-def _read_segments(samples: int, described: Any) -> list[Segment]:
+def _read_segments(samples: int, described: Any, limits: RecordingLimits) -> list[Segment]:
     """The segments behind the report, as views of the file's memory. Raises _BrokenReportError."""
     size = os.fstat(samples).st_size
     if not isinstance(described, list):
         raise _BrokenReportError("no segments")
     layouts = [_read_layout(item) for item in described]
-    if sum(frames / rate_hz for rate_hz, _, frames in layouts) > _MAX_REPORTED_DURATION_S:
+    duration_s = sum(frames / rate_hz for rate_hz, _, frames in layouts)
+    if duration_s > limits.max_duration_s + _MAX_SURPLUS_S:
         raise _BrokenReportError("too long")
     if sum(channels * frames for _, channels, frames in layouts) * 4 > max(size - REPORT_BYTES, 0):
         raise _BrokenReportError("less samples than reported")
@@ -329,10 +337,13 @@ _REFUSALS = {
         "uses a part of its format that is not supported, or joins recordings of different kinds",
         f"export it again, or {FORMATS_HINT}",
     ),
-    "no_audio": ("holds no audio", f"{FORMATS_HINT} with 10 to 30 s of speech"),
+    "no_audio": ("holds no audio", f"{FORMATS_HINT} with speech in it"),
     "memory": ("takes too much memory to decode", f"export it again, or {FORMATS_HINT}"),
     "changes": ("changes its sample rate or channels too often", "export it with one rate and one layout"),
-    "too_much": ("unpacks to more samples than are accepted", "send mono or stereo, or a shorter recording"),
+    "too_much": (
+        "unpacks to more samples than are accepted",
+        "send mono, a lower sample rate or a shorter recording",
+    ),
 }
 
 

@@ -22,18 +22,20 @@ import av
 import av.error
 
 from audio.limits import (
+    LIMITS_BY_REQUEST,
     MAX_CHANNELS,
-    MAX_DURATION_S,
     MAX_SAMPLE_RATE_HZ,
-    MAX_SAMPLES_BYTES,
     MAX_SEGMENTS,
     MIN_SAMPLE_RATE_HZ,
+    REFERENCE,
     REPORT_BYTES,
+    RecordingLimits,
 )
 from audio.sandbox import enter_sandbox
 
-CPU_S = 2
 MEMORY_BYTES = 256 * 2**20
+# Durations of packets add up with rounding: what ends at the limit by that alone would look short enough.
+SURPLUS_S = 0.1
 
 # FFmpeg's names of what phones, browsers, recorders and editors write. It has hundreds more.
 CONTAINERS = ("wav", "w64", "aiff", "caf", "au", "flac", "ogg", "mp3", "aac", "mov", "matroska", "amr", "asf")
@@ -81,15 +83,15 @@ def load_everything() -> None:
         json.dumps({"refused": refusal.name})
 
 
-def decode(recording: bytes, out: Any) -> list[list[int]]:
+def decode(recording: bytes, out: Any, limits: RecordingLimits = REFERENCE) -> list[list[int]]:
     """Writes the recording's samples to ``out``; returns the report's segments.
 
-    out: a binary file. Decoding ends soon after ``MAX_DURATION_S``, which the segments then show.
+    out: a binary file. Decoding ends soon after ``max_duration_s``, which the segments then show.
     Raises RefusedError.
     """
     try:
         with av.open(io.BytesIO(recording), "r", options=OPTIONS, metadata_errors="ignore") as container:
-            return _decode_stream(container, _choose_stream(container), out)
+            return _decode_stream(container, _choose_stream(container), out, limits)
     except av.error.ArgumentError:  # how FFmpeg refuses a container that is not on the list
         raise RefusedError("container") from None
     except av.error.PatchWelcomeError:
@@ -112,10 +114,10 @@ def _choose_stream(container: Any) -> Any:
     raise RefusedError("codec", first.name if first is not None else "unknown")
 
 
-def _decode_stream(container: Any, stream: Any, out: Any) -> list[list[int]]:
+def _decode_stream(container: Any, stream: Any, out: Any, limits: RecordingLimits) -> list[list[int]]:
     """Decodes as players do: damaged packets are left out, and changes of the format are followed."""
     stream.codec_context.thread_count = 1
-    writer = _SegmentWriter(out)
+    writer = _SegmentWriter(out, limits.max_samples_bytes)
     intact = damaged = 0
     for packet in _read_packets(container, stream):
         try:
@@ -126,7 +128,7 @@ def _decode_stream(container: Any, stream: Any, out: Any) -> list[list[int]]:
         intact += packet.size > 0
         for frame in frames:
             writer.write(frame)
-        if writer.duration_s > MAX_DURATION_S:
+        if writer.duration_s > limits.max_duration_s + SURPLUS_S:
             break
     writer.finish()
     if damaged > intact:
@@ -148,11 +150,11 @@ def _read_packets(container: Any, stream: Any) -> Iterator[Any]:
 class _SegmentWriter:
     """Writes frames as interleaved float32, and keeps count of runs of one rate and channel count."""
 
-    def __init__(self, out: Any) -> None:
+    def __init__(self, out: Any, max_bytes: int) -> None:
         self.segments: list[list[int]] = []
         self.duration_s = 0.0
         self._out = out
-        self._bytes = 0
+        self._bytes, self._max_bytes = 0, max_bytes
         self._format: tuple[int, str, str] | None = None
         self._resampler: Any = None  # changes the sample format alone
 
@@ -187,26 +189,32 @@ class _SegmentWriter:
         rate_hz, channels, _ = segment = self.segments[-1]
         size = frame.samples * channels * 4
         self._bytes += size
-        if self._bytes > MAX_SAMPLES_BYTES:
+        if self._bytes > self._max_bytes:
             raise RefusedError("too_much")
         self._out.write(memoryview(frame.planes[0])[:size])
         segment[2] += frame.samples
         self.duration_s += frame.samples / rate_hz
 
 
-def main() -> None:
-    """Decodes standard input to standard output. ``load_everything`` must have run."""
+def main(request: bytes) -> None:
+    """Decodes standard input to standard output. ``load_everything`` must have run.
+
+    request: names the limits, see ``LIMITS_BY_REQUEST``.
+    """
+    limits = LIMITS_BY_REQUEST[request]
     with open(0, "rb", closefd=False) as file:
         recording = file.read()
     out = open(1, "wb", buffering=2**18, closefd=False)  # noqa: SIM115, stays open until the end
     report: dict[str, object] = {
         "unprotected": enter_sandbox(
-            cpu_s=CPU_S, memory_bytes=MEMORY_BYTES, file_bytes=REPORT_BYTES + MAX_SAMPLES_BYTES
+            cpu_s=limits.cpu_s,
+            memory_bytes=MEMORY_BYTES,
+            file_bytes=REPORT_BYTES + limits.max_samples_bytes,
         )
     }
     out.seek(REPORT_BYTES)
     try:
-        report["segments"] = decode(recording, out)
+        report["segments"] = decode(recording, out, limits)
     except RefusedError as refusal:
         report |= {"refused": refusal.name, "detail": refusal.detail}
     out.flush()

@@ -5,11 +5,12 @@
 Loading Python's and FFmpeg's libraries takes 0.2 s, a fork of a process that has them takes milliseconds.
 This process reads nothing that a caller sent.
 
-SOCKET is one end of a pair (AF_UNIX, SOCK_SEQPACKET). Each of its messages carries three file descriptors:
-the recording, the file for the samples (see ``ffmpeg_child``), and one end of another pair. That receives
-``FORKED`` when the process that decodes has been forked, and then its exit status, a C int, negative for a
-signal; it is closed without a word when no process could be forked. When its other end is closed the process
-is killed. The program ends when SOCKET is closed and all processes have ended; they end with it.
+SOCKET is one end of a pair (AF_UNIX, SOCK_SEQPACKET). Each of its messages is a byte that names the limits
+(``audio.limits.LIMITS_BY_REQUEST``) and carries three file descriptors: the recording, the file for the
+samples (see ``ffmpeg_child``), and one end of another pair. That receives ``FORKED`` when the process that
+decodes has been forked, and then its exit status, a C int, negative for a signal; it is closed without a word
+when no process could be forked. When its other end is closed the process is killed. The program ends when
+SOCKET is closed and all processes have ended; they end with it.
 """
 
 from __future__ import annotations
@@ -37,8 +38,11 @@ _MAX_FDS = 4096
 class DecoderServer:
     """Forks a process for each request and passes on how it ended."""
 
-    def __init__(self, requests: socket.socket, work: Callable[[], object]) -> None:
-        """Keeps the socket and the work, which runs with a recording as input and the samples as output."""
+    def __init__(self, requests: socket.socket, work: Callable[[bytes], object]) -> None:
+        """Keeps the socket and the work, which runs with a recording as input and the samples as output.
+
+        work: called with the request's byte.
+        """
         self._requests, self._work, self._pid = requests, work, os.getpid()
         self._controls: dict[int, socket.socket] = {}  # by process id
         self._selector = selectors.DefaultSelector()
@@ -70,7 +74,7 @@ class DecoderServer:
                 os.close(descriptor)
             return
         if pid == 0:
-            self._decode(recording, samples)
+            self._decode(message, recording, samples)
         os.close(recording)
         os.close(samples)
         control = socket.socket(fileno=control_fd)
@@ -78,7 +82,7 @@ class DecoderServer:
         self._selector.register(control, selectors.EVENT_READ, lambda: self._kill(pid, control))
         _send(control, FORKED)
 
-    def _decode(self, recording: int, samples: int) -> None:
+    def _decode(self, request: bytes, recording: int, samples: int) -> None:
         """Becomes the process that decodes. Never returns."""
         exit_status = 1
         try:
@@ -91,7 +95,7 @@ class DecoderServer:
             os.dup2(samples, 1)
             os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
             os.closerange(3, _MAX_FDS)  # this server's sockets among them
-            self._work()
+            self._work(request)
             exit_status = 0
         except SystemExit as error:
             exit_status = error.code if isinstance(error.code, int) else 1

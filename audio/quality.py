@@ -19,6 +19,9 @@ MIN_SPEECH_S = 2.0
 GOOD_SPEECH_S = 5.0
 
 _ADVICE = "send 10 to 30 s of one person speaking"
+_SPEECH_ADVICE = "send a recording of speech"
+_BLOCK_S = 60.0  # of a long recording, which is measured bit by bit: a minute takes 50 MB
+_LEAST_SPEECH_S = 0.2  # a short word
 
 # 16-bit recordings end near -96 dBFS; speech 50 dB too quiet still passes, an open input does not.
 _SILENT_BELOW_DBFS = -70.0
@@ -79,6 +82,7 @@ def check_reference(waveform: Waveform, field: str = "reference_audio") -> tuple
     """
     activity = detect_speech(waveform)
     quality = _quality(waveform, activity)
+    _refuse_silence(activity, field)
     _refuse_non_speech(activity, field)
     if quality.speech_s < MIN_SPEECH_S:
         raise ReferenceTooShort(
@@ -87,6 +91,31 @@ def check_reference(waveform: Waveform, field: str = "reference_audio") -> tuple
             hint=_ADVICE,
         )
     return quality, _warnings(quality, field)
+
+
+def check_speech(waveform: Waveform, field: str) -> None:
+    """Raises ReferenceInvalid for a recording of any length that certainly has no speech in it.
+
+    A minute of it with speech is enough. Music and noises that change as speech does are not noticed, and of
+    less than 2 s of sound nothing is certain: a word may be one vowel.
+    """
+    refusal: ReferenceInvalid | None = None
+    blocks = np.array_split(waveform.samples, max(1, round(waveform.duration_s / _BLOCK_S)))
+    for samples in blocks:
+        activity = detect_speech(Waveform(samples, waveform.sample_rate_hz))
+        try:
+            _refuse_silence(activity, field, _SPEECH_ADVICE)
+            if activity.speech_s < _LEAST_SPEECH_S:
+                raise ReferenceInvalid("holds no speech", field=field, hint=_SPEECH_ADVICE)
+            if activity.speech_s >= MIN_SPEECH_S:
+                _refuse_non_speech(activity, field, _SPEECH_ADVICE)
+            return
+        except ReferenceInvalid as error:
+            # Of a recording with silent minutes, what is said of the others tells more.
+            is_silent = activity.loud_dbfs < _SILENT_BELOW_DBFS
+            refusal = refusal if refusal is not None and is_silent else error
+    assert refusal is not None
+    raise refusal
 
 
 def trim_silence(waveform: Waveform) -> Waveform:
@@ -129,19 +158,22 @@ def _clipped_fraction(waveform: Waveform) -> float:
     return float((magnitudes >= _CROWD_ABOVE_HIGHEST * highest).mean()) if highest > 0 else 0.0
 
 
-def _refuse_non_speech(activity: SpeechActivity, field: str) -> None:
+def _refuse_silence(activity: SpeechActivity, field: str, advice: str = _ADVICE) -> None:
     if activity.loud_dbfs < _SILENT_BELOW_DBFS:
         is_click = activity.level_dbfs.max() > _SILENT_BELOW_DBFS
         found = "silent but for a short sound" if is_click else "silent"
-        raise ReferenceInvalid(f"is {found}", field=field, hint=f"check the microphone and {_ADVICE}")
+        raise ReferenceInvalid(f"is {found}", field=field, hint=f"check the microphone and {advice}")
+
+
+def _refuse_non_speech(activity: SpeechActivity, field: str, advice: str = _ADVICE) -> None:
     if activity.partials_share > _TONAL_ABOVE_SHARE:
-        raise ReferenceInvalid("holds tones, not speech", field=field, hint=_ADVICE)
+        raise ReferenceInvalid("holds tones, not speech", field=field, hint=advice)
     if activity.shape_spread_db < _STEADY_BELOW_DB:
         raise ReferenceInvalid(
-            "holds a steady sound such as hum or noise, not speech", field=field, hint=_ADVICE
+            "holds a steady sound such as hum or noise, not speech", field=field, hint=advice
         )
     if 0 < activity.active_share < _TICKING_BELOW_SHARE:
-        raise ReferenceInvalid("holds clicks or knocks, not speech", field=field, hint=_ADVICE)
+        raise ReferenceInvalid("holds clicks or knocks, not speech", field=field, hint=advice)
 
 
 def _warnings(quality: Quality, field: str) -> tuple[str, ...]:

@@ -74,6 +74,7 @@ def load_upstreams(checkpoint: Checkpoint, device: torch.device) -> Model:
 def load_ours(checkpoint: Checkpoint, device: torch.device, precision: str) -> Model:
     """Our model, which never stops."""
     model = load_model(CHATTERBOX, checkpoint, device, t3_dtype(device, precision))
+    assert isinstance(model.t3, LlamaT3)
     weights, tokens = model.t3.weights, model.spec.tokens
     head = (weights.head.to_dense() if weights.head.is_mkldnn else weights.head).clone()
     head[tokens.stop_speech] = head[tokens.start_speech]
@@ -82,6 +83,7 @@ def load_ours(checkpoint: Checkpoint, device: torch.device, precision: str) -> M
 
 def gigabytes_a_step(model: Model) -> float:
     """Of weights that a step reads."""
+    assert isinstance(model.t3, LlamaT3)
     weights = model.t3.weights
     matrices = [
         matrix for layer in weights.layers for matrix in (layer.qkv, layer.out, layer.gate_up, layer.down)
@@ -173,7 +175,7 @@ def measure(
     ways = [Way("upstream", "float32", 1, 0.0, partial(run_upstreams, upstreams))]
     for precision in ("exact", "auto"):
         model = load_ours(checkpoint, device, precision)
-        dtype = str(model.t3.weights.dtype).removeprefix("torch.")
+        dtype = str(t3_dtype(device, precision)).removeprefix("torch.")
         for size in batches:
             run = partial(run_ours, model, size)
             ways.append(Way(f"ours, {precision}", dtype, size, gigabytes_a_step(model), run))

@@ -1,7 +1,7 @@
 """What a user waits and pays for: text to marked audio in a known voice, beside upstream's ``generate``.
 
-    python -m benchmarks.end_to_end [--checkpoint DIR] [--device cpu|cuda] [--runs N] [--only JOB]
-                                    [--json FILE]
+    python -m benchmarks.end_to_end [--checkpoint DIR] [--model NAME] [--device cpu|cuda] [--runs N]
+                                    [--only JOB] [--json FILE]
 
 One job at a time; for several see ``benchmarks.throughput`` and ``benchmarks.latency``. Each side has a
 process of its own, for its peak memory, and they take turns: one waits while the other speaks. Ours is the
@@ -32,6 +32,7 @@ import torch
 from benchmarks.machine import describe, keep, results_file
 from benchmarks.weights import temporary_weights
 from speech.contract import Hop
+from speech.models.spec import CHATTERBOX, MODELS
 
 WORD = "Yes."
 SENTENCE = (
@@ -44,12 +45,12 @@ PARAGRAPH = " ".join([SENTENCE] * 2)
 Speak = Callable[[str, Hop], tuple[float, float]]
 
 
-def ours(checkpoint: Path, device: str) -> Speak:
+def ours(checkpoint: Path, device: str, model: str) -> Speak:
     from benchmarks.ours import load
     from cancel import CancelToken
     from speech.contract import Utterance
 
-    synthesizer, voice = load(checkpoint, device, 1)
+    synthesizer, voice = load(checkpoint, device, 1, model)
 
     def speak(text: str, hop: Hop) -> tuple[float, float]:
         started, audio_s, first_s = time.perf_counter(), 0.0, 0.0
@@ -81,16 +82,16 @@ def jobs_of(side: str) -> dict[str, tuple[str, Hop]]:
     return jobs
 
 
-def answer(side: str, checkpoint: Path, device: str) -> None:
+def answer(side: str, checkpoint: Path, device: str, model: str) -> None:
     """Speaks each job that is named on stdin, and writes its times, and at last the peak of memory."""
     answers, sys.stdout = sys.stdout, sys.stderr  # upstream prints, too
     with ExitStack() as stack:
         if side == "ours":
-            speak = ours(checkpoint, device)
+            speak = ours(checkpoint, device, model)
         else:
             from benchmarks.upstream import speaker
 
-            speak = upstreams(stack.enter_context(speaker(checkpoint, device)))
+            speak = upstreams(stack.enter_context(speaker(checkpoint, device, MODELS[model])))
         serve(speak, jobs_of(side), answers)
     on_gpu = device.startswith("cuda")
     peak_bytes = (
@@ -115,12 +116,12 @@ def serve(speak: Speak, jobs: Mapping[str, tuple[str, Hop]], answers: TextIO) ->
 class Side:
     """A side is a process that speaks when it is asked to."""
 
-    def __init__(self, name: str, checkpoint: Path, device: str) -> None:
+    def __init__(self, name: str, checkpoint: Path, device: str, model: str) -> None:
         """Starts the process and waits until it has its model. Exits the program if that fails."""
         self.jobs = jobs_of(name)
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115, open as long as the process writes
         command = [sys.executable, "-m", "benchmarks.end_to_end", "--side", name]
-        command += ["--checkpoint", str(checkpoint), "--device", device]
+        command += ["--checkpoint", str(checkpoint), "--device", device, "--model", model]
         self._process = subprocess.Popen(  # noqa: S603
             command,
             stdin=subprocess.PIPE,
@@ -180,19 +181,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.end_to_end")
     parser.add_argument("--checkpoint", type=Path)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--model", choices=tuple(MODELS), default=CHATTERBOX.name)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--only", choices=tuple(jobs_of("ours")))
     parser.add_argument("--json", type=results_file)
     parser.add_argument("--side", choices=("ours", "upstream"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.side:
-        answer(options.side, options.checkpoint, options.device)
+        answer(options.side, options.checkpoint, options.device, options.model)
         return
-    with temporary_weights(options.checkpoint) as checkpoint:
-        sides = {name: Side(name, checkpoint, options.device) for name in ("ours", "upstream")}
+    with temporary_weights(options.checkpoint, model=options.model) as checkpoint:
+        sides = {name: Side(name, checkpoint, options.device, options.model) for name in ("ours", "upstream")}
         rows = measure(sides, [options.only] if options.only else jobs_of("ours"), options.runs)
         peaks_gb = {name: side.end() for name, side in sides.items()}
-    print(f"{describe(options.device)}; medians of {options.runs} runs in turns")
+    print(f"{options.model}; {describe(options.device)}; medians of {options.runs} runs in turns")
     print(
         f"{'':32} {'ours, s':>8} {'first, s':>9} {'audio, s':>9} {'RTF':>6} "
         f"{'upstream, s':>12} {'audio, s':>9} {'RTF':>6}"
@@ -208,7 +210,7 @@ def main() -> None:
         print(line)
     memory = "GPU memory" if options.device.startswith("cuda") else "memory of the process"
     print(f"peak {memory}, GB: ours {peaks_gb['ours']:.2f}, upstream {peaks_gb['upstream']:.2f}")
-    keep(options.json, options.device, runs=options.runs, rows=rows, peak_gb=peaks_gb)
+    keep(options.json, options.device, model=options.model, runs=options.runs, rows=rows, peak_gb=peaks_gb)
 
 
 if __name__ == "__main__":

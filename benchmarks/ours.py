@@ -11,6 +11,7 @@ from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform, resample
 from cancel import CancelToken
 from errors import ModelUnavailable
 from speech.contract import Conditionals
+from speech.models.spec import CHATTERBOX
 from speech.pipeline import ChatterboxSynthesizer, load_synthesizer
 
 SAMPLE = Path("samples/reference.flac")
@@ -21,10 +22,12 @@ def reference() -> Waveform:
     return resample(decode_audio(SAMPLE.read_bytes(), str(SAMPLE)), MODEL_SAMPLE_RATE_HZ)
 
 
-def load(checkpoint: Path, device: str, max_concurrency: int) -> tuple[ChatterboxSynthesizer, Conditionals]:
+def load(
+    checkpoint: Path, device: str, max_concurrency: int, model: str = CHATTERBOX.name
+) -> tuple[ChatterboxSynthesizer, Conditionals]:
     """Loads the model, lets it say a word, and encodes the sample. Raises ModelUnavailable."""
     synthesizer = load_synthesizer(
-        "chatterbox", checkpoint_dir=checkpoint, device=device, max_concurrency=max_concurrency
+        model, checkpoint_dir=checkpoint, device=device, max_concurrency=max_concurrency
     )
     synthesizer.check()
     return synthesizer, synthesizer.encode_reference(reference(), CancelToken())

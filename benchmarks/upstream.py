@@ -7,44 +7,61 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import soundfile
 import torch
 from chatterbox import ChatterboxTTS
 from chatterbox.models.tokenizers import EnTokenizer
 from chatterbox.tts import Conditionals
+from chatterbox.tts_turbo import ChatterboxTurboTTS
+from chatterbox.tts_turbo import Conditionals as TurboConditionals
+from transformers import AutoTokenizer
 
 from benchmarks.ours import reference
-from speech.models.dimensions import FULL
-from speech.models.spec import CHATTERBOX
+from speech.models.spec import CHATTERBOX, ModelSpec
 from speech.upstream import build_voice_encoder, load_upstream_modules, without_storage
 from speech.weights.load import read_config
 from speech.weights.modules import assign_weights
 
 
-def load(checkpoint: Path, device: str = "cpu") -> ChatterboxTTS:
-    """Does what ``from_local`` does, for a small checkpoint as well."""
-    dimensions = read_config(checkpoint).dimensions
-    if dimensions == FULL:
+def load(checkpoint: Path, device: str = "cpu", spec: ModelSpec = CHATTERBOX) -> Any:
+    """Does what ``from_local`` does, for a small checkpoint and for nano as well.
+
+    Returns ``ChatterboxTTS``, or ``ChatterboxTurboTTS`` for its family.
+    """
+    dimensions = read_config(checkpoint, spec.dimensions).dimensions
+    if dimensions == CHATTERBOX.dimensions and spec is CHATTERBOX:
         return ChatterboxTTS.from_local(str(checkpoint), device)
-    target, files = torch.device(device), CHATTERBOX.files
-    t3, s3gen = load_upstream_modules(CHATTERBOX, checkpoint, dimensions, target)
+    target, files = torch.device(device), spec.files
+    t3, s3gen = load_upstream_modules(spec, checkpoint, dimensions, target)
     with without_storage():
         voice_encoder = build_voice_encoder(dimensions)
     assign_weights(voice_encoder, checkpoint / files.voice_encoder, target)
-    tokenizer = EnTokenizer(str(checkpoint / files.tokenizer))
-    conds = Conditionals.load(checkpoint / files.builtin_voice).to(device)
-    return ChatterboxTTS(t3, s3gen, voice_encoder, tokenizer, device, conds)
+    if spec.family == "gpt2":
+        tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+        tokenizer.pad_token = tokenizer.eos_token
+        turbo_voice = TurboConditionals.load(checkpoint / files.builtin_voice).to(device)
+        model = ChatterboxTurboTTS(t3, s3gen, voice_encoder, tokenizer, device, turbo_voice)
+        # With numpy 2 it returns float64, which upstream's networks refuse.
+        norm_loudness = model.norm_loudness
+        model.norm_loudness = lambda *arguments: norm_loudness(*arguments).astype(np.float32)
+        return model
+    voice = Conditionals.load(checkpoint / files.builtin_voice).to(device)
+    return ChatterboxTTS(
+        t3, s3gen, voice_encoder, EnTokenizer(str(checkpoint / files.tokenizer[0])), device, voice
+    )
 
 
 @contextmanager
-def speaker(checkpoint: Path, device: str) -> Iterator[Callable[[str], float]]:
+def speaker(checkpoint: Path, device: str, spec: ModelSpec = CHATTERBOX) -> Iterator[Callable[[str], float]]:
     """Yields a function that speaks a text and returns the seconds of its audio, watermark included.
 
     Every text is given the sample as a WAV file, as upstream's documentation has it, and seed 0.
     """
     warnings.simplefilter("ignore")
-    model, sample = load(checkpoint, device), reference()
+    model, sample = load(checkpoint, device, spec), reference()
     with tempfile.NamedTemporaryFile(suffix=".wav") as file:
         soundfile.write(file.name, sample.samples, sample.sample_rate_hz)
 

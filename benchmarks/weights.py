@@ -9,14 +9,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from speech.models.spec import CHATTERBOX
+
 
 @contextmanager
-def temporary_weights(given: Path | None, size: str = "full") -> Iterator[Path]:
-    """Gives ``given``, or a temporary folder with an untrained checkpoint; "full" is 3.2 GB."""
+def temporary_weights(given: Path | None, size: str = "full", model: str = CHATTERBOX.name) -> Iterator[Path]:
+    """Gives ``given``, or a temporary folder with an untrained checkpoint; "full" is up to 3.2 GB."""
     if given is not None:
         yield given
         return
     with tempfile.TemporaryDirectory() as temporary:
-        command = [sys.executable, "-m", "speech.smoke", temporary, "--size", size]
+        command = [sys.executable, "-m", "speech.smoke", temporary, "--size", size, "--model", model]
         subprocess.run(command, check=True, stdout=sys.stderr)  # noqa: S603
         yield Path(temporary)

@@ -17,7 +17,16 @@ from audio.quality import measure_quality
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform
 from characters import printable_excerpt
 from errors import UnknownOperation
-from operations import clone_voice, delete_voice, get_voice, list_voices, tts, update_voice
+from operations import (
+    check_watermark,
+    clone_voice,
+    convert_voice,
+    delete_voice,
+    get_voice,
+    list_voices,
+    tts,
+    update_voice,
+)
 from operations.base import Operation
 from operations.request import did_you_mean
 
@@ -28,7 +37,31 @@ OPERATIONS: Mapping[str, Operation[Any]] = {
     "get_voice": Operation(get_voice.GetVoiceRequest, get_voice.run),
     "update_voice": Operation(update_voice.UpdateVoiceRequest, update_voice.run),
     "delete_voice": Operation(delete_voice.DeleteVoiceRequest, delete_voice.run),
+    "convert_voice": Operation(convert_voice.ConvertVoiceRequest, convert_voice.run),
+    "check_watermark": Operation(check_watermark.CheckWatermarkRequest, check_watermark.run),
 }
+# Names of the system that this worker replaces.
+OLD_NAMES: Mapping[str, str] = {
+    "expressive_tts": "tts",
+    "voice_conversion": "convert_voice",
+    "voice_transfer": "convert_voice",
+    "voice_cloning": "clone_voice",
+    "list_local_voices": "list_voices",
+}
+OLD_MODES: Mapping[str, str] = {"streaming_voice_cloning": "streaming"}  # of tts
+
+
+def in_current_terms(name: str, fields: Mapping[str, Any]) -> tuple[str, dict[str, Any], tuple[str, ...]]:
+    """Returns an operation's name and fields without old names, and warnings about those that there were."""
+    fields, warnings = dict(fields), []
+    if name in OLD_NAMES:
+        warnings.append(f"the operation {name} is called {OLD_NAMES[name]} now")
+        name = OLD_NAMES[name]
+    mode = fields.get("mode")
+    if name == "tts" and isinstance(mode, str) and mode in OLD_MODES:
+        warnings.append(f"the mode {mode} is called {OLD_MODES[mode]} now")
+        fields["mode"] = OLD_MODES[mode]
+    return name, fields, tuple(warnings)
 
 
 def find_operation(name: str) -> Operation[Any]:

@@ -15,7 +15,7 @@ from errors import Cancelled, InvalidRequest, Problem, WorkerError
 from operations.base import Result, Services
 from operations.conditionals import Reference
 from operations.parameters import DEFAULT_PARAMETERS, NORMAL_SPEED, resolved, usable_defaults
-from operations.reference import REFERENCE_AUDIO, REFERENCE_AUDIO_URL, ReferenceFields, decode_reference
+from operations.reference import REFERENCE_AUDIO, ReferenceFields, decode_reference, one_recording
 from operations.request import check_speakable
 from operations.speech_result import at_speed, join
 from operations.stored_voice import NOT_SHARED, alias_warnings, name_conflict_warning
@@ -44,13 +44,7 @@ class CloneVoiceRequest(VoiceDetails, ReferenceFields):
 
     @classmethod
     def conflicts(cls, sent: Collection[str]) -> list[Problem]:
-        if REFERENCE_AUDIO in sent and REFERENCE_AUDIO_URL in sent:
-            reason = "reference_audio and reference_audio_url exclude each other"
-            return [Problem(reason, hint="send one of them")]
-        if REFERENCE_AUDIO not in sent and REFERENCE_AUDIO_URL not in sent:
-            hint = "send a recording in base64, or reference_audio_url"
-            return [Problem("is required", REFERENCE_AUDIO, hint)]
-        return []
+        return one_recording(sent, REFERENCE_AUDIO)
 
 
 class CloneVoiceFacts(TypedDict):

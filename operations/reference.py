@@ -1,22 +1,25 @@
-"""From what a request says about the voice to the recording of it."""
+"""Recordings that come with a request, of a voice or of other speech."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import Field
 
 from audio.decode import decode_audio, decode_base64
+from audio.limits import REFERENCE, RecordingLimits
 from audio.quality import Quality, check_reference, trim_silence
 from audio.waveform import Waveform
 from cancel import CancelToken
+from errors import Problem
 from operations.base import Fetch
 from operations.conditionals import Reference
 from operations.request import Request, between
 from voice_store import Voice
 
-REFERENCE_AUDIO, REFERENCE_AUDIO_URL = "reference_audio", "reference_audio_url"
+REFERENCE_AUDIO = "reference_audio"
 
 
 class ReferenceFields(Request):
@@ -38,21 +41,46 @@ class SentRecording:
     warnings: tuple[str, ...]
 
 
+def one_recording(sent: Collection[str], field: str) -> list[Problem]:
+    """What is wrong where a recording has to be sent in one of two fields, ``field`` and ``<field>_url``."""
+    match (field in sent, f"{field}_url" in sent):
+        case (True, True):
+            return [Problem(f"{field} and {field}_url exclude each other", hint="send one of them")]
+        case (False, False):
+            return [Problem("is required", field, f"send a recording in base64, or {field}_url")]
+    return []
+
+
+def decode_sent(
+    request: Request,
+    field: str,
+    fetch: Fetch,
+    cancel: CancelToken,
+    limits: RecordingLimits = REFERENCE,
+) -> tuple[Waveform, str]:
+    """Returns the recording that was sent in ``field`` or ``<field>_url``, and which of the two it was.
+
+    Raises ReferenceInvalid, FetchRefused, FetchFailed, Cancelled.
+    """
+    url_field = f"{field}_url"
+    if (encoded := getattr(request, field)) is not None:
+        data = decode_base64(encoded, field)
+    else:
+        data, field = fetch(getattr(request, url_field), url_field, cancel), url_field
+    cancel.raise_if_cancelled()
+    decoded = decode_audio(data, field, cancel, limits)
+    cancel.raise_if_cancelled()
+    return decoded, field
+
+
 def decode_reference(request: ReferenceFields, fetch: Fetch, cancel: CancelToken) -> SentRecording | None:
     """Returns the recording that came with the job; None when none did.
 
     Raises ReferenceInvalid, ReferenceTooShort, FetchRefused, FetchFailed, Cancelled.
     """
-    if request.reference_audio is not None:
-        field, data = REFERENCE_AUDIO, decode_base64(request.reference_audio, REFERENCE_AUDIO)
-    elif request.reference_audio_url is not None:
-        field = REFERENCE_AUDIO_URL
-        data = fetch(request.reference_audio_url, REFERENCE_AUDIO_URL, cancel)
-    else:
+    if request.reference_audio is None and request.reference_audio_url is None:
         return None
-    cancel.raise_if_cancelled()
-    decoded = decode_audio(data, field, cancel)
-    cancel.raise_if_cancelled()
+    decoded, field = decode_sent(request, REFERENCE_AUDIO, fetch, cancel)
     waveform = trim_silence(decoded).first(request.max_reference_duration_sec)
     return SentRecording(waveform, *check_reference(waveform, field))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from speech.contract import AudioChunk, Synthesizer
 class SegmentReceipt(TypedDict):
     """A chunk of text as it was spoken, and where it lies in the audio, in seconds."""
 
-    text: str
+    text: NotRequired[str]  # absent for a converted recording
     start: float
     end: float
 
@@ -75,7 +75,8 @@ class SpeechResult:
                 end_s = self._duration_s + chunk.waveform.duration_s
                 if chunk.index == len(self._segments):
                     start_s = milliseconds(self._duration_s)
-                    self._segments.append(SegmentReceipt(text=chunk.text, start=start_s, end=start_s))
+                    segment = SegmentReceipt(start=start_s, end=start_s)
+                    self._segments.append({"text": chunk.text, **segment} if chunk.text else segment)
                 self._segments[-1]["end"] = milliseconds(end_s)
                 self._duration_s += chunk.duration_s
                 self.warnings.extend(warning for warning in chunk.warnings if warning not in self.warnings)

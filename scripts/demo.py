@@ -1,10 +1,12 @@
 """The worker from end to end: clone a voice, speak with it, list it.
 
     make demo
+    make demo MODEL=turbo
 
 This program starts ``handler.py`` under the RunPod SDK's own local API and sends it the jobs that a caller
 would send. The worker takes the weights that CHECKPOINT_DIR names, those in a cache, or those of the hub;
-where there are none, the small demonstration model in ``samples/small``, and says so.
+where there are none, the small demonstration model in ``samples/small``, and says so. Of other models there
+is no small one: without weights an untrained one is written and makes noise.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -57,14 +59,19 @@ def step(what: str) -> Iterator[None]:
         print(f"{time.perf_counter() - started:.1f} s", flush=True)
 
 
+class NoWeights(Exception):
+    """The hub did not give the weights."""
+
+
 class Worker:
     """``handler.py`` behind the SDK's local API."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Mapping[str, str]) -> None:
+        """settings: of the worker, beside those of the environment."""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self._port: int = probe.getsockname()[1]
-        environment = os.environ | {"VOICE_STORE_DIR": str(VOICES)}
+        environment = {**os.environ, "VOICE_STORE_DIR": str(VOICES), **settings}
         self._log = (OUT / "worker.log").open("w")
         self._process = subprocess.Popen(
             [sys.executable, "handler.py", "--rp_serve_api", "--rp_api_port", str(self._port)],
@@ -75,11 +82,14 @@ class Worker:
         )
 
     def wait_until_ready(self) -> None:
-        """The port opens once the model is warm."""
+        """Returns once the model is warm, when the port opens. Raises NoWeights, or ends the demo."""
         deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
-                sys.exit(f"\nthe worker did not start:\n{(OUT / 'worker.log').read_text()[-2000:]}")
+                log = (OUT / "worker.log").read_text()
+                if "no weights of" in log:
+                    raise NoWeights
+                sys.exit(f"\nthe worker did not start:\n{log[-2000:]}")
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", self._port)) == 0:
                     return
@@ -109,6 +119,27 @@ class Worker:
         self._log.close()
 
 
+def start_worker() -> Worker:
+    """Returns a worker that is ready; without weights, one of an untrained checkpoint."""
+    worker = Worker({})
+    try:
+        with step("starting the worker, which looks for weights and downloads them where it has none"):
+            worker.wait_until_ready()
+    except NoWeights:
+        worker.stop()
+    else:
+        return worker
+    model = os.environ["MODEL"]
+    folder = OUT / f"untrained-{model}"
+    with step(f"  there are none: writing an untrained {model}, whose audio is noise, to {folder}"):
+        command = [sys.executable, "-m", "speech.smoke", str(folder), "--model", model]
+        subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    worker = Worker({"CHECKPOINT_DIR": str(folder)})
+    with step("starting the worker with it"):
+        worker.wait_until_ready()
+    return worker
+
+
 def write_reference() -> None:
     """Writes the sample as a WAV beside the speech, so that both can be compared by ear."""
     samples, rate_hz = soundfile.read(SAMPLE)
@@ -128,10 +159,8 @@ def main() -> None:
     shutil.rmtree(VOICES, ignore_errors=True)
     OUT.mkdir(exist_ok=True)
     write_reference()
-    worker = Worker()
+    worker = start_worker()
     try:
-        with step("starting the worker, which looks for weights and downloads them where it has none"):
-            worker.wait_until_ready()
         with step(f"cloning a voice from {SAMPLE.relative_to(ROOT)}"):
             cloned = worker.run(
                 {

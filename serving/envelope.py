@@ -13,7 +13,7 @@ from audio.encode import encode
 from audio.waveform import Waveform
 from delivery.delivering import ENVELOPE_BYTES, posted_bytes
 from errors import Internal, InvalidRequest, OutOfMemory, OutputTooLarge, WorkerError
-from operations import OPERATIONS, find_operation
+from operations import OPERATIONS, find_operation, in_current_terms
 from operations.base import Operation, Services
 from operations.request import Request, parse_request
 from version import WORKER
@@ -44,6 +44,7 @@ class Job:
     request: Request
     input: Mapping[str, Any]  # as it came
     s3_config: Mapping[str, Any] | None  # the bucket that the job brings, unchecked
+    warnings: tuple[str, ...] = ()  # about how it was sent
 
 
 def job_id_of(event: object) -> str:
@@ -68,10 +69,11 @@ def parse_job(event: object, job_id: str) -> Job:
     if not isinstance(name, str):
         hint = f"send one of {', '.join(OPERATIONS)}"
         raise InvalidRequest("is required", field="operation", hint=hint)
-    operation = find_operation(name)
     fields = {field: value for field, value in job_input.items() if field != "operation"}
+    name, fields, warnings = in_current_terms(name, fields)
+    operation = find_operation(name)
     request = parse_request(operation.request, name, fields)
-    return Job(job_id, operation, request, job_input, s3_config)
+    return Job(job_id, operation, request, job_input, s3_config, warnings)
 
 
 def error_sentence(error: WorkerError) -> str:

@@ -108,12 +108,30 @@ class HealthCheckedEngine:
         with self._lock:
             self._memory_faults.clear()
 
+    def convert(
+        self, recording: Waveform, voice: Conditionals, seed: int, cancel: CancelToken
+    ) -> Iterator[AudioChunk]:
+        try:
+            yield from self._synthesizer.convert(recording, voice, seed, cancel)
+        except (DeviceLost, DeviceSuspect, OutOfMemory) as error:
+            self._note_fault(error)
+            raise
+        with self._lock:
+            self._memory_faults.clear()
+
+    def detect_watermark(self, recording: Waveform, cancel: CancelToken) -> float:
+        try:
+            return self._synthesizer.detect_watermark(recording, cancel)
+        except (DeviceLost, DeviceSuspect, OutOfMemory) as error:
+            self._note_fault(error)
+            raise
+
     def watermark(self, chunks: Iterable[AudioChunk]) -> Iterator[AudioChunk]:
         source = _Source(chunks)
         try:
             yield from self._synthesizer.watermark(source)
         except (DeviceLost, DeviceSuspect, OutOfMemory) as error:
-            if error is not source.error:  # ``synthesize`` has noted that one
+            if error is not source.error:  # ``synthesize`` or ``convert`` has noted that one
                 self._note_fault(error)
             raise
 

@@ -27,6 +27,7 @@ from errors import (
     WorkerError,
 )
 from operations.base import Result, Services
+from operations.convert_voice import ConvertVoiceRequest
 from operations.get_voice import GetVoiceRequest
 from operations.list_voices import ListVoicesRequest
 from operations.speech_result import SpeechResult
@@ -214,7 +215,7 @@ class JobWorker:
     def _operation_reply(
         self, event: object, job: Job, emit: Emit | None, limits: Limits, cancel: CancelToken
     ) -> dict[str, Any]:
-        if isinstance(job.request, TtsRequest):
+        if isinstance(job.request, TtsRequest | ConvertVoiceRequest):
             return self._speech_reply(event, job, job.request, emit, limits, cancel)
         return self._facts_reply(job, limits, cancel)
 
@@ -252,13 +253,15 @@ class JobWorker:
         self,
         event: object,
         job: Job,
-        request: TtsRequest,
+        request: TtsRequest | ConvertVoiceRequest,
         emit: Emit | None,
         limits: Limits,
         cancel: CancelToken,
     ) -> dict[str, Any]:
+        text = request.text if isinstance(request, TtsRequest) else ""
         is_streamed = request.mode == "streaming"
         if is_streamed:
+            assert isinstance(request, TtsRequest)  # the other one has no such mode
             check_streaming(request, can_stream=emit is not None)
         target = self._delivery.validate(
             request.delivery,
@@ -270,19 +273,20 @@ class JobWorker:
         if not is_streamed:
             if (known := self._delivery.previous_result(target, cancel)) is not None:
                 return known
-            if not self._delivery.has_room_beside_the_reply(target):
+            if isinstance(request, TtsRequest) and not self._delivery.has_room_beside_the_reply(target):
                 check_length(request, limits)
         services = self.services()
         speech = job.operation.run(request, services, cancel)
         assert isinstance(speech, SpeechResult)
+        speech.warnings[:0] = job.warnings
         way = Way(target, self._delivery, services, limits, cancel)
         if is_streamed:
             assert emit is not None  # check_streaming saw to that
-            return stream_reply(speech, way, emit, posted_bytes(request.text))
+            return stream_reply(speech, way, emit, posted_bytes(text))
         return whole_reply(speech, way, self._reporter(event) if emit is None else None)
 
     def _facts_reply(self, job: Job, limits: Limits, cancel: CancelToken) -> dict[str, Any]:
-        """Returns the reply of every operation but speech."""
+        """Returns the reply of every operation that does not speak."""
         target = None
         if isinstance(job.request, GetVoiceRequest) and job.request.include_audio:
             target = self._delivery.validate("auto", job.id, cancel, s3_config=job.s3_config)
@@ -290,6 +294,8 @@ class JobWorker:
         result = job.operation.run(job.request, services, cancel)
         assert isinstance(result, Result)
         reply = complete(result.facts, services)
+        if job.warnings:
+            reply["warnings"] = [*job.warnings, *reply.get("warnings", [])]
         if isinstance(job.request, ListVoicesRequest):
             cut_list(reply, job.request.offset, limits)
         if result.preview is not None:

@@ -6,10 +6,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from characters import printable_excerpt
 from errors import InvalidRequest, Problem
 from operations.base import Services
-from operations.request import parse_request, value_excerpt
-from operations.tts import VOICE_FIELDS, TtsRequest
+from operations.chosen_voice import VOICE_FIELDS
+from operations.request import did_you_mean, parse_request, value_excerpt
+from operations.tts import TtsRequest
 from operations.voice_details import comparable
 
 # Voices of OpenAI's that clients send without asking which ones there are.
@@ -27,6 +29,10 @@ MAX_VOICE_CHARS = 1024
 # What OpenAI calls fields of ``tts``.
 RENAMED = {"text": "input", "format": "response_format"}
 NAMES = {**RENAMED, "voice_name": "voice", "voice_id": "voice"}
+FIELDS = (
+    *(RENAMED.get(name, name) for name in TtsRequest.model_fields),
+    *("voice", "model", "stream_format", "instructions"),
+)
 
 StreamFormat = Literal["audio", "sse"]
 
@@ -123,10 +129,14 @@ def parse_openai_request(
     if voice is not None and (others := [name for name in VOICE_FIELDS if name in rest]):
         reason = f"voice and {' and '.join(others)} exclude each other"
         problems.append(Problem(reason, hint="send one of them"))
+    for name in [name for name in rest if name not in FIELDS]:
+        if name in RENAMED:  # not as the problem's field, which is given OpenAI's name
+            problems.append(Problem(f"{name} is not a field of speech", hint=f"send {RENAMED[name]}"))
+        else:
+            hint = did_you_mean(name, FIELDS)
+            problems.append(Problem("is not a field of speech", printable_excerpt(name), hint))
+        del rest[name]
     for ours, theirs in RENAMED.items():
-        if ours in rest:
-            problems.append(Problem(f"{ours} is not a field of speech", hint=f"send {theirs}"))
-            del rest[ours]
         if theirs in rest:
             rest[ours] = rest.pop(theirs)
     if "audio_normalization" in rest:  # whoever wants the loudness of the whole waits for the whole

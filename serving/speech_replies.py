@@ -25,7 +25,7 @@ from operations.tts import TtsRequest
 from serving.envelope import PIECE_LIMIT_BYTES, Limits, complete
 from speech.contract import AudioChunk
 
-SMALLER_AUDIO = "ask for format mp3 or opus, a lower sample_rate, or send the text in several jobs"
+SMALLER_AUDIO = "ask for format mp3 or opus, a lower sample_rate, or send it in several jobs"
 SUMMARY_BYTES = 100_000  # the largest last piece of a stream, which tells of the whole job
 MAX_WARNINGS = 50  # of a summary
 MAX_CHARS_PER_S = 30  # faster than anybody speaks: twice an ordinary pace
@@ -165,8 +165,8 @@ def _most_seconds(format: str, sample_rate_hz: int, limit_bytes: int | None) -> 
 
 def _too_long(format: str, most_s: float) -> OutputTooLarge:
     return OutputTooLarge(
-        f"the text is too long: {most_s:.0f} s of {format} fit into a reply, and this endpoint has neither a "
-        "network volume nor a bucket for more",
+        f"the speech is too long: {most_s:.0f} s of {format} fit into a reply, and this endpoint has neither "
+        "a network volume nor a bucket for more",
         hint=SMALLER_AUDIO,
     )
 

@@ -11,6 +11,7 @@ import numpy as np
 from audio.waveform import Waveform
 from cancel import CancelToken
 from speech.models.spec import ModelSpec
+from speech.text.events import event_tags, with_known_tags, without_tags
 
 # What the log and every reply say of weights that are not the published ones, by the word in their
 # ``config.json``.
@@ -54,6 +55,13 @@ class ModelInfo:
             name: (defaults[name] if given[name] is None else given[name]) if name in defaults else None
             for name in PARAMETER_NAMES
         }
+
+    def sayable(self, text: str) -> tuple[str, list[str]]:
+        """Returns a text as the model can say it, and the event tags that were left out for that."""
+        if self.spec.knows_event_tags:
+            return with_known_tags(text), []
+        unknown = event_tags(text)
+        return (without_tags(text) if unknown else text), unknown
 
     def ignored(self, params: SamplingParams) -> list[str]:
         """Warnings about parameters that were given and that the model does not have."""
@@ -105,7 +113,7 @@ class AudioChunk:
 
     waveform: Waveform  # 24 kHz mono, trimmed and faded, not watermarked
     pause_after_s: float  # silence after it; 0 after the last, and where more of the chunk follows
-    text: str  # as it was spoken
+    text: str  # as it was spoken; empty for a converted recording
     utterance: int  # index of its utterance
     index: int  # from 0, over all utterances
     count: int  # chunks of the whole request
@@ -186,10 +194,29 @@ class Synthesizer(Protocol):
         """
         ...
 
+    def convert(
+        self, recording: Waveform, voice: Conditionals, seed: int, cancel: CancelToken
+    ) -> Iterator[AudioChunk]:
+        """Says what a recording says in another voice, with the recording's words, pace and pauses.
+
+        recording: 24 kHz, at least 0.1 s. Yields one chunk for each piece of at most 30 s, with an empty text
+        and with 40 ms for each token: all in a row are as long as the recording, at most 40 ms longer.
+        Raises and ends as ``synthesize`` does; after ``cancel`` was called at the end of the pieces that are
+        being rendered.
+        """
+        ...
+
     def watermark(self, chunks: Iterable[AudioChunk]) -> Iterator[AudioChunk]:
         """Yields audio with the PerTh watermark, each chunk as long as it was. The last step before encoding.
 
         Of a chunk in pieces, the end of each piece is yielded with the next one. Raises OutOfMemory,
         DeviceLost.
+        """
+        ...
+
+    def detect_watermark(self, recording: Waveform, cancel: CancelToken) -> float:
+        """How sure PerTh's detector is that a recording carries its watermark, 0 to 1.
+
+        recording: at least 0.1 s, not silent. Raises OutOfMemory, DeviceLost, Cancelled.
         """
         ...

@@ -16,22 +16,20 @@ from typing import cast
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform
+from audio.pauses import cut_at_pauses
+from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform, resample
 from cancel import CancelToken
 from errors import DeviceLost, DeviceSuspect, Internal, InvalidRequest, ModelUnavailable, WorkerError
-from speech.contract import (
-    AudioChunk,
-    DeviceUsage,
-    Hop,
-    ModelInfo,
-    Utterance,
-)
+from speech.contract import AudioChunk, DeviceUsage, Hop, ModelInfo, Utterance
+from speech.contract import Conditionals as AnyConditionals
 from speech.gpu_faults import GpuFault, gpu_fault
-from speech.models.llama_t3 import LlamaT3
-from speech.models.spec import MODELS
+from speech.models.spec import MODELS, SPEECH_TOKENS_PER_S
+from speech.models.t3 import T3
 from speech.reference.conditionals import FILE_VERSION, Conditionals, dummy_voice
-from speech.runtime import Batch, ChunkRequest, DeviceRuntime, RenderedAudio
+from speech.reference.spectra import ENCODER_SAMPLE_RATE_HZ
+from speech.runtime import Batch, ChunkRequest, DeviceRuntime, RenderedAudio, TokensRequest
 from speech.t3.batch import CAPACITY, ROWS_WITH_CFG, RunningBatch
 from speech.t3.request import DecodeRequest
 from speech.t3.sampling import Sampling
@@ -44,12 +42,14 @@ from speech.weights.load import Model, load_model
 log = logging.getLogger(__name__)
 
 SEED_LIMIT = 2**63
+SAMPLES_A_TOKEN = MODEL_SAMPLE_RATE_HZ // SPEECH_TOKENS_PER_S
 # Seeds of an utterance's chunks lie far apart, so that one chunk's next seed is not another's first:
 # 2**64 divided by the golden ratio.
 SEED_STRIDE = 0x9E3779B97F4A7C15
 ATTEMPTS = 2  # a chunk that comes out empty or runs on is decoded once more with the next seed
 # Chunks of one text decode together; on a GPU each takes 0.4 GB in bfloat16, two rows of the KV cache.
 CHUNKS_AT_ONCE = 4
+LONGEST_PIECE_S = 30.0  # of a recording to convert: what the speech tokenizer hears at once
 NO_SOUND = "the model says a word and no sound comes"
 STEPS_PER_POLL = 8  # on a GPU, which must not wait for the question whether a sequence is done
 
@@ -161,11 +161,7 @@ class ChatterboxSynthesizer:
                     audio = next(rendered)
                     waited_s = time.perf_counter() - started_s
                     is_over = audio.ends_chunk
-                    if not np.isfinite(audio.samples).all():
-                        raise Internal(
-                            f"the model gave no valid audio for segment {index + 1}",
-                            hint="send the job again",
-                        )
+                    _check_finite(audio.samples, index)
                     yield AudioChunk(
                         waveform=Waveform(ends.shape(audio.samples, is_last=is_over), MODEL_SAMPLE_RATE_HZ),
                         pause_after_s=chunk.pause_after_s if is_over and index < count - 1 else 0.0,
@@ -179,6 +175,55 @@ class ChatterboxSynthesizer:
                         stage_times_s={"t3": max(0.0, waited_s - audio.render_s), "s3gen": audio.render_s},
                     )
 
+    def convert(
+        self, recording: Waveform, voice: AnyConditionals, seed: int, cancel: CancelToken
+    ) -> Iterator[AudioChunk]:
+        """Says what a recording says in another voice, see ``Synthesizer.convert``.
+
+        A recording of at most 30 s gives the samples of ``ChatterboxVC.generate`` of chatterbox-tts 0.1.7
+        after ``manual_seed(seed)``, within rounding and before the watermark.
+        """
+        pieces = cut_at_pauses(recording, LONGEST_PIECE_S)
+        count = len(pieces)
+        started_s = time.perf_counter()
+        tokens = {
+            index: self._tokenize(piece.waveform, cancel)
+            for index, piece in enumerate(pieces)
+            if not piece.is_silent
+        }
+        tokens_s = time.perf_counter() - started_s
+        requests = [
+            TokensRequest(each, cast(Conditionals, voice), (seed + index * SEED_STRIDE) % SEED_LIMIT)
+            for index, each in tokens.items()
+        ]
+        with closing(self._runtime.speak(requests, cancel)) as rendered:
+            for index, piece in enumerate(pieces):
+                samples, render_s = np.zeros(0, np.float32), 0.0
+                if index in tokens:
+                    audio = next(rendered)
+                    samples, render_s = audio.samples, audio.render_s
+                    _check_finite(samples, index)
+                if index < count - 1:
+                    samples = fade_out(samples, MODEL_SAMPLE_RATE_HZ)
+                # S3Gen gives 20 ms less in a voice whose prompt has an odd number of mel frames.
+                length = (
+                    SAMPLES_A_TOKEN * len(tokens[index]) if index in tokens else len(piece.waveform.samples)
+                )
+                yield AudioChunk(
+                    waveform=Waveform(np.pad(samples, (0, length - len(samples))), MODEL_SAMPLE_RATE_HZ),
+                    pause_after_s=0.0,
+                    text="",
+                    utterance=0,
+                    index=index,
+                    count=count,
+                    warnings=() if piece.ends_in_pause else (_no_pause(index, count),),
+                    stage_times_s={"tokens": tokens_s if index == 0 else 0.0, "s3gen": render_s},
+                )
+
+    def _tokenize(self, waveform: Waveform, cancel: CancelToken) -> Tensor:
+        samples_16k = resample(waveform, ENCODER_SAMPLE_RATE_HZ).samples
+        return self._runtime.run(lambda: self._model.reference_encoder.tokenize(samples_16k), cancel)
+
     def watermark(self, chunks: Iterable[AudioChunk]) -> Iterator[AudioChunk]:
         """Yields audio with the watermark, see ``Synthesizer.watermark``."""
         marker = None
@@ -191,6 +236,10 @@ class ChatterboxSynthesizer:
                 marker = None
             times_s = {**chunk.stage_times_s, "watermark": time.perf_counter() - started_s}
             yield replace(chunk, waveform=Waveform(marked, waveform.sample_rate_hz), stage_times_s=times_s)
+
+    def detect_watermark(self, recording: Waveform, cancel: CancelToken) -> float:
+        """How sure PerTh's detector is, see ``Synthesizer.detect_watermark``."""
+        return self._watermarker.detect(recording, cancel)
 
     def close(self) -> None:
         """Ends the runtime's thread. For tests and tools."""
@@ -232,8 +281,8 @@ class ChatterboxSynthesizer:
             max_tokens=min(max_speech_tokens(text), spec.max_speech_tokens),
             seed=seeds[0],
         )
-        in_pieces = hop == "stream" and isinstance(self._model.t3, LlamaT3)  # upstream's knows only the whole
-        return ChunkRequest(decode, voice, seeds, in_pieces)
+        in_pieces = hop == "stream" and isinstance(self._model.t3, T3)  # upstream's knows only the whole
+        return ChunkRequest(decode, voice, seeds, in_pieces, spec.appended_tokens)
 
 
 class _ChunkEnds:
@@ -249,6 +298,15 @@ class _ChunkEnds:
         if self._fades_in and len(samples):
             samples, self._fades_in = fade_in(samples, MODEL_SAMPLE_RATE_HZ), False
         return fade_out(samples, MODEL_SAMPLE_RATE_HZ) if is_last and self._fades_out else samples
+
+
+def _check_finite(samples: Samples, index: int) -> None:
+    if not np.isfinite(samples).all():
+        raise Internal(f"the model gave no valid audio for segment {index + 1}", hint="send the job again")
+
+
+def _no_pause(index: int, count: int) -> str:
+    return f"segment {index + 1} of {count} ends where the source has no pause; listen to the seam"
 
 
 def _warnings(audio: RenderedAudio, segment: str) -> tuple[str, ...]:
@@ -355,7 +413,7 @@ def make_synthesizer(
 
 def make_batch(model: Model, max_concurrency: int = 1) -> Batch:
     """Makes the batch for a kind of T3: for several chunks of one job, and one of each other job."""
-    if not isinstance(model.t3, LlamaT3):
+    if not isinstance(model.t3, T3):
         from speech.upstream import UpstreamBatch
 
         return UpstreamBatch(model.t3, model.spec)
@@ -370,7 +428,7 @@ def _cache_rows(max_concurrency: int) -> int:
 
 def cache_bytes(model: Model, max_concurrency: int) -> int:
     """Returns the size of the KV cache for so many jobs; 0 for upstream's T3, which has one for each job."""
-    if not isinstance(model.t3, LlamaT3):
+    if not isinstance(model.t3, T3):
         return 0
     shape = model.t3.cache_shape(_cache_rows(max_concurrency), CAPACITY)
     return math.prod(shape) * model.t3.cache_dtype.itemsize

@@ -24,7 +24,7 @@ from contextlib import AbstractContextManager, nullcontext
 from copy import copy
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -52,6 +52,7 @@ Samples = NDArray[np.float32]
 # One token gives less audio than the start that S3Gen mutes, in voices with an odd number of mel frames.
 MIN_TOKENS = 2
 MAX_PREFILLS = 2  # between two looks at what is decoded, each as long as some ten steps
+RECORDED_AT_ONCE = 4  # pieces of one recording, of up to 30 s, that a GPU renders together
 EVENT_POLL_S = 0.001  # between two looks at whether the GPU is done, when there is nothing else to do
 
 
@@ -79,6 +80,23 @@ class ChunkRequest:
     voice: Conditionals
     seeds: tuple[int, ...]  # one for each attempt: a chunk that fails is decoded again with the next
     in_pieces: bool = False  # render it while it is decoded
+    appended_tokens: tuple[int, ...] = ()  # speech tokens that are rendered after T3's
+
+
+@dataclass(frozen=True, eq=False)
+class TokensRequest:
+    """Speech tokens that are there already, to be rendered."""
+
+    tokens: Tensor  # int64 [T], within the codebook
+    voice: Conditionals
+    seed: int
+
+    in_pieces: ClassVar[bool] = False
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Of the only attempt."""
+        return (self.seed,)
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +116,7 @@ class _Chunk:
 
     job: _Job
     index: int
-    request: ChunkRequest
+    request: ChunkRequest | TokensRequest
     failures: list[str] = field(default_factory=list)
     attempts: int = 1
     decoded: Decoded | None = None
@@ -108,9 +126,22 @@ class _Chunk:
     rendered_tokens: Tensor | None = None  # of the last of them
     waits_for: _Rendering | None = None  # what the next piece comes after; None before it was ready
 
+    @classmethod
+    def of(cls, job: _Job, index: int, request: ChunkRequest | TokensRequest) -> _Chunk:
+        tokens = request.tokens if isinstance(request, TokensRequest) else None
+        return cls(job, index, request, tokens=tokens)
+
     @property
     def seed(self) -> int:
         return self.request.seeds[self.attempts - 1]
+
+    @property
+    def keeps_tokens(self) -> bool:
+        """Whether its tokens stay when the chunk is done again after a lack of memory.
+
+        Those of a stream may have been handed over, as audio.
+        """
+        return self.tokens is not None and (self.request.in_pieces or isinstance(self.request, TokensRequest))
 
     def can_begin_again(self, tokens: Tensor) -> bool:
         """Whether nothing of these tokens can have been handed over, which could not be taken back.
@@ -125,6 +156,7 @@ class _Chunk:
         return piece_end(self.pieces, is_first_chunk=self.index == 0)
 
     def decode_request(self) -> DecodeRequest:
+        assert isinstance(self.request, ChunkRequest)
         return replace(self.request.decode, seed=self.seed, cancel=self.job.cancel)
 
 
@@ -221,6 +253,7 @@ class DeviceRuntime:
         max_jobs: how many jobs may speak at once. Raises what making the batch raises.
         """
         self._device, self._renderer, self._max_jobs = device, renderer, max_jobs
+        self._recorded_at_once = RECORDED_AT_ONCE if device.type == "cuda" else 1
         self._work_came = threading.Condition()
         self._arrivals: deque[_Job | _Task] = deque()
         self._jobs: list[_Job] = []
@@ -266,16 +299,24 @@ class DeviceRuntime:
         finally:
             unregister()
 
-    def speak(self, requests: Sequence[ChunkRequest], cancel: CancelToken) -> Generator[RenderedAudio]:
+    def speak(
+        self, requests: Sequence[ChunkRequest | TokensRequest], cancel: CancelToken
+    ) -> Generator[RenderedAudio]:
         """Decodes and renders chunks; yields them or their pieces in order, each as soon as it is there.
 
+        A ``TokensRequest`` has only to be rendered.
         All are on their way once the first is asked for. Closing the iterator ends the work. Raises
         Cancelled, OutOfMemory, DeviceSuspect, DeviceLost.
         """
         own = CancelToken()
         unregister = cancel.on_cancel(lambda: own.cancel(cancel.reason or Cancelled("cancelled")))
         job = _Job(own)
-        job.waiting.extend(_Chunk(job, index, request) for index, request in enumerate(requests))
+        for index, request in enumerate(requests):
+            chunk = _Chunk.of(job, index, request)
+            if chunk.tokens is None:
+                job.waiting.append(chunk)
+            else:
+                job.decoded[index] = chunk
         try:
             own.raise_if_cancelled()
             self._submit(job)
@@ -433,7 +474,7 @@ class DeviceRuntime:
         job = min(waiting, key=lambda job: job.in_batch)
         others = sum(other.in_batch > 0 for other in self._jobs)
         spare_rows = ROWS_WITH_CFG * max(self._max_jobs - others, 0) if job.in_batch else 0
-        return job if self._batch.has_room_for(job.waiting[0].request.decode, spare_rows) else None
+        return job if self._batch.has_room_for(job.waiting[0].decode_request(), spare_rows) else None
 
     def _decode(self) -> None:
         """Decodes a few tokens of everything in the batch."""
@@ -450,6 +491,7 @@ class DeviceRuntime:
         for sequence, decoded in finished.items():
             chunk = self._in_batch.pop(sequence)
             chunk.job.in_batch -= 1
+            assert isinstance(chunk.request, ChunkRequest)
             tokens = decoded.speech()
             failure = _decoding_failure(decoded, tokens)
             if failure is not None:
@@ -459,16 +501,19 @@ class DeviceRuntime:
                     chunk.attempts += 1
                     chunk.job.waiting.appendleft(chunk)
                     continue
-            chunk.decoded, chunk.tokens = decoded, tokens
+            chunk.decoded = decoded
+            chunk.tokens = torch.cat([tokens, tokens.new_tensor(chunk.request.appended_tokens)])
             chunk.job.decoded[chunk.index] = chunk
 
     def _render(self) -> None:
-        """Renders of each job what is next and has its tokens: a chunk, or a piece of one."""
+        """Renders of each job what is next and has its tokens: a chunk, a piece of one, or a few chunks."""
         decoding = {(chunk.job, chunk.index): sequence for sequence, chunk in self._in_batch.items()}
         pieces = []
         for job in self._jobs:
             chunk, sequence = job.decoded.get(job.next_to_render), decoding.get((job, job.next_to_render))
-            if chunk is not None:
+            if chunk is not None and isinstance(chunk.request, TokensRequest):
+                pieces += self._next_recorded(job)
+            elif chunk is not None:
                 pieces.append(_next_piece(chunk))
             elif sequence is not None and (piece := self._early_piece(sequence)) is not None:
                 pieces.append(piece)
@@ -490,6 +535,17 @@ class DeviceRuntime:
                 piece.chunk.pieces -= 1
             self._rendering = [each for each in self._rendering if each.piece not in pieces]
             self._fail_chunks([piece.chunk for piece in pieces], error)
+
+    def _next_recorded(self, job: _Job) -> list[_Piece]:
+        """The next chunks of a job whose tokens all came with it; none while earlier ones are rendered.
+
+        So no other job waits for more than these, and a cancelled job ends after them.
+        """
+        if self._is_rendering(job):
+            return []
+        at_once = 1 if job.one_by_one else self._recorded_at_once
+        indices = range(job.next_to_render, job.next_to_render + at_once)
+        return [_next_piece(job.decoded[index]) for index in indices if index in job.decoded]
 
     def _has_its_turn(self, piece: _Piece) -> bool:
         """Whether a piece that is ready is rendered now.
@@ -547,6 +603,9 @@ class DeviceRuntime:
 
     def _render_request(self, piece: _Piece) -> RenderRequest | PieceRequest:
         chunk, voice = piece.chunk, self._voice_on_device(piece.chunk.request.voice)
+        if isinstance(chunk.request, TokensRequest):
+            generator = torch.Generator(self._device).manual_seed(chunk.seed)
+            return RenderRequest(piece.tokens, voice, generator)
         if not chunk.request.in_pieces:
             assert chunk.decoded is not None
             return RenderRequest(piece.tokens, voice, chunk.decoded.generator)
@@ -645,12 +704,7 @@ class DeviceRuntime:
                 del self._in_batch[sequence]
                 mine[chunk.index] = chunk
         mine |= job.decoded
-        # Of a stream, tokens that are known are kept: pieces of them may have been handed over.
-        job.decoded = {
-            index: chunk
-            for index, chunk in mine.items()
-            if chunk.request.in_pieces and chunk.tokens is not None
-        }
+        job.decoded = {index: chunk for index, chunk in mine.items() if chunk.keeps_tokens}
         next_to_render = min(job.next_to_render, *mine)
         for index in job.decoded:
             del mine[index]

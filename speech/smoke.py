@@ -1,6 +1,6 @@
 """An untrained checkpoint in the published file layout, for tests, demos and benchmarks.
 
-    python -m speech.smoke DIR [--size tiny|full] [--seed 0]
+    python -m speech.smoke DIR [--model chatterbox] [--size tiny|full] [--seed 0]
 
 Weights are random and the audio is noise, but the length follows the text: the speech head
 is arranged so that a stop is all but certain once about 1.7 speech tokens have been spoken per
@@ -13,13 +13,19 @@ positions alike and copies the mean of that channel to a second one, whose sign 
 (speech tokens - SPEECH_PER_TEXT_TOKEN * text tokens); the stop id's row of the head reads it.
 The final norm scales but keeps the sign. The marks are position embeddings because
 classifier-free guidance erases text embeddings and leaves positions.
+
+GPT-2's positions run over the voice's prompt as well, whose speech tokens must not be counted. There token
+embeddings mark what is text. A head of the first layer tells every position whether it comes after a text
+token, its MLP makes a yes or no of that, and a head of the second layer takes the mean.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,23 +33,27 @@ import torch
 from safetensors.torch import save_file
 from tokenizers import AddedToken, Tokenizer
 from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import ByteLevel
 from torch import nn
 
-from speech.models.dimensions import FULL, TINY, ModelDimensions
+from speech.models.dimensions import TINY, ModelDimensions
 from speech.models.spec import (
     CHATTERBOX,
     CODEBOOK_SIZE,
     MEL_CHANNELS,
     MEL_FRAMES_PER_TOKEN,
+    MODELS,
     SPEAKER_WIDTH,
     XVECTOR_WIDTH,
+    FlowSpec,
     ModelSpec,
 )
 from speech.reference.conditionals import longest_s3gen_prompt
+from speech.text.events import EVENT_TAGS
 from speech.upstream import build_s3gen, build_t3, build_voice_encoder
 from speech.weights.load import write_config
 
-SIZES = {"tiny": TINY, "full": FULL}
+SIZES = ("tiny", "full")
 
 SPEECH_PER_TEXT_TOKEN = 1.7  # 25 speech tokens a second over some 15 letters a second
 
@@ -61,21 +71,21 @@ def write_smoke_checkpoint(
 ) -> None:
     """Writes a model's files and a ``config.json`` with their dimensions.
 
-    folder: made if missing. size: "tiny" (a few MB) or "full" (3.2 GB); ``dimensions`` overrides it.
+    folder: made if missing. size: "tiny" (a few MB) or "full" (as published); ``dimensions`` overrides it.
     """
-    dimensions = dimensions or SIZES[size]
+    dimensions = dimensions or dimensions_of(spec, size)
     folder.mkdir(parents=True, exist_ok=True)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         t3 = build_t3(dimensions, spec)
-        s3gen = build_s3gen(dimensions)
+        s3gen = untrained_s3gen(dimensions, spec.flow)
         voice_encoder = build_voice_encoder(dimensions)
         with torch.no_grad():
-            _make_length_follow_text(t3, spec)
-            _make_audible(s3gen)
+            arrange = _make_gpt2_length_follow_text if spec.family == "gpt2" else _make_length_follow_text
+            arrange(t3, spec)
             longest = longest_s3gen_prompt(spec.conditioning)
             # Tests speak much: at small sizes the longest prompts would take most of their time.
-            builtin_voice = _random_voice(spec, longest if dimensions == FULL else longest // 5)
+            builtin_voice = _random_voice(spec, longest // 5 if dimensions.is_tiny else longest)
         for name, module in (
             (spec.files.voice_encoder, voice_encoder),
             (spec.files.t3, t3),
@@ -84,8 +94,19 @@ def write_smoke_checkpoint(
             weights = {key: value.contiguous() for key, value in module.state_dict().items()}
             save_file(weights, folder / name, metadata={"format": "pt"})
         torch.save(builtin_voice, folder / spec.files.builtin_voice)
-    letters_tokenizer(spec).save(str(folder / spec.files.tokenizer))
+    if spec.tokenizer == "turbo":
+        _write_byte_pairs(folder, spec)
+    else:
+        letters_tokenizer(spec).save(str(folder / spec.files.tokenizer[0]))
     write_config(folder, dimensions, "untrained")
+
+
+def dimensions_of(spec: ModelSpec, size: str) -> ModelDimensions:
+    """Returns a model's dimensions in one of ``SIZES``."""
+    if size == "full":
+        return spec.dimensions
+    # GPT-2's feed-forward width is always four times its width.
+    return replace(TINY, t3_feed_forward=4 * TINY.t3_width) if spec.family == "gpt2" else TINY
 
 
 def _make_length_follow_text(t3: Any, spec: ModelSpec) -> None:
@@ -132,10 +153,74 @@ def _make_length_follow_text(t3: Any, spec: ModelSpec) -> None:
     head[stop_speech, BALANCE] = 400.0
 
 
-def _make_audible(s3gen: Any) -> None:
-    """Keeps untrained audio at the level of speech: neither near silence nor full scale."""
+def _make_gpt2_length_follow_text(t3: Any, spec: ModelSpec) -> None:
+    """Changes a freshly initialised T3 on GPT-2 in place, see the module's docstring."""
+    text, zero, after_text, is_after, balance = range(5)
+    reserved = slice(0, 5)
+    width, mark = t3.dim, t3.dim**0.5 / 4
+    for embedding in (t3.text_emb, t3.speech_emb, t3.tfmr.wpe):
+        embedding.weight.normal_(0.0, 0.3)
+        embedding.weight[:, reserved] = 0.0
+    t3.text_emb.weight[:, text] = mark
+    t3.cond_enc.spkr_enc.weight[reserved] = 0.0
+    t3.cond_enc.spkr_enc.bias[reserved] = 0.0
+    for block in t3.tfmr.h:
+        for product in (block.attn.c_proj, block.mlp.c_proj):  # [in, out]
+            product.weight[:, reserved] = 0.0
+            product.bias[reserved] = 0.0
+    # Layer norm subtracts a mean, which the difference of two channels does not have.
+    first, second = t3.tfmr.h[0], t3.tfmr.h[1]
+    head_width = width // t3.cfg.n_head
+    for block, weights, target, gain in (
+        (first, {text: 1.0, zero: -1.0}, after_text, 1.0),
+        (
+            second,
+            {is_after: 1.0, text: -1.0 - SPEECH_PER_TEXT_TOKEN, zero: SPEECH_PER_TEXT_TOKEN},
+            balance,
+            width**0.5,
+        ),
+    ):
+        attention = block.attn
+        attention.c_attn.weight[:, :head_width] = 0.0  # all scores equal: the head takes the plain mean
+        attention.c_attn.weight[:, 2 * width] = 0.0
+        for channel, weight in weights.items():
+            attention.c_attn.weight[channel, 2 * width] = weight
+        attention.c_attn.bias[:] = 0.0
+        attention.c_proj.weight[0] = 0.0
+        attention.c_proj.weight[0, target] = gain
+    # gelu(k x) - gelu(k x - m) is 0 at 0 and m where k x is large.
+    steepness, height = 1e4, 10.0
+    up, down = first.mlp.c_fc, first.mlp.c_proj
+    for unit, bias, sign in ((0, 0.0, 1.0), (1, -height, -1.0)):
+        up.weight[:, unit] = 0.0
+        up.weight[after_text, unit], up.weight[zero, unit], up.bias[unit] = steepness, -steepness, bias
+        down.weight[unit] = 0.0
+        down.weight[unit, is_after] = sign * mark / height
+
+    head, bias = t3.speech_head.weight, t3.speech_head.bias
+    nn.init.normal_(head, 0.0, 0.6 / width**0.5)
+    head[:, reserved] = 0.0
+    bias[:] = 0.0
+    bias[CODEBOOK_SIZE:] = -100.0
+    stop_speech = spec.tokens.stop_speech
+    head[stop_speech], bias[stop_speech] = 0.0, 0.0
+    head[stop_speech, balance], head[stop_speech, zero] = 400.0, -400.0
+
+
+@torch.no_grad()
+def untrained_s3gen(dimensions: ModelDimensions, flow: FlowSpec) -> Any:
+    """Returns upstream's ``S3Gen`` with random weights, of torch's global generator.
+
+    Its audio is at the level of speech: neither near silence nor full scale.
+    """
+    s3gen = build_s3gen(dimensions, flow)
     magnitudes = slice(0, s3gen.mel2wav.istft_params["n_fft"] // 2 + 1)  # the rest are phases
     s3gen.mel2wav.conv_post.bias[magnitudes] = 0.7  # as a logarithm
+    if flow.is_meanflow:
+        # Upstream initialises it to pass a step's begin on and to ignore its end.
+        mixer = s3gen.flow.decoder.estimator.time_embed_mixer.weight
+        nn.init.normal_(mixer, 0.0, mixer.shape[1] ** -0.5)
+    return s3gen
 
 
 def _random_voice(spec: ModelSpec, prompt_tokens: int) -> dict[str, Any]:
@@ -176,15 +261,39 @@ def letters_tokenizer(spec: ModelSpec) -> Tokenizer:
     return tokenizer
 
 
+END_OF_TEXT = "<|endoftext|>"
+MERGES = ("t h", "i n", "e r", "th e", "Ġ the", "in g", "Ġ a")
+
+
+def _write_byte_pairs(folder: Path, spec: ModelSpec) -> None:
+    """Writes GPT-2's files: bytes, a few merges, words that no merge leads to, and the tags at the end."""
+    words = spec.text_vocabulary - len(EVENT_TAGS) - 1
+    vocabulary = [*sorted(ByteLevel.alphabet()), *(merge.replace(" ", "") for merge in MERGES)]
+    vocabulary += [f"unused{number}" for number in range(words - len(vocabulary))]
+    ids = {token: number for number, token in enumerate([*vocabulary, END_OF_TEXT])}
+    added = {tag: len(ids) + number for number, tag in enumerate(EVENT_TAGS)}
+    special = dict.fromkeys(("bos_token", "eos_token", "unk_token"), END_OF_TEXT)
+    for name, content in (
+        ("vocab.json", ids),
+        ("added_tokens.json", added),
+        ("special_tokens_map.json", special),
+        ("tokenizer_config.json", {"tokenizer_class": "GPT2Tokenizer", **special}),
+    ):
+        (folder / name).write_text(json.dumps(content, ensure_ascii=False), "utf-8")
+    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *MERGES, ""]), "utf-8")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m speech.smoke", description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--size", choices=tuple(SIZES), default="tiny")
+    parser.add_argument("--model", choices=tuple(MODELS), default=CHATTERBOX.name)
+    parser.add_argument("--size", choices=SIZES, default="tiny")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
     warnings.simplefilter("ignore")  # deprecations inside upstream's constructors
-    write_smoke_checkpoint(options.folder, options.size, options.seed)
-    print(f"wrote an untrained {options.size} checkpoint to {options.folder}: its audio is noise")
+    write_smoke_checkpoint(options.folder, options.size, options.seed, spec=MODELS[options.model])
+    kind = f"untrained {options.size} checkpoint of {options.model}"
+    print(f"wrote an {kind} to {options.folder}: its audio is noise")
 
 
 if __name__ == "__main__":

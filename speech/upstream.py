@@ -24,14 +24,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform, resample
-from speech.models.dimensions import FULL, ModelDimensions
-from speech.models.spec import Conditioning, ModelSpec
+from speech.models.dimensions import FULL, T3_DIMENSIONS, ModelDimensions
+from speech.models.spec import CHATTERBOX, Conditioning, FlowSpec, ModelSpec
 from speech.models.tokenizers import load_tokenizer
 from speech.reference.conditionals import Conditionals
-from speech.reference.encoder import RecordingEncoder, check_duration
+from speech.reference.encoder import RecordingEncoder, at_loudness, check_duration
 from speech.reference.spectra import ENCODER_SAMPLE_RATE_HZ
 from speech.s3gen.s3gen import PieceRequest, RenderRequest
 from speech.t3.request import Decoded, DecodeRequest
+from speech.t3.sampling import Sampling
 from speech.weights.files import fingerprint
 from speech.weights.find import Checkpoint
 from speech.weights.load import Model, check_config, read_builtin_voice, with_config
@@ -72,7 +73,7 @@ COMPUTED_BUFFERS = frozenset({"tokenizer._mel_filters", "tokenizer.window"})
 def load_upstream_model(spec: ModelSpec, checkpoint: Checkpoint, device: torch.device) -> Model:
     """Reads a checkpoint into upstream's modules. Raises ModelUnavailable, see ``load_model``."""
     folder = checkpoint.folder
-    config = check_config(checkpoint)
+    config = check_config(checkpoint, spec)
     spec, dimensions = config.apply(spec), config.dimensions
     t3, s3gen = load_upstream_modules(spec, folder, dimensions, device)
     with without_storage():
@@ -97,7 +98,7 @@ def load_upstream_modules(
 ) -> tuple[Any, Any]:
     """Returns upstream's T3 and S3Gen. Raises ModelUnavailable."""
     with without_storage():
-        t3, s3gen = build_t3(dimensions, spec), build_s3gen(dimensions)
+        t3, s3gen = build_t3(dimensions, spec), build_s3gen(dimensions, spec.flow)
     assign_weights(t3, folder / spec.files.t3, device)
     assign_weights(s3gen, folder / spec.files.s3gen, device, may_lack=COMPUTED_BUFFERS, may_exceed=True)
     return t3, s3gen
@@ -152,35 +153,67 @@ class UpstreamBatch:
 
     @torch.inference_mode()
     def _decode(self, request: DecodeRequest) -> Decoded:
-        t3, tokens, sampling = self._t3, self._spec.tokens, request.sampling.without_extremes()
-        text = F.pad(request.text_tokens[None].to(t3.device), (1, 0), value=tokens.start_text)
-        text = F.pad(text, (0, 1), value=tokens.stop_text)
+        spec = self._spec
+        t3, tokens = self._t3, spec.tokens
+        sampling = request.sampling.without_extremes(spec.sampler)
         generator = torch.Generator(t3.device).manual_seed(request.seed)
+        voice = T3Cond(
+            speaker_emb=request.speaker_embedding.to(t3.device),
+            cond_prompt_speech_tokens=request.prompt_tokens.to(t3.device),
+            emotion_adv=request.exaggeration * torch.ones(1, 1, 1, device=t3.device),
+        )
         # Upstream embeds one token a step.
         hook = t3.speech_emb.register_forward_pre_hook(lambda *_: request.cancel.raise_if_cancelled())
         try:
             with _as_global_generator(generator):
-                answer = t3.inference(
-                    t3_cond=T3Cond(
-                        speaker_emb=request.speaker_embedding.to(t3.device),
-                        cond_prompt_speech_tokens=request.prompt_tokens.to(t3.device),
-                        emotion_adv=request.exaggeration * torch.ones(1, 1, 1, device=t3.device),
-                    ),
-                    # Upstream's loop always carries two rows; with one it fails when cfg_weight is 0 (it
-                    # doubles only the start token). The second row has no influence then:
-                    # cond + 0 * (cond - uncond).
-                    text_tokens=text.expand(2, -1),
-                    max_new_tokens=request.max_tokens,
-                    temperature=sampling.temperature,
-                    min_p=sampling.min_p,
-                    top_p=sampling.top_p,
-                    repetition_penalty=sampling.repetition_penalty,
-                    cfg_weight=sampling.cfg_weight,
-                )[0]
+                if spec.loop == "turbo":
+                    answer, stopped = _turbo_answer(t3, request, voice, sampling)
+                else:
+                    answer = _standard_answer(t3, request, voice, sampling, spec)
+                    stopped = bool(answer[-1] == tokens.stop_speech)
         finally:
             hook.remove()
-        stopped = bool(answer[-1] == tokens.stop_speech)
         return Decoded(answer[:-1] if stopped else answer, stopped, generator)
+
+
+def _standard_answer(
+    t3: Any, request: DecodeRequest, voice: Any, sampling: Sampling, spec: ModelSpec
+) -> Tensor:
+    """``T3.inference``: int64 [T], with the stop where it was drawn."""
+    tokens = spec.tokens
+    text = F.pad(request.text_tokens[None].to(t3.device), (1, 0), value=tokens.start_text)
+    text = F.pad(text, (0, 1), value=tokens.stop_text)
+    answer: Tensor = t3.inference(
+        t3_cond=voice,
+        # Upstream's loop always carries two rows; with one it fails when cfg_weight is 0 (it doubles only the
+        # start token). The second row has no influence then: cond + 0 * (cond - uncond).
+        text_tokens=text.expand(2, -1),
+        max_new_tokens=request.max_tokens,
+        temperature=sampling.temperature,
+        min_p=sampling.min_p,
+        top_p=sampling.top_p,
+        repetition_penalty=sampling.repetition_penalty,
+        cfg_weight=sampling.cfg_weight,
+    )[0]
+    return answer
+
+
+def _turbo_answer(t3: Any, request: DecodeRequest, voice: Any, sampling: Sampling) -> tuple[Tensor, bool]:
+    """``T3.inference_turbo``: int64 [T] with a last token to leave out if it stopped, and whether it did.
+
+    Upstream removes the stop without saying so: an answer that is as long as it may be did not stop.
+    """
+    answer: Tensor = t3.inference_turbo(
+        t3_cond=voice,
+        text_tokens=request.text_tokens[None].to(t3.device),
+        temperature=sampling.temperature,
+        top_k=sampling.top_k,
+        top_p=sampling.top_p,
+        repetition_penalty=sampling.repetition_penalty,
+        max_gen_len=request.max_tokens - 1,  # beside the first
+    )[0]
+    stopped = len(answer) < request.max_tokens
+    return (F.pad(answer, (0, 1)) if stopped else answer), stopped
 
 
 class UpstreamS3Gen:
@@ -194,19 +227,30 @@ class UpstreamS3Gen:
         """Returns the samples of whole chunks, see ``Renderer.render``."""
         return [self._render(request) for request in requests]
 
+    def mel(self, request: RenderRequest) -> Tensor:
+        """Returns the mel spectrogram that the samples of a request are made of, float32 [2T, 80]."""
+        prompt = _prompt(request.voice)
+        with _as_global_generator(request.generator):
+            mel = self._s3gen.flow_inference(speech_tokens=request.tokens, ref_dict=prompt, finalize=True)
+        return mel[0].T  # type: ignore[no-any-return]
+
     def _render(self, request: RenderRequest | PieceRequest) -> Tensor:
         assert isinstance(request, RenderRequest), "UpstreamBatch tells of no tokens before the last"
-        voice = request.voice
-        prompt = {
-            "prompt_token": voice.prompt_tokens,
-            "prompt_token_len": torch.tensor([voice.prompt_tokens.shape[1]], device=voice.xvector.device),
-            "prompt_feat": voice.prompt_mel,
-            "prompt_feat_len": None,
-            "embedding": voice.xvector,
-        }
+        prompt = _prompt(request.voice)
         with _as_global_generator(request.generator):
             samples, _ = self._s3gen.inference(speech_tokens=request.tokens, ref_dict=prompt)
         return samples[0]  # type: ignore[no-any-return]
+
+
+def _prompt(voice: Conditionals) -> dict[str, Tensor | None]:
+    """Returns what ``S3Gen.embed_ref`` makes of a voice's recording."""
+    return {
+        "prompt_token": voice.prompt_tokens,
+        "prompt_token_len": torch.tensor([voice.prompt_tokens.shape[1]], device=voice.xvector.device),
+        "prompt_feat": voice.prompt_mel,
+        "prompt_feat_len": None,
+        "embedding": voice.xvector,
+    }
 
 
 class UpstreamReferenceEncoder(RecordingEncoder):
@@ -217,7 +261,8 @@ class UpstreamReferenceEncoder(RecordingEncoder):
 
     def prepare(self, waveform: Waveform) -> tuple[Waveform, NDArray[np.float32]]:
         """Resamples: returns the recording and its samples at 16 kHz."""
-        check_duration(waveform)
+        check_duration(waveform, self._conditioning)
+        waveform = at_loudness(waveform, self._conditioning.loudness_lufs)
         return waveform, resample(waveform, ENCODER_SAMPLE_RATE_HZ).samples
 
     @torch.inference_mode()
@@ -238,6 +283,12 @@ class UpstreamReferenceEncoder(RecordingEncoder):
             prompt_mel=prompt["prompt_feat"],
             xvector=prompt["embedding"],
         ).to(torch.device("cpu"))
+
+    @torch.inference_mode()
+    def tokenize(self, samples_16k: NDArray[np.float32]) -> Tensor:
+        """Runs upstream's speech tokenizer."""
+        tokens, _ = self._s3gen.tokenizer([samples_16k])
+        return tokens[0]  # type: ignore[no-any-return]
 
 
 @contextmanager
@@ -262,7 +313,8 @@ def _as_global_generator(generator: torch.Generator) -> Iterator[None]:
 def quiet_upstream() -> None:
     """Keeps upstream's progress bars and messages out of the worker's log.
 
-    Upstream wraps its token and flow loops in tqdm and logs each end of speech at INFO.
+    Upstream wraps its token and flow loops in tqdm, logs each end of speech at INFO, and prints a line for
+    each mel spectrogram of meanflow.
     """
 
     def without_bar(iterable: Any = None, *_: Any, **__: Any) -> Any:
@@ -270,6 +322,7 @@ def quiet_upstream() -> None:
 
     upstream_t3.tqdm = without_bar
     upstream_flow_matching.tqdm = without_bar
+    upstream_flow_matching.print = lambda *_, **__: None
     logging.getLogger("chatterbox").setLevel(logging.WARNING)
     transformers_logging.set_verbosity_error()
 
@@ -287,38 +340,66 @@ def build_t3(dimensions: ModelDimensions, spec: ModelSpec) -> Any:
     """Builds upstream's ``T3``, text tokens to speech tokens."""
     config = T3Config(text_tokens_dict_size=spec.text_vocabulary)
     config.speech_tokens_dict_size = spec.speech_vocabulary
-    config.start_text_token, config.stop_text_token = spec.tokens.start_text, spec.tokens.stop_text
     config.start_speech_token, config.stop_speech_token = spec.tokens.start_speech, spec.tokens.stop_speech
     config.speech_cond_prompt_len = spec.conditioning.t3_prompt_tokens
-    if dimensions != FULL:
-        name = f"worker_{dimensions}"
-        LLAMA_CONFIGS[name] = {
-            **LLAMA_CONFIGS[config.llama_config_name],
-            "hidden_size": dimensions.t3_width,
-            "intermediate_size": dimensions.t3_feed_forward,
-            "num_hidden_layers": dimensions.t3_layers,
-            "num_attention_heads": dimensions.t3_heads,
-            "num_key_value_heads": dimensions.t3_heads,
-            "head_dim": dimensions.t3_width // dimensions.t3_heads,
-        }
-        config.llama_config_name = name
+    if spec.family == "gpt2":
+        return _build_gpt2(config, dimensions)
+    config.start_text_token, config.stop_text_token = spec.tokens.start_text, spec.tokens.stop_text
+    has_own_size = _t3_size(dimensions) != _t3_size(FULL)
+    if has_own_size:
+        config.llama_config_name = _own_config(
+            config.llama_config_name,
+            hidden_size=dimensions.t3_width,
+            intermediate_size=dimensions.t3_feed_forward,
+            num_hidden_layers=dimensions.t3_layers,
+            num_attention_heads=dimensions.t3_heads,
+            num_key_value_heads=dimensions.t3_heads,
+            head_dim=dimensions.t3_width // dimensions.t3_heads,
+        )
     t3 = T3(config)
-    if dimensions != FULL:
+    if has_own_size:
         t3.cond_enc.perceiver = Perceiver(
             pre_attention_query_size=dimensions.t3_width, embedding_dim=dimensions.t3_width
         )
     return t3
 
 
-def build_s3gen(dimensions: ModelDimensions) -> Any:
+def _build_gpt2(config: Any, dimensions: ModelDimensions) -> Any:
+    """What ``ChatterboxTurboTTS.from_local`` builds, in any dimensions: on master nano is built so."""
+    config.llama_config_name = _own_config(
+        "GPT2_medium",
+        n_embd=dimensions.t3_width,
+        hidden_size=dimensions.t3_width,
+        n_inner=dimensions.t3_feed_forward,
+        n_layer=dimensions.t3_layers,
+        n_head=dimensions.t3_heads,
+    )
+    config.input_pos_emb = None
+    config.use_perceiver_resampler = False
+    config.emotion_adv = False
+    return T3(config)
+
+
+def _own_config(name: str, **changed: int) -> str:
+    """Returns the name of a configuration of the backbone that differs from upstream's in some values."""
+    own = f"{name} {changed}"
+    LLAMA_CONFIGS[own] = {**LLAMA_CONFIGS[name], **changed}
+    return own
+
+
+def _t3_size(dimensions: ModelDimensions) -> tuple[int, ...]:
+    return tuple(getattr(dimensions, name) for name in T3_DIMENSIONS)
+
+
+def build_s3gen(dimensions: ModelDimensions, flow: FlowSpec = CHATTERBOX.flow) -> Any:
     """Builds upstream's ``S3Gen``: speech tokenizer, speaker encoder, flow and vocoder."""
-    if dimensions == FULL:
-        return S3Gen()
+    if dimensions.has_published_s3gen:
+        return S3Gen(meanflow=flow.is_meanflow)
     with parameters_on_meta():  # every part that holds weights is replaced below
-        s3gen = S3Gen()
+        s3gen = S3Gen(meanflow=flow.is_meanflow)
     s3gen.tokenizer = build_speech_tokenizer(dimensions)
     s3gen.speaker_encoder = build_speaker_encoder(dimensions)
-    s3gen.flow = _build_flow(dimensions)
+    s3gen.flow = _build_flow(dimensions, flow)
     s3gen.mel2wav = HiFTGenerator(
         base_channels=dimensions.vocoder_width,
         sampling_rate=24_000,
@@ -341,7 +422,7 @@ def build_voice_encoder(dimensions: ModelDimensions) -> Any:
 def build_speech_tokenizer(dimensions: ModelDimensions) -> Any:
     """Builds upstream's ``S3Tokenizer``: a recording to speech tokens."""
     tokenizer = S3Tokenizer("speech_tokenizer_v2_25hz")
-    if dimensions != FULL:
+    if not dimensions.has_published_s3gen:
         width = 64 * dimensions.tokenizer_heads
         tokenizer.encoder = AudioEncoderV2(
             n_mels=128,
@@ -357,7 +438,7 @@ def build_speech_tokenizer(dimensions: ModelDimensions) -> Any:
 
 def build_speaker_encoder(dimensions: ModelDimensions) -> Any:
     """Builds upstream's ``CAMPPlus``: a recording to an x-vector."""
-    if dimensions == FULL:
+    if dimensions.has_published_s3gen:
         return CAMPPlus(memory_efficient=False)
     return CAMPPlus(
         growth_rate=dimensions.xvector_growth,
@@ -366,7 +447,7 @@ def build_speaker_encoder(dimensions: ModelDimensions) -> Any:
     )
 
 
-def _build_flow(dimensions: ModelDimensions) -> Any:
+def _build_flow(dimensions: ModelDimensions, flow: FlowSpec) -> Any:
     encoder = UpsampleConformerEncoder(
         input_size=dimensions.flow_width,
         output_size=dimensions.flow_width,
@@ -384,6 +465,7 @@ def _build_flow(dimensions: ModelDimensions) -> Any:
         n_blocks=dimensions.flow_blocks,
         num_mid_blocks=dimensions.flow_mid_blocks,
         num_heads=dimensions.flow_decoder_heads,
+        meanflow=flow.is_meanflow,
     )
     decoder = CausalConditionalCFM(spk_emb_dim=80, cfm_params=CFM_PARAMS, estimator=estimator)
     return CausalMaskedDiffWithXvec(input_size=dimensions.flow_width, encoder=encoder, decoder=decoder)

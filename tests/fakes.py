@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from audio.fetch import Fetcher
+from audio.pauses import cut_at_pauses
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform
 from cancel import CancelToken
 from delivery import SPILL_FOLDER, Delivery, Spill
@@ -20,7 +21,7 @@ from serving.health import HealthCheckedEngine, WorkerHealth
 from serving.job_worker import JobWorker
 from serving.runpod.limits import queue_limits
 from settings import Settings
-from speech.contract import AudioChunk, DeviceUsage, Hop, ModelInfo, Utterance
+from speech.contract import AudioChunk, Conditionals, DeviceUsage, Hop, ModelInfo, Utterance
 from speech.models.spec import CHATTERBOX
 from voice_store import VoiceStore
 from voice_store.live import Timing
@@ -61,6 +62,9 @@ class FakeSynthesizer:
     checks: int = 0  # calls of ``check``
     calls: list[Utterance] = field(default_factory=list)
     encoded: list[Waveform] = field(default_factory=list)  # the arguments of ``encode_reference``
+    converted: list[tuple[Waveform, Conditionals, int]] = field(default_factory=list)
+    confidence: float = 0.75  # what ``detect_watermark`` returns
+    inspected: list[Waveform] = field(default_factory=list)  # the arguments of ``detect_watermark``
     speaking: int = 0  # requests that are being spoken
     most_at_once: int = 0
 
@@ -103,6 +107,36 @@ class FakeSynthesizer:
                 yield from _in_pieces(chunk) if hop == "stream" and self.has_pieces else [chunk]
         finally:
             self.speaking -= 1
+
+    def convert(
+        self, recording: Waveform, voice: Conditionals, seed: int, cancel: CancelToken
+    ) -> Iterator[AudioChunk]:
+        self.converted.append((recording, voice, seed))
+        if self.gate is not None:
+            self.entered.release()
+            self._wait_for(self.gate, cancel)
+        if self.failure is not None:
+            raise self.failure
+        pieces = cut_at_pauses(recording, 30.0)
+        for index, piece in enumerate(pieces):
+            cancel.raise_if_cancelled()
+            key = repr((piece.waveform.digest(), voice, seed, index))
+            rng = np.random.default_rng(int.from_bytes(hashlib.sha256(key.encode()).digest()))
+            samples = (0.1 * rng.standard_normal(len(piece.waveform.samples), np.float32)).clip(-0.9, 0.9)
+            yield AudioChunk(
+                waveform=Waveform(samples, MODEL_SAMPLE_RATE_HZ),
+                pause_after_s=0.0,
+                text="",
+                utterance=0,
+                index=index,
+                count=len(pieces),
+                stage_times_s={"tokens": 0.25, "s3gen": 0.125} if index == 0 else {},
+            )
+
+    def detect_watermark(self, recording: Waveform, cancel: CancelToken) -> float:
+        cancel.raise_if_cancelled()
+        self.inspected.append(recording)
+        return self.confidence
 
     def watermark(self, chunks: Iterable[AudioChunk]) -> Iterator[AudioChunk]:
         for chunk in chunks:

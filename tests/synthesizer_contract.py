@@ -129,6 +129,45 @@ class SynthesizerContract:
             with pytest.raises(Cancelled):
                 list(chunks)
 
+    @pytest.mark.parametrize("duration_s", [0.5, 3.017, 31.0])
+    def test_a_converted_recording_is_as_long_as_it_was(self, synthesizer, low_voice, duration_s):
+        chunks = convert(synthesizer, spoken(duration_s), low_voice)
+        assert [chunk.index for chunk in chunks] == list(range(chunks[0].count))
+        assert all(chunk.ends_chunk and chunk.text == "" for chunk in chunks)
+        assert all(chunk.waveform.sample_rate_hz == MODEL_SAMPLE_RATE_HZ for chunk in chunks)
+        samples = samples_of(chunks)
+        assert np.isfinite(samples).all()
+        assert samples.any()
+        assert len(samples) / MODEL_SAMPLE_RATE_HZ == pytest.approx(duration_s, abs=0.04)
+
+    def test_the_same_recording_voice_and_seed_give_the_same_samples(
+        self, synthesizer, low_voice, high_voice
+    ):
+        recording = spoken(2.0)
+        first = convert(synthesizer, recording, low_voice)
+        assert not same_audio(convert(synthesizer, recording, high_voice), first)
+        assert not same_audio(convert(synthesizer, recording, low_voice, seed=2), first)
+        assert_same_audio(convert(synthesizer, recording, low_voice), first)
+
+    def test_nothing_is_converted_for_a_cancelled_job(self, synthesizer, low_voice):
+        cancel = CancelToken()
+        cancel.cancel(Cancelled("the job was cancelled"))
+        with pytest.raises(Cancelled):
+            list(synthesizer.convert(spoken(2.0), low_voice, 1, cancel))
+
+    def test_a_conversion_can_be_cancelled_between_its_pieces(self, synthesizer, low_voice):
+        cancel = CancelToken()
+        chunks = synthesizer.convert(spoken(33.0), low_voice, 1, cancel)
+        assert next(chunks).count > 1
+        cancel.cancel(Cancelled("the job was cancelled"))
+        with pytest.raises(Cancelled):
+            list(chunks)
+
+    def test_the_detector_answers_with_a_share(self, synthesizer):
+        confidence = synthesizer.detect_watermark(spoken(2.0), CancelToken())
+        assert 0.0 <= confidence <= 1.0
+        assert synthesizer.detect_watermark(spoken(2.0), CancelToken()) == confidence
+
     def test_the_watermark_keeps_the_length(self, synthesizer):
         (chunk, *_) = speak(synthesizer)
         (marked,) = (each.waveform for each in synthesizer.watermark([chunk]))
@@ -146,6 +185,17 @@ class SynthesizerContract:
         assert "en" in info.spec.languages
         assert info.resolve(SamplingParams(temperature=0.0)).keys() == set(PARAMETER_NAMES)
         assert synthesizer.conditionals_key
+
+
+def convert(
+    synthesizer: Synthesizer, recording: Waveform, voice: Conditionals, seed: int = 1
+) -> list[AudioChunk]:
+    return list(synthesizer.convert(recording, voice, seed, CancelToken()))
+
+
+def spoken(duration_s: float) -> Waveform:
+    """A recording to convert."""
+    return Waveform(speech_like(duration_s, MODEL_SAMPLE_RATE_HZ, 3), MODEL_SAMPLE_RATE_HZ)
 
 
 def recording(seed: int) -> Waveform:

@@ -54,6 +54,7 @@ def assert_refused(reply, code, *said):
         ({"operation": ["tts"]}, "invalid_request", ["operation is required"]),
         ({"operation": "ttss"}, "unknown_operation", ["'ttss'", "list_voices", "did you mean 'tts'?"]),
         ({"operation": "clone"}, "unknown_operation", ["did you mean 'clone_voice'?"]),
+        ({"operation": "voice_transfer"}, "invalid_request", ["source_audio is required"]),
         ({"operation": "\ud800"}, "unknown_operation", [r"\ud800"]),
         ({"operation": ""}, "unknown_operation", ["the operations are"]),
     ],

@@ -16,7 +16,19 @@ from audio.encode import FORMATS, SAMPLE_RATES_HZ
 from audio.quality import Quality
 from delivery import Delivered
 from errors import InvalidRequest, WorkerError
-from operations import OPERATIONS, clone_voice, delete_voice, get_voice, list_voices, tts, update_voice
+from operations import (
+    OLD_MODES,
+    OLD_NAMES,
+    OPERATIONS,
+    check_watermark,
+    clone_voice,
+    convert_voice,
+    delete_voice,
+    get_voice,
+    list_voices,
+    tts,
+    update_voice,
+)
 from operations.request import parse_request
 from operations.stored_voice import FIELDS
 from settings import Settings
@@ -42,8 +54,12 @@ REPLIES = {
     "get_voice": {*get_voice.GetVoiceFacts.__annotations__, *AUDIO, "format", "sample_rate"},
     "update_voice": {*update_voice.UpdateVoiceFacts.__annotations__},
     "delete_voice": {*delete_voice.DeleteVoiceFacts.__annotations__},
+    "convert_voice": {*convert_voice.ConvertVoiceReceipt.__annotations__, *AUDIO},
+    "check_watermark": {*check_watermark.CheckWatermarkFacts.__annotations__},
 }
-MINIMAL = {"text": "Hello.", "voice_name": "Ann", "reference_audio": "UklGRg==", "confirm": True}
+MINIMAL = {"text": "Hello.", "voice_name": "Ann", "confirm": True} | dict.fromkeys(
+    ("reference_audio", "source_audio", "audio"), "UklGRg=="
+)
 ONE_OF_SEVERAL = {"update_voice": {"gender": "female"}}  # any change will do, and one is needed
 MODEL_DEFAULTS = {name: CHATTERBOX.default_parameters.get(name) for name in PARAMETER_NAMES}
 SET_BY_THE_PLATFORM = {"RUNPOD_WEBHOOK_GET_JOB", "RUNPOD_POD_ID", "RUNPOD_ENDPOINT_ID"}
@@ -177,6 +193,16 @@ def test_there_is_a_job_and_a_reply_for_every_operation(operation):
     *_, job, reply = examples
     assert job["input"]["operation"] == operation
     assert reply.keys() <= REPLIES[operation]
+
+
+def test_every_old_name_is_documented_with_the_new_one():
+    table = {
+        old: names_in(new)[0]
+        for first, new in rows(section("docs/api.md", "Old names"), start="")
+        for old in names_in(first)
+        if old not in ("mode", "tts")
+    }
+    assert table == {**OLD_NAMES, **OLD_MODES}
 
 
 def test_the_readme_lists_every_operation():

@@ -29,7 +29,7 @@ def run_program(program, *arguments, cwd, **settings):
 
 
 def test_a_bad_setting_stops_the_start_with_one_line(tmp_path):
-    finished = run_program("handler.py", cwd=tmp_path, MODEL="turbo", MAX_TEXT_CHARS="many")
+    finished = run_program("handler.py", cwd=tmp_path, MODEL="flash", MAX_TEXT_CHARS="many")
     assert finished.returncode == 1
     assert finished.stdout == ""
     (line,) = finished.stderr.splitlines()

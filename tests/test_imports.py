@@ -140,6 +140,7 @@ KNOWN_TO = {
         "speech.s3gen.weights",
         "speech.transfer",
         "speech.weights.files",
+        "audio.loudness",
         "audio.waveform",
         "errors",
     ),

@@ -8,6 +8,8 @@ import os
 import pytest
 import soundfile
 
+from speech.models.spec import MODELS
+from speech.smoke import write_smoke_checkpoint
 from tests.job_server import REPOSITORY, JobServer, WorkerProcess
 from tests.recordings import speech_like, wav_bytes
 
@@ -58,6 +60,19 @@ async def test_upstreams_modules_serve_the_same_jobs(server, start):
         assert await worker.leave() == 0, worker.log()
 
 
+@pytest.mark.parametrize("model", ["turbo", "nano"])
+async def test_other_models_serve_the_same_jobs(server, start, tmp_path, model):
+    write_smoke_checkpoint(tmp_path / model, spec=MODELS[model])
+    async with start(MODEL=model, CHECKPOINT_DIR=str(tmp_path / model)) as worker:
+        await clone_speak_and_list(server, worker)
+        laugh = {"operation": "tts", "text": "Well [laugh] no.", "cfg_weight": 0.3, "strict": True}
+        server.submit("laugh", laugh)
+        spoken = (await server.result("laugh"))["output"]
+        assert await worker.leave() == 0, worker.log()
+    assert spoken["model"]["variant"] == model
+    assert f"cfg_weight has no effect on the {model} model" in spoken["warnings"]
+
+
 async def clone_speak_and_list(server, worker):
     recording = base64.b64encode(wav_bytes(speech_like(6.0, 24_000, 1), 24_000)).decode()
     clone = {"operation": "clone_voice", "voice_name": "Ada", "reference_audio": recording, "preview": False}
@@ -65,17 +80,22 @@ async def clone_speak_and_list(server, worker):
     cloned = await server.result("clone-1")
     server.submit("sync-2", {"operation": "tts", "text": TEXT, "voice_name": "Ada", "seed": 1})
     spoken = await server.result("sync-2")
+    server.submit("convert-3", {"operation": "voice_conversion", "source_audio": recording, "seed": 1})
+    converted = await server.result("convert-3")
     server.submit("list-3", {"operation": "list_voices"})
     listed = await server.result("list-3")
     server.submit("bad-4", {"operation": "tts", "text": TEXT, "voice_name": "Bob"})
     refused = await server.result("bad-4")
 
-    for result in (cloned, spoken, listed):
+    for result in (cloned, spoken, converted, listed):
         assert "error" not in result
     voice_id = cloned["output"]["voice_id"]
     assert spoken["output"]["voice"] == {"voice_id": voice_id, "voice_name": "Ada"}
     samples, rate_hz = soundfile.read(io.BytesIO(base64.b64decode(spoken["output"]["audio"])))
     assert len(samples) / rate_hz == pytest.approx(spoken["output"]["duration"], abs=1e-3)
+    samples, rate_hz = soundfile.read(io.BytesIO(base64.b64decode(converted["output"]["audio"])))
+    assert len(samples) / rate_hz == pytest.approx(6.0, abs=0.04)
+    assert "the operation voice_conversion is called convert_voice now" in converted["output"]["warnings"]
     assert [voice["voice_id"] for voice in listed["output"]["voices"]] == [voice_id]
     assert isinstance(refused["error"], str)
     assert refused["error"].startswith("voice_not_found: ")
@@ -83,7 +103,7 @@ async def clone_speak_and_list(server, worker):
     assert leaks(refused) == []
 
     log = worker.log()
-    assert log.count("outcome=ok") == 3
+    assert log.count("outcome=ok") == 4
     assert log.count("outcome=voice_not_found") == 1
     assert TEXT not in log
     assert spoken["output"]["audio"][:100] not in log

@@ -117,7 +117,7 @@ def test_the_token_does_not_show():
 @pytest.mark.parametrize(
     ("name", "value", "advice"),
     [
-        ("MODEL", "turbo", "set it to chatterbox"),
+        ("MODEL", "flash", "set it to one of chatterbox, turbo, nano"),
         ("DEVICE", "gpu", "auto, cpu, cuda or cuda:N"),
         ("DEVICE", "cuda:", "auto, cpu, cuda or cuda:N"),
         ("PRECISION", "fp8", "one of auto, exact"),
@@ -142,7 +142,7 @@ def test_a_bad_value_is_named_with_what_to_set(name, value, advice):
 
 
 def test_all_bad_values_are_reported_at_once():
-    message = refusal(MODEL="nano", DEVICE="tpu", MAX_TEXT_CHARS="many")
+    message = refusal(MODEL="flash", DEVICE="tpu", MAX_TEXT_CHARS="many")
     for name in ("MODEL", "DEVICE", "MAX_TEXT_CHARS"):
         assert name in message
 

@@ -37,6 +37,7 @@ from tests.speech.detector import confidence
 from tests.speech.t3.requests import decode_all, request
 
 SPEECH_SAMPLES = Path(__file__).parent / "speech_samples"
+REFERENCE = SPEECH_SAMPLES.parent.parent / "samples" / "reference.flac"
 CPU = torch.device("cpu")
 LARGEST_BYTES = 20_000_000
 CLEAR = [ears.sentences()[number] for number in (7, 22, 24)]  # of which it speaks clearly
@@ -112,6 +113,15 @@ async def test_what_it_says_is_recognised_among_fifty_sentences(run, recogniser,
     choices = [text, *ears.sentences()[-49:]]
     assert recogniser.choose(audio_of(reply), choices) == 0
     assert NOTICES["demonstration"] in reply["warnings"]
+
+
+def test_a_converted_recording_keeps_its_words(synthesizer, recogniser):
+    source = decode_audio((SPEECH_SAMPLES / "slt-ferry.flac").read_bytes())
+    text = (SPEECH_SAMPLES / "slt-ferry.txt").read_text()
+    voice = synthesizer.encode_reference(decode_audio(REFERENCE.read_bytes()), CancelToken())
+    (chunk,) = synthesizer.convert(source, voice, 7, CancelToken())
+    assert chunk.waveform.duration_s == pytest.approx(source.duration_s, abs=0.04)
+    assert recogniser.choose(chunk.waveform, [text, *ears.sentences()[-49:]]) == 0
 
 
 def test_its_speech_is_marked(synthesizer, perth):

@@ -57,7 +57,7 @@ def write_encoders(folder: Path, work: Path, spec: ModelSpec) -> None:
     encoder = build_voice_encoder(SMALL)
     encoder.load_state_dict(read_average(work / "voice encoder.pt", "encoder."))
     save_file(_stored(encoder), folder / spec.files.voice_encoder, metadata={"format": "pt"})
-    letters_tokenizer(spec).save(str(folder / spec.files.tokenizer))
+    letters_tokenizer(spec).save(str(folder / spec.files.tokenizer[0]))
     s3gen = build_s3gen(SMALL)
     for name, file, prefix in (
         ("tokenizer", "tokenizer.pt", "tokenizer."),

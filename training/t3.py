@@ -31,7 +31,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from speech.models.llama_t3 import rotary_frequencies
 from speech.models.spec import CODEBOOK_SIZE, MEL_FRAMES_PER_TOKEN, ModelSpec
-from speech.models.tokenizers import EnglishTokenizer
+from speech.models.tokenizers import TextTokenizer
 from training.codes import Voices
 from training.data import Sentence
 from training.features import PHONES, Features
@@ -247,7 +247,7 @@ class Examples:
         sentences: Sequence[tuple[Sentence, Features]],
         codes: Sequence[Tensor],
         voices: Mapping[str, Voices],
-        tokenizer: EnglishTokenizer,
+        tokenizer: TextTokenizer,
         spec: ModelSpec,
     ) -> None:
         self.codes, self._prompts = replace_rare(codes), codes

@@ -69,6 +69,7 @@ STATUS: Mapping[str, int] = {
     "call_timed_out": 504,
 }
 OTHER_STATUS = 502  # the endpoint could not be asked
+RETRY_AFTER_S = "5"  # after status 503
 
 log = logging.getLogger(__name__)
 
@@ -266,7 +267,7 @@ def _shape(status: int, code: str, message: str, param: str | None = None) -> di
 
 
 def _error(status: int, code: str, message: str, param: str | None = None) -> Response:
-    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
+    headers = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": RETRY_AFTER_S}}.get(status, {})
     return JSONResponse(_shape(status, code, message, param), status, headers)
 
 

@@ -95,7 +95,7 @@ def _speak(options: argparse.Namespace) -> int:
     if options.output is None:
         return _play(options, text, fields)
     _check_folder(options.output)
-    format = options.format or format_of(options.output) or DEFAULT_FORMAT
+    format = options.format or _format_of(options.output)
     with _client(options) as client:
         speech = client.speak(text, format=format, **fields)
     return _write(options, speech)
@@ -119,7 +119,7 @@ def _play(options: argparse.Namespace, text: str, fields: Mapping[str, Any]) -> 
 
 def _convert(options: argparse.Namespace) -> int:
     _check_folder(options.output)
-    format = options.format or format_of(options.output) or DEFAULT_FORMAT
+    format = options.format or _format_of(options.output)
     fields = {"voice": options.voice, "voice_id": options.voice_id, "reference": options.reference}
     with _client(options) as client:
         speech = client.convert(_recording(options.source), format=format, **fields, **options.set)
@@ -177,7 +177,7 @@ def _serve(options: argparse.Namespace) -> int:
             "serve stands in front of a queue endpoint: set --endpoint. A worker's HTTP server has OpenAI's "
             "API itself, below its own address"
         )
-    client = AsyncClient(options.endpoint, timeout_s=options.timeout)
+    client = AsyncClient(options.endpoint, streaming=_streaming(options), timeout_s=options.timeout)
     serve(client, options.port, os.environ.get(SERVE_KEY) or None, lambda address: print(address, flush=True))
     return OK
 
@@ -189,7 +189,9 @@ def _mcp(options: argparse.Namespace) -> int:
         raise _missing(error, "mcp") from None
     if options.folder is not None and not options.folder.is_dir():
         raise _Wrong(f"{options.folder} is no folder")
-    client = AsyncClient(options.endpoint, url=options.url, timeout_s=options.timeout)
+    client = AsyncClient(
+        options.endpoint, url=options.url, streaming=_streaming(options), timeout_s=options.timeout
+    )
     build_server(client, options.folder, _version()).run()
     return OK
 
@@ -204,18 +206,22 @@ def _missing(error: ImportError, extra: str) -> _Wrong:
 @contextmanager
 def _client(options: argparse.Namespace) -> Iterator[Client]:
     """Yields a client that shows its progress on a terminal."""
-    streaming = None if options.streaming is None else options.streaming == "yes"
     with (
         tqdm(disable=None, leave=False, file=sys.stderr, bar_format=WAITING, delay=0.5) as bar,
         Client(
             options.endpoint,
             url=options.url,
-            streaming=streaming,
+            streaming=_streaming(options),
             timeout_s=options.timeout,
             on_progress=_shown(bar),
         ) as client,
     ):
         yield client
+
+
+def _streaming(options: argparse.Namespace) -> bool | None:
+    """Returns whether the endpoint streams; None where nobody said so."""
+    return None if options.streaming is None else options.streaming == "yes"
 
 
 def _shown(bar: Any) -> Callable[[Progress], None]:
@@ -253,6 +259,16 @@ def _decoded(content: bytes, source: str) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise _Wrong(f"{source} is not text in UTF-8") from None
+
+
+def _format_of(file: str) -> str:
+    """Returns the format of a file that is to be written. Raises _Wrong for one that no worker makes."""
+    ending = Path(file).suffix
+    if not ending:
+        return DEFAULT_FORMAT
+    if (format := format_of(file)) is None:
+        raise _Wrong(f"{file} ends with {ending}, which is none of {', '.join(FORMATS)}; set --format")
+    return format
 
 
 def _recording(name: str) -> str | bytes:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import functools
+import hashlib
 import json
+import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,14 +21,15 @@ from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from errors import InvalidRequest, Problem, WorkerError
-from operations import OPERATIONS, find_operation, request_schemas
+from operations import OPERATIONS, find_operation, in_current_terms, request_schemas
 from operations.clone_voice import PREVIEW_SEED, PREVIEW_TEXT
-from operations.request import did_you_mean, parse_request
+from operations.request import AnyRequest, did_you_mean, parse_request
 from operations.tts import TtsRequest
 from serving.envelope import PIECE_LIMIT_BYTES, Limits, error_reply
 from serving.health import WorkerHealth
@@ -49,9 +53,11 @@ from settings import Settings
 from version import VERSION
 
 STORE_OPERATIONS = frozenset({"list_voices", "get_voice", "update_voice", "delete_voice"})
+SPEECH_OPERATIONS = frozenset({"tts", "convert_voice"})
 STORE_THREADS = 4
-MAX_FORM_FIELDS = 20
+MAX_FORM_FIELDS, MAX_FORM_FILES = 20, 4
 MAX_SAID_CHARS = 200  # of what a library says about a body
+MAX_FIELDS = 100  # of a request: no operation has so many
 SCHEMAS = "#/components/schemas/{model}"
 # What a multipart request for a voice may hold, and what ``clone_voice`` calls it.
 VOICE_FORM = {
@@ -91,6 +97,7 @@ class Routes:
     def __init__(self, worker: JobWorker, settings: Settings, gate: Gate, metrics: Metrics) -> None:
         self._worker, self._gate, self._metrics = worker, gate, metrics
         self._models = (settings.model,)
+        self._requires_consent = settings.require_consent
         # Lists of voices do not wait for speech.
         self._store_runner = JobRunner(
             worker.health,
@@ -111,9 +118,12 @@ class Routes:
     async def speech(self, request: Request) -> Response:
         """Speaks a text as OpenAI's API does; the audio is sent while it is made."""
         fields = await read_json(request)
-        speech = parse_openai_request(fields, self._models)
+        if fields.get("delivery") is not None:
+            raise InvalidRequest("has no effect here", field="delivery", hint="the audio is the reply")
+        speech = await asyncio.to_thread(parse_openai_request, fields, self._models)
         job = SpeechJob(
             self._worker,
+            "tts",
             speech.with_voice,
             request.state.request_id,
             {"input": {"operation": "tts", "text": speech.request.text}, "openai": True},
@@ -139,9 +149,15 @@ class Routes:
 
     async def add_voice(self, request: Request) -> dict[str, Any]:
         """Clones a voice from a recording: ``name`` and ``audio_sample`` as multipart fields."""
-        reply = await self._facts(
-            "clone_voice", {**await read_voice_form(request), "preview": False}, request
-        )
+        fields = {**await read_voice_form(request), "preview": False}
+        if self._requires_consent and "consent" not in fields:
+            hint = "send the words of whoever agreed, as a text"
+            raise InvalidRequest("is required on this endpoint", field="consent", hint=hint)
+        try:
+            await asyncio.to_thread(parse_request, find_operation("clone_voice").request, "a voice", fields)
+            reply = await self._facts("clone_voice", fields, request)
+        except WorkerError as error:
+            raise _in_form_terms(error) from None
         info = reply["voice_info"]
         created = datetime.fromisoformat(info["created_at"]).replace(tzinfo=UTC)
         return {
@@ -165,54 +181,64 @@ class Routes:
             "preview",
             {"text": PREVIEW_TEXT, "seed": PREVIEW_SEED, "voice_id": voice, "format": PREVIEW_FORMAT},
         )
-        return self._speak(spoken, request)
+        return self._speak("tts", spoken, request)
 
     async def job(self, operation: str, request: Request) -> Response:
         """Does an operation. The body has its fields, and the answer is the queue's reply.
 
-        A tts job that accepts ``audio/*`` is answered with the audio itself, and one with mode "streaming"
-        with server-sent events.
+        A job that speaks and accepts ``audio/*`` is answered with the audio itself, and a tts job with mode
+        "streaming" with server-sent events.
         """
-        found = find_operation(operation)
+        name, _, _ = in_current_terms(operation, {})
+        found = find_operation(name)
         fields = await read_json(request)
         if "operation" in fields:
             raise InvalidRequest("is not a field here", field="operation", hint="it is in the address")
-        if operation == "tts":
+        if name in SPEECH_OPERATIONS:
+            _, current, warnings = in_current_terms(operation, fields)
             if _wants_audio(request):
-                return self._speak(parse_request(found.request, operation, fields), request)
-            if fields.get("mode") == "streaming":
+                spoken = await asyncio.to_thread(parse_request, found.request, name, current)
+                return self._speak(name, spoken, request, warnings)
+            if name == "tts" and current.get("mode") == "streaming":
                 job_event = self._event(operation, fields, request)
                 return EventsResponse(job_event, self._worker, self._gate, self._metrics)
         reply = await self._reply(operation, fields, request)
         status = status_of(reply["error_code"]) if "error" in reply else 200
         return JSONResponse(reply, status, error_headers(status))
 
-    def _speak(self, spoken: TtsRequest, request: Request) -> Response:
+    def _speak(
+        self, operation: str, spoken: AnyRequest, request: Request, warnings: Iterable[str] = ()
+    ) -> Response:
         job = SpeechJob(
             self._worker,
-            lambda _: (spoken, []),
+            operation,
+            lambda _: (spoken, list(warnings)),
             request.state.request_id,
-            {"input": {"operation": "tts", "text": spoken.text}},
+            {"input": {"operation": operation, "text": getattr(spoken, "text", "")}},
         )
         return SpeechResponse(job, self._gate, self._metrics)
 
     @staticmethod
     def _event(operation: str, fields: Mapping[str, Any], request: Request) -> dict[str, Any]:
-        return {"id": request.state.request_id, "input": {**fields, "operation": operation}}
+        return {"id": _job_id(request), "input": {**fields, "operation": operation}}
 
     async def _reply(self, operation: str, fields: Mapping[str, Any], request: Request) -> dict[str, Any]:
         """Returns an operation's reply. Ends the job when the client goes away."""
         started_s = time.perf_counter()
-        is_quick = operation in STORE_OPERATIONS
+        name, _, _ = in_current_terms(operation, {})
+        is_quick = name in STORE_OPERATIONS
         job_event = self._event(operation, fields, request)
-        async with self._gate.place(self._gate.store if is_quick else self._gate.device):
-            work = self._worker.handle(job_event, self._store_runner if is_quick else None)
-            reply = await unless_gone(request.receive, work)
+        try:
+            async with self._gate.place(self._gate.store if is_quick else self._gate.device):
+                work = self._worker.handle(job_event, self._store_runner if is_quick else None)
+                reply = await unless_gone(request.receive, work)
+        except Refused as refused:
+            self._metrics.ended(name, refused.code, time.perf_counter() - started_s)
+            raise
         if "error" in reply:
             error = self._gate.translated(failure_of(reply))
             reply = error_reply(error)
-        outcome, audio_s = reply.get("error_code", "ok"), reply.get("duration", 0.0)
-        self._metrics.ended(operation, outcome, time.perf_counter() - started_s, audio_s)
+        self._metrics.ended(name, reply.get("error_code", "ok"), time.perf_counter() - started_s, reply)
         return reply
 
     async def _facts(self, operation: str, fields: Mapping[str, Any], request: Request) -> dict[str, Any]:
@@ -250,7 +276,7 @@ class EventsResponse(StreamedResponse):
             finally:
                 took_s = time.perf_counter() - self._started_s
                 outcome = "ok" if "pieces" in last else last.get("error_code", "cancelled")
-                self._metrics.ended("tts", outcome, took_s, last.get("duration", 0.0))
+                self._metrics.ended("tts", outcome, took_s, last)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
@@ -265,13 +291,27 @@ async def read_json(request: Request) -> dict[str, Any]:
         raise InvalidRequest(said, hint=hint) from None
     if not isinstance(fields, dict):
         raise InvalidRequest("the body must be a JSON object")
+    if len(fields) > MAX_FIELDS:
+        raise InvalidRequest(f"the body has {len(fields)} fields: no operation has more than {MAX_FIELDS}")
+    if request.state.has_own_id:
+        digest = await asyncio.to_thread(hashlib.sha256, body)
+        request.state.body_digest = digest.hexdigest()[:16]
     return fields
+
+
+def _job_id(request: Request) -> str:
+    """Returns the id of a request's job, after which audio on the volume is named.
+
+    Callers may use an id of their own again: with another body it is another job.
+    """
+    digest = getattr(request.state, "body_digest", None)
+    return request.state.request_id if digest is None else f"{request.state.request_id}-{digest}"
 
 
 async def read_voice_form(request: Request) -> dict[str, Any]:
     """Returns the fields of ``clone_voice`` that a multipart request holds. Raises InvalidRequest."""
     try:
-        async with request.form(max_files=1, max_fields=MAX_FORM_FIELDS) as form:
+        async with request.form(max_files=MAX_FORM_FILES, max_fields=MAX_FORM_FIELDS) as form:
             problems = [
                 Problem("is not a field of a voice", name[:100], did_you_mean(name, VOICE_FORM))
                 for name in form
@@ -280,6 +320,11 @@ async def read_voice_form(request: Request) -> dict[str, Any]:
             sample = form.get("audio_sample")
             if sample is None or isinstance(sample, str):
                 problems.append(Problem("is required", "audio_sample", "send a recording as a file"))
+            problems += [
+                Problem("must be a text, not a file", name)
+                for name, value in form.items()
+                if name != "audio_sample" and not isinstance(value, str)
+            ]
             if problems:
                 raise InvalidRequest.of(problems)
             assert sample is not None
@@ -288,9 +333,8 @@ async def read_voice_form(request: Request) -> dict[str, Any]:
             fields: dict[str, Any] = {
                 VOICE_FORM[name]: value for name, value in form.items() if name in VOICE_FORM
             }
-            if "consent" in form:
+            if statement := str(form.get("consent", "")).strip():
                 today = datetime.now(UTC).date().isoformat()
-                statement = str(form["consent"])
                 fields["consent"] = {"by": FORM_SENDER, "date": today, "statement": statement}
     except (HTTPException, MultiPartException) as error:
         reason = error.detail if isinstance(error, HTTPException) else error.message
@@ -298,6 +342,18 @@ async def read_voice_form(request: Request) -> dict[str, Any]:
             f"the form cannot be read: {reason}"[:200], hint="send multipart/form-data"
         ) from None
     return {**fields, "reference_audio": recording}
+
+
+def _in_form_terms(error: WorkerError) -> WorkerError:
+    """Returns an error about a voice in the words of the form that it came by."""
+    names = {ours: theirs for theirs, ours in VOICE_FORM.items()} | {"reference_audio": "audio_sample"}
+    if isinstance(error, InvalidRequest):
+        named = [replace(one, field=one.field and names.get(one.field, one.field)) for one in error.problems]
+        return InvalidRequest.of(named)
+    sentence = error.message
+    for ours, theirs in names.items():
+        sentence = re.sub(rf"\b{ours}\b", theirs, sentence)
+    return failure_of({"error": sentence, "error_code": error.code})
 
 
 def build_app(worker: JobWorker, settings: Settings, gate: Gate, metrics: Metrics) -> ASGIApp:
@@ -311,9 +367,10 @@ def build_app(worker: JobWorker, settings: Settings, gate: Gate, metrics: Metric
     )
     schemas, definitions = request_schemas(SCHEMAS)
     add = app.add_api_route
-    add("/", _page, include_in_schema=False)
+    add("/", _page, methods=["GET", "HEAD"], include_in_schema=False)
     app.mount("/static", StaticFiles(directory=STATIC))
-    add("/ping", routes.ping, response_class=Response)
+    add("/ping", routes.ping, methods=["GET"], response_class=Response)
+    add("/ping", routes.ping, methods=["HEAD"], response_class=Response, include_in_schema=False)
     add("/metrics", routes.metrics, response_class=Response)
     add("/v1/audio/speech", routes.speech, methods=["POST"], openapi_extra=_body_of({"type": "object"}))
     add("/v1/models", routes.models)
@@ -331,9 +388,10 @@ def build_app(worker: JobWorker, settings: Settings, gate: Gate, metrics: Metric
             openapi_extra=_body_of(schemas[name]),
         )
     add("/jobs/{operation}", routes.job, methods=["POST"], include_in_schema=False)
-    app.add_exception_handler(WorkerError, _failed)
+    app.add_exception_handler(WorkerError, functools.partial(_failed, metrics))
     app.add_exception_handler(HTTPException, _no_route)
-    app.add_exception_handler(ClientGone, lambda _request, _error: Response(status_code=CLIENT_GONE))
+    for gone in (ClientGone, ClientDisconnect):  # while it was answered, or while it sent its body
+        app.add_exception_handler(gone, lambda _request, _error: Response(status_code=CLIENT_GONE))
     _describe(app, definitions)
     guarded: ASGIApp = Guard(app, settings.http, is_behind_platform=settings.on_platform)
     if settings.http.cors_origins:
@@ -379,9 +437,10 @@ async def _page() -> Response:
     return FileResponse(STATIC / "index.html", headers={"Content-Security-Policy": PAGE_POLICY})
 
 
-async def _failed(request: Request, error: Exception) -> Response:
+async def _failed(metrics: Metrics, request: Request, error: Exception) -> Response:
     assert isinstance(error, WorkerError)
     path = request.url.path
+    metrics.refused(error.code)
     return error_response(error, path, rename=openai_name if path == "/v1/audio/speech" else str)
 
 

@@ -7,7 +7,7 @@ import base64
 import functools
 import json
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, closing
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,10 +17,10 @@ from starlette.types import Receive, Scope, Send
 from audio.encode import StreamEncoder, content_type
 from cancel import CancelToken
 from errors import Internal, WorkerError
+from operations import find_operation
 from operations.base import Services
+from operations.request import Request
 from operations.speech_result import SpeechResult
-from operations.tts import TtsRequest
-from operations.tts import run as run_tts
 from serving.envelope import complete
 from serving.handover import Handover
 from serving.http.connection import StreamedResponse
@@ -36,7 +36,7 @@ TOKENS_A_SECOND = 25  # of speech, which the events count as OpenAI's do
 MAX_HEADER_CHARS = 4096  # of all warnings; the receipt has them whole
 
 # Chooses the voice, in the job's thread; returns the request and warnings about the choice.
-Prepare = Callable[[Services], tuple[TtsRequest, list[str]]]
+Prepare = Callable[[Services], tuple[Request, list[str]]]
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,7 @@ class SpeechJob:
     """One job that speaks, and what it hands over: an AudioStart, and then parts of the file."""
 
     worker: JobWorker
+    operation: str
     prepare: Prepare
     job_id: str
     event: Mapping[str, Any]  # for the log
@@ -78,24 +79,33 @@ class SpeechJob:
         try:
             services = self.worker.services()
             request, warnings = self.prepare(services)
-            speech = run_tts(request, services, cancel)
+            speech = find_operation(self.operation).run(request, services, cancel)
+            assert isinstance(speech, SpeechResult)
             speech.warnings[:0] = warnings
-            encode_s = self._speak(speech, handover, cancel)
+            noticed = complete({}, services).get("warnings", [])
+            encode_s = self._speak(speech, noticed, handover, cancel)
             return complete(speech.receipt(encode_s), services)
         except WorkerError as error:
             self.error = error
             raise
 
     def _speak(
-        self, speech: SpeechResult, handover: Handover[AudioStart | bytes], cancel: CancelToken
+        self,
+        speech: SpeechResult,
+        noticed: Sequence[str],
+        handover: Handover[AudioStart | bytes],
+        cancel: CancelToken,
     ) -> float:
-        """Hands over the encoded speech. Returns the seconds that encoding took."""
+        """Hands over the encoded speech. Returns the seconds that encoding took.
+
+        noticed: warnings that every reply of this worker has.
+        """
         encode_s, has_begun = 0.0, False
         with closing(StreamEncoder(speech.format, speech.sample_rate_hz)) as encoder, closing(speech.chunks):
             for chunk in speech.chunks:
                 if not has_begun:
                     kind = content_type(speech.format, speech.sample_rate_hz)
-                    handover.put(AudioStart(kind, speech.facts, tuple(speech.warnings)), cancel)
+                    handover.put(AudioStart(kind, speech.facts, (*speech.warnings, *noticed)), cancel)
                     has_begun = True
                 start_s = time.perf_counter()
                 part = encoder.add(chunk.with_pause().samples)
@@ -141,7 +151,7 @@ class SpeechResponse(StreamedResponse):
             self._job.error, outcome = refused, refused.code
         finally:
             took_s = time.perf_counter() - self._started_s
-            self._metrics.ended("tts", outcome, took_s, self._job.receipt.get("duration", 0.0))
+            self._metrics.ended(self._job.operation, outcome, took_s, self._job.receipt)
         error = self._job.error
         if error is not None and not has_begun:
             rename = openai_name if "openai" in self._job.event else str
@@ -167,7 +177,7 @@ class SpeechResponse(StreamedResponse):
         if voice.get("voice_id"):
             headers["x-voice-id"] = voice["voice_id"]
         if start.warnings:
-            headers["x-warnings"] = json.dumps(start.warnings)[:MAX_HEADER_CHARS]
+            headers["x-warnings"] = _header_list(start.warnings)
         return [(name.encode(), value.encode("ascii")) for name, value in headers.items()]
 
     def _delta(self, part: bytes) -> bytes:
@@ -184,6 +194,13 @@ class SpeechResponse(StreamedResponse):
         }
         usage = {**counts, "total_tokens": sum(counts.values())}
         return event({"type": "speech.audio.done", "usage": usage, "receipt": receipt})
+
+
+def _header_list(warnings: Sequence[str]) -> str:
+    """Returns as many of the warnings as a header holds, as a JSON list."""
+    while len(text := json.dumps(warnings)) > MAX_HEADER_CHARS:
+        warnings = warnings[:-1]
+    return text
 
 
 def event(content: Mapping[str, Any]) -> bytes:

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import hmac
 import ipaddress
+import time
 import uuid
 from collections.abc import Mapping
 from urllib.parse import urlsplit
@@ -17,7 +18,9 @@ from serving.http.errors import Refused, error_response
 from settings import LOOPBACK_HOSTS, HttpSettings
 
 MAX_BODY_BYTES = 30_000_000  # what a load-balancing endpoint carries
-BODY_TIMEOUT_S = 60.0  # what a client gets to send its body
+BODY_TIMEOUT_S = 60.0  # what a client gets to send more of its body
+WHOLE_BODY_TIMEOUT_S = 300.0  # and all of it
+MAX_HEADERS, MAX_HEADER_BYTES = 100, 64 * 1024
 MAX_REQUEST_ID_CHARS = 128
 REQUEST_ID = "X-Request-Id"
 PUBLIC_PATHS = frozenset({"/", "/ping", "/openapi.json", "/docs"})
@@ -48,7 +51,8 @@ class Guard:
             return
         headers = Headers(scope=scope)
         request_id = _request_id(headers)
-        scope.setdefault("state", {})["request_id"] = request_id
+        state = scope.setdefault("state", {})
+        state["request_id"], state["has_own_id"] = request_id, headers.get(REQUEST_ID) == request_id
         send = _with_header(send, REQUEST_ID, request_id)
         try:
             self._check(scope["method"], scope["path"], headers)
@@ -58,6 +62,12 @@ class Guard:
         await self._app(scope, _Body(receive).receive, send)
 
     def _check(self, method: str, path: str, headers: Headers) -> None:
+        size_bytes = sum(len(name) + len(value) for name, value in headers.raw)
+        if len(headers.raw) > MAX_HEADERS or size_bytes > MAX_HEADER_BYTES:
+            raise Refused(
+                "request_too_large",
+                f"the request has more than {MAX_HEADERS} headers, or {MAX_HEADER_BYTES} bytes of them",
+            )
         self._check_host(headers)
         self._check_origin(method, path, headers)
         if not self._is_public(path):
@@ -117,13 +127,15 @@ class _Body:
         self._receive = receive
         self._received_bytes = 0
         self._is_complete = False
+        self._deadline_s = time.monotonic() + WHOLE_BODY_TIMEOUT_S
 
     async def receive(self) -> Message:
         """Raises Refused for a body that is too large or takes too long."""
         if self._is_complete:  # what follows is the end of the connection, which may be long in coming
             return await self._receive()
         try:
-            async with asyncio.timeout(BODY_TIMEOUT_S):
+            left_s = self._deadline_s - time.monotonic()
+            async with asyncio.timeout(min(BODY_TIMEOUT_S, max(left_s, 0.0))):
                 message = await self._receive()
         except TimeoutError:
             raise Refused("request_timeout", "the body did not come in time") from None

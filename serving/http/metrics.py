@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from prometheus_client import (
     CollectorRegistry,
@@ -36,6 +37,9 @@ class Metrics:
         self.jobs = Counter(
             "voice_worker_jobs", "Jobs that ended.", ("operation", "outcome"), registry=registry
         )
+        self._refused = Counter(
+            "voice_worker_refused", "Requests that became no job.", ("code",), registry=registry
+        )
         self.first_audio = Histogram(
             "voice_worker_first_audio_seconds",
             "From a request to its first audio.",
@@ -52,7 +56,7 @@ class Metrics:
         self.audio_s = Counter("voice_worker_audio_seconds", "Seconds of audio made.", registry=registry)
         self.real_time_factor = Histogram(
             "voice_worker_real_time_factor",
-            "Seconds that a job took for a second of its audio.",
+            "Seconds of work on a job for a second of its audio, waiting for places and readers excluded.",
             buckets=REAL_TIME_FACTORS,
             registry=registry,
         )
@@ -81,17 +85,30 @@ class Metrics:
             )
             self.gauge("device_memory_total_bytes", "Memory of the GPU.", lambda: total_bytes)
 
-    def ended(self, operation: str, outcome: str, took_s: float, audio_s: float) -> None:
-        """Counts a job. outcome: "ok" or an error's code. audio_s: seconds of audio that were made."""
+    def ended(
+        self, operation: str, outcome: str, took_s: float, reply: Mapping[str, Any] | None = None
+    ) -> None:
+        """Counts a job. outcome: "ok" or an error's code. reply: its receipt, if there is one."""
         self.jobs.labels(operation, outcome).inc()
         self.total.labels(operation).observe(took_s)
+        audio_s, stages_s = _audio_and_work(reply or {})
         if audio_s > 0:
             self.audio_s.inc(audio_s)
-            self.real_time_factor.observe(took_s / audio_s)
+            self.real_time_factor.observe(stages_s / audio_s)
+
+    def refused(self, code: str) -> None:
+        """Counts a request that never became a job. code: the error's."""
+        self._refused.labels(code).inc()
 
     def render(self) -> bytes:
         """Returns all of it as text."""
         return generate_latest(self._registry)
+
+
+def _audio_and_work(reply: Mapping[str, Any]) -> tuple[float, float]:
+    """Returns the seconds of a job's audio, and of the stages in which they were made."""
+    stages_s = reply.get("metrics", {}).get("stages", {})
+    return reply.get("duration", 0.0), sum(stages_s.values())
 
 
 def _or_nan(value: Callable[[], float]) -> float:

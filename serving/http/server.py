@@ -27,15 +27,21 @@ HEADER_TIMEOUT_S = 15.0  # what a client gets to send a request's head
 KEEP_ALIVE_S = 30
 MAX_HEAD_BYTES = 64 * 1024
 MAX_CONNECTIONS = 2048
+SEND_TIMEOUT_S = 60.0  # what a client gets to read anything of a reply that is ahead of it
 LAST_REPLIES_S = 5.0  # what connections get to take what is sent already, once no job runs
 
 log = logging.getLogger(__name__)
 
 
 class PatientProtocol(H11Protocol):
-    """uvicorn's protocol, which ends connections whose request's head does not come in time."""
+    """uvicorn's protocol, which ends connections that do not get on.
+
+    They are those whose request's head does not come in time, and those that read nothing of a reply: its job
+    would keep its place.
+    """
 
     _head_timer: asyncio.TimerHandle | None = None
+    _send_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -51,9 +57,21 @@ class PatientProtocol(H11Protocol):
             self._head_timer = None
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
+        for timer in (self._head_timer, self._send_timer):
+            if timer is not None:
+                timer.cancel()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        # Not closed: that would wait for the client to read what was sent.
+        self._send_timer = self.loop.call_later(SEND_TIMEOUT_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        if self._send_timer is not None:
+            self._send_timer.cancel()
+            self._send_timer = None
+        super().resume_writing()
 
     def _head_is_late(self) -> None:
         self._head_timer = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,19 @@ class ModelDimensions:
     # The LSTM of the voice encoder.
     encoder_hidden: int
 
+    @property
+    def has_published_s3gen(self) -> bool:
+        """Whether all but T3 has the published dimensions, which are those of every model."""
+        t3 = {name: getattr(FULL, name) for name in T3_DIMENSIONS}
+        return replace(self, **t3) == FULL
+
+    @property
+    def is_tiny(self) -> bool:
+        """Whether it has the size that tests use."""
+        return self.t3_width == TINY.t3_width
+
+
+T3_DIMENSIONS = ("t3_width", "t3_layers", "t3_heads", "t3_feed_forward")
 
 FULL = ModelDimensions(
     t3_width=1024,

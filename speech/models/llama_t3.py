@@ -6,24 +6,19 @@ The English and the multilingual models have it. Weights are named as in upstrea
 
 from __future__ import annotations
 
-import functools
-import logging
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from speech.models.dimensions import ModelDimensions
 from speech.models.linear import enough_rows, linear, pack
 from speech.models.spec import SPEAKER_WIDTH, ModelSpec
+from speech.models.t3 import T3, mask_of, step_attention
 from speech.t3.request import DecodeRequest
 from speech.transfer import upload
-
-log = logging.getLogger(__name__)
 
 # The Llama configuration of both published sizes, ``LLAMA_CONFIGS["Llama_520M"]``.
 ROTARY_BASE = 500_000.0
@@ -207,36 +202,26 @@ def _count_layers(state: Mapping[str, Tensor]) -> int:
     return 1 + max(int(name.split(".")[2]) for name in state if name.startswith("tfmr.layers."))
 
 
-class LlamaT3:
-    """Computes with ``T3Weights``: a prompt into a KV cache, and one decoding step for several rows.
+class LlamaT3(T3):
+    """T3 with ``T3Weights``.
 
-    A request takes two rows with classifier-free guidance: the second one, which is unconditional, sees the
-    text's positions but not its tokens. Keeps no state of any request.
+    With guidance a request's second row, which is unconditional, sees the text's positions but not its
+    tokens.
     """
 
     def __init__(self, weights: T3Weights, spec: ModelSpec) -> None:
-        self.weights, self.spec = weights, spec
+        super().__init__(
+            spec,
+            device=weights.device,
+            dtype=weights.dtype,
+            layers=len(weights.layers),
+            heads=weights.heads,
+            head_width=weights.head_width,
+            vocabulary=weights.vocabulary,
+        )
+        self.weights = weights
 
-    @property
-    def device(self) -> torch.device:
-        return self.weights.device
-
-    @property
-    def vocabulary(self) -> int:
-        """Number of speech ids, marks included."""
-        return self.weights.vocabulary
-
-    @property
-    def cache_dtype(self) -> torch.dtype:
-        """The dtype of the KV cache. CPUs attend in float32 twice as fast as in bfloat16."""
-        return torch.float32 if self.device.type == "cpu" else self.weights.dtype
-
-    def cache_shape(self, rows: int, positions: int) -> tuple[int, ...]:
-        """The shape of a KV cache: [layers, 2, rows, heads, positions, head width]."""
-        weights = self.weights
-        return (len(weights.layers), 2, rows, weights.heads, positions, weights.head_width)
-
-    def rotary_table(self, positions: int) -> tuple[Tensor, Tensor]:
+    def position_tables(self, positions: int) -> tuple[Tensor, ...]:
         """Returns cosines and sines, [positions, head width] each, of the cache's dtype.
 
         Sines are negative in the first half of a head, see ``_rotate``.
@@ -250,6 +235,8 @@ class LlamaT3:
     def embed_prompt(self, request: DecodeRequest, *, use_cfg: bool) -> Tensor:
         """Returns everything before the first speech token, [rows, N, D]; two rows with guidance."""
         weights, tokens = self.weights, self.spec.tokens
+        assert tokens.start_text is not None
+        assert tokens.stop_text is not None
         text = upload(request.text_tokens.long(), self.device)
         text = F.pad(F.pad(text, (1, 0), value=tokens.start_text), (0, 1), value=tokens.stop_text)
         words = weights.text_embedding[text]
@@ -270,14 +257,10 @@ class LlamaT3:
         emotion = F.linear(exaggeration.to(weights.dtype), weights.exaggeration)
         return torch.cat([speaker[:, None], _perceive(weights.perceiver, prompt), emotion], dim=1)
 
-    def prefill(self, prompt: Tensor, cosines: Tensor, sines: Tensor, cache: Tensor) -> None:
-        """Fills a cache with the keys and values of a prompt.
-
-        prompt: [rows, N, D]. cosines, sines: of the first N positions at least.
-        cache: see ``cache_shape``; its first N positions are written.
-        """
+    def prefill(self, prompt: Tensor, tables: tuple[Tensor, ...], cache: Tensor) -> None:
+        """Fills a cache with the keys and values of a prompt, see ``T3.prefill``."""
         weights, length = self.weights, prompt.shape[1]
-        cosines, sines = cosines[:length], sines[:length]
+        cosines, sines = (table[:length] for table in tables)
         hidden = prompt
         for index, layer in enumerate(weights.layers):
             projected = linear(_rms_norm(hidden, layer.attention_norm), layer.qkv).to(cosines.dtype)
@@ -297,28 +280,22 @@ class LlamaT3:
         tokens: Tensor,
         counts: Tensor,
         positions: Tensor,
-        cosines: Tensor,
-        sines: Tensor,
+        tables: tuple[Tensor, ...],
         cache: Tensor,
         row_ids: Tensor,
     ) -> Tensor:
-        """Feeds one token to every row; returns logits of the next one, float32 [rows, vocabulary].
+        """Feeds one token to every row, see ``T3.step``.
 
-        tokens: int64 [rows], the last ones. counts: int64 [rows], speech tokens before them, which is their
-        learned position. positions: int64 [rows], where they go in the cache, which is their rotary
-        position. cache: see ``cache_shape``; its length is that of the longest row at least.
-        row_ids: int64 [rows], 0 to rows - 1.
+        Its learned position is the number of speech tokens before it, its rotary one its place in the cache.
         """
         weights, rows, length = self.weights, len(tokens), cache.shape[4]
         spoken = weights.speech_embedding[tokens] + weights.speech_positions[counts]
         hidden = enough_rows(spoken, weights.head)
-        cosines, sines = cosines[positions][:, None, None], sines[positions][:, None, None]
-        # An additive float mask: SDPA would convert a boolean one again in every layer.
-        future = torch.arange(length, device=tokens.device) > positions[:, None]
-        mask = torch.zeros_like(future, dtype=cosines.dtype).masked_fill_(future, -torch.inf)[:, None, None]
+        cosines, sines = (table[positions][:, None, None] for table in tables)
+        mask = mask_of(positions, length, cosines.dtype)
         attended = torch.zeros_like(hidden)
         attended_heads = attended[:rows].view(rows, weights.heads, 1, weights.head_width)
-        with _step_attention(cache.device, cache.dtype):
+        with step_attention(cache.device, cache.dtype):
             for layer, layer_cache in zip(weights.layers, cache.unbind(), strict=True):
                 normed = _rms_norm(hidden, layer.attention_norm)
                 projected = linear(normed, layer.qkv)[:rows].to(cosines.dtype)
@@ -332,37 +309,6 @@ class LlamaT3:
                 )
                 hidden = _feed_forward(layer, hidden + linear(attended, layer.out))
         return linear(_rms_norm(hidden, weights.norm), weights.head)[:rows].float()
-
-
-def _step_attention(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[None]:
-    """Chooses the attention of a decoding step on a GPU, which has one query a row and a mask.
-
-    PyTorch's own choice is the memory-efficient kernel, which is made for many queries. On an H200, with 2
-    rows and 512 positions, it takes 27 us in bfloat16 and cuDNN's 7; in float32 it takes 61 us and plain
-    operators 24.
-    """
-    if device.type != "cuda":
-        return nullcontext()
-    if dtype == torch.float32:
-        return sdpa_kernel(SDPBackend.MATH)
-    if _cudnn_attends(device, dtype):
-        return sdpa_kernel(SDPBackend.CUDNN_ATTENTION)
-    return sdpa_kernel([SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH])
-
-
-@functools.cache
-def _cudnn_attends(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether this cuDNN has an engine for one query with a mask: found out by a try."""
-    queries = torch.zeros(2, 2, 1, 64, device=device, dtype=dtype)
-    keys = torch.zeros(2, 2, 256, 64, device=device, dtype=dtype)
-    mask = torch.zeros(2, 1, 1, 256, device=device, dtype=dtype)
-    try:
-        with sdpa_kernel(SDPBackend.CUDNN_ATTENTION):
-            F.scaled_dot_product_attention(queries, keys, keys, attn_mask=mask)
-    except RuntimeError as error:
-        log.info("cuDNN has no attention for T3's steps here: %s", str(error).splitlines()[0])
-        return False
-    return True
 
 
 def _rotate(heads: Tensor, cosines: Tensor, sines: Tensor) -> None:

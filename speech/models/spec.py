@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
+from speech.models.dimensions import FULL, ModelDimensions
+
 # The steps from logits to the next token that a model's sampler may apply, see ``speech.t3.sampling``.
-SamplerStep = Literal["guidance", "repetition_penalty", "temperature", "min_p", "top_p"]
+SamplerStep = Literal["guidance", "repetition_penalty", "temperature", "min_p", "top_p", "top_k"]
 
 # What all published models share: S3Gen, its codebook, the voice encoder and the x-vector.
 SPEECH_TOKENS_PER_S = 25
@@ -25,13 +27,13 @@ class WeightFiles:
     t3: str
     s3gen: str
     voice_encoder: str
-    tokenizer: str
+    tokenizer: tuple[str, ...]
     builtin_voice: str  # the only file that may be absent
 
     @property
     def required(self) -> tuple[str, ...]:
         """The files without which the model cannot speak."""
-        return (self.voice_encoder, self.t3, self.s3gen, self.tokenizer)
+        return (self.voice_encoder, self.t3, self.s3gen, *self.tokenizer)
 
     @property
     def all(self) -> tuple[str, ...]:
@@ -43,8 +45,8 @@ class WeightFiles:
 class SpecialTokens:
     """Token ids with a meaning of their own."""
 
-    start_text: int
-    stop_text: int
+    start_text: int | None  # None where a text has no marks
+    stop_text: int | None
     start_speech: int
     stop_speech: int
 
@@ -56,6 +58,8 @@ class Conditioning:
     t3_prompt_s: float  # seconds of the recording whose speech tokens T3 sees
     t3_prompt_tokens: int  # the most of those tokens
     s3gen_prompt_s: float  # seconds of the recording whose tokens and mel S3Gen sees
+    least_s: float = 0.0  # a recording must be longer
+    loudness_lufs: float | None = None  # to which a recording is brought first
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,15 @@ class FlowSpec:
     """How S3Gen solves the flow's ODE."""
 
     steps: int  # Euler steps
-    guidance: float  # classifier-free guidance rate
+    guidance: float  # classifier-free guidance rate; 0: none, and no unconditional rows
+    schedule: Literal["cosine", "linear"] = "cosine"  # of the steps' times, from 0 to 1
+    # Whether the estimator predicts the mean velocity of a step, from the times of its begin and its end, and
+    # not the velocity at its begin. Its draws have another order, too, see ``speech.s3gen.s3gen.Draws``.
+    is_meanflow: bool = False
+
+
+# ``S3Gen(meanflow=True)`` in chatterbox-tts 0.1.7, as ``ChatterboxTurboTTS.generate`` calls it.
+MEANFLOW = FlowSpec(steps=2, guidance=0.0, schedule="linear", is_meanflow=True)
 
 
 @dataclass(frozen=True)
@@ -73,8 +85,9 @@ class ModelSpec:
     name: str
     repository: str  # on the Hugging Face hub
     files: WeightFiles
-    family: Literal["llama"]  # the architecture of T3, see ``speech.models``
-    tokenizer: Literal["english"]  # the text front end, see ``speech.models.tokenizers``
+    family: Literal["llama", "gpt2"]  # the architecture of T3, see ``speech.models``
+    dimensions: ModelDimensions  # of the published weights
+    tokenizer: Literal["english", "turbo"]  # the text front end, see ``speech.models.tokenizers``
     languages: tuple[str, ...]  # codes of the languages that it speaks
     tokens: SpecialTokens
     text_vocabulary: int  # number of text ids
@@ -85,6 +98,12 @@ class ModelSpec:
     default_parameters: Mapping[str, float]  # by the names of ``SamplingParams``; others have no effect
     max_chunk_chars: int  # longest chunk of text, in the units of ``speech.text.duration``
     max_speech_tokens: int  # longest answer of T3
+    # Which of upstream's loops draws the tokens: ``T3.inference`` or ``T3.inference_turbo``. In the second, a
+    # stop that is drawn first ends nothing, and the start of speech is penalised as seen in the first draw
+    # alone.
+    loop: Literal["standard", "turbo"] = "standard"
+    appended_tokens: tuple[int, ...] = ()  # speech tokens that S3Gen renders after T3's
+    knows_event_tags: bool = False  # those of ``speech.text.events``
 
 
 CHATTERBOX = ModelSpec(
@@ -94,10 +113,11 @@ CHATTERBOX = ModelSpec(
         t3="t3_cfg.safetensors",
         s3gen="s3gen.safetensors",
         voice_encoder="ve.safetensors",
-        tokenizer="tokenizer.json",
+        tokenizer=("tokenizer.json",),
         builtin_voice="conds.pt",
     ),
     family="llama",
+    dimensions=FULL,
     tokenizer="english",
     languages=("en",),
     # ``T3Config`` and ``S3Gen`` in chatterbox-tts 0.1.7.
@@ -122,4 +142,50 @@ CHATTERBOX = ModelSpec(
     max_speech_tokens=1000,
 )
 
-MODELS: dict[str, ModelSpec] = {spec.name: spec for spec in (CHATTERBOX,)}
+SILENCE_TOKEN = 4299  # ``S3GEN_SIL``
+TURBO = ModelSpec(
+    name="turbo",
+    repository="ResembleAI/chatterbox-turbo",
+    files=WeightFiles(
+        t3="t3_turbo_v1.safetensors",
+        s3gen="s3gen_meanflow.safetensors",
+        voice_encoder="ve.safetensors",
+        tokenizer=("vocab.json", "merges.txt", "added_tokens.json"),
+        builtin_voice="conds.pt",
+    ),
+    family="gpt2",
+    # ``GPT2_MEDIUM_CONFIG``.
+    dimensions=replace(FULL, t3_layers=24),
+    tokenizer="turbo",
+    languages=("en",),
+    # ``ChatterboxTurboTTS.from_local``; the text has neither start nor stop.
+    tokens=SpecialTokens(start_text=None, stop_text=None, start_speech=6561, stop_speech=6562),
+    text_vocabulary=50276,
+    speech_vocabulary=6563,
+    # ``ENC_COND_LEN``, ``speech_cond_prompt_len``, ``DEC_COND_LEN`` and ``norm_loudness``.
+    conditioning=Conditioning(
+        t3_prompt_s=15, t3_prompt_tokens=375, s3gen_prompt_s=10, least_s=5.0, loudness_lufs=-27.0
+    ),
+    flow=MEANFLOW,
+    sampler=("temperature", "top_k", "top_p", "repetition_penalty"),
+    # ``ChatterboxTurboTTS.generate``.
+    default_parameters={"temperature": 0.8, "top_p": 0.95, "repetition_penalty": 1.2, "top_k": 1000},
+    # It was trained on answers of up to 604 tokens; longer ones turn into gibberish, as users report.
+    max_chunk_chars=230,
+    max_speech_tokens=604,
+    loop="turbo",
+    appended_tokens=3 * (SILENCE_TOKEN,),
+    knows_event_tags=True,
+)
+
+# In the same repository layout, with the same S3Gen, voice encoder and tokenizer; chatterbox's master has it.
+NANO = replace(
+    TURBO,
+    name="nano",
+    repository="ResembleAI/chatterbox-nano",
+    files=replace(TURBO.files, t3="t3_nano_v1.safetensors"),
+    # ``GPT2_small``.
+    dimensions=replace(FULL, t3_layers=12, t3_width=768, t3_heads=12, t3_feed_forward=3072),
+)
+
+MODELS: dict[str, ModelSpec] = {spec.name: spec for spec in (CHATTERBOX, TURBO, NANO)}

@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from audio.loudness import measure_loudness_lufs
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform, resample
 from errors import ReferenceTooShort
 from speech.models.dimensions import ModelDimensions
@@ -65,8 +66,15 @@ class RecordingEncoder(Protocol):
         """
         ...
 
+    def tokenize(self, samples_16k: NDArray[np.float32]) -> Tensor:
+        """Returns the speech tokens, int64 [ceil(n / 640)], of a recording [n] of at most 30 s at 16 kHz.
+
+        They are on the device. For the one thread that submits work to it.
+        """
+        ...
+
     def compute(self, waveform: Waveform) -> Conditionals:
-        """Does both."""
+        """Prepares and encodes a recording."""
         return self.encode(self.prepare(waveform))
 
 
@@ -114,12 +122,30 @@ def _below(
     return {name: network[name] for name in shapes}
 
 
-def check_duration(waveform: Waveform) -> None:
-    """Raises ReferenceTooShort for less than half a second."""
+def check_duration(waveform: Waveform, conditioning: Conditioning) -> None:
+    """Raises ReferenceTooShort for less than half a second, or than the model asks for."""
     if waveform.duration_s < MIN_REFERENCE_S:
         raise ReferenceTooShort(
             f"the reference audio is {waveform.duration_s:.2f} s long", hint="send at least 2 s of speech"
         )
+    if conditioning.least_s and waveform.duration_s <= conditioning.least_s:
+        raise ReferenceTooShort(
+            f"the reference audio is {waveform.duration_s:.2f} s long, and this model needs more than "
+            f"{conditioning.least_s:g} s",
+            hint="send a longer recording, 10 s of speech if you can",
+        )
+
+
+def at_loudness(waveform: Waveform, target_lufs: float | None) -> Waveform:
+    """Returns a recording at a loudness, as ``ChatterboxTurboTTS.norm_loudness`` does.
+
+    Silence, whose loudness cannot be measured, and a target of None change nothing.
+    """
+    loudness_lufs = None if target_lufs is None else measure_loudness_lufs(waveform)
+    if target_lufs is None or loudness_lufs is None:
+        return waveform
+    gain = 10 ** ((target_lufs - loudness_lufs) / 20)
+    return Waveform(waveform.samples * np.float32(gain), waveform.sample_rate_hz)
 
 
 class ReferenceEncoder(RecordingEncoder):
@@ -140,8 +166,9 @@ class ReferenceEncoder(RecordingEncoder):
     def prepare(self, waveform: Waveform) -> PreparedRecording:
         """Resamples, trims and analyses a recording; see ``RecordingEncoder``."""
         assert waveform.sample_rate_hz == MODEL_SAMPLE_RATE_HZ
-        check_duration(waveform)
         conditioning = self._conditioning
+        check_duration(waveform, conditioning)
+        waveform = at_loudness(waveform, conditioning.loudness_lufs)
         # Upstream resamples S3Gen's prompt with torchaudio and the rest with soxr.
         samples_16k = resample(waveform, ENCODER_SAMPLE_RATE_HZ).samples
         return PreparedRecording(
@@ -172,3 +199,10 @@ class ReferenceEncoder(RecordingEncoder):
             prompt_mel=prompt_mel,
             xvector=xvector.embed(self._camp_plus, xvector_features(prompt_16k)),
         ).to(torch.device("cpu"))
+
+    @torch.inference_mode()
+    def tokenize(self, samples_16k: NDArray[np.float32]) -> Tensor:
+        """Runs the speech tokenizer alone; see ``RecordingEncoder``."""
+        mel = tokenizer_mel(upload(torch.from_numpy(samples_16k), self._device))
+        (tokens,) = speech_tokenizer.tokenize(self._tokenizer, [mel])
+        return tokens

@@ -1,7 +1,7 @@
 """Speech tokenizer: mels of recordings to speech tokens, 25 a second.
 
 ``S3Tokenizer`` of chatterbox-tts 0.1.7, which is ``S3TokenizerV2`` of s3tokenizer 0.3, without its windows
-for recordings of more than 30 s: prompts are shorter.
+for recordings of more than 30 s: prompts and the pieces of a recording are shorter.
 """
 
 from __future__ import annotations

@@ -28,37 +28,51 @@ def solve_ode(
     """
     length = noise.shape[2]
     cond = torch.cat([mu, speaker[:, :, None].expand(-1, -1, length), prompt_mel], dim=1)
-    # The second row is the unconditional one of classifier-free guidance. Both see the same noise.
-    cond = torch.cat([cond, torch.zeros_like(cond)])
-    spans, time_embeddings = schedule(estimator, flow.steps)
+    if flow.guidance:
+        # The second row is the unconditional one of classifier-free guidance. Both see the same noise.
+        cond = torch.cat([cond, torch.zeros_like(cond)])
+    spans, time_embeddings = schedule(estimator, flow)
     mel = noise
     for index in range(flow.steps):
-        cfg_input = torch.cat([mel.expand(2, -1, -1), cond], dim=1)
-        conditional, unconditional = _estimate(estimator, cfg_input, time_embeddings[index]).chunk(2)
-        velocity = (1 + flow.guidance) * conditional - flow.guidance * unconditional
+        rows = torch.cat([mel.expand(len(cond), -1, -1), cond], dim=1)
+        velocity = _estimate(estimator, rows, time_embeddings[index])
+        if flow.guidance:
+            conditional, unconditional = velocity.chunk(2)
+            velocity = (1 + flow.guidance) * conditional - flow.guidance * unconditional
         mel = mel + spans[index] * velocity
     return mel
 
 
-def schedule(estimator: WeightsView, steps: int) -> tuple[Tensor, Tensor]:
-    """Returns each Euler step's length, [steps], and the embedding of its time, [steps, 1, time width]."""
+def schedule(estimator: WeightsView, flow: FlowSpec) -> tuple[Tensor, Tensor]:
+    """Returns each Euler step's length, [steps], and its embedded times, [steps, 1, time width].
+
+    The times are those of its begin, with meanflow of its begin and its end, as each resnet block takes them.
+    """
     device = (estimator / "final_proj")["weight"].device
-    times = 1 - torch.cos(torch.linspace(0, 1, steps + 1, device=device) * 0.5 * torch.pi)
-    return times.diff(), _embed_times(estimator, times[:-1])
+    times = torch.linspace(0, 1, flow.steps + 1, device=device)
+    if flow.schedule == "cosine":
+        times = 1 - torch.cos(times * 0.5 * torch.pi)
+    if flow.is_meanflow:
+        embedded = _embed_times(estimator, times)
+        both = torch.cat([embedded[:-1], embedded[1:]], dim=1)
+        time_embeddings = linear(both, estimator / "time_embed_mixer")
+    else:
+        time_embeddings = _embed_times(estimator, times[:-1])
+    return times.diff(), F.mish(time_embeddings)[:, None]
 
 
 def _embed_times(estimator: WeightsView, times: Tensor) -> Tensor:
-    """Returns [steps, 1, time width], as each resnet block takes it."""
+    """Returns [times, time width]. times: 0 to 1, float32 [times]."""
     mlp = estimator / "time_mlp"
     half = (mlp / "linear_1")["weight"].shape[1] // 2
     steps = torch.arange(half, dtype=torch.float32, device=times.device)
     angles = TIME_SCALE * times[:, None] * torch.exp(steps * -(math.log(10_000) / (half - 1)))
     embedded = torch.cat([angles.sin(), angles.cos()], dim=-1)
-    return F.mish(linear(F.silu(linear(embedded, mlp / "linear_1")), mlp / "linear_2"))[:, None]
+    return linear(F.silu(linear(embedded, mlp / "linear_1")), mlp / "linear_2")
 
 
 def _estimate(estimator: WeightsView, channels: Tensor, time_embedding: Tensor) -> Tensor:
-    """Returns the velocity of the mel, [2, 80, T]. channels: [2, 320, T]. time_embedding: [1, time width]."""
+    """Returns the velocity of the mel, [B, 80, T]. channels: [B, 320, T]. time_embedding: [1, time width]."""
     down, up = estimator / "down_blocks" / 0, estimator / "up_blocks" / 0
     hidden = skipped = _block(down, channels, time_embedding)
     hidden = _causal_conv(hidden, down / 2)
@@ -70,7 +84,7 @@ def _estimate(estimator: WeightsView, channels: Tensor, time_embedding: Tensor) 
 
 
 def _block(block: WeightsView, channels: Tensor, time_embedding: Tensor) -> Tensor:
-    """Applies a resnet block and its transformer layers; returns [2, C, T]."""
+    """Applies a resnet block and its transformer layers; returns [B, C, T]."""
     resnet = block / 0
     hidden = _causal_block(channels, resnet / "block1" / "block")
     hidden = hidden + linear(time_embedding, resnet / "mlp" / 1)[:, :, None]

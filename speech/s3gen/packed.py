@@ -53,6 +53,7 @@ class PackedS3Gen:
         A CPU gains nothing by batches, and computes what is padded.
         """
         views = weights / "flow"
+        self._flow_spec = flow
         # Of the estimator only the copy in its dtype is kept.
         self._flow = PackedFlow(views / "decoder" / "estimator", flow, dtype, graphs=graphs)
         self._encoder, self._projection = views / "encoder", views / "encoder_proj"
@@ -77,7 +78,7 @@ class PackedS3Gen:
     @torch.inference_mode()
     def mel(self, request: RenderRequest) -> Tensor:
         """Returns the mel spectrogram that the samples of a request are made of, float32 [2T, 80]."""
-        (mel,) = self._solve([request], [Draws.of(request).noise])
+        (mel,) = self._solve([request], [Draws.of(request, self._flow_spec).noise])
         return mel
 
     def _render(self, requests: Sequence[RenderRequest | PieceRequest]) -> list[Tensor]:
@@ -86,7 +87,7 @@ class PackedS3Gen:
         noises = []
         for index, request in enumerate(requests):
             if isinstance(request, RenderRequest):
-                draws[index] = Draws.of(request)
+                draws[index] = Draws.of(request, self._flow_spec)
                 noises.append(draws[index].noise)
             else:
                 pieces[index] = request

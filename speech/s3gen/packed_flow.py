@@ -5,7 +5,7 @@ bfloat16, with float32 sums; noise, the mel that the ODE moves and the embedding
 
 Rows are frames, [rows, channels]. There are as many as a bucket holds, so that few CUDA graphs serve all
 lengths. Unused rows are a segment of their own, which no chunk looks at. With guidance, as many unguided
-rows follow, in the same order.
+rows follow, in the same order; without it there are none.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ class PackedFlow:
         device = (estimator / "final_proj")["weight"].device
         self._spec, self._dtype, self._device = spec, dtype, device
         self._passes = 2 if spec.guidance else 1
-        spans, time_embeddings = schedule(estimator, spec.steps)
+        spans, time_embeddings = schedule(estimator, spec)
         self._spans = spans[:, None]
         # Of each step and block, [steps, blocks, C]: they are the same for every mel spectrogram.
         self._time_shifts = torch.stack(

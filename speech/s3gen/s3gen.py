@@ -63,22 +63,37 @@ class Draws:
     source_noise: Tensor  # the vocoder's, float32 [1, 9, samples], on the generator's device
 
     @classmethod
-    def of(cls, request: RenderRequest) -> Draws:
+    def of(cls, request: RenderRequest, flow: FlowSpec) -> Draws:
         """Draws for a request. T: two frames for each token, those of the prompt included."""
         generator, voice = request.generator, request.voice
         device = generator.device
-        frames = frames_of(request)
-        samples = SAMPLES_A_FRAME * (frames - voice.prompt_mel.shape[1])
+        samples = SAMPLES_A_FRAME * (frames_of(request) - voice.prompt_mel.shape[1])
         # On a GPU upstream draws the phases from the CPU's generator, from which nothing has been drawn.
         on_cpu = device.type == "cpu"
         phase_generator = (
             generator if on_cpu else torch.Generator("cpu").manual_seed(generator.initial_seed())
         )
         return cls(
-            torch.randn(1, MEL_CHANNELS, frames, generator=generator, device=device),
+            _draw_flow_noise(request, flow),
             draw_phases(phase_generator),
             torch.randn(1, HARMONICS, samples, generator=generator, device=device),
         )
+
+
+def _draw_flow_noise(request: RenderRequest, flow: FlowSpec) -> Tensor:
+    """Returns the flow's noise for a whole chunk, float32 [1, 80, T], those of the prompt first."""
+
+    def draw(frames: int) -> Tensor:
+        generator = request.generator
+        return torch.randn(1, MEL_CHANNELS, frames, generator=generator, device=generator.device)
+
+    if not flow.is_meanflow:
+        return draw(frames_of(request))
+    # Upstream draws for the chunk first, and then for prompt and chunk, of which it takes the prompt's.
+    chunk_noise = draw(MEL_FRAMES_PER_TOKEN * len(request.tokens))
+    noise = draw(frames_of(request))
+    noise[:, :, -chunk_noise.shape[2] :] = chunk_noise
+    return noise
 
 
 class Renderer(Protocol):
@@ -115,7 +130,7 @@ class S3Gen:
     @torch.inference_mode()
     def mel(self, request: RenderRequest) -> Tensor:
         """Returns the mel spectrogram that the samples of a request are made of, float32 [2T, 80]."""
-        return self._solve(request, Draws.of(request).noise)
+        return self._solve(request, Draws.of(request, self._flow_spec).noise)
 
     @torch.inference_mode()
     def vocode(self, mel: Tensor, generator: torch.Generator) -> Tensor:
@@ -128,7 +143,7 @@ class S3Gen:
         return vocode(self._hift, mel.transpose(1, 2), phases.to(mel.device), noise.to(mel.device))
 
     def _render(self, request: RenderRequest) -> Tensor:
-        draws = Draws.of(request)
+        draws = Draws.of(request, self._flow_spec)
         phases = upload(draws.phases, request.voice.prompt_mel.device)
         mel = self._solve(request, draws.noise)
         samples = vocode(self._hift, mel.T[None], phases, draws.source_noise)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from speech.models.dimensions import ModelDimensions
-from speech.models.spec import CODEBOOK_SIZE, MEL_CHANNELS, XVECTOR_WIDTH
+from speech.models.spec import CODEBOOK_SIZE, MEL_CHANNELS, XVECTOR_WIDTH, FlowSpec
 
 ESTIMATOR_INPUT = 4 * MEL_CHANNELS  # noise, mu, speaker, prompt
 ESTIMATOR_HEAD_WIDTH = 64
@@ -15,10 +15,10 @@ DILATIONS = 3
 Shapes = dict[str, tuple[int, ...]]
 
 
-def s3gen_shapes(dimensions: ModelDimensions) -> Shapes:
+def s3gen_shapes(dimensions: ModelDimensions, flow: FlowSpec) -> Shapes:
     """Returns name and shape of flow and vocoder in ``S3Gen.state_dict()``, chatterbox-tts 0.1.7."""
     return {
-        **_below("flow", _flow(dimensions)),
+        **_below("flow", _flow(dimensions, flow)),
         **_below("mel2wav", _vocoder(dimensions.vocoder_width, dimensions.f0_width)),
     }
 
@@ -41,7 +41,7 @@ def _normed(name: str, *shape: int, outputs: int | None = None) -> Shapes:
     }
 
 
-def _flow(dimensions: ModelDimensions) -> Shapes:
+def _flow(dimensions: ModelDimensions, flow: FlowSpec) -> Shapes:
     width = dimensions.flow_width
     shapes = {
         "input_embedding.weight": (CODEBOOK_SIZE, width),
@@ -60,7 +60,7 @@ def _flow(dimensions: ModelDimensions) -> Shapes:
         for index in range(count):
             conformer = _conformer(width, dimensions.flow_heads, dimensions.flow_feed_forward)
             shapes |= _below(f"encoder.{layers}.{index}", conformer)
-    return shapes | _below("decoder.estimator", _estimator(dimensions))
+    return shapes | _below("decoder.estimator", _estimator(dimensions, flow))
 
 
 def _conformer(width: int, heads: int, feed_forward: int) -> Shapes:
@@ -75,7 +75,7 @@ def _conformer(width: int, heads: int, feed_forward: int) -> Shapes:
     return shapes | _affine("norm_mha", width) | _affine("norm_ff", width)
 
 
-def _estimator(dimensions: ModelDimensions) -> Shapes:
+def _estimator(dimensions: ModelDimensions, flow: FlowSpec) -> Shapes:
     width, time = dimensions.flow_decoder_width, 4 * dimensions.flow_decoder_width
     inner = ESTIMATOR_HEAD_WIDTH * dimensions.flow_decoder_heads
 
@@ -103,6 +103,8 @@ def _estimator(dimensions: ModelDimensions) -> Shapes:
         shapes |= _below(name, block(inputs) | _affine("2", width, width, 3))
     for index in range(dimensions.flow_mid_blocks):
         shapes |= _below(f"mid_blocks.{index}", block(width))
+    if flow.is_meanflow:
+        shapes["time_embed_mixer.weight"] = (time, 2 * time)
     return shapes
 
 

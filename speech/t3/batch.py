@@ -17,6 +17,7 @@ from torch import Tensor
 
 from speech.models.llama_t3 import LlamaT3
 from speech.models.spec import CODEBOOK_SIZE
+from speech.models.t3 import T3
 from speech.t3.fused_step import FEWEST_ROWS, FusedStep, StepTensors, load_fused_step
 from speech.t3.graphs import StepGraphs
 from speech.t3.prefill import GraphedPrefill
@@ -61,9 +62,7 @@ class RunningBatch:
     first ones. For use by one thread.
     """
 
-    def __init__(
-        self, t3: LlamaT3, rows: int, *, poll_every: int, graphs: bool, capacity: int = CAPACITY
-    ) -> None:
+    def __init__(self, t3: T3, rows: int, *, poll_every: int, graphs: bool, capacity: int = CAPACITY) -> None:
         """Allocates the cache.
 
         rows: of the KV cache. poll_every: steps between two looks at what is done. graphs: run steps as CUDA
@@ -75,7 +74,7 @@ class RunningBatch:
         device, vocabulary = t3.device, t3.vocabulary
         self._graphs = StepGraphs(device) if graphs else None
         self._cache = _lazy_zeros(t3.cache_shape(rows, capacity), t3.cache_dtype, device)
-        self._cosines, self._sines = t3.rotary_table(capacity)
+        self._tables = t3.position_tables(capacity)
         self._row_ids = torch.arange(rows, device=device)
 
         def integers(*shape: int) -> Tensor:
@@ -91,11 +90,12 @@ class RunningBatch:
         self._seen = torch.zeros(rows, vocabulary, dtype=torch.bool, device=device)
         self._noise = torch.ones(rows, vocabulary, dtype=torch.float32, device=device)
         self._sampling = SamplingRows.neutral(rows, device)
-        self._fused: FusedStep | None = load_fused_step(t3, self._step_tensors()) if graphs else None
+        self._fused: FusedStep | None = None
         self._prefill: GraphedPrefill | None = None
-        if self._graphs is not None and self._fused is not None:  # in float32 tokens are to equal upstream's
-            max_rows = min(rows, ROWS_WITH_CFG)
-            self._prefill = GraphedPrefill(t3, self._graphs, max_rows, self._cosines, self._sines)
+        if self._graphs is not None and isinstance(t3, LlamaT3):
+            self._fused = load_fused_step(t3, self._step_tensors())
+            if self._fused is not None:  # in float32 tokens are to equal upstream's
+                self._prefill = GraphedPrefill(t3, self._graphs, min(rows, ROWS_WITH_CFG), self._tables)
 
     @property
     def used_rows(self) -> int:
@@ -116,7 +116,7 @@ class RunningBatch:
         assert length < self.capacity - 1, "the prompt leaves no room for speech"
         cache = self._cache[:, :, row : row + rows]
         if self._prefill is None:
-            self.t3.prefill(prompt, self._cosines, self._sines, cache)
+            self.t3.prefill(prompt, self._tables, cache)
         else:
             self._prefill.read(prompt, cache)
         generator = torch.Generator(self.t3.device).manual_seed(request.seed)
@@ -126,7 +126,7 @@ class RunningBatch:
         self._limits[slot] = min(request.max_tokens, self.capacity - length - 1)
         self._seen[slot] = False
         self._seen[slot, start_speech] = True
-        self._sampling.set(slot, request.sampling.without_extremes())
+        self._sampling.set(slot, request.sampling.without_extremes(self.t3.spec.sampler))
         self._done[slot] = False
         self.sequences.append(sequence)
         try:
@@ -195,14 +195,14 @@ class RunningBatch:
         if self._fused is None:
             for rows, slots in sorted(guided):
                 for position in range(0, min(self.capacity, CAPTURED_AT_START), GRAPH_BUCKET):
-                    self._run(rows, slots, position, with_top_p=False)
+                    self._run(rows, slots, position, with_sort=False)
             return
         assert self._prefill is not None
         self._prefill.capture()
         unguided = {self._graph_size(n, n) for n in range(1, self.rows + 1)}
         for rows, slots in sorted(guided | unguided):
-            for with_top_p in (False, True):
-                self._run(rows, slots, 0, with_top_p)
+            for with_sort in (False, True):
+                self._run(rows, slots, 0, with_sort)
 
     def _step(self) -> None:
         """Draws the noise of every sequence and decodes one token with it. Never waits for the device."""
@@ -211,16 +211,17 @@ class RunningBatch:
                 sequence.generator_states.append(sequence.generator.get_state())
             self._noise[sequence.slot].exponential_(generator=sequence.generator)
             sequence.draws += 1
-        with_top_p = any(sequence.request.sampling.top_p < 1.0 for sequence in self.sequences)
+        order = self.t3.spec.sampler
+        with_sort = any(sequence.request.sampling.needs_sort(order) for sequence in self.sequences)
         longest = max(sequence.max_position for sequence in self.sequences)
         rows, slots = self.used_rows, len(self.sequences)
         if self._graphs is not None:
             rows, slots = self._graph_size(rows, slots)
-        self._run(rows, slots, longest, with_top_p)
+        self._run(rows, slots, longest, with_sort)
         for sequence in self.sequences:
             sequence.max_position = min(sequence.max_position + 1, self.capacity - 1)
 
-    def _run(self, rows: int, slots: int, longest: int, with_top_p: bool) -> None:
+    def _run(self, rows: int, slots: int, longest: int, with_sort: bool) -> None:
         """Decodes one token for the first slots, as a graph where there are graphs.
 
         longest: upper limit of the rows' positions.
@@ -229,12 +230,12 @@ class RunningBatch:
         if self._fused is None:
             bucket = EAGER_BUCKET if self._graphs is None else GRAPH_BUCKET
             length = min(bucket * (1 + longest // bucket), self.capacity)
-            shape = (rows, slots, length, with_top_p)
-            work = partial(self._decode_step, rows, slots, length, with_top_p)
+            shape = (rows, slots, length, with_sort)
+            work = partial(self._decode_step, rows, slots, length, with_sort)
         else:
             rows = max(rows, FEWEST_ROWS)
-            shape = (rows, slots, with_top_p)
-            work = partial(self._decode_fused, self._fused, rows, slots, with_top_p)
+            shape = (rows, slots, with_sort)
+            work = partial(self._decode_fused, self._fused, rows, slots, with_sort)
         if self._graphs is None:
             work()
         else:
@@ -245,7 +246,7 @@ class RunningBatch:
         rows, slots = (min(self.rows, 1 << (count - 1).bit_length()) for count in (rows, slots))
         return rows, slots
 
-    def _decode_step(self, rows: int, slots: int, length: int, with_top_p: bool) -> None:
+    def _decode_step(self, rows: int, slots: int, length: int, with_sort: bool) -> None:
         """Decodes one token for slots 0 to slots - 1.
 
         Runs wholly on the device without a host sync, so it can be captured as a CUDA graph.
@@ -256,22 +257,21 @@ class RunningBatch:
             tokens[slot_of_row],
             counts[slot_of_row],
             positions[slot_of_row],
-            self._cosines,
-            self._sines,
+            self._tables,
             self._cache[:, :, :rows, :, :length],
             self._row_ids[:rows],
         )
-        self._draw(logits, slots, with_top_p)
+        self._draw(logits, slots, with_sort)
 
-    def _decode_fused(self, fused: FusedStep, rows: int, slots: int, with_top_p: bool) -> None:
+    def _decode_fused(self, fused: FusedStep, rows: int, slots: int, with_sort: bool) -> None:
         """Does what ``_decode_step`` does, in fewer kernels."""
         logits = fused.logits(rows)
-        if fused.draws(self.t3.spec.sampler, with_top_p=with_top_p):
+        if fused.draws(self.t3.spec.sampler, with_sort=with_sort):
             fused.draw(logits, slots)
         else:
-            self._draw(logits, slots, with_top_p)
+            self._draw(logits, slots, with_sort)
 
-    def _draw(self, logits: Tensor, slots: int, with_top_p: bool) -> None:
+    def _draw(self, logits: Tensor, slots: int, with_sort: bool) -> None:
         """Draws the next token of the first slots from logits, float32 [rows, vocabulary], and records it."""
         tokens, counts, positions = self._tokens[:slots], self._counts[:slots], self._positions[:slots]
         drawn = draw(
@@ -281,16 +281,23 @@ class RunningBatch:
             self._sampling.first(slots),
             self._noise[:slots],
             order=self.t3.spec.sampler,
-            with_top_p=with_top_p,
+            with_sort=with_sort,
         )
         alive = ~self._done[:slots]
+        tokens_of = self.t3.spec.tokens
+        stops = drawn == tokens_of.stop_speech
+        if (
+            self.t3.spec.loop == "turbo"
+        ):  # the first draw ends nothing, and the start is penalised in it alone
+            is_later = counts > 0
+            stops &= is_later
+            self._seen[:slots, tokens_of.start_speech] &= is_later
         self._spoken[:slots].scatter_(1, counts[:, None], drawn[:, None])  # past its end once it is done
         self._seen[:slots].scatter_(1, drawn[:, None], True)
         tokens.copy_(drawn)
         counts += alive
         positions += alive
-        stop_speech = self.t3.spec.tokens.stop_speech
-        self._done[:slots] |= (drawn == stop_speech) | (counts >= self._limits[:slots])
+        self._done[:slots] |= stops | (counts >= self._limits[:slots])
 
     def _result(self, sequence: DecodingSequence) -> Decoded:
         count = int(self._counts[sequence.slot])
@@ -314,10 +321,11 @@ class RunningBatch:
             generator.set_state(sequence.generator_states[-beyond])
 
     def _step_tensors(self) -> StepTensors:
+        cosines, sines = self._tables
         return StepTensors(
             cache=self._cache,
-            cosines=self._cosines,
-            sines=self._sines,
+            cosines=cosines,
+            sines=sines,
             slot_of_row=self._slot_of_row,
             row_of_slot=self._row_of_slot,
             uncond_row_of_slot=self._uncond_row_of_slot,

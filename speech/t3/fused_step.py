@@ -52,7 +52,7 @@ class StepTensors:
     """
 
     cache: Tensor  # [layers, 2, R, heads, positions, head width]
-    cosines: Tensor  # [positions, head width], as ``LlamaT3.rotary_table`` returns them
+    cosines: Tensor  # [positions, head width], as ``LlamaT3.position_tables`` returns them
     sines: Tensor
     slot_of_row: Tensor  # int64 [R]
     row_of_slot: Tensor  # int64 [R]
@@ -102,9 +102,9 @@ class FusedStep:
         self._arrived = torch.zeros(rows, weights.heads, dtype=torch.int32, device=device)
         self._logits = singles(rows, t3.vocabulary)
 
-    def draws(self, order: tuple[SamplerStep, ...], *, with_top_p: bool) -> bool:
+    def draws(self, order: tuple[SamplerStep, ...], *, with_sort: bool) -> bool:
         """Whether ``draw`` is a model's sampler: one with these steps, in this order."""
-        return not with_top_p and tuple(step for step in order if step != "top_p") == DRAW_ORDER
+        return not with_sort and tuple(step for step in order if step != "top_p") == DRAW_ORDER
 
     def logits(self, rows: int) -> Tensor:
         """Feeds the last token to the first rows, two at least. Returns logits of the next token.

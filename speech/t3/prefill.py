@@ -23,15 +23,12 @@ class GraphedPrefill:
     later ones. Longer prompts than ``LONGEST`` are read without a graph. For use by one thread.
     """
 
-    def __init__(
-        self, t3: LlamaT3, graphs: StepGraphs, max_rows: int, cosines: Tensor, sines: Tensor
-    ) -> None:
+    def __init__(self, t3: LlamaT3, graphs: StepGraphs, max_rows: int, tables: tuple[Tensor, ...]) -> None:
         """Allocates the tensors: some 80 MB for two rows of Chatterbox in bfloat16.
 
-        max_rows: of one prompt. cosines, sines: see ``LlamaT3.rotary_table``.
+        max_rows: of one prompt. tables: see ``T3.position_tables``.
         """
-        self._t3, self._graphs = t3, graphs
-        self._cosines, self._sines = cosines, sines
+        self._t3, self._graphs, self._tables = t3, graphs, tables
         self._max_rows = max_rows
         width = t3.weights.speech_embedding.shape[1]
         self._prompt = torch.zeros(max_rows, LONGEST, width, dtype=t3.weights.dtype, device=t3.device)
@@ -47,7 +44,7 @@ class GraphedPrefill:
         """Does what ``LlamaT3.prefill`` does with a prompt and a cache."""
         rows, length = prompt.shape[:2]
         if length > LONGEST:
-            self._t3.prefill(prompt, self._cosines, self._sines, cache)
+            self._t3.prefill(prompt, self._tables, cache)
             return
         self._prompt[:rows, :length] = prompt
         self._run(rows, -(-length // BUCKET) * BUCKET)
@@ -55,6 +52,4 @@ class GraphedPrefill:
 
     def _run(self, rows: int, length: int) -> None:
         prompt, cache = self._prompt[:rows, :length], self._cache[:, :, :rows]
-        self._graphs.run(
-            ("prompt", rows, length), partial(self._t3.prefill, prompt, self._cosines, self._sines, cache)
-        )
+        self._graphs.run(("prompt", rows, length), partial(self._t3.prefill, prompt, self._tables, cache))

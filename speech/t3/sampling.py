@@ -1,13 +1,14 @@
 """From logits to the next token, for rows with parameters of their own.
 
-The formulas are those of upstream's loop (``T3.inference`` in chatterbox-tts 0.1.7) and of the logits
-processors that it takes from transformers. Their order is the model's, ``ModelSpec.sampler``.
+The formulas are those of upstream's loops (``T3.inference`` and ``T3.inference_turbo`` in chatterbox-tts
+0.1.7) and of the logits processors that they take from transformers. Their order is the model's,
+``ModelSpec.sampler``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -28,35 +29,46 @@ class Sampling:
     top_p: float = 1.0
     min_p: float = 0.0
     repetition_penalty: float = 1.0
+    top_k: int = 0  # 0: no limit
 
     @classmethod
     def of(cls, parameters: Mapping[str, float | int | None]) -> Sampling:
         """Takes what it has a use for from resolved parameters (``ModelInfo.resolve``)."""
-        names = ("cfg_weight", "temperature", "top_p", "min_p", "repetition_penalty")
-        return cls(**{name: value for name in names if (value := parameters.get(name)) is not None})
+        values = {field.name: parameters.get(field.name) for field in fields(cls)}
+        return cls(**{name: value for name, value in values.items() if value is not None})  # type: ignore[arg-type]
 
     @property
     def uses_cfg(self) -> bool:
         """Whether a second, unconditional row is needed for classifier-free guidance."""
         return self.cfg_weight > 0
 
-    def without_extremes(self) -> Sampling:
-        """The same distribution in numbers that do not overflow."""
+    def needs_sort(self, order: Sequence[SamplerStep]) -> bool:
+        """Whether one of a model's steps has to sort the vocabulary for it."""
+        return ("top_p" in order and self.top_p < 1.0) or ("top_k" in order and self.top_k > 0)
+
+    def without_extremes(self, order: Sequence[SamplerStep]) -> Sampling:
+        """The same distribution in numbers that do not overflow. order: the model's steps."""
         if self.temperature >= GREEDY_BELOW_TEMPERATURE:
             return self
-        # A min_p of 1 keeps only what is as likely as the likeliest.
-        return Sampling(self.cfg_weight, 1.0, self.top_p, 1.0, self.repetition_penalty)
+        # Both keep only what is as likely as the likeliest. A model has the one step or the other.
+        if "min_p" in order:
+            return replace(self, temperature=1.0, min_p=1.0)
+        return replace(self, temperature=1.0, top_k=1)
 
 
 @dataclass(frozen=True, eq=False)
 class SamplingRows:
-    """``Sampling`` as tensors, float32 [rows, 1] each, so that a captured graph bakes in no number."""
+    """``Sampling`` as tensors, [rows, 1] each, so that a captured graph bakes in no number.
+
+    float32, except that top_k is int64.
+    """
 
     cfg_weight: Tensor
     temperature: Tensor
     tail: Tensor  # 1 - top_p: the probability that top_p may cut off
     min_p: Tensor
     repetition_penalty: Tensor
+    top_k: Tensor  # 0: no limit
 
     @classmethod
     def neutral(cls, rows: int, device: torch.device) -> SamplingRows:
@@ -65,7 +77,8 @@ class SamplingRows:
         def filled(value: float) -> Tensor:
             return torch.full((rows, 1), value, dtype=torch.float32, device=device)
 
-        return cls(filled(0.0), filled(1.0), filled(0.0), filled(0.0), filled(1.0))
+        no_limit = torch.zeros(rows, 1, dtype=torch.int64, device=device)
+        return cls(filled(0.0), filled(1.0), filled(0.0), filled(0.0), filled(1.0), no_limit)
 
     def set(self, row: int, sampling: Sampling) -> None:
         """Writes one row."""
@@ -75,6 +88,7 @@ class SamplingRows:
             1.0 - sampling.top_p,
             sampling.min_p,
             sampling.repetition_penalty,
+            sampling.top_k,
         )
         for tensor, value in zip(self.all(), values, strict=True):
             tensor[row] = value
@@ -85,7 +99,7 @@ class SamplingRows:
 
     def all(self) -> tuple[Tensor, ...]:
         """The tensors, in the order of the fields."""
-        return self.cfg_weight, self.temperature, self.tail, self.min_p, self.repetition_penalty
+        return tuple(getattr(self, field.name) for field in fields(self))
 
 
 def draw(
@@ -96,15 +110,15 @@ def draw(
     noise: Tensor,
     *,
     order: Sequence[SamplerStep],
-    with_top_p: bool,
+    with_sort: bool,
 ) -> Tensor:
     """Draws the next token of each row, int64 [rows].
 
     logits, uncond_logits: float32 [rows, vocabulary], of the conditional and of the unconditional row.
     seen: bool [rows, vocabulary], the ids that repetition_penalty applies to. noise: float32 [rows,
     vocabulary], exponential draws: argmax(p / noise) is a draw from p, the one that ``torch.multinomial``
-    makes of the same generator. order: the steps to apply. with_top_p: whether any row cuts by top_p, which
-    costs a sort.
+    makes of the same generator. order: the steps to apply. with_sort: whether any row cuts by top_p or top_k,
+    which costs a sort.
     """
     scores = logits
     for step in order:
@@ -121,8 +135,12 @@ def draw(
             scores = scores.masked_fill(
                 likely < sampling.min_p * likely.amax(dim=-1, keepdim=True), -torch.inf
             )
-        elif with_top_p:
+        elif not with_sort:
+            continue
+        elif step == "top_p":
             scores = _cut_tail(scores, sampling.tail)
+        else:
+            scores = _keep_likeliest(scores, sampling.top_k)
     return (torch.softmax(scores, dim=-1) / noise).argmax(dim=-1)
 
 
@@ -132,3 +150,11 @@ def _cut_tail(scores: Tensor, tail: Tensor) -> Tensor:
     cut = torch.softmax(ordered, dim=-1).cumsum(dim=-1) <= tail
     cut[:, -1] = False  # one is kept
     return scores.masked_fill(torch.empty_like(cut).scatter(1, order, cut), -torch.inf)
+
+
+def _keep_likeliest(scores: Tensor, top_k: Tensor) -> Tensor:
+    """``TopKLogitsWarper``: masks what is less likely than the k-th likeliest id."""
+    vocabulary = scores.shape[-1]
+    place = torch.where(top_k > 0, top_k.clamp(max=vocabulary), vocabulary) - 1
+    least = torch.sort(scores, descending=True, dim=-1).values.gather(1, place)
+    return scores.masked_fill(scores < least, -torch.inf)

@@ -1,4 +1,4 @@
-"""Text clean-up: ``clean_text`` for every use, ``normalize_text`` for the English model."""
+"""Text clean-up: ``clean_text`` for every use, and what each model's text front end begins with."""
 
 from __future__ import annotations
 
@@ -12,6 +12,18 @@ _REPLACEMENTS = (
     (":", ","),
     (" - ", ", "),
     (";", ", "),
+    ("—", "-"),
+    ("–", "-"),
+    (" ,", ","),
+    ("“", '"'),
+    ("”", '"'),
+    ("‘", "'"),
+    ("’", "'"),
+)
+# That of ``tts_turbo.py``, in its order.
+_TURBO_REPLACEMENTS = (
+    ("…", ", "),
+    (":", ","),
     ("—", "-"),
     ("–", "-"),
     (" ,", ","),
@@ -45,13 +57,25 @@ def normalize_text(text: str) -> str:
     Sentence ends of other scripts get a full stop added, as upstream does: the English model knows no
     other sentence end.
     """
+    return _normalized(text, _REPLACEMENTS)
+
+
+def normalize_turbo_text(text: str) -> str:
+    """Returns what the turbo and nano models are given, see ``normalize_text``.
+
+    They read three dots, a dash between spaces and a semicolon as they are.
+    """
+    return _normalized(text, _TURBO_REPLACEMENTS)
+
+
+def _normalized(text: str, replacements: tuple[tuple[str, str], ...]) -> str:
     text = clean_text(text)
     if not text.strip():
         return ""
     if text[0].islower():
         text = text[0].upper() + text[1:]
     text = " ".join(text.split())
-    for old, new in _REPLACEMENTS:
+    for old, new in replacements:
         text = text.replace(old, new)
     text = text.rstrip(" ")
     return text if text.endswith(_ENDS) else text + "."

@@ -17,10 +17,12 @@ from torch import Tensor
 
 from errors import ModelUnavailable
 from speech.contract import NOTICES, PARAMETER_RANGES
-from speech.models.dimensions import FULL, TINY, ModelDimensions
+from speech.models.dimensions import FULL, ModelDimensions
+from speech.models.gpt2_t3 import Gpt2T3, Gpt2Weights, gpt2_shapes
 from speech.models.llama_t3 import LlamaT3, T3Weights, upstream_shapes
 from speech.models.spec import MODELS, ModelSpec
-from speech.models.tokenizers import EnglishTokenizer, load_tokenizer
+from speech.models.t3 import T3
+from speech.models.tokenizers import TextTokenizer, load_tokenizer
 from speech.reference.conditionals import Conditionals, are_speech_tokens
 from speech.reference.encoder import RecordingEncoder, load_reference_encoder
 from speech.s3gen.s3gen import Renderer, S3Gen
@@ -81,16 +83,16 @@ class Model:
     revision: str  # the hub's commit, or the fingerprint of weights and configuration
     notice: str | None  # of ``speech.contract.NOTICES``
     device: torch.device
-    t3: LlamaT3 | Any  # or upstream's module, for the reference engine
+    t3: T3 | Any  # or upstream's module, for the reference engine
     s3gen: Renderer
     reference_encoder: RecordingEncoder
-    tokenizer: EnglishTokenizer
+    tokenizer: TextTokenizer
     builtin_voice: Conditionals | None  # on the CPU; None when the checkpoint has none
 
     @property
     def is_tiny(self) -> bool:
         """Whether it has the size that tests use."""
-        return self.dimensions == TINY
+        return self.dimensions.is_tiny
 
 
 def load_model(
@@ -108,7 +110,7 @@ def load_model(
     Raises ModelUnavailable when a file is damaged or does not fit the model.
     """
     folder = checkpoint.folder
-    config = check_config(checkpoint)
+    config = check_config(checkpoint, spec)
     spec, dimensions = config.apply(spec), config.dimensions
     content = fingerprint(folder, spec.files.all)
     packed = read_packed(folder, content, device) if t3_dtype == torch.bfloat16 else None
@@ -132,9 +134,13 @@ def load_model(
 
 def _make_t3(
     weights: Mapping[str, Tensor], spec: ModelSpec, dimensions: ModelDimensions, dtype: torch.dtype
-) -> LlamaT3:
-    check_shapes(weights, upstream_shapes(spec, dimensions), spec.files.t3)
-    return LlamaT3(T3Weights.from_upstream(weights, dimensions.t3_heads, dtype), spec)
+) -> T3:
+    heads, file = dimensions.t3_heads, spec.files.t3
+    if spec.family == "gpt2":
+        check_shapes(weights, gpt2_shapes(spec, dimensions), file)
+        return Gpt2T3(Gpt2Weights.from_upstream(weights, heads, dtype), spec)
+    check_shapes(weights, upstream_shapes(spec, dimensions), file)
+    return LlamaT3(T3Weights.from_upstream(weights, heads, dtype), spec)
 
 
 def _make_s3gen(
@@ -146,7 +152,7 @@ def _make_s3gen(
     *,
     together: bool,
 ) -> Renderer:
-    shapes = s3gen_shapes(dimensions)
+    shapes = s3gen_shapes(dimensions, spec.flow)
     check_shapes(weights, shapes, spec.files.s3gen, may_exceed=True)
     view = prepare({name: weights[name] for name in shapes})
     if dtype == torch.bfloat16 or together:
@@ -158,12 +164,12 @@ def _make_s3gen(
     return S3Gen(view, spec.flow)
 
 
-def check_config(checkpoint: Checkpoint) -> CheckpointConfig:
+def check_config(checkpoint: Checkpoint, spec: ModelSpec) -> CheckpointConfig:
     """Reads a checkpoint's configuration.
 
     Raises ModelUnavailable for weights that are not the published ones and that nobody asked for.
     """
-    config = read_config(checkpoint.folder)
+    config = read_config(checkpoint.folder, spec.dimensions)
     if config.notice is not None and not checkpoint.may_be_unpublished:
         raise ModelUnavailable(
             f"the weights in the hub cache are not the published ones: {config.notice}",
@@ -180,18 +186,21 @@ def with_config(folder: Path, content: str) -> str:
     return hashlib.sha256(content.encode() + file.read_bytes()).hexdigest()[:16]
 
 
-def read_config(folder: Path) -> CheckpointConfig:
-    """Reads the configuration of the checkpoint in a folder. Raises ModelUnavailable for a damaged one."""
+def read_config(folder: Path, published: ModelDimensions = FULL) -> CheckpointConfig:
+    """Reads the configuration of the checkpoint in a folder. Raises ModelUnavailable for a damaged one.
+
+    published: the dimensions of weights without a configuration.
+    """
     file = folder / CONFIG_FILE
     if not file.exists():
-        return CheckpointConfig()
+        return CheckpointConfig(published)
     try:
         config = json.loads(file.read_text())
         written_as = config.get("format") if isinstance(config, dict) else None
         if not isinstance(written_as, str) or not written_as.startswith(
             CONFIG_FORMAT.partition("/")[0] + "/"
         ):
-            return CheckpointConfig()  # of another program, as ``transformers`` writes them
+            return CheckpointConfig(published)  # of another program, as ``transformers`` writes them
         if written_as != CONFIG_FORMAT:
             raise ValueError(f"its format is not {CONFIG_FORMAT}")
         kind = config["weights"]

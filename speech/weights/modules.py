@@ -20,12 +20,19 @@ DRAWS = frozenset(
 )
 
 
+# Setting the data of a tensor without storage, as upstream initialises the mixer of meanflow's times.
+_SET_DATA = Tensor.data.__set__  # type: ignore[attr-defined]
+
+
 class _WithoutDraws(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         named = kwargs or {}
         tensor = args[0] if args else named.get("tensor")
-        if isinstance(tensor, Tensor) and tensor.is_meta and getattr(func, "__name__", "") in DRAWS:
-            return tensor
+        if isinstance(tensor, Tensor) and tensor.is_meta:
+            if getattr(func, "__name__", "") in DRAWS:
+                return tensor
+            if func == _SET_DATA:
+                return None
         return func(*args, **named)
 
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from audio.decode import RECORDING_SUFFIXES, decode_audio
 from audio.encode import _ogg_checksum as ogg_checksum
 from audio.ffmpeg_child import CONTAINERS
+from audio.limits import LONG
 from audio.waveform import Waveform, resample
 from errors import ReferenceInvalid
 from tests.recordings import file_bytes, silence, speech_like, wav_bytes
@@ -309,25 +310,34 @@ def test_exactly_120_s_is_accepted():
     assert decode_audio(wav_bytes(silence(120, 8_000), 8_000, "PCM_U8")).duration_s == 120.0
 
 
+def test_a_long_recording_is_accepted_where_it_is_asked_for():
+    ten_minutes = wav_bytes(silence(600, 8_000), 8_000, "PCM_U8")
+    assert decode_audio(ten_minutes, "source_audio", None, LONG).duration_s == 600.0
+    with pytest.raises(ReferenceInvalid, match=r"^source_audio is longer than 600 s; .* in several jobs$"):
+        decode_audio(wav_bytes(silence(601, 8_000), 8_000, "PCM_U8"), "source_audio", None, LONG)
+
+
 # Decodes standard input in a process that may grow by 512 MiB, and prints the refusal.
 _DECODE_IN_512_MIB = """
 import resource, sys
 from audio.decode import decode_audio
+from audio.limits import LONG, REFERENCE
 from errors import ReferenceInvalid
 data = sys.stdin.buffer.read()
 pages = int(open("/proc/self/statm").read().split()[0])
 limit = pages * resource.getpagesize() + 512 * 2**20
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 try:
-    print(f"{decode_audio(data).duration_s:.0f} s")
+    limits = LONG if sys.argv[1:] == ["long"] else REFERENCE
+    print(f"{decode_audio(data, 'audio', None, limits).duration_s:.0f} s")
 except ReferenceInvalid as refusal:
     print(refusal.message)
 """
 
 
-def decode_with_little_memory(data: bytes) -> str:
+def decode_with_little_memory(data: bytes, *arguments: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-c", _DECODE_IN_512_MIB],
+        [sys.executable, "-c", _DECODE_IN_512_MIB, *arguments],
         input=data,
         capture_output=True,
         cwd=PROJECT,
@@ -352,6 +362,15 @@ def flac_bomb() -> bytes:
 
 def test_an_honest_flac_bomb_is_refused(flac_bomb):
     assert "longer than 120 s" in decode_with_little_memory(flac_bomb)
+
+
+def test_what_is_long_enough_but_too_much_is_refused_within_the_same_memory(flac_bomb):
+    assert "unpacks to more samples than are accepted" in decode_with_little_memory(flac_bomb, "long")
+
+
+def test_ten_minutes_of_stereo_are_decoded_within_the_same_memory():
+    recording = file_bytes(np.zeros((600 * 48_000, 2), np.int16), 48_000, "FLAC")
+    assert decode_with_little_memory(recording, "long") == "600 s"
 
 
 def test_a_flac_bomb_of_unknown_length_is_refused_within_bounded_memory(flac_bomb):

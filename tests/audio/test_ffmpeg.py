@@ -285,7 +285,7 @@ class TakenOver:
             f"import os, socket, sys\nsys.path.append({str(REPOSITORY)!r})\n"
             "from audio.ffmpeg_server import DecoderServer\n"
             f"program = {program!r}\n"
-            "DecoderServer(socket.socket(fileno=os.dup(0)), lambda: exec(program, globals())).serve()\n"
+            "DecoderServer(socket.socket(fileno=os.dup(0)), lambda _: exec(program, globals())).serve()\n"
         )
         monkeypatch.setattr(ffmpeg, "_SERVER", path)
         monkeypatch.setattr(ffmpeg, "_decoder", ffmpeg._Decoder())

@@ -149,12 +149,21 @@ def test_voices_are_cloned_listed_and_deleted(command, recording, tmp_path, caps
     assert capsys.readouterr().out.endswith("Ada: deleted\n")
 
 
+def test_a_recording_is_said_in_another_voice(command, recording, tmp_path, capsys):
+    assert command("clone", recording, "Ada") == 0
+    assert command("convert", recording, "--voice", "Ada", "-o", tmp_path / "a.flac") == 0
+    assert (tmp_path / "a.flac").read_bytes().startswith(b"fLaC")
+    assert command("convert", recording, "-o", tmp_path / "a.xyz") == 2
+    assert "ends with .xyz" in capsys.readouterr().err
+    assert not (tmp_path / "a.xyz").exists()
+
+
 def test_what_the_worker_refuses_is_a_sentence_and_a_status(command, recording, tmp_path, capsys):
     assert command("convert", recording, "--voice", "Ada", "-o", tmp_path / "a.mp3", "--json") == 1
     said = capsys.readouterr()
-    assert said.err.startswith("voice-worker: unknown_operation: 'convert_voice'")
+    assert said.err.startswith("voice-worker: voice_not_found: no voice is named")
     assert said.err.count("\n") == 1
-    assert json.loads(said.out)["error_code"] == "unknown_operation"
+    assert json.loads(said.out)["error_code"] == "voice_not_found"
 
 
 @pytest.mark.parametrize(

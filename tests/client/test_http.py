@@ -35,12 +35,15 @@ def test_operations_are_those_of_the_queue(client):
     assert cloned.preview[:4] == b"RIFF"
     assert [voice.id for voice in client.voices()] == [cloned.id]
     assert client.speak(TEXT, voice="Ada").receipt["voice"]["voice_id"] == cloned.id
+    converted = client.convert(RECORDING, voice="Ada", seed=3)
+    assert converted.receipt["voice"]["voice_id"] == cloned.id
+    assert converted.seed == 3
     assert client.delete("Ada")
     with pytest.raises(errors.VoiceNotFound) as raised:
         client.speak(TEXT, voice="Ada")
     assert raised.value.status == 404
     with pytest.raises(errors.UnknownOperation):
-        client.convert(RECORDING, voice="Ada")
+        client.run("sing")
 
 
 def test_a_stream_ends_with_its_receipt(client, served, synthesizer):

@@ -120,7 +120,7 @@ def test_every_code_of_the_api_has_a_class():
 
 
 def test_conversion_sends_its_fields_and_the_workers_error_comes_back(client, endpoint):
-    with pytest.raises(errors.UnknownOperation, match="convert_voice"):
+    with pytest.raises(errors.VoiceNotFound, match="Ada"):
         client.convert(RECORDING, voice="Ada", seed=3)
     (job,) = endpoint.jobs.values()
     assert job.input == {

@@ -16,7 +16,7 @@ from errors import (
     VoiceNotFound,
 )
 from speech.contract import ModelInfo
-from speech.models.spec import CHATTERBOX
+from speech.models.spec import CHATTERBOX, TURBO
 from tests.fakes import FAKE_REVISION, PAUSE_S, WATERMARK, FakeSynthesizer, build_services
 from tests.operations.conftest import run_operation, start_operation
 from tests.recordings import silence, speech_like, wav_bytes
@@ -348,3 +348,31 @@ def test_nothing_is_marked_any_more_once_the_job_is_cancelled(services, monkeypa
     with pytest.raises(Cancelled):
         list(speech.chunks)
     assert len(marked) == 1
+
+
+def test_a_model_without_event_tags_does_not_read_them_aloud(services, synthesizer):
+    reply = speak(services, text="[Sigh] The ferry was late [laugh] again. [sigh]")
+    assert synthesizer.calls[-1].text == "The ferry was late again."
+    assert reply["text"] == "[Sigh] The ferry was late [laugh] again. [sigh]"
+    assert reply["warnings"] == [
+        "the chatterbox model does not know event tags: left out [sigh], [laugh]",
+    ]
+
+
+@pytest.mark.parametrize("fields", [{"text": "[laugh] No.", "strict": True}, {"text": "[laugh]"}])
+def test_event_tags_that_nobody_can_say_are_refused(services, fields):
+    with pytest.raises(InvalidRequest) as refused:
+        speak(services, **fields)
+    assert str(refused.value).startswith(
+        "text has event tags that the chatterbox model does not know: [laugh]"
+    )
+
+
+def test_a_model_with_event_tags_gets_them_in_small_letters(tmp_path):
+    synthesizer = FakeSynthesizer(info=ModelInfo(TURBO, FAKE_REVISION))
+    services = build_services(tmp_path, synthesizer)
+    reply = speak(services, text="Well [LAUGH] that was fun.", strict=True, exaggeration=0.7)
+    assert synthesizer.calls[-1].text == "Well [laugh] that was fun."
+    assert reply["model"]["variant"] == "turbo"
+    assert reply["warnings"] == ["exaggeration has no effect on the turbo model"]
+    assert (reply["parameters"]["top_k"], reply["parameters"]["cfg_weight"]) == (1000, None)

@@ -7,7 +7,7 @@ import pytest
 
 from errors import Cancelled, DeviceLost, DeviceSuspect, ModelUnavailable, OutOfMemory
 from tests.fakes import FakeSynthesizer, build_worker
-from tests.serving.jobs import clone, tts
+from tests.serving.jobs import clone, convert, tts
 
 AT_ONCE = {"JOB_TIMEOUT_S": "1"}
 
@@ -150,6 +150,12 @@ async def test_a_check_that_finds_no_memory_does_not_condemn_the_worker(worker, 
 async def test_faults_while_a_voice_is_encoded_count_as_well(worker, synthesizer):
     synthesizer.encode_failure = DeviceLost("the GPU failed", hint="send the job again")
     assert (await worker.handle(clone("Ada", preview=True)))["saved_to_library"]
+    assert worker.health.is_unhealthy
+
+
+async def test_faults_while_a_recording_is_converted_count_as_well(worker, synthesizer):
+    synthesizer.failure = DeviceLost("the GPU failed", hint="send the job again")
+    assert (await worker.handle(convert()))["error_code"] == "internal"
     assert worker.health.is_unhealthy
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import json
 import re
@@ -151,6 +152,73 @@ def test_the_audio_itself_is_the_answer_for_who_accepts_audio(client):
     assert reply.headers["content-type"] == "audio/flac"
     expected = decode_audio(base64.b64decode(whole.json()["audio"]))
     assert np.array_equal(decode_audio(reply.content).samples, expected.samples)
+
+
+def source_of(duration_s: float) -> str:
+    return base64.b64encode(wav_bytes(speech_like(duration_s, 24_000, 5), 24_000)).decode()
+
+
+def test_a_conversion_is_answered_as_json_or_with_its_audio(client):
+    voice = clone(client).json()
+    job = {"source_audio": source_of(33.0), "voice_id": voice["id"], "seed": 3, "format": "flac"}
+    whole = client.post("/jobs/convert_voice", json=job)
+    assert whole.status_code == 200, whole.text
+    assert len(whole.json()["segments"]) == 2
+    reply = client.post("/jobs/convert_voice", json=job, headers={"accept": "audio/*"})
+    assert reply.headers["content-type"] == "audio/flac"
+    assert reply.headers["x-voice-id"] == voice["id"]
+    assert reply.headers["x-seed"] == "3"
+    expected = decode_audio(base64.b64decode(whole.json()["audio"]))
+    assert np.array_equal(decode_audio(reply.content).samples, expected.samples)
+    metrics = client.get("/metrics").text
+    assert 'voice_worker_jobs_total{operation="convert_voice",outcome="ok"} 2.0' in metrics
+
+
+@pytest.mark.parametrize("accept", ["application/json", "audio/*"])
+@pytest.mark.parametrize(
+    ("fields", "code", "says"),
+    [
+        ({}, "invalid_request", "source_audio is required"),
+        ({"source_audio": "UklGRg==", "mode": "streaming"}, "invalid_request", "Accept: audio/*"),
+        ({"source_audio": "UklGRg=="}, "reference_invalid", "source_audio is not audio"),
+    ],
+)
+def test_a_conversion_that_is_not_possible_says_why(client, accept, fields, code, says):
+    reply = client.post("/jobs/convert_voice", json=fields, headers={"accept": accept})
+    assert reply.status_code == 400
+    assert reply.json()["error_code"] == code
+    assert says in reply.json()["error"]
+
+
+def test_a_watermark_is_looked_for(client):
+    reply = client.post("/jobs/check_watermark", json={"audio": source_of(6.0)})
+    assert reply.status_code == 200, reply.text
+    assert reply.json()["watermarked"] is True
+
+
+def test_old_names_are_routes_too(client):
+    warning = "the operation expressive_tts is called tts now"
+    job = {"text": TEXT, "seed": 3}
+    reply = client.post("/jobs/expressive_tts", json=job)
+    assert reply.json()["warnings"] == [warning]
+    audio = client.post("/jobs/expressive_tts", json=job, headers={"accept": "audio/wav"})
+    assert json.loads(audio.headers["x-warnings"]) == [warning]
+    listed = client.post("/jobs/list_local_voices", json={})
+    assert listed.json()["total_voices"] == 0
+    assert "/jobs/expressive_tts" not in client.get("/openapi.json").json()["paths"]
+    metrics = client.get("/metrics").text
+    assert 'operation="tts",outcome="ok"} 2.0' in metrics
+    assert "expressive" not in metrics
+
+
+def test_the_old_name_of_the_streaming_mode_streams(client):
+    job = {"text": TEXT, "seed": 3, "mode": "streaming_voice_cloning"}
+    events = client.post("/jobs/tts", json=job)
+    assert events.headers["content-type"].startswith("text/event-stream")
+    *pieces, receipt = [json.loads(line[6:]) for line in events.text.splitlines() if line]
+    assert receipt["pieces"] == len(pieces) > 0
+    assert receipt["mode"] == "streaming"
+    assert receipt["warnings"] == ["the mode streaming_voice_cloning is called streaming now"]
 
 
 def test_normalised_speech_is_answered_too(client):
@@ -646,11 +714,100 @@ def test_a_body_that_does_not_come_is_refused(tmp_path, monkeypatch):
         assert connection.recv(4096).startswith(b"HTTP/1.1 408")
 
 
-def test_ten_thousand_headers_are_refused(client):
-    many = {f"X-{number}": "v" * 20 for number in range(10_000)}
-    with pytest.raises(httpx.HTTPError):
-        client.get("/ping", headers=many).raise_for_status()
+def test_a_body_that_comes_byte_by_byte_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(guard, "WHOLE_BODY_TIMEOUT_S", 0.5)
+    with (
+        http_server(tmp_path) as served,
+        socket.create_connection(("127.0.0.1", served.port), timeout=0.05) as connection,
+    ):
+        connection.sendall(b"POST /jobs/tts HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n{")
+        for _ in range(10_000):
+            connection.sendall(b" ")
+            try:
+                answer = connection.recv(4096)
+            except TimeoutError:
+                continue
+            break
+        assert answer.startswith(b"HTTP/1.1 408")
+
+
+def test_a_client_that_reads_nothing_is_cut_off_and_its_job_ends(tmp_path, monkeypatch):
+    monkeypatch.setattr(server, "SEND_TIMEOUT_S", 0.2)
+    with http_server(tmp_path) as served, socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(("127.0.0.1", served.port))
+        long_speech = {**SPEECH, "input": TEXT * 90, "response_format": "pcm", "sample_rate": 48_000}
+        connection.sendall(raw_post("/v1/audio/speech", long_speech))
+        until(lambda: served.gate.device.jobs == 1)
+        until(lambda: served.gate.device.jobs == 0)
+        assert speak(served).status_code == 200
+
+
+@pytest.mark.parametrize("value", ["y", "v" * 20])
+def test_ten_thousand_headers_are_refused(client, value):
+    many = {f"X-{number}": value for number in range(10_000)}
+    with contextlib.suppress(httpx.TransportError):  # cut off while it sends them
+        assert client.get("/ping", headers=many).status_code in (400, 413)
     assert client.get("/ping").status_code == 200
+    assert client.get("/ping", headers={f"X-{number}": "y" for number in range(120)}).status_code == 413
+
+
+def test_a_body_with_very_many_fields_is_refused_before_it_is_looked_at(client):
+    body = dict.fromkeys(map(str, range(200_000)), 1)
+    reply = client.post("/v1/audio/speech", json=body)
+    assert reply.status_code == 400
+    assert "has 200000 fields" in reply.json()["error"]["message"]
+
+
+def test_an_id_that_is_used_again_does_not_replace_the_audio_of_another_job(client):
+    def spoken(text: str) -> dict:
+        job = {"text": text, "seed": 1, "delivery": "volume"}
+        return client.post("/jobs/tts", json=job, headers={"X-Request-Id": "trace-1"}).json()
+
+    first, other, again = spoken("One."), spoken("Another one."), spoken("One.")
+    assert first["audio_path"] == again["audio_path"] != other["audio_path"]
+    assert Path(first["audio_path"]).read_bytes() != Path(other["audio_path"]).read_bytes()
+
+
+def test_a_forms_errors_are_in_its_own_words(client):
+    files = {"audio_sample": ("a.wav", b"no recording", "audio/wav")}
+    unreadable = client.post("/v1/audio/voices", data={"name": "Ann"}, files=files).json()["error"]
+    assert unreadable["code"] == "reference_invalid"
+    assert unreadable["message"].startswith("audio_sample is not audio")
+    nameless = clone(client, name="").json()["error"]
+    assert (nameless["code"], nameless["param"]) == ("invalid_request", "name")
+    files = {"audio_sample": ("a.wav", RECORDING), "consent": ("c.txt", b"I agree.")}
+    as_file = client.post("/v1/audio/voices", data={"name": "Ann"}, files=files).json()["error"]
+    assert (as_file["param"], as_file["message"]) == ("consent", "consent must be a text, not a file")
+
+
+def test_an_empty_consent_is_none(tmp_path):
+    with (
+        http_server(tmp_path, env={"REQUIRE_CONSENT": "true"}) as served,
+        httpx.Client(base_url=served.address, timeout=60) as client,
+    ):
+        for fields in ({}, {"consent": " "}):
+            error = clone(client, **fields).json()["error"]
+            assert error["param"] == "consent"
+            assert "send the words of whoever agreed" in error["message"]
+        assert clone(client, consent="I agree.").status_code == 200
+
+
+def test_names_of_the_operations_fields_are_put_right(client):
+    def refused(**fields) -> str:
+        reply = client.post("/v1/audio/speech", json={"input": TEXT, **fields})
+        assert reply.status_code == 400
+        return reply.json()["error"]["message"]
+
+    assert "did you mean 'voice'?" in refused(voicee="alloy")
+    assert "send input" in refused(text="Hello.")
+    assert "the audio is the reply" in refused(delivery="volume")
+
+
+def test_heads_can_be_asked_for(client):
+    for path in ("/", "/ping"):
+        reply = client.head(path)
+        assert (reply.status_code, reply.content) == (200, b"")
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from speech.contract import NOTICES, ModelInfo
 from speech.models.spec import CHATTERBOX
 from tests.fakes import FAKE_REVISION, FakeSynthesizer, build_services, build_worker
 from tests.recordings import speech_like
-from tests.serving.jobs import clone, tts
+from tests.serving.jobs import clone, convert, tts
 from version import VERSION
 
 ON_PLATFORM = {"RUNPOD_WEBHOOK_GET_JOB": "https://jobs.example/take"}
@@ -113,6 +113,76 @@ async def test_inline_or_nothing_is_an_error_that_keeps_the_audio(worker, tmp_pa
     assert reply["error_code"] == "output_too_large"
     assert "audio_out/job-1.wav" in reply["error"]
     assert (tmp_path / "audio_out" / "job-1.wav").exists()
+
+
+async def test_a_conversion_is_replied_as_speech_is(worker):
+    reply = await worker.handle(convert(format="mp3", sample_rate=44_100, seed=3))
+    samples, rate_hz, info = decoded(base64.b64decode(reply["audio"]))
+    assert (rate_hz, info.format) == (44_100, "MP3")
+    assert len(samples) / rate_hz == pytest.approx(4.0, abs=0.1)
+    assert reply["worker"] == f"chatterbox-voice-worker/{VERSION}"
+    assert reply["segments"] == [{"start": 0.0, "end": 4.0}]
+    again = await worker.handle(convert(format="mp3", sample_rate=44_100, seed=3))
+    assert again["audio"] == reply["audio"]
+
+
+async def test_a_conversion_too_large_for_the_reply_is_kept_on_the_volume(worker, tmp_path, limit):
+    limit(100_000)
+    reply = await worker.handle(convert())
+    assert "audio" not in reply
+    assert soundfile.info(reply["audio_path"]).duration == pytest.approx(4.0)
+    assert len(list((tmp_path / "audio_out").glob("*.wav"))) == 1
+    inline = await worker.handle(convert(job_id="job-2", delivery="inline"))
+    assert inline["error_code"] == "output_too_large"
+
+
+async def test_a_conversion_that_comes_again_is_not_made_again(worker, synthesizer):
+    first = await worker.handle(convert(delivery="volume"))
+    again = await worker.handle(convert(delivery="volume"))
+    assert again == first
+    assert len(synthesizer.converted) == 1
+
+
+async def test_without_a_volume_converting_ends_once_the_audio_cannot_fit(without_volume, limit):
+    limit(100_000)
+    reply = await without_volume.handle(convert(40.0))
+    assert reply["error_code"] == "output_too_large"
+    assert "the speech is too long: 2 s of wav fit into a reply" in reply["error"]
+
+
+async def test_a_watermark_is_looked_for(worker, synthesizer):
+    source = convert(6.0)["input"]["source_audio"]
+    reply = await worker.handle(job("check_watermark", audio=source))
+    del reply["worker"]
+    assert reply == {"watermarked": True, "confidence": 0.75, "duration": 6.0, "warnings": []}
+
+
+RENAMED = [
+    (tts("Hello.", seed=1), "expressive_tts", "tts"),
+    (convert(seed=1), "voice_conversion", "convert_voice"),
+    (convert(seed=1), "voice_transfer", "convert_voice"),
+    (job("list_voices"), "list_local_voices", "list_voices"),
+    (clone("Ada"), "voice_cloning", "clone_voice"),
+]
+
+
+@pytest.mark.parametrize(("event", "old", "new"), RENAMED, ids=[old for _, old, _ in RENAMED])
+async def test_an_old_name_is_taken_with_a_warning(worker, event, old, new):
+    renamed = {**event, "input": {**event["input"], "operation": old}}
+    reply = await worker.handle(renamed)
+    assert "error" not in reply, reply
+    warning, *others = reply["warnings"]
+    assert warning == f"the operation {old} is called {new} now"
+    expected = await worker.handle(event)
+    assert others == expected["warnings"]
+    assert reply.keys() == expected.keys()
+    assert reply.get("audio") == expected.get("audio")
+
+
+async def test_an_old_name_is_suggested_to_nobody(worker):
+    reply = await worker.handle(job("voice_clonin"))
+    assert reply["error_code"] == "unknown_operation"
+    assert "voice_cloning" not in reply["error"]
 
 
 async def test_a_recording_comes_back_as_it_is_stored(worker):

@@ -19,7 +19,7 @@ from serving.envelope import PIECE_LIMIT_BYTES
 from serving.runpod import limits
 from tests.fakes import PAUSE_S, SECONDS_PER_CHARACTER, FakeSynthesizer, build_worker
 from tests.job_server import REPOSITORY, JobServer, WorkerProcess
-from tests.serving.jobs import clone, tts
+from tests.serving.jobs import clone, convert, tts
 
 ON_PLATFORM = {"RUNPOD_WEBHOOK_GET_JOB": "https://jobs.example/take"}
 LONG_TEXTS = {**ON_PLATFORM, "MAX_TEXT_CHARS": "100000"}
@@ -248,6 +248,19 @@ async def test_a_caller_that_reads_slowly_slows_the_job_down(worker, synthesizer
 async def test_an_error_is_the_only_piece(worker):
     (piece,), _ = await stream(worker, tts(" ", mode="streaming"))
     assert piece["error_code"] == "invalid_request"
+
+
+async def test_the_old_name_of_the_mode_streams_with_a_warning(worker):
+    (*pieces, summary), _ = await stream(worker, tts(TEXT, mode="streaming_voice_cloning", seed=1))
+    assert len(pieces) == summary["pieces"] > 0
+    assert summary["mode"] == "streaming"
+    assert summary["warnings"] == ["the mode streaming_voice_cloning is called streaming now"]
+
+
+async def test_a_conversion_is_a_single_piece(worker):
+    (piece,), _ = await stream(worker, convert(1.0, format="mp3"))
+    assert piece["segments"] == [{"start": 0.0, "end": 1.0}]
+    assert base64.b64decode(piece["audio"])
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 import torch
 
-from speech.models.spec import CHATTERBOX
+from speech.models.spec import CHATTERBOX, TURBO
 from speech.pipeline import ChatterboxSynthesizer, make_batch, make_synthesizer
 from speech.runtime import Batch, DeviceRuntime
+from speech.smoke import write_smoke_checkpoint
 from speech.upstream import load_upstream_model
 from speech.watermark import Watermarker
 from speech.weights.find import Checkpoint
@@ -40,6 +41,26 @@ def our_model(checkpoint: Checkpoint) -> Model:
 def upstream_model(checkpoint: Checkpoint) -> Model:
     """The checkpoint in upstream's T3 and S3Gen."""
     return load_upstream_model(CHATTERBOX, checkpoint, CPU)
+
+
+@pytest.fixture(scope="session")
+def turbo_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    """A tiny untrained turbo."""
+    folder = tmp_path_factory.mktemp("turbo")
+    write_smoke_checkpoint(folder, spec=TURBO)
+    return Checkpoint(folder, None, may_be_unpublished=True)
+
+
+@pytest.fixture(scope="session")
+def turbo(turbo_checkpoint: Checkpoint) -> Model:
+    """The turbo checkpoint in our T3 and S3Gen, in float32."""
+    return load_model(TURBO, turbo_checkpoint, CPU)
+
+
+@pytest.fixture(scope="session")
+def upstream_turbo(turbo_checkpoint: Checkpoint) -> Model:
+    """The turbo checkpoint in upstream's T3 and S3Gen."""
+    return load_upstream_model(TURBO, turbo_checkpoint, CPU)
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from speech.models.dimensions import FULL
-from speech.models.spec import CHATTERBOX, FlowSpec
+from speech.models.spec import CHATTERBOX, MEANFLOW, FlowSpec
 from speech.pipeline import load_synthesizer, set_arithmetic
 from speech.s3gen.graphs import MAX_GRAPHS
 from speech.s3gen.packed import PackedS3Gen
@@ -79,10 +79,11 @@ def test_mels_in_bfloat16_are_near_those_of_each_chunk_alone(estimator, flow, le
     assert_near(flow.solve(inputs), [solve_alone(estimator, one, FLOW) for one in inputs], NEAR)
 
 
-def test_without_guidance_too(estimator):
-    unguided = PackedFlow(estimator, UNGUIDED, torch.bfloat16, graphs=True)
+@pytest.mark.parametrize("spec", [UNGUIDED, MEANFLOW], ids=["unguided", "meanflow"])
+def test_without_guidance_too(estimator, spec):
+    unguided = PackedFlow(estimator, spec, torch.bfloat16, graphs=True)
     inputs = make_flow_inputs(FRAMES, CUDA)
-    assert_near(unguided.solve(inputs), [solve_alone(estimator, one, UNGUIDED) for one in inputs], NEAR)
+    assert_near(unguided.solve(inputs), [solve_alone(estimator, one, spec) for one in inputs], NEAR)
 
 
 def test_a_mel_is_near_the_one_it_is_alone(flow):

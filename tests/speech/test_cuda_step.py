@@ -121,7 +121,7 @@ def drawn_by_pytorch(batch: RunningBatch, before: dict[str, Tensor], logits: Ten
         batch._sampling.first(slots),
         batch._noise[:slots],
         order=CHATTERBOX.sampler,
-        with_top_p=any(one.request.sampling.top_p < 1.0 for one in batch.sequences),
+        with_sort=any(one.request.sampling.top_p < 1.0 for one in batch.sequences),
     )
 
 

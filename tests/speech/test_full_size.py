@@ -7,31 +7,38 @@ from __future__ import annotations
 
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from chatterbox import ChatterboxTTS
 
+from audio.pauses import cut_at_pauses
+from audio.waveform import resample
+from cancel import CancelToken
 from speech.models.dimensions import FULL
 from speech.models.llama_t3 import LlamaT3, T3Weights
-from speech.models.spec import CHATTERBOX
-from speech.pipeline import make_synthesizer
+from speech.models.spec import CHATTERBOX, MEANFLOW
+from speech.pipeline import LONGEST_PIECE_S, make_synthesizer
 from speech.s3gen.packed import PackedS3Gen
-from speech.smoke import write_smoke_checkpoint
+from speech.s3gen.s3gen import S3Gen
+from speech.s3gen.weights import prepare
+from speech.smoke import untrained_s3gen, write_smoke_checkpoint
 from speech.t3.batch import RunningBatch
 from speech.t3.request import Decoded
-from speech.upstream import UpstreamBatch, UpstreamS3Gen, load_upstream_modules
+from speech.upstream import UpstreamBatch, UpstreamS3Gen, load_upstream_modules, quiet_upstream
 from speech.watermark import Watermarker
 from speech.weights.find import Checkpoint
 from speech.weights.load import Model, load_model
 from tests.speech.models.forced import forced_logits
 from tests.speech.reference.test_encoder import assert_equal_conditionals
-from tests.speech.s3gen.packing import EIGHT, make_requests, read_s3gen
+from tests.speech.s3gen.packing import EIGHT, distance, make_requests, read_s3gen
 from tests.speech.speaking import join, join_marked, recording, speak
 from tests.speech.t3.requests import decode_all, mixed_requests, request
 from tests.speech.test_upstream_modules import assert_same_tensors
 from tests.speech.upstream import upstream_conditionals
+from tests.speech.vc import generate, upstream_vc, wav_file
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("all_threads")]
 
@@ -88,6 +95,25 @@ def test_samples_of_a_sentence_equal_upstreams_generate(model, upstream):
         np.testing.assert_allclose(join_marked(synthesizer, chunks), theirs, atol=1e-5)
 
 
+def test_a_converted_recording_equals_upstreams(folder, model, upstream, tmp_path):
+    source = recording(5, 4.0)
+    vc = upstream_vc(upstream.s3gen, folder / "conds.pt")
+    theirs = generate(vc, wav_file(tmp_path, source.samples), 11)
+    with closing(make_synthesizer(model, Watermarker())) as synthesizer:
+        (chunk,) = synthesizer.convert(source, synthesizer.builtin_voice(), 11, CancelToken())
+    assert len(theirs) == 4 * 24_000
+    np.testing.assert_allclose(chunk.waveform.samples, theirs, rtol=0, atol=5e-6)
+
+
+def test_speech_tokens_of_each_piece_of_a_recording_equal_upstreams(model, upstream):
+    pieces = cut_at_pauses(recording(6, 70.0), LONGEST_PIECE_S)
+    assert len(pieces) > 2
+    for piece in pieces:
+        samples = resample(piece.waveform, 16_000).samples
+        theirs, _ = upstream.s3gen.tokenizer(torch.from_numpy(samples)[None])
+        assert torch.equal(model.reference_encoder.tokenize(samples), theirs[0])
+
+
 @pytest.fixture(scope="module")
 def eight_of_upstream(upstream) -> list[torch.Tensor]:
     return UpstreamS3Gen(upstream.s3gen).render(make_requests(EIGHT, CPU))
@@ -109,6 +135,35 @@ def test_packed_rows_and_padded_batches_equal_upstreams(folder, eight_of_upstrea
     ours = renderer.render(make_requests(EIGHT, CPU)[:count])
     for samples, expected in zip(ours, eight_of_upstream[:count], strict=True):
         torch.testing.assert_close(samples, expected, rtol=0, atol=5e-6)
+
+
+@pytest.fixture(scope="module")
+def meanflow() -> Any:
+    """Upstream's ``S3Gen(meanflow=True)``."""
+    quiet_upstream()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return untrained_s3gen(FULL, MEANFLOW).eval()
+
+
+def test_samples_with_meanflow_equal_upstreams(meanflow):
+    """Alone, and packed in float32."""
+    weights = prepare(meanflow.state_dict())
+    expected = UpstreamS3Gen(meanflow).render(make_requests(EIGHT, CPU))
+    plain = S3Gen(weights, MEANFLOW)
+    for renderer in (plain, PackedS3Gen(weights, MEANFLOW, torch.float32, graphs=False)):
+        for samples, theirs in zip(renderer.render(make_requests(EIGHT, CPU)), expected, strict=True):
+            torch.testing.assert_close(samples, theirs, rtol=0, atol=5e-6)
+
+
+def test_mels_with_meanflow_equal_upstreams_and_are_near_in_bfloat16(meanflow):
+    weights = prepare(meanflow.state_dict())
+    one, two, three = (make_requests(EIGHT[:1], CPU)[0] for _ in range(3))
+    expected = UpstreamS3Gen(meanflow).mel(one)
+    torch.testing.assert_close(S3Gen(weights, MEANFLOW).mel(two), expected, rtol=0, atol=1e-5)
+    rounded = PackedS3Gen(weights, MEANFLOW, torch.bfloat16, graphs=False, in_batches=False).mel(three)
+    print(f"in bfloat16 {distance(rounded, expected):.2%} of the norm")
+    assert distance(rounded, expected) < 0.02
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from cancel import CancelToken
 from settings import Settings
 from speech.contract import SamplingParams, Utterance
 from speech.models import spec as specs
-from speech.models.dimensions import TINY
+from speech.models.dimensions import FULL, TINY
 from speech.models.spec import Conditioning, FlowSpec, ModelSpec, SpecialTokens, WeightFiles
 from speech.pipeline import ChatterboxSynthesizer, load_synthesizer
 from speech.smoke import write_smoke_checkpoint
@@ -31,10 +31,11 @@ MADE_UP = ModelSpec(
         t3="t3_made_up.safetensors",
         s3gen="sound.safetensors",
         voice_encoder="voices.safetensors",
-        tokenizer="letters.json",
+        tokenizer=("letters.json",),
         builtin_voice="own_voice.pt",
     ),
     family="llama",
+    dimensions=FULL,
     tokenizer="english",
     languages=("en", "eo"),
     tokens=SpecialTokens(start_text=301, stop_text=3, start_speech=6570, stop_speech=6571),

@@ -12,6 +12,12 @@ import numpy as np
 import pytest
 import torch
 
+from audio.decode import decode_audio
+from audio.encode import encode
+from audio.waveform import Waveform
+from cancel import CancelToken
+from errors import Cancelled
+from operations.check_watermark import THRESHOLD
 from speech.watermark import PieceMarker
 from tests.recordings import speech_like
 from tests.speech.detector import confidence
@@ -76,6 +82,43 @@ def test_audio_in_one_piece_is_marked_as_the_whole(watermarker):
 def test_little_is_held_back_of_a_piece(watermarker):
     first, *_ = in_pieces(watermarker, speech_like(2.0, RATE_HZ, seed=2), 0.32)
     assert 0.29 < len(first) / RATE_HZ <= 0.3
+
+
+@pytest.mark.parametrize(
+    ("duration_s", "rate_hz"), [(1.0, 24_000), (5.3, 16_000), (5.3, 32_000), (5.3, 44_100), (21.0, 32_000)]
+)
+def test_the_detector_answers_as_perths(watermarker, perth, duration_s, rate_hz):
+    """Resampling differs, but where there is none; a long recording's spectrum is computed in blocks."""
+    clean = speech_like(duration_s, rate_hz, seed=2)
+    marked = watermarker.mark(clean, rate_hz)
+    for samples in (clean, marked):
+        ours = watermarker.detect(Waveform(samples, rate_hz), CancelToken())
+        theirs = confidence(perth, samples, rate_hz)
+        assert ours == pytest.approx(theirs, abs=1e-6 if rate_hz == 32_000 else 2e-3)
+
+
+def test_a_cancelled_job_looks_for_no_watermark(watermarker):
+    cancel = CancelToken()
+    cancel.cancel(Cancelled("the job was cancelled"))
+    with pytest.raises(Cancelled):
+        watermarker.detect(Waveform(speech_like(5.0, RATE_HZ), RATE_HZ), cancel)
+
+
+SPEECH = ("rms-ferry", "slt-bridge", "slt-ferry")
+
+
+@pytest.mark.parametrize("name", SPEECH)
+def test_the_mark_is_found_after_an_mp3_and_at_a_telephones_rate(watermarker, name):
+    clean = decode_audio((ROOT / "tests" / "speech_samples" / f"{name}.flac").read_bytes())
+    marked = Waveform(watermarker.mark(clean.samples, RATE_HZ), RATE_HZ)
+    for recording, is_marked in ((clean, False), (marked, True)):
+        heard = (
+            recording,
+            decode_audio(encode(recording, "mp3", 8_000)),  # 64 kbit/s
+            decode_audio(encode(recording, "opus", 48_000)),
+        )
+        for each in heard:
+            assert (watermarker.detect(each, CancelToken()) >= THRESHOLD) == is_marked
 
 
 def test_silence_is_marked_without_a_nan(watermarker):

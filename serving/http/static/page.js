@@ -1,7 +1,7 @@
 // The worker's page: voices, speech that plays while it is made, clones.
 
 const RATE = 24000;
-const FORMATS = ["wav", "mp3", "opus", "aac", "flac", "ogg"];
+const FORMATS = ["wav", "mp3", "opus", "aac", "flac", "ogg", "pcm", "ulaw"];
 const BUILT_IN = ""; // the value of the built-in voice
 const PARAMETERS = ["speed", "seed", "exaggeration", "cfg_weight", "temperature"];
 const KEY = "key";
@@ -152,13 +152,13 @@ function fields() {
   if (at("voice").value !== BUILT_IN) asked.voice_id = at("voice").value;
   for (const name of PARAMETERS) {
     const { value } = at(name);
-    if (value !== "" && !(name === "speed" && Number(value) === 1)) asked[name] = Number(value);
+    if (value !== "") asked[name] = Number(value);
   }
   return asked;
 }
 
 function describe() {
-  const body = JSON.stringify({ ...fields(), format: at("format").value }).replaceAll("'", "'\\''");
+  const body = JSON.stringify({ ...fields(), format: at("format").value, mode: "streaming" }).replaceAll("'", "'\\''");
   const key = sessionStorage.getItem(KEY) ? ' -H "X-API-Key: $API_KEY"' : "";
   at("curl").textContent =
     `curl ${location.origin}/jobs/tts${key} -H "Content-Type: application/json" -H "Accept: audio/*" \\\n` +
@@ -306,7 +306,7 @@ async function download() {
   const asked = { ...spoken.job, seed: spoken.receipt.seed, format, mode: "streaming" };
   const options = {
     method: "POST",
-    body: JSON.stringify({ ...asked, mode: "basic" }),
+    body: JSON.stringify(asked), // the same samples as were played: a whole has others
     headers: { "Content-Type": "application/json", Accept: "audio/*" },
   };
   const audio = format === "wav" ? wav(spoken.samples) : await (await ask("/jobs/tts", options)).blob();

@@ -17,11 +17,11 @@ def forced_logits(t3: LlamaT3, request: DecodeRequest, tokens: torch.Tensor, roo
     prompt = t3.embed_prompt(request, use_cfg=True)
     length = prompt.shape[1]
     positions = length + len(tokens) + room
-    cosines, sines = t3.rotary_table(positions)
+    tables = t3.position_tables(positions)
     cache = torch.zeros(t3.cache_shape(2, positions), dtype=t3.cache_dtype)
-    t3.prefill(prompt, cosines, sines, cache)
+    t3.prefill(prompt, tables, cache)
     logits = []
     for count, token in enumerate([t3.spec.tokens.start_speech, *tokens[:-1].tolist()]):
         both = [torch.tensor([value, value]) for value in (token, count, length + count)]
-        logits.append(t3.step(*both, cosines, sines, cache, torch.arange(2)))
+        logits.append(t3.step(*both, tables, cache, torch.arange(2)))
     return torch.stack(logits)

@@ -13,6 +13,7 @@ from speech.models.dimensions import ModelDimensions
 from speech.models.spec import (
     CHATTERBOX,
     CODEBOOK_SIZE,
+    MEANFLOW,
     MEL_CHANNELS,
     SPEAKER_WIDTH,
     XVECTOR_WIDTH,
@@ -51,14 +52,18 @@ EIGHT = [
 def read_s3gen(folder: Path, dimensions: ModelDimensions) -> WeightsView:
     """S3Gen's weights in a checkpoint."""
     state = read_weights(folder / CHATTERBOX.files.s3gen, torch.device("cpu"), S3GEN_PREFIXES)
-    return prepare({name: state[name] for name in s3gen_shapes(dimensions)})
+    return prepare({name: state[name] for name in s3gen_shapes(dimensions, CHATTERBOX.flow)})
 
 
 def random_weights(dimensions: ModelDimensions, device: torch.device) -> WeightsView:
-    """S3Gen's weights at a scale that keeps activations near 1, and a voice of some pitch."""
+    """S3Gen's weights at a scale that keeps activations near 1, and a voice of some pitch.
+
+    They serve the flow of every published model.
+    """
     draw = torch.Generator(device).manual_seed(0)
     state = {}
-    for name, shape in s3gen_shapes(dimensions).items():
+    shapes = s3gen_shapes(dimensions, CHATTERBOX.flow) | s3gen_shapes(dimensions, MEANFLOW)
+    for name, shape in shapes.items():
         if name.endswith("alpha"):
             state[name] = torch.ones(shape, device=device)
         elif name.endswith("original0"):

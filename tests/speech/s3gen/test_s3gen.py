@@ -10,7 +10,7 @@ import torch
 from audio.waveform import Waveform
 from cancel import CancelToken
 from speech.models.dimensions import FULL, TINY
-from speech.models.spec import CHATTERBOX
+from speech.models.spec import CHATTERBOX, MEANFLOW
 from speech.reference.conditionals import Conditionals, dummy_voice
 from speech.s3gen.packed import PackedS3Gen
 from speech.s3gen.s3gen import Renderer, RenderRequest
@@ -24,14 +24,15 @@ from tests.speech.s3gen.packing import EIGHT, make_requests, read_s3gen
 TOKENS = torch.arange(60)
 
 
+@pytest.mark.parametrize("flow", [CHATTERBOX.flow, MEANFLOW], ids=["standard", "meanflow"])
 @pytest.mark.parametrize("dimensions", [TINY, FULL], ids=["tiny", "full"])
-def test_the_shapes_are_those_of_upstreams_module(dimensions):
+def test_the_shapes_are_those_of_upstreams_module(dimensions, flow):
     with parameters_on_meta():
-        state = build_s3gen(dimensions).state_dict()
+        state = build_s3gen(dimensions, flow).state_dict()
     expected = {
         name: tuple(tensor.shape) for name, tensor in state.items() if name.startswith(S3GEN_PREFIXES)
     }
-    assert s3gen_shapes(dimensions) == expected
+    assert s3gen_shapes(dimensions, flow) == expected
 
 
 def request(tokens: torch.Tensor, voice: Conditionals, seed: int = 3) -> RenderRequest:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from speech.models.dimensions import TINY
-from speech.models.spec import CHATTERBOX, MEL_CHANNELS
+from speech.models.spec import CHATTERBOX, MEANFLOW, MEL_CHANNELS, FlowSpec
 from speech.s3gen.packed import PackedS3Gen
 from speech.s3gen.s3gen import Draws, PieceRequest, Renderer, RenderRequest, S3Gen, window_batch
 from speech.s3gen.stream import FRAMES_HELD_BACK, NOISE_BLOCK, ChunkStream, piece_end
@@ -30,14 +30,19 @@ def weights() -> WeightsView:
     return random_weights(TINY, CPU)
 
 
-@pytest.fixture(scope="module")
-def plain(weights) -> S3Gen:
-    return S3Gen(weights, CHATTERBOX.flow)
+@pytest.fixture(scope="module", params=[CHATTERBOX.flow, MEANFLOW], ids=["standard", "meanflow"])
+def flow(request) -> FlowSpec:
+    return request.param
 
 
 @pytest.fixture(scope="module")
-def packed(weights) -> PackedS3Gen:
-    return PackedS3Gen(weights, CHATTERBOX.flow, torch.float32, graphs=False)
+def plain(weights, flow) -> S3Gen:
+    return S3Gen(weights, flow)
+
+
+@pytest.fixture(scope="module")
+def packed(weights, flow) -> PackedS3Gen:
+    return PackedS3Gen(weights, flow, torch.float32, graphs=False)
 
 
 def pieces_of(request: RenderRequest, stream: ChunkStream, ends: Sequence[int]) -> list[PieceRequest]:
@@ -120,10 +125,10 @@ class Fixed:
 
 
 @pytest.mark.parametrize("case", CASES, ids=["odd prompt", "even prompt"])
-def test_a_chunk_in_one_piece_is_the_whole_but_for_its_draws(plain, case):
+def test_a_chunk_in_one_piece_is_the_whole_but_for_its_draws(plain, flow, case):
     (request,), (again,) = make_requests([case], CPU), make_requests([case], CPU)
     (expected,) = plain.render([request])
-    (found,) = plain.render(pieces_of(request, Replayed(Draws.of(again)), [61]))
+    (found,) = plain.render(pieces_of(request, Replayed(Draws.of(again, flow)), [61]))
     # Upstream adds up the phase of each harmonic in float32.
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
 

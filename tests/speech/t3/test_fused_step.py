@@ -102,7 +102,7 @@ class FusedOnPaper:
     def __init__(self, t3, tensors, *, pdl: bool = False) -> None:
         self.t3, self.tensors, self.pdl, self.rows = t3, tensors, pdl, []
 
-    def draws(self, order, *, with_top_p: bool) -> bool:
+    def draws(self, order, *, with_sort: bool) -> bool:
         return False
 
     def logits(self, rows: int) -> torch.Tensor:
@@ -113,8 +113,7 @@ class FusedOnPaper:
             tensors.tokens[slots],
             tensors.counts[slots],
             tensors.positions[slots],
-            tensors.cosines,
-            tensors.sines,
+            (tensors.cosines, tensors.sines),
             tensors.cache[:, :, :rows],
             torch.arange(rows),
         )

@@ -1,0 +1,76 @@
+"""The voice that a job speaks in: a stored one, a recording that comes with the job, or the built-in one."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import TypedDict
+
+from cancel import CancelToken
+from errors import Problem
+from operations.base import Services
+from operations.conditionals import Reference
+from operations.reference import ReferenceFields, decode_reference, stored_reference
+from operations.stored_voice import VoiceId, VoiceName
+from speech.contract import Conditionals
+
+VOICE_FIELDS = ("voice_name", "voice_id", "reference_audio", "reference_audio_url")
+
+
+class VoiceFields(ReferenceFields):
+    """The fields that choose a voice. Without any of them it is the built-in one."""
+
+    voice_name: VoiceName = None
+    voice_id: VoiceId = None
+
+    @classmethod
+    def conflicts(cls, sent: Collection[str]) -> list[Problem]:
+        voices = [name for name in VOICE_FIELDS if name in sent]
+        if len(voices) < 2:
+            return []
+        return [Problem(f"{' and '.join(voices)} exclude each other", hint="send one of them")]
+
+
+class VoiceReceipt(TypedDict):
+    """Which voice spoke: both are null for a recording that came with the job."""
+
+    voice_id: str | None
+    voice_name: str | None
+
+
+@dataclass(frozen=True)
+class ChosenVoice:
+    """Who speaks."""
+
+    reference: Reference | None  # None: the built-in voice
+    receipt: VoiceReceipt | None = None  # null in replies for the built-in voice
+    default_parameters: Mapping[str, float] = field(default_factory=dict)  # as they are stored
+    warnings: tuple[str, ...] = ()
+
+
+def choose_voice(request: VoiceFields, services: Services, cancel: CancelToken) -> ChosenVoice:
+    """Returns the voice that the request asks for.
+
+    Raises VoiceNotFound, StoreCorrupt, StoreUnavailable, and what ``decode_reference`` raises.
+    """
+    if (sent := decode_reference(request, services.fetch, cancel)) is not None:
+        receipt = VoiceReceipt(voice_id=None, voice_name=None)
+        return ChosenVoice(Reference.of(sent.waveform), receipt, warnings=sent.warnings)
+    if request.voice_name is None and request.voice_id is None:
+        return ChosenVoice(None)
+    voice = services.voices.get(name=request.voice_name, voice_id=request.voice_id)
+    return ChosenVoice(
+        stored_reference(voice, request.max_reference_duration_sec),
+        VoiceReceipt(voice_id=voice.voice_id, voice_name=voice.name),
+        voice.metadata["default_parameters"],
+    )
+
+
+def conditionals_of(voice: ChosenVoice, services: Services, cancel: CancelToken) -> Conditionals:
+    """Returns what the model needs to know of the voice.
+
+    Raises InvalidRequest where there is no built-in voice, and what ``VoiceConditionals.get`` raises.
+    """
+    if voice.reference is None:
+        return services.synthesizer.builtin_voice()
+    return services.conditionals.get(voice.reference, cancel)

@@ -1,0 +1,30 @@
+"""Event tags such as "[laugh]": sounds that some models make, and others would read aloud as words."""
+
+from __future__ import annotations
+
+import re
+
+# In the order of their ids in the published ``added_tokens.json`` of turbo and nano.
+EVENT_TAGS = (
+    "[angry]", "[fear]", "[surprised]", "[whispering]", "[advertisement]", "[dramatic]", "[narration]",
+    "[crying]", "[happy]", "[sarcastic]", "[clear throat]", "[sigh]", "[shush]", "[cough]", "[groan]",
+    "[sniff]", "[gasp]", "[chuckle]", "[laugh]",
+)  # fmt: skip
+_TAG = re.compile("|".join(re.escape(tag) for tag in EVENT_TAGS), re.IGNORECASE)
+_AT_A_START = rf"^(?:(?:{_TAG.pattern})[ \t]*)+"
+_TAG_AND_SPACE = re.compile(rf"{_AT_A_START}|[ \t]*(?:{_TAG.pattern})", re.IGNORECASE | re.MULTILINE)
+
+
+def event_tags(text: str) -> list[str]:
+    """Returns the tags in a text in small letters, each once, in the order in which they come."""
+    return list(dict.fromkeys(tag.lower() for tag in _TAG.findall(text)))
+
+
+def with_known_tags(text: str) -> str:
+    """Returns the text with its tags in the small letters in which models know them."""
+    return _TAG.sub(lambda match: match.group().lower(), text)
+
+
+def without_tags(text: str) -> str:
+    """Returns the text without its tags and the space before each, or behind those that begin a line."""
+    return _TAG_AND_SPACE.sub("", text)
