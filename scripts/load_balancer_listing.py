@@ -103,8 +103,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("image", help="such as ghcr.io/OWNER/chatterbox-voice-worker:1.0.0")
     parser.add_argument("folder", type=Path)
     options = parser.parse_args(arguments)
-    found = IMAGE_REFERENCE.fullmatch(options.image)
-    if found is None or (found["tag"] in (None, "latest") and found["digest"] is None):
+    match = IMAGE_REFERENCE.fullmatch(options.image)
+    if match is None or (match["tag"] in (None, "latest") and match["digest"] is None):
         sys.exit(
             f"IMAGE is {options.image!r}: name a published image in small letters, with its digest or the "
             "tag of its version, such as ghcr.io/owner/chatterbox-voice-worker:1.0.0. Workers keep an image "

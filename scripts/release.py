@@ -26,18 +26,18 @@ class NotReady(Exception):
 
 def section_of(changelog: str, version: str) -> str:
     """Returns what CHANGELOG.md says of a version, without its heading. Raises NotReady."""
-    found = re.search(
+    match = re.search(
         rf"^## \[{re.escape(version)}\](?: - (?P<date>[^\n]*))?\n(?P<text>.*?)(?=^## |^\[[^\]]+\]: |\Z)",
         changelog,
         re.M | re.S,
     )
-    if found is None:
+    if match is None:
         raise NotReady(f"CHANGELOG.md has no section [{version}]: rename [Unreleased], and begin a new one")
-    if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", found["date"] or ""):
+    if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", match["date"] or ""):
         raise NotReady(f"CHANGELOG.md has no date for {version}: write ## [{version}] - YYYY-MM-DD")
-    if not found["text"].strip():
+    if not match["text"].strip():
         raise NotReady(f"CHANGELOG.md's section [{version}] is empty: say what changed")
-    return found["text"].strip() + "\n"
+    return match["text"].strip() + "\n"
 
 
 def check_tag(tag: str, version: str) -> None:

@@ -62,9 +62,9 @@ def build_server(client: AsyncClient, folder: Path | None, version: str = "") ->
             voices = await client.voices(query=query)
         except VoiceWorkerError as error:
             raise ToolError(str(error)) from None
-        shown = ("description", "gender", "language", "tags")
+        details = ("description", "gender", "language", "tags")
         return [
-            {"name": voice.name, "id": voice.id, **{name: voice.details.get(name) for name in shown}}
+            {"name": voice.name, "id": voice.id, **{name: voice.details.get(name) for name in details}}
             for voice in voices
         ]
 

@@ -167,15 +167,15 @@ class Operations:
 
     def voices(self, call: Call, filters: Mapping[str, Any]) -> Flow[list[Voice]]:
         """Returns the stored voices, also where one reply cannot hold all of them."""
-        found: list[Voice] = []
+        voices: list[Voice] = []
         while True:
-            page = {"limit": LIST_PAGE, "offset": len(found)}
+            page = {"limit": LIST_PAGE, "offset": len(voices)}
             reply = as_object((yield from self.run(call, job("list_voices", {**page, **filters}))))
             listed = as_list(reply.get("voices"), "the list of voices")
-            found += [_voice(each) for each in listed]
-            is_last = not listed or len(found) >= whole(reply, "total_voices")
+            voices += [_voice(each) for each in listed]
+            is_last = not listed or len(voices) >= whole(reply, "total_voices")
             if is_last or "limit" in filters or "offset" in filters:
-                return found
+                return voices
 
     def delete(self, call: Call, job_input: Mapping[str, Any]) -> Flow[bool]:
         """Deletes a voice; returns whether it was there."""

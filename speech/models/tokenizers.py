@@ -75,10 +75,10 @@ class TurboTokenizer:
         known = self._tokenizer.get_vocab()
         ordered = sorted(self.tags.keys() - known.keys(), key=self.tags.__getitem__)
         self._tokenizer.add_tokens([AddedToken(tag, normalized=False) for tag in ordered])
-        given = self._tokenizer.get_vocab()
-        if any(given[tag] != self.tags[tag] for tag in ordered) or len(given) != size:
+        ids = self._tokenizer.get_vocab()
+        if any(ids[tag] != self.tags[tag] for tag in ordered) or len(ids) != size:
             raise ModelUnavailable(
-                f"{added.name} and {vocabulary.name} have {len(given)} tokens, and the model {size}",
+                f"{added.name} and {vocabulary.name} have {len(ids)} tokens, and the model {size}",
                 hint="use the files of one published revision",
             )
 
