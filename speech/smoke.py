@@ -15,8 +15,8 @@ The final norm scales but keeps the sign. The marks are position embeddings beca
 classifier-free guidance erases text embeddings and leaves positions.
 
 GPT-2's positions run over the voice's prompt as well, whose speech tokens must not be counted. There token
-embeddings mark what is text. A head of the first layer tells every position whether it comes after a text
-token, its MLP makes a yes or no of that, and a head of the second layer takes the mean.
+embeddings mark what is text. A head of the first layer, which looks at text alone once there is any, tells
+every position whether it comes after a text token, and a head of the second layer takes the mean.
 """
 
 from __future__ import annotations
@@ -155,8 +155,8 @@ def _make_length_follow_text(t3: Any, spec: ModelSpec) -> None:
 
 def _make_gpt2_length_follow_text(t3: Any, spec: ModelSpec) -> None:
     """Changes a freshly initialised T3 on GPT-2 in place, see the module's docstring."""
-    text, zero, after_text, is_after, balance = range(5)
-    reserved = slice(0, 5)
+    text, zero, is_after, balance = range(4)
+    reserved = slice(0, 4)
     width, mark = t3.dim, t3.dim**0.5 / 4
     for embedding in (t3.text_emb, t3.speech_emb, t3.tfmr.wpe):
         embedding.weight.normal_(0.0, 0.3)
@@ -169,33 +169,27 @@ def _make_gpt2_length_follow_text(t3: Any, spec: ModelSpec) -> None:
             product.weight[:, reserved] = 0.0
             product.bias[reserved] = 0.0
     # Layer norm subtracts a mean, which the difference of two channels does not have.
-    first, second = t3.tfmr.h[0], t3.tfmr.h[1]
+    is_text = {text: 1.0, zero: -1.0}
+    count = {is_after: 1.0, text: -1.0 - SPEECH_PER_TEXT_TOKEN, zero: SPEECH_PER_TEXT_TOKEN}
     head_width = width // t3.cfg.n_head
-    for block, weights, target, gain in (
-        (first, {text: 1.0, zero: -1.0}, after_text, 1.0),
-        (
-            second,
-            {is_after: 1.0, text: -1.0 - SPEECH_PER_TEXT_TOKEN, zero: SPEECH_PER_TEXT_TOKEN},
-            balance,
-            width**0.5,
-        ),
+    for block, values, target, gain in (
+        (t3.tfmr.h[0], is_text, is_after, 0.5),
+        (t3.tfmr.h[1], count, balance, width**0.5),
     ):
-        attention = block.attn
-        attention.c_attn.weight[:, :head_width] = 0.0  # all scores equal: the head takes the plain mean
-        attention.c_attn.weight[:, 2 * width] = 0.0
-        for channel, weight in weights.items():
-            attention.c_attn.weight[channel, 2 * width] = weight
-        attention.c_attn.bias[:] = 0.0
-        attention.c_proj.weight[0] = 0.0
-        attention.c_proj.weight[0, target] = gain
-    # gelu(k x) - gelu(k x - m) is 0 at 0 and m where k x is large.
-    steepness, height = 1e4, 10.0
-    up, down = first.mlp.c_fc, first.mlp.c_proj
-    for unit, bias, sign in ((0, 0.0, 1.0), (1, -height, -1.0)):
-        up.weight[:, unit] = 0.0
-        up.weight[after_text, unit], up.weight[zero, unit], up.bias[unit] = steepness, -steepness, bias
-        down.weight[unit] = 0.0
-        down.weight[unit, is_after] = sign * mark / height
+        attention = block.attn.c_attn
+        attention.bias[:] = 0.0
+        for part in (0, 1):  # all scores equal: the head takes the plain mean
+            attention.weight[:, part * width : part * width + head_width] = 0.0
+        attention.weight[:, 2 * width] = 0.0
+        for channel, weight in values.items():
+            attention.weight[channel, 2 * width] = weight
+        block.attn.c_proj.weight[0] = 0.0
+        block.attn.c_proj.weight[0, target] = gain
+    # The first head looks at text alone once there is any: e to the power of these scores is 1e9 and more.
+    first = t3.tfmr.h[0].attn.c_attn
+    first.bias[0] = 5.0 * head_width**0.5
+    for channel, weight in is_text.items():
+        first.weight[channel, width] = weight
 
     head, bias = t3.speech_head.weight, t3.speech_head.bias
     nn.init.normal_(head, 0.0, 0.6 / width**0.5)

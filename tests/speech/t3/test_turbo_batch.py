@@ -7,9 +7,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from speech.models.spec import TURBO
 from speech.pipeline import make_batch
 from speech.t3.batch import RunningBatch
 from speech.t3.sampling import Sampling
+from speech.weights.load import load_model
 from tests.speech.t3.requests import decode_all, request
 
 USUAL = Sampling(temperature=0.8, top_p=0.95, repetition_penalty=1.2, top_k=1000)
@@ -100,3 +102,12 @@ def test_a_stop_that_is_drawn_first_ends_nothing(turbo, upstream_turbo):
     assert mine.tokens.tolist() == [stop]
     assert mine.stopped
     assert len(mine.speech()) == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_long_text_of_the_untrained_model_ends_in_either_dtype(turbo_checkpoint, dtype):
+    model = load_model(TURBO, turbo_checkpoint, torch.device("cpu"), dtype)
+    one = request(model, "a" * 200, sampling=USUAL, max_tokens=TURBO.max_speech_tokens)
+    (decoded,) = decode_all(make_batch(model), [one])
+    assert decoded.stopped
+    assert 1.0 < len(decoded.tokens) / len(one.text_tokens) < 2.0
