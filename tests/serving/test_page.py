@@ -197,6 +197,19 @@ def test_a_voice_is_cloned_from_the_microphone(page, tmp_path):
         assert voice["duration"] > 2
 
 
+def test_what_a_text_may_hold_is_said_beside_it(page, tmp_path):
+    with http_server(tmp_path) as served:
+        open_page(page, served)
+        page.get_by_text("What a text may hold").click()
+        assert page.get_by_text("An empty line makes a longer pause.").is_visible()
+        page.get_by_label("Text").fill("One [laugh] two.")
+        page.get_by_role("button", name="Speak", exact=True).click()
+        wait_for(page, f"{PROGRESS}.state === 'done'")
+        page.get_by_text("Receipt").click()
+        receipt = json.loads(page.locator("#receipt").inner_text())
+        assert receipt["warnings"] == ["the chatterbox model does not know event tags: left out [laugh]"]
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1200])
 def test_people_with_impairments_can_use_it(browser, tmp_path, scheme, width):
