@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from audio.vad import HOP_S, measure_levels
+from audio.vad import HOP_S, SILENT_BELOW_DBFS, measure_levels
 from audio.waveform import Waveform
 
 GRID_S = 0.04  # pieces begin at multiples of a speech token's length: only the last token is filled up
@@ -14,7 +14,6 @@ SHORTEST_SHARE = 0.5  # of the longest piece
 REST_SHARE = 0.1  # of the longest piece, at least, is left for the last one
 PAUSE_FRAMES = 17  # of 32 ms, one each 10 ms: 192 ms; within words closures of plosives take up to 150 ms
 QUIET_BELOW_SPEECH_DB = 20.0
-SILENT_BELOW_DBFS = -70.0
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,14 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from audio.loudness import measure_loudness_lufs, measure_peak_dbfs
-from audio.vad import DIGITAL_SILENCE_DBFS, SpeechActivity, detect_speech, frame_counts, measure_levels
+from audio.vad import (
+    DIGITAL_SILENCE_DBFS,
+    SILENT_BELOW_DBFS,
+    SpeechActivity,
+    detect_speech,
+    frame_counts,
+    measure_levels,
+)
 from audio.waveform import Waveform
 from errors import ReferenceInvalid, ReferenceTooShort
 
@@ -23,8 +30,6 @@ _SPEECH_ADVICE = "send a recording of speech"
 _BLOCK_S = 60.0  # of a long recording, which is measured bit by bit: a minute takes 50 MB
 _LEAST_SPEECH_S = 0.2  # a short word
 
-# 16-bit recordings end near -96 dBFS; speech 50 dB too quiet still passes, an open input does not.
-_SILENT_BELOW_DBFS = -70.0
 # Stationary noise measures 1.7 to 2.0, also after MP3 and Opus; speech under noise of its own power 3.8.
 _STEADY_BELOW_DB = 2.5
 # Tones, chords of two, sirens, whistles and key pads measure 1.0; the purest speech tried 0.74.
@@ -112,7 +117,7 @@ def check_speech(waveform: Waveform, field: str) -> None:
             return
         except ReferenceInvalid as error:
             # Of a recording with silent minutes, what is said of the others tells more.
-            is_silent = activity.loud_dbfs < _SILENT_BELOW_DBFS
+            is_silent = activity.loud_dbfs < SILENT_BELOW_DBFS
             refusal = refusal if refusal is not None and is_silent else error
     assert refusal is not None
     raise refusal
@@ -159,8 +164,8 @@ def _clipped_fraction(waveform: Waveform) -> float:
 
 
 def _refuse_silence(activity: SpeechActivity, field: str, advice: str = _ADVICE) -> None:
-    if activity.loud_dbfs < _SILENT_BELOW_DBFS:
-        is_click = activity.level_dbfs.max() > _SILENT_BELOW_DBFS
+    if activity.loud_dbfs < SILENT_BELOW_DBFS:
+        is_click = activity.level_dbfs.max() > SILENT_BELOW_DBFS
         found = "silent but for a short sound" if is_click else "silent"
         raise ReferenceInvalid(f"is {found}", field=field, hint=f"check the microphone and {advice}")
 

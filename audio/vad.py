@@ -16,6 +16,8 @@ from audio.waveform import Waveform
 FRAME_S = 0.032  # short enough to see a plosive, long enough to tell harmonics of 100 Hz apart
 HOP_S = 0.010
 DIGITAL_SILENCE_DBFS = -120.0
+# 16-bit recordings end near -96 dBFS; speech 50 dB too quiet still passes, an open input does not.
+SILENT_BELOW_DBFS = -70.0
 
 # Rumble lies below, and above it only telephones' missing half and the top of hisses.
 _BAND_HZ = (100.0, 8_000.0)

@@ -34,11 +34,13 @@ import httpx
 import numpy as np
 import torch
 
+from benchmarks.latency import percentiles
 from benchmarks.machine import describe, keep, results_file
 from benchmarks.sentences import replies
 from benchmarks.weights import temporary_weights
 
 MODES = ("streaming", "basic")
+PERCENTS = (50, 99)
 WAITED = re.compile(r"job=(\S+) done operation=tts .* waited_s=(\S+) ")
 REQUEST_TIMEOUT_S = 600.0
 START_TIMEOUT_S = 600.0
@@ -133,15 +135,11 @@ def row(clients: int, mode: str, answers: Sequence[Answer], waits_s: dict[str, f
         "clients": clients,
         "mode": mode,
         "requests": len(answers),
-        "first_byte_s": percentiles([answer.first_byte_s for answer in answers]),
-        "whole_s": percentiles([answer.whole_s for answer in answers]),
+        "first_byte_s": percentiles([answer.first_byte_s for answer in answers], PERCENTS),
+        "whole_s": percentiles([answer.whole_s for answer in answers], PERCENTS),
         "first_byte_share": float(np.median([answer.first_byte_s / answer.whole_s for answer in answers])),
-        "wait_s": percentiles([waits_s[answer.request_id] for answer in answers]),
+        "wait_s": percentiles([waits_s[answer.request_id] for answer in answers], PERCENTS),
     }
-
-
-def percentiles(values: Sequence[float]) -> dict[str, float]:
-    return {f"p{percent}": float(np.percentile(values, percent)) for percent in (50, 99)}
 
 
 def measure(checkpoint: Path, clients: Sequence[int], options: argparse.Namespace) -> list[dict[str, Any]]:

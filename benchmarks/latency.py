@@ -189,8 +189,8 @@ def row(load: Load, hop: Hop, served: Sequence[Stream]) -> dict[str, Any]:
     }
 
 
-def percentiles(values: Sequence[float]) -> dict[str, float]:
-    return {f"p{percent}": float(np.percentile(values, percent)) for percent in (50, 95)}
+def percentiles(values: Sequence[float], percents: Sequence[int] = (50, 95)) -> dict[str, float]:
+    return {f"p{percent}": float(np.percentile(values, percent)) for percent in percents}
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, TypedDict
 from pydantic import Field
 
 from audio.limits import LONG
-from audio.vad import measure_levels
+from audio.vad import SILENT_BELOW_DBFS, measure_levels
 from cancel import CancelToken
 from errors import Problem, ReferenceInvalid, ReferenceTooShort
 from operations.base import Result, Services
@@ -19,7 +19,6 @@ AUDIO = "audio"
 THRESHOLD = 0.5  # PerTh's own: ``get_watermark`` rounds there. docs/api.md has measurements on both sides
 SHORTEST_S = 1.0  # of half a second of unmarked speech the detector is sure now and then
 CERTAIN_S = 5.0  # of 3 s it has been just over the threshold
-SILENT_BELOW_DBFS = -70.0  # the detector hears spectra relative to the loudest, and there is none
 CONFIDENCE_DIGITS = 4
 
 
@@ -56,8 +55,8 @@ def run(request: CheckWatermarkRequest, services: Services, cancel: CancelToken)
             hint="send more of it",
         )
     level_dbfs, _ = measure_levels(recording)
-    if level_dbfs.max() < SILENT_BELOW_DBFS:
-        raise ReferenceInvalid("is silent", field=field, hint="send a recording that can be heard")
+    if level_dbfs.max() < SILENT_BELOW_DBFS:  # the detector's spectra are relative to the loudest frame
+        raise ReferenceInvalid("is silent", field=field, hint="send a recording with sound in it")
     confidence = services.synthesizer.detect_watermark(recording, cancel)
     facts = CheckWatermarkFacts(
         watermarked=confidence >= THRESHOLD,

@@ -282,7 +282,7 @@ class ChatterboxSynthesizer:
             seed=seeds[0],
         )
         in_pieces = hop == "stream" and isinstance(self._model.t3, T3)  # upstream's knows only the whole
-        return ChunkRequest(decode, voice, seeds, in_pieces, spec.appended_tokens)
+        return ChunkRequest(decode, voice, seeds, in_pieces, spec.silence_tokens)
 
 
 class _ChunkEnds:

@@ -29,6 +29,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -37,7 +38,7 @@ from cancel import CancelToken
 from errors import Cancelled, DeviceLost, DeviceSuspect, OutOfMemory
 from speech.contract import DeviceUsage
 from speech.gpu_faults import GpuFault, gpu_fault
-from speech.models.spec import SPEECH_TOKENS_PER_S
+from speech.models.spec import SILENCE_TOKEN, SPEECH_TOKENS_PER_S
 from speech.reference.conditionals import Conditionals
 from speech.s3gen.s3gen import PieceRequest, Renderer, RenderRequest
 from speech.s3gen.stream import ChunkStream, piece_end
@@ -80,7 +81,7 @@ class ChunkRequest:
     voice: Conditionals
     seeds: tuple[int, ...]  # one for each attempt: a chunk that fails is decoded again with the next
     in_pieces: bool = False  # render it while it is decoded
-    appended_tokens: tuple[int, ...] = ()  # speech tokens that are rendered after T3's
+    silence_tokens: int = 0  # speech tokens of silence that are rendered after T3's
 
 
 @dataclass(frozen=True, eq=False)
@@ -474,7 +475,9 @@ class DeviceRuntime:
         job = min(waiting, key=lambda job: job.in_batch)
         others = sum(other.in_batch > 0 for other in self._jobs)
         spare_rows = ROWS_WITH_CFG * max(self._max_jobs - others, 0) if job.in_batch else 0
-        return job if self._batch.has_room_for(job.waiting[0].decode_request(), spare_rows) else None
+        request = job.waiting[0].request
+        assert isinstance(request, ChunkRequest)
+        return job if self._batch.has_room_for(request.decode, spare_rows) else None
 
     def _decode(self) -> None:
         """Decodes a few tokens of everything in the batch."""
@@ -502,7 +505,7 @@ class DeviceRuntime:
                     chunk.job.waiting.appendleft(chunk)
                     continue
             chunk.decoded = decoded
-            chunk.tokens = torch.cat([tokens, tokens.new_tensor(chunk.request.appended_tokens)])
+            chunk.tokens = F.pad(tokens, (0, chunk.request.silence_tokens), value=SILENCE_TOKEN)
             chunk.job.decoded[chunk.index] = chunk
 
     def _render(self) -> None:

@@ -52,7 +52,7 @@ T = TypeVar("T")
 
 
 class _Base:
-    """What both clients have in common: what they were told, and jobs made of arguments."""
+    """What both clients have in common: their settings, and jobs made of arguments."""
 
     def __init__(
         self,

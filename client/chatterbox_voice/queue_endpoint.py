@@ -195,7 +195,7 @@ def _output_of(job: Mapping[str, Any]) -> Any:
 
 
 def _progress_of(job: Mapping[str, Any]) -> Progress:
-    """Returns what a job that runs has told of itself."""
+    """Returns the progress that the status of an unfinished job reports."""
     if job.get("status") == "IN_QUEUE":
         return Progress("waiting")
     said = job.get("output")

@@ -27,7 +27,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from errors import InvalidRequest, Problem, WorkerError
-from operations import OPERATIONS, find_operation, in_current_terms, request_schemas
+from operations import OLD_NAMES, OPERATIONS, find_operation, in_current_terms, request_schemas
 from operations.clone_voice import PREVIEW_SEED, PREVIEW_TEXT
 from operations.request import AnyRequest, did_you_mean, parse_request
 from operations.tts import TtsRequest
@@ -189,7 +189,7 @@ class Routes:
         A job that speaks and accepts ``audio/*`` is answered with the audio itself, and a tts job with mode
         "streaming" with server-sent events.
         """
-        name, _, _ = in_current_terms(operation, {})
+        name = OLD_NAMES.get(operation, operation)
         found = find_operation(name)
         fields = await read_json(request)
         if "operation" in fields:
@@ -224,8 +224,9 @@ class Routes:
 
     async def _reply(self, operation: str, fields: Mapping[str, Any], request: Request) -> dict[str, Any]:
         """Returns an operation's reply. Ends the job when the client goes away."""
+        request.state.is_job = True
         started_s = time.perf_counter()
-        name, _, _ = in_current_terms(operation, {})
+        name = OLD_NAMES.get(operation, operation)
         is_quick = name in STORE_OPERATIONS
         job_event = self._event(operation, fields, request)
         try:
@@ -440,7 +441,8 @@ async def _page() -> Response:
 async def _failed(metrics: Metrics, request: Request, error: Exception) -> Response:
     assert isinstance(error, WorkerError)
     path = request.url.path
-    metrics.refused(error.code)
+    if not getattr(request.state, "is_job", False):  # which is counted already
+        metrics.refused(error.code)
     return error_response(error, path, rename=openai_name if path == "/v1/audio/speech" else str)
 
 

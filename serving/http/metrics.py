@@ -38,7 +38,10 @@ class Metrics:
             "voice_worker_jobs", "Jobs that ended.", ("operation", "outcome"), registry=registry
         )
         self._refused = Counter(
-            "voice_worker_refused", "Requests that became no job.", ("code",), registry=registry
+            "voice_worker_refused",
+            "Requests of which no job was made.",
+            ("code",),
+            registry=registry,
         )
         self.first_audio = Histogram(
             "voice_worker_first_audio_seconds",

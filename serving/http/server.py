@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import signal
 import socket
 from collections.abc import Iterator, Sequence
@@ -64,14 +65,21 @@ class PatientProtocol(H11Protocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        # Not closed: that would wait for the client to read what was sent.
-        self._send_timer = self.loop.call_later(SEND_TIMEOUT_S, self.transport.abort)
+        self._watch_reader()
 
     def resume_writing(self) -> None:
         if self._send_timer is not None:
             self._send_timer.cancel()
             self._send_timer = None
         super().resume_writing()
+
+    def _watch_reader(self, unread_bytes: float = math.inf) -> None:
+        """Ends the connection if nothing was read since there were ``unread_bytes``; else looks again."""
+        now_bytes = self.transport.get_write_buffer_size()
+        if now_bytes < unread_bytes:
+            self._send_timer = self.loop.call_later(SEND_TIMEOUT_S, self._watch_reader, now_bytes)
+        else:  # not closed: that would wait for the client to read what was sent
+            self.transport.abort()
 
     def _head_is_late(self) -> None:
         self._head_timer = None

@@ -17,6 +17,7 @@ MEL_FRAMES_PER_TOKEN = 2
 MEL_CHANNELS = 80
 SPEAKER_WIDTH = 256  # of the voice encoder's embedding, which T3 takes
 XVECTOR_WIDTH = 192  # of CAMPPlus' embedding, which S3Gen takes
+SILENCE_TOKEN = 4299  # ``S3GEN_SIL``
 CODEBOOK_SIZE = 6561  # speech tokens are 0 to 6560; higher ids are T3's own marks
 
 
@@ -102,7 +103,7 @@ class ModelSpec:
     # stop that is drawn first ends nothing, and the start of speech is penalised as seen in the first draw
     # alone.
     loop: Literal["standard", "turbo"] = "standard"
-    appended_tokens: tuple[int, ...] = ()  # speech tokens that S3Gen renders after T3's
+    silence_tokens: int = 0  # speech tokens of silence that S3Gen renders after T3's
     knows_event_tags: bool = False  # those of ``speech.text.events``
 
 
@@ -142,7 +143,6 @@ CHATTERBOX = ModelSpec(
     max_speech_tokens=1000,
 )
 
-SILENCE_TOKEN = 4299  # ``S3GEN_SIL``
 TURBO = ModelSpec(
     name="turbo",
     repository="ResembleAI/chatterbox-turbo",
@@ -174,7 +174,7 @@ TURBO = ModelSpec(
     max_chunk_chars=230,
     max_speech_tokens=604,
     loop="turbo",
-    appended_tokens=3 * (SILENCE_TOKEN,),
+    silence_tokens=3,
     knows_event_tags=True,
 )
 

@@ -19,7 +19,7 @@ import yaml
 
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform
 from benchmarks import ears
-from tests.clients.test_openai_sdks import CLIENTS, MAJORS
+from tests.clients.openai_sdks import CLIENTS, MAJORS
 from tests.integrations_page import ALIAS, VOICE, Example, example, examples
 from tests.job_server import REPOSITORY
 from tests.serving.http_server import KEY

@@ -24,8 +24,8 @@ def test_the_answer_is_the_detectors(services, synthesizer, confidence, watermar
         "duration": 6.0,
         "warnings": [],
     }
-    (heard,) = synthesizer.inspected
-    assert heard.duration_s == 6.0
+    (recording,) = synthesizer.inspected
+    assert recording.duration_s == 6.0
 
 
 def test_a_short_recording_is_judged_with_a_warning(services):

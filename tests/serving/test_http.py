@@ -460,6 +460,10 @@ def test_metrics_count_what_was_done(client):
     assert 'voice_worker_jobs_total{operation="tts",outcome="ok"} 1.0' in text
     assert 'voice_worker_jobs_total{operation="tts",outcome="voice_not_found"} 1.0' in text
     assert 'voice_worker_jobs_total{operation="list_voices",outcome="ok"} 1.0' in text
+    client.delete("/v1/audio/voices/01234567")
+    client.post("/v1/audio/speech", json={})
+    refusals = re.findall(r"(?m)^voice_worker_refused_total(.*)$", client.get("/metrics").text)
+    assert refusals == ['{code="invalid_request"} 1.0']
     assert "voice_worker_first_audio_seconds_count 1.0" in text
     audio_s = float(re.search(r"(?m)^voice_worker_audio_seconds_total (\S+)$", text)[1])
     assert audio_s == pytest.approx(3.1, abs=0.5)
