@@ -34,6 +34,7 @@ from serving.runpod.limits import queue_limits
 from serving.runpod.sdk import import_sdk
 from serving.shutdown import exit_process
 from settings import VOLUME, Settings, SettingsError
+from speech.contract import Models
 from version import VERSION, WORKER
 from voice_store import Mount, VoiceStore
 
@@ -51,32 +52,28 @@ def warm_settings() -> Settings:
 
 def build_services(settings: Settings, health: WorkerHealth) -> Services:
     """Loads the model and builds what operations work with. Raises WorkerError."""
-    from speech.pipeline import load_synthesizer  # torch takes seconds to import: tools do without
+    from speech.pipeline import load_synthesizers  # torch takes seconds to import: tools do without
 
-    engine = HealthCheckedEngine(
-        load_synthesizer(
-            model=settings.model,
-            checkpoint_dir=settings.checkpoint_dir,
-            device=settings.device,
-            precision=settings.precision,
-            upstream=settings.engine == "upstream",
-            max_concurrency=settings.max_concurrency,
-            revision=settings.model_revision,
-            hf_token=settings.hf_token,
-            hub_caches=settings.hub_caches,
-            # On the platform missing weights are an error.
-            last_resort=None if settings.on_platform else SMALL_MODEL,
-        ),
-        health,
+    synthesizers = load_synthesizers(
+        settings.models,
+        device=settings.device,
+        precision=settings.precision,
+        upstream=settings.engine == "upstream",
+        max_concurrency=settings.max_concurrency,
+        hf_token=settings.hf_token,
+        hub_caches=settings.hub_caches,
+        # On the platform missing weights are an error.
+        last_resort=None if settings.on_platform else SMALL_MODEL,
     )
     warm_up_operations()
     return Services(
-        synthesizer=engine,
-        conditionals=VoiceConditionals(engine),
+        models=Models([HealthCheckedEngine(each, health) for each in synthesizers]),
+        conditionals=VoiceConditionals(),
         voices=VoiceStore(settings.voice_store_dir, mount=_mount(settings)),
         fetch=Fetcher(allow_private=settings.allow_private_urls).fetch,
         max_text_chars=settings.max_text_chars,
         require_consent=settings.require_consent,
+        default_language=settings.default_language,
         store_is_shared=outlives_worker(settings),
     )
 
@@ -211,7 +208,7 @@ def _run_locally(worker: JobWorker, loading: Future[Services]) -> None:
     import runpod
 
     try:
-        worker.runner.submit(loading.result().synthesizer.check).result()
+        worker.runner.submit(loading.result().models.check).result()
     except WorkerError as error:
         sys.exit(start_failure(error))
     runpod.serverless.start({"handler": handler})

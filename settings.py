@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from speech.models.spec import CHATTERBOX, MODELS
+from speech.models.spec import CHATTERBOX, MODELS, ModelSource
 
 VOLUME = Path("/runpod-volume")  # where the platform mounts an endpoint's network volume
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
@@ -27,6 +27,7 @@ PLATFORM_JOB_TIMEOUT_S = 540  # a minute less than endpoints have unless they ar
 HTTP_JOB_TIMEOUT_S = 300  # half a minute less than a load-balancing endpoint gives a request
 LONGEST_SHUTDOWN_GRACE_S = 3_600
 ENGINES = ("fast", "upstream")
+DEFAULT_LANGUAGE = "en"
 ENDPOINT_MODES = ("basic", "streaming", "http")
 LOOPBACK_HOSTS = ("127.0.0.1", "::1", "localhost")
 PLATFORM_PORT, LAPTOP_PORT = 80, 8000
@@ -65,6 +66,7 @@ _ENDPOINT = re.compile(
 _BUCKET_NAME = re.compile(r"(?!.*\.\.)(?![0-9.]+$)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _BUCKET_REGION = re.compile(r"[A-Za-z0-9-]{1,63}")
 _BUCKET_KEY = re.compile(r"[!-~]{1,1024}")
+_LANGUAGE = re.compile(r"[A-Za-z]{2,8}(?:[-_][A-Za-z0-9]{1,8})*")
 _API_KEY = re.compile(r"[!-~]{1,1024}")
 _ORIGIN = re.compile(r"\*|https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _KEY_PREFIX = re.compile(r"(?!/)(?!.*//)(?!(?:.*/)?\.\.?(?:/|$))[A-Za-z0-9!_.*'()=/-]{1,512}")
@@ -183,9 +185,8 @@ class Settings:
     """What the operator chose."""
 
     voice_store_dir: Path  # made when the first voice is stored
-    model: str
-    checkpoint_dir: Path | None  # a folder of weights that wins over every other place
-    model_revision: str  # branch, tag or commit on the hub
+    models: tuple[ModelSource, ...]  # the first is the default
+    default_language: str  # of texts, where neither the job nor the voice names one
     hub_caches: tuple[Path, ...]  # laid out as Hugging Face does, searched before the user's own
     device: str  # auto, cpu, cuda or cuda:N
     precision: str
@@ -221,9 +222,8 @@ class Settings:
         max_concurrency = reader.integer("MAX_CONCURRENCY", 1, LARGEST_MAX_CONCURRENCY, default=1)
         settings = cls(
             voice_store_dir=reader.store_folder("VOICE_STORE_DIR", _default_voice_store_dir(volume), volume),
-            model=reader.choice("MODEL", MODELS, CHATTERBOX.name),
-            checkpoint_dir=reader.folder("CHECKPOINT_DIR"),
-            model_revision=reader.text("MODEL_REVISION") or "main",
+            models=reader.models(),
+            default_language=reader.language("DEFAULT_LANGUAGE"),
             hub_caches=(volume / "huggingface-cache" / "hub",),
             device=reader.device("DEVICE"),
             precision=reader.choice("PRECISION", PRECISIONS, "auto"),
@@ -304,6 +304,21 @@ class _Reader:
         if value not in choices:
             self._refuse(name, f"one of {', '.join(choices)}" if len(choices) > 1 else default, remark)
         return value
+
+    def models(self) -> tuple[ModelSource, ...]:
+        return (
+            ModelSource(
+                self.choice("MODEL", MODELS, CHATTERBOX.name),
+                self.text("MODEL_REVISION") or "main",
+                self.folder("CHECKPOINT_DIR"),
+            ),
+        )
+
+    def language(self, name: str) -> str:
+        code = self.text(name) or DEFAULT_LANGUAGE
+        if not _LANGUAGE.fullmatch(code):
+            self._refuse(name, "the code of a language, like en")
+        return code
 
     def flag(self, name: str) -> bool:
         return self.choice(name, ("false", "true"), "false") == "true"

@@ -63,7 +63,7 @@ def ours(checkpoint: Path, device: str, folder: Path, started: float) -> dict[st
     synthesizer = load_synthesizer("chatterbox", checkpoint_dir=checkpoint, device=device)
     warm_up()
     stages = {"start": time.time() - started}
-    known, cancel = VoiceConditionals(synthesizer), CancelToken()
+    known, cancel = VoiceConditionals(), CancelToken()
     requests = [
         ReferenceFields(reference_audio=base64.b64encode((folder / f"{name}.wav").read_bytes()).decode())
         for name in NAMES
@@ -72,13 +72,13 @@ def ours(checkpoint: Path, device: str, folder: Path, started: float) -> dict[st
     def use(request: ReferenceFields) -> None:
         sent = decode_reference(request, lambda *_: b"", cancel)
         assert sent is not None
-        known.get(Reference.of(sent.waveform), cancel)
+        known.get(Reference.of(sent.waveform), synthesizer, cancel)
 
     stages["first"], stages["new"] = (seconds(partial(use, request)) for request in requests)
     stored = _stored(folder)
-    known.get(stored(), cancel)
+    known.get(stored(), synthesizer, cancel)
     stages["known"] = statistics.median(
-        seconds(lambda: known.get(stored(), cancel)) for _ in range(KNOWN_RUNS)
+        seconds(lambda: known.get(stored(), synthesizer, cancel)) for _ in range(KNOWN_RUNS)
     )
     synthesizer.close()
     return stages
@@ -91,8 +91,8 @@ def ours_stored(checkpoint: Path, device: str, folder: Path, started: float) -> 
     from speech.pipeline import load_synthesizer
 
     synthesizer = load_synthesizer("chatterbox", checkpoint_dir=checkpoint, device=device)
-    known, stored = VoiceConditionals(synthesizer), _stored(folder)
-    stages = {"stored": seconds(lambda: known.get(stored(), CancelToken()))}
+    known, stored = VoiceConditionals(), _stored(folder)
+    stages = {"stored": seconds(lambda: known.get(stored(), synthesizer, CancelToken()))}
     synthesizer.close()
     return stages
 

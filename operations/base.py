@@ -11,7 +11,7 @@ from cancel import CancelToken
 from operations.conditionals import VoiceConditionals
 from operations.request import AnyRequest
 from operations.speech_result import SpeechResult
-from speech.contract import Synthesizer
+from speech.contract import Models
 from voice_store import VoiceStore
 
 # Returns the bytes at a URL; the second argument is the name of the field that holds the URL.
@@ -23,12 +23,13 @@ Fetch = Callable[[str, str, CancelToken], bytes]
 class Services:
     """What is built once and kept warm. Operations run in several threads at once."""
 
-    synthesizer: Synthesizer
+    models: Models
     conditionals: VoiceConditionals
     voices: VoiceStore
     fetch: Fetch
     max_text_chars: int  # longest text of one job
     require_consent: bool = False  # clones need somebody's consent
+    default_language: str = "en"  # of texts and voices that name none
     store_is_shared: bool = True  # False: stored voices end with this worker, and no other worker sees them
 
 

@@ -57,7 +57,7 @@ def run(request: CheckWatermarkRequest, services: Services, cancel: CancelToken)
     level_dbfs, _ = measure_levels(recording)
     if level_dbfs.max() < SILENT_BELOW_DBFS:  # the detector's spectra are relative to the loudest frame
         raise ReferenceInvalid("is silent", field=field, hint="send a recording with sound in it")
-    confidence = services.synthesizer.detect_watermark(recording, cancel)
+    confidence = services.models.first.detect_watermark(recording, cancel)
     facts = CheckWatermarkFacts(
         watermarked=confidence >= THRESHOLD,
         confidence=round(confidence, CONFIDENCE_DIGITS),

@@ -12,7 +12,7 @@ from operations.base import Services
 from operations.conditionals import Reference
 from operations.reference import ReferenceFields, decode_reference, stored_reference
 from operations.stored_voice import VoiceId, VoiceName
-from speech.contract import Conditionals
+from speech.contract import Conditionals, Synthesizer
 
 VOICE_FIELDS = ("voice_name", "voice_id", "reference_audio", "reference_audio_url")
 
@@ -45,6 +45,7 @@ class ChosenVoice:
     reference: Reference | None  # None: the built-in voice
     receipt: VoiceReceipt | None = None  # null in replies for the built-in voice
     default_parameters: Mapping[str, float] = field(default_factory=dict)  # as they are stored
+    language: str | None = None  # as it is stored
     warnings: tuple[str, ...] = ()
 
 
@@ -63,14 +64,17 @@ def choose_voice(request: VoiceFields, services: Services, cancel: CancelToken) 
         stored_reference(voice, request.max_reference_duration_sec),
         VoiceReceipt(voice_id=voice.voice_id, voice_name=voice.name),
         voice.metadata["default_parameters"],
+        voice.metadata["language"],
     )
 
 
-def conditionals_of(voice: ChosenVoice, services: Services, cancel: CancelToken) -> Conditionals:
-    """Returns what the model needs to know of the voice.
+def conditionals_of(
+    voice: ChosenVoice, synthesizer: Synthesizer, services: Services, cancel: CancelToken
+) -> Conditionals:
+    """Returns what a model needs to know of the voice.
 
     Raises InvalidRequest where there is no built-in voice, and what ``VoiceConditionals.get`` raises.
     """
     if voice.reference is None:
-        return services.synthesizer.builtin_voice()
-    return services.conditionals.get(voice.reference, cancel)
+        return synthesizer.builtin_voice()
+    return services.conditionals.get(voice.reference, synthesizer, cancel)

@@ -13,6 +13,7 @@ from audio.waveform import Waveform
 from cancel import CancelToken
 from errors import Cancelled, InvalidRequest, Problem, WorkerError
 from operations.base import Result, Services
+from operations.chosen_model import choose_model
 from operations.conditionals import Reference
 from operations.parameters import DEFAULT_PARAMETERS, NORMAL_SPEED, resolved, usable_defaults
 from operations.reference import REFERENCE_AUDIO, ReferenceFields, decode_reference, one_recording
@@ -26,6 +27,7 @@ from voice_store.metadata import given_details
 
 MAX_PREVIEW_CHARS = 300  # about 20 s
 PREVIEW_SEED = 0  # the same recording and sentence always give the same preview
+PREVIEW_LANGUAGE = "en"
 PREVIEW_TEXT = "Hello. This is how I sound, and I can read anything you like."
 
 log = logging.getLogger(__name__)
@@ -92,7 +94,9 @@ def run(request: CloneVoiceRequest, services: Services, cancel: CancelToken) -> 
     if request.preview:
         defaults, default_warnings = usable_defaults(details[DEFAULT_PARAMETERS] or {})
         facts["warnings"].extend(default_warnings)
-        preview = _preview(facts, reference, request.preview_text, defaults, services, cancel)
+        own_text = "preview_text" in request.model_fields_set
+        language = request.language if own_text else PREVIEW_LANGUAGE
+        preview = _preview(facts, reference, request.preview_text, language, defaults, services, cancel)
     return Result({**facts}, preview=preview)
 
 
@@ -136,21 +140,20 @@ def _preview(
     facts: CloneVoiceFacts,
     reference: Reference,
     text: str,
+    language: str | None,
     parameters: Mapping[str, Any],
     services: Services,
     cancel: CancelToken,
 ) -> Waveform | None:
-    """The sentence as ``tts`` would speak it; None, with a warning, when that fails for a saved voice."""
-    synthesizer, languages = services.synthesizer, services.synthesizer.info.spec.languages
+    """The sentence as ``tts`` would speak it; None, with a warning, when that fails for a saved voice.
+
+    language: of the text, if it is known.
+    """
+    synthesizer, code = choose_model(None, None, services, language)
     params, speed = resolved(parameters)
     try:
-        utterance = Utterance(
-            text,
-            services.conditionals.get(reference, cancel),
-            PREVIEW_SEED,
-            params,
-            "en" if "en" in languages else languages[0],
-        )
+        conditionals = services.conditionals.get(reference, synthesizer, cancel)
+        utterance = Utterance(text, conditionals, PREVIEW_SEED, params, code)
         spoken = synthesizer.synthesize([utterance], cancel)
         chunks = list(synthesizer.watermark(spoken if speed == NORMAL_SPEED else at_speed(spoken, speed)))
     except Exception as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from audio.waveform import Waveform
 from cancel import CancelToken
@@ -36,6 +36,11 @@ class Reference:
         return cls(waveform, waveform.digest())
 
 
+class _Key(NamedTuple):
+    of_model: str  # ``Synthesizer.conditionals_key``
+    digest: str  # of the recording
+
+
 @dataclass
 class _Known:
     conditionals: Conditionals
@@ -43,47 +48,49 @@ class _Known:
 
 
 class VoiceConditionals:
-    """Conditionals of references. Thread-safe.
+    """Conditionals of references, by whatever they depend on besides the recording. Thread-safe.
 
-    Jobs that need the same unknown voice at once compute it once; jobs in other voices do not wait for them.
+    Models that encode a voice alike share its conditionals. Jobs that need the same unknown voice at once
+    compute it once; jobs in other voices do not wait for them.
     """
 
-    def __init__(self, synthesizer: Synthesizer, max_cached_voices: int = MAX_CACHED_VOICES) -> None:
-        self._synthesizer, self._max_cached_voices = synthesizer, max_cached_voices
-        self._cache: OrderedDict[str, _Known] = OrderedDict()  # by digest, the latest used last
-        self._being_made: set[str] = set()  # digests
+    def __init__(self, max_cached_voices: int = MAX_CACHED_VOICES) -> None:
+        self._max_cached_voices = max_cached_voices
+        self._cache: OrderedDict[_Key, _Known] = OrderedDict()  # the latest used last
+        self._being_made: set[_Key] = set()
         self._changed = threading.Condition()  # guards the two above; never held while a voice is made
 
-    def get(self, reference: Reference, cancel: CancelToken) -> Conditionals:
-        """Returns the conditionals of the recording.
+    def get(self, reference: Reference, synthesizer: Synthesizer, cancel: CancelToken) -> Conditionals:
+        """Returns the conditionals of the recording for a model.
 
         Raises ReferenceTooShort, OutOfMemory, DeviceLost, Cancelled.
         """
-        known = self._known_or_reserved(reference.digest, cancel)
+        key = _Key(synthesizer.conditionals_key, reference.digest)
+        known = self._known_or_reserved(key, cancel)
         if known is None:
             try:
-                known = self._read(reference) or self._compute(reference, cancel)
-                self._keep(reference.digest, known)
+                known = _read(reference, synthesizer) or _compute(reference, synthesizer, cancel)
+                self._keep(key, known)
             finally:
                 with self._changed:
-                    self._being_made.discard(reference.digest)
+                    self._being_made.discard(key)
                     self._changed.notify_all()
         if not known.is_stored:
-            self._store(reference, known)
+            _store(reference, synthesizer, known)
         return known.conditionals
 
-    def _known_or_reserved(self, digest: str, cancel: CancelToken) -> _Known | None:
+    def _known_or_reserved(self, key: _Key, cancel: CancelToken) -> _Known | None:
         """The cached conditionals; None when the caller has to make them, which others then wait for."""
         unregister = cancel.on_cancel(self._wake_waiters)
         try:
             with self._changed:
-                self._changed.wait_for(lambda: digest not in self._being_made or cancel.is_cancelled)
+                self._changed.wait_for(lambda: key not in self._being_made or cancel.is_cancelled)
                 cancel.raise_if_cancelled()
-                known = self._cache.get(digest)
+                known = self._cache.get(key)
                 if known is None:
-                    self._being_made.add(digest)
+                    self._being_made.add(key)
                 else:
-                    self._cache.move_to_end(digest)
+                    self._cache.move_to_end(key)
                 return known
         finally:
             unregister()
@@ -92,25 +99,28 @@ class VoiceConditionals:
         with self._changed:
             self._changed.notify_all()
 
-    def _keep(self, digest: str, known: _Known) -> None:
+    def _keep(self, key: _Key, known: _Known) -> None:
         with self._changed:
-            self._cache[digest] = known
+            self._cache[key] = known
             if len(self._cache) > self._max_cached_voices:
                 self._cache.popitem(last=False)
 
-    def _read(self, reference: Reference) -> _Known | None:
-        if reference.files is None:
-            return None
-        content = reference.files.read(self._synthesizer.conditionals_key)
-        found = content and self._synthesizer.read_conditionals(content, reference.digest)
-        return _Known(found, is_stored=True) if found else None
 
-    def _compute(self, reference: Reference, cancel: CancelToken) -> _Known:
-        return _Known(self._synthesizer.encode_reference(reference.waveform, cancel), is_stored=False)
+def _read(reference: Reference, synthesizer: Synthesizer) -> _Known | None:
+    if reference.files is None:
+        return None
+    content = reference.files.read(synthesizer.conditionals_key)
+    found = content and synthesizer.read_conditionals(content, reference.digest)
+    return _Known(found, is_stored=True) if found else None
 
-    def _store(self, reference: Reference, known: _Known) -> None:
-        """Keeps computed conditionals beside the voice, for the next worker."""
-        if reference.files is not None:
-            known.is_stored = True
-            content = known.conditionals.to_bytes(reference.digest)
-            reference.files.write(self._synthesizer.conditionals_key, content)
+
+def _compute(reference: Reference, synthesizer: Synthesizer, cancel: CancelToken) -> _Known:
+    return _Known(synthesizer.encode_reference(reference.waveform, cancel), is_stored=False)
+
+
+def _store(reference: Reference, synthesizer: Synthesizer, known: _Known) -> None:
+    """Keeps computed conditionals beside the voice, for the next worker."""
+    if reference.files is not None:
+        known.is_stored = True
+        content = known.conditionals.to_bytes(reference.digest)
+        reference.files.write(synthesizer.conditionals_key, content)

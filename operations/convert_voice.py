@@ -13,6 +13,7 @@ from audio.quality import check_speech
 from cancel import CancelToken
 from errors import Problem
 from operations.base import Services
+from operations.chosen_model import ModelName, named_model
 from operations.chosen_voice import VoiceFields, VoiceReceipt, choose_voice, conditionals_of
 from operations.reference import decode_sent, one_recording
 from operations.request import FieldError, value_excerpt
@@ -38,6 +39,7 @@ class ConvertVoiceRequest(VoiceFields):
         str | None, Field(description="a recording in base64, with or without a data: prefix")
     ] = None
     source_audio_url: Annotated[str | None, Field(description="an https URL of a recording")] = None
+    model: ModelName = None
     mode: Annotated[str, Field(description="'basic'"), AfterValidator(_check_mode)] = "basic"
     seed: Seed = None
     format: Format = "wav"
@@ -72,13 +74,14 @@ def run(request: ConvertVoiceRequest, services: Services, cancel: CancelToken) -
     raise.
     """
     start_s = time.perf_counter()
-    synthesizer, info = services.synthesizer, services.synthesizer.info
+    synthesizer = named_model(request.model, services.models)
+    info = synthesizer.info
     source, field = decode_sent(request, SOURCE_AUDIO, services.fetch, cancel, LONG)
     check_speech(source, field)
     decoded_s = time.perf_counter()
     voice = choose_voice(request, services, cancel)
     found_s = time.perf_counter()
-    conditionals = conditionals_of(voice, services, cancel)
+    conditionals = conditionals_of(voice, synthesizer, services, cancel)
     ready_s = time.perf_counter()
     seed = random_seed() if request.seed is None else request.seed
     return SpeechResult(

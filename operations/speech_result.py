@@ -52,6 +52,9 @@ class SpeechResult:
         self.sample_rate_hz = sample_rate_hz  # to encode at; the chunks are at 24 kHz
         self.warnings = list(dict.fromkeys(warnings))
         self.facts = facts  # known before the audio is
+        # What is odd about the weights, if anything is: the last warning of the receipt.
+        notice = synthesizer.info.notice
+        self.notices = () if notice is None else (notice,)
         self._started_s = started_s
         self._stage_times_s = dict(stage_times_s)
         self._segments: list[SegmentReceipt] = []
@@ -104,7 +107,7 @@ class SpeechResult:
                 "rtf": round(total_s / self._duration_s, 4),
                 "stages": {stage: milliseconds(time_s) for stage, time_s in stages_s.items()},
             },
-            "warnings": list(self.warnings),
+            "warnings": [*self.warnings, *self.notices],
         }
 
 

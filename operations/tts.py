@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
 from typing import Annotated, Any, Literal, TypedDict
 
 from pydantic import AfterValidator, Field
 
 from cancel import CancelToken
-from characters import has_speakable, printable_excerpt
-from errors import InvalidRequest, TextTooLong, UnsupportedLanguage
+from characters import has_speakable
+from errors import InvalidRequest, TextTooLong
 from operations.base import Services
+from operations.chosen_model import Language, ModelName, choose_model
 from operations.chosen_voice import VoiceFields, VoiceReceipt, choose_voice, conditionals_of
 from operations.parameters import NORMAL_SPEED, SPEED, SpeechParameters, resolved, usable_defaults
 from operations.request import check_speakable
@@ -26,7 +26,8 @@ class TtsRequest(SpeechParameters, VoiceFields):
     text: Annotated[str, Field(description="a string, the text to speak"), AfterValidator(check_speakable)]
     mode: Annotated[Literal["basic", "streaming"], Field(description="'basic' or 'streaming'")] = "basic"
     seed: Seed = None
-    language: Annotated[str, Field(description="a language code such as 'en'")] = "en"
+    model: ModelName = None
+    language: Language = None
     format: Format = "wav"
     sample_rate: SampleRate = 24_000
     audio_normalization: Annotated[
@@ -60,14 +61,15 @@ def run(request: TtsRequest, services: Services, cancel: CancelToken) -> SpeechR
     and what ``decode_reference`` and ``VoiceConditionals.get`` raise.
     """
     start_s = time.perf_counter()
-    synthesizer, info = services.synthesizer, services.synthesizer.info
     _check_text(request.text, services.max_text_chars)
-    text, tag_warnings = _sayable(request.text, info, strict=request.strict)
-    language = _supported_language(request.language, info.spec.languages)
+    choose_model(request.model, request.language, services)  # before a recording is fetched
     voice = choose_voice(request, services, cancel)
+    synthesizer, language = choose_model(request.model, request.language, services, voice.language)
+    info = synthesizer.info
+    text, tag_warnings = _sayable(request.text, info, strict=request.strict)
     defaults, default_warnings = usable_defaults(voice.default_parameters)
     found_s = time.perf_counter()
-    conditionals = conditionals_of(voice, services, cancel)
+    conditionals = conditionals_of(voice, synthesizer, services, cancel)
     ready_s = time.perf_counter()
 
     seed = random_seed() if request.seed is None else request.seed
@@ -129,18 +131,3 @@ def _sayable(text: str, info: ModelInfo, *, strict: bool) -> tuple[str, list[str
             hint="leave them out, or use a model that knows them, such as turbo",
         )
     return rest, [f"the {name} model does not know event tags: left out {listed}"]
-
-
-def _supported_language(language: str, supported: Collection[str]) -> str:
-    """The model's code for the language: "en-US" is spoken as "en". Raises UnsupportedLanguage."""
-    codes = {code.casefold(): code for code in supported}
-    tag = language.casefold().replace("_", "-")
-    while tag not in codes:
-        tag, _, subtag = tag.rpartition("-")
-        if not subtag or not tag:
-            raise UnsupportedLanguage(
-                f"'{printable_excerpt(language)}' is not spoken by this model",
-                field="language",
-                hint=f"send one of {', '.join(supported)}",
-            )
-    return codes[tag]

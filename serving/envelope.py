@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import accumulate, takewhile
 from typing import Any
@@ -14,7 +14,7 @@ from audio.waveform import Waveform
 from delivery.delivering import ENVELOPE_BYTES, posted_bytes
 from errors import Internal, InvalidRequest, OutOfMemory, OutputTooLarge, WorkerError
 from operations import OPERATIONS, find_operation, in_current_terms
-from operations.base import Operation, Services
+from operations.base import Operation
 from operations.request import Request, parse_request
 from version import WORKER
 
@@ -96,12 +96,14 @@ def error_reply(error: WorkerError) -> dict[str, Any]:
     return {"error": error_sentence(error), "error_code": error.code}
 
 
-def complete(reply: dict[str, Any], services: Services) -> dict[str, Any]:
-    """The reply with what every reply says: the worker that made it, and what is odd about its weights."""
+def complete(reply: dict[str, Any], notices: Iterable[str] = ()) -> dict[str, Any]:
+    """The reply with what every reply says: the worker that made it, and what is odd about its weights.
+
+    notices: about the weights, see ``Models.notices``; the receipt of speech has its own.
+    """
     reply = {**reply, "worker": WORKER}
-    notice = services.synthesizer.info.notice
-    if notice is not None:
-        reply["warnings"] = [*reply.get("warnings", []), notice]
+    if warnings := [*reply.get("warnings", []), *notices]:
+        reply["warnings"] = warnings
     return reply
 
 

@@ -26,6 +26,7 @@ class WorkerHealth:
         self._lock = threading.Lock()
         self._reason: str | None = None
         self._callbacks: list[Callable[[], object]] = []
+        self._memory_faults: list[BaseException | None] = []  # what caused those in a row, each once
 
     @property
     def is_unhealthy(self) -> bool:
@@ -48,6 +49,22 @@ class WorkerHealth:
         for callback in callbacks:
             callback()
 
+    def note_out_of_memory(self, error: OutOfMemory) -> bool:
+        """Counts a lack of memory. Returns whether it was one too many in a row: the worker is unhealthy."""
+        with self._lock:
+            # One lack of memory can end several jobs.
+            if error.__cause__ is None or all(error.__cause__ is not fault for fault in self._memory_faults):
+                self._memory_faults.append(error.__cause__)
+            is_last = len(self._memory_faults) >= OUT_OF_MEMORY_IN_A_ROW
+        if is_last:
+            self.mark_unhealthy("the GPU's memory ran out twice in a row")
+        return is_last
+
+    def note_speech(self) -> None:
+        """Ends the row of lacks of memory."""
+        with self._lock:
+            self._memory_faults.clear()
+
     def on_unhealthy(self, callback: Callable[[], object]) -> None:
         """Calls the callback once the worker is unhealthy, at once if it is so already. It must not block."""
         with self._lock:
@@ -66,8 +83,6 @@ class HealthCheckedEngine:
 
     def __init__(self, synthesizer: Synthesizer, health: WorkerHealth) -> None:
         self._synthesizer, self._health = synthesizer, health
-        self._lock = threading.Lock()
-        self._memory_faults: list[BaseException | None] = []  # what caused those in a row, each once
 
     @property
     def info(self) -> ModelInfo:
@@ -105,8 +120,7 @@ class HealthCheckedEngine:
         except (DeviceLost, DeviceSuspect, OutOfMemory) as error:
             self._note_fault(error)
             raise
-        with self._lock:
-            self._memory_faults.clear()
+        self._health.note_speech()
 
     def convert(
         self, recording: Waveform, voice: Conditionals, seed: int, cancel: CancelToken
@@ -116,8 +130,7 @@ class HealthCheckedEngine:
         except (DeviceLost, DeviceSuspect, OutOfMemory) as error:
             self._note_fault(error)
             raise
-        with self._lock:
-            self._memory_faults.clear()
+        self._health.note_speech()
 
     def detect_watermark(self, recording: Waveform, cancel: CancelToken) -> float:
         try:
@@ -139,16 +152,8 @@ class HealthCheckedEngine:
         if isinstance(error, DeviceLost):
             self._health.mark_unhealthy("the GPU is lost to this process")
             return
-        if isinstance(error, OutOfMemory):
-            with self._lock:
-                # One lack of memory can end several jobs.
-                if error.__cause__ is None or all(
-                    error.__cause__ is not fault for fault in self._memory_faults
-                ):
-                    self._memory_faults.append(error.__cause__)
-                if len(self._memory_faults) >= OUT_OF_MEMORY_IN_A_ROW:
-                    self._health.mark_unhealthy("the GPU's memory ran out twice in a row")
-                    return
+        if isinstance(error, OutOfMemory) and self._health.note_out_of_memory(error):
+            return
         self._run_canary()
 
     def _run_canary(self) -> None:

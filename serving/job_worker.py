@@ -230,7 +230,7 @@ class JobWorker:
     ) -> dict[str, Any]:
         """Returns the reply to a request that came by the platform's route for OpenAI's clients."""
         services = self.services()
-        models = (services.synthesizer.info.spec.name,)
+        models = services.models.names
         if route.path == MODELS_PATH:
             return models_list(models, created=0)
         if route.path == VOICES_PATH:
@@ -279,7 +279,7 @@ class JobWorker:
         speech = job.operation.run(request, services, cancel)
         assert isinstance(speech, SpeechResult)
         speech.warnings[:0] = job.warnings
-        way = Way(target, self._delivery, services, limits, cancel)
+        way = Way(target, self._delivery, limits, cancel)
         if is_streamed:
             assert emit is not None  # check_streaming saw to that
             return stream_reply(speech, way, emit, posted_bytes(text))
@@ -293,7 +293,7 @@ class JobWorker:
         services = self.services()
         result = job.operation.run(job.request, services, cancel)
         assert isinstance(result, Result)
-        reply = complete(result.facts, services)
+        reply = complete(result.facts, services.models.notices)
         if job.warnings:
             reply["warnings"] = [*job.warnings, *reply.get("warnings", [])]
         if isinstance(job.request, ListVoicesRequest):

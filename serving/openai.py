@@ -17,7 +17,7 @@ from operations.voice_details import comparable
 # Voices of OpenAI's that clients send without asking which ones there are.
 _OPENAI_VOICES = "alloy ash ballad coral echo fable onyx nova sage shimmer verse marin cedar"
 OPENAI_VOICES = frozenset(_OPENAI_VOICES.split())
-# Models of OpenAI's that clients send; each means this worker's first model.
+# Models of OpenAI's that clients send; each means the first model that speaks the text's language.
 OPENAI_MODELS = ("tts-1", "tts-1-hd", "gpt-4o-mini-tts")
 OPENAI_MODEL_PREFIXES = ("tts-", "gpt-")
 DEFAULT_FORMAT = "mp3"  # OpenAI's
@@ -31,7 +31,7 @@ RENAMED = {"text": "input", "format": "response_format"}
 NAMES = {**RENAMED, "voice_name": "voice", "voice_id": "voice"}
 FIELDS = (
     *(RENAMED.get(name, name) for name in TtsRequest.model_fields),
-    *("voice", "model", "stream_format", "instructions"),
+    *("voice", "stream_format", "instructions"),
 )
 
 StreamFormat = Literal["audio", "sse"]
@@ -115,10 +115,12 @@ def parse_openai_request(
     }
     problems: list[Problem] = []
     warnings: list[str] = []
-    model = rest.pop("model", None)
+    model = rest.get("model")
     if model is not None and not _is_known(model, models):
         reason = f"{value_excerpt(model)} is not spoken by this worker"
         problems.append(Problem(reason, "model", f"send one of {', '.join([*models, *OPENAI_MODELS])}"))
+    if model not in models:  # unknown, or a name of OpenAI's: whichever speaks the language
+        rest.pop("model", None)
     stream_format = rest.pop("stream_format", "audio")
     if stream_format not in STREAM_FORMATS:
         reason = f"must be one of {', '.join(STREAM_FORMATS)}, not {value_excerpt(stream_format)}"
@@ -154,7 +156,7 @@ def parse_openai_request(
 
 
 def models_list(models: tuple[str, ...], created: int) -> dict[str, Any]:
-    """Returns the worker's models, and OpenAI's names that mean its first one, as OpenAI lists models."""
+    """Returns the worker's models, and OpenAI's names that mean any of them, as OpenAI lists models."""
     return {"object": "list", "data": [model_entry(name, created) for name in (*models, *OPENAI_MODELS)]}
 
 

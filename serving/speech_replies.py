@@ -18,7 +18,6 @@ from cancel import CancelToken
 from delivery import Delivery, Target
 from delivery.delivering import ENVELOPE_BYTES, base64_length, posted_bytes
 from errors import DeliveryFailed, InvalidRequest, OutputTooLarge, Problem
-from operations.base import Services
 from operations.parameters import NORMAL_SPEED
 from operations.speech_result import SpeechResult
 from operations.tts import TtsRequest
@@ -44,7 +43,6 @@ class Way:
 
     target: Target
     delivery: Delivery
-    services: Services
     limits: Limits
     cancel: CancelToken
 
@@ -96,7 +94,7 @@ def whole_reply(speech: SpeechResult, way: Way, report: Report | None) -> dict[s
         start_s = time.perf_counter()
         audio = encode_chunks(samples, speech.format, speech.sample_rate_hz)
         encode_s = time.perf_counter() - start_s - samples.waited_s
-    reply = complete(speech.receipt(encode_s), way.services)
+    reply = complete(speech.receipt(encode_s))
     delivered = way.delivery.deliver(
         audio,
         way.target,
@@ -189,7 +187,7 @@ def stream_reply(speech: SpeechResult, way: Way, emit: Emit, text_bytes: int) ->
             # The text comes with the first of its audio.
             text, spoken_chunks = (chunk.text if chunk.index == spoken_chunks else ""), chunk.index + 1
             sender.add(data, text, chunk.duration_s, is_last=is_last)
-    summary = complete(speech.receipt(encode_s), way.services)
+    summary = complete(speech.receipt(encode_s))
     summary["pieces"] = sender.count
     summary["warnings"] = [*summary["warnings"], *sender.warnings]
     if way.limits.result_bytes is not None:

@@ -46,6 +46,8 @@ class ModelInfo:
     spec: ModelSpec
     revision: str  # the weights' commit or content digest, hex
     notice: str | None = None  # of ``NOTICES``, for weights that are not the published ones
+    # Languages of the model that this worker cannot read, and why, as the predicate of a sentence.
+    unreadable_languages: Mapping[str, str] = field(default_factory=dict)
 
     def resolve(self, params: SamplingParams) -> dict[str, float | int | None]:
         """Every parameter as the model uses it; None for one that the model does not have."""
@@ -147,7 +149,10 @@ class DeviceUsage:
 
 
 class Synthesizer(Protocol):
-    """A warm model. All methods may be called from several threads at once."""
+    """A warm model. All methods may be called from several threads at once.
+
+    Models of one worker share the device: ``usage`` is of all of them, and a watermark is the same by each.
+    """
 
     @property
     def info(self) -> ModelInfo:
@@ -220,3 +225,37 @@ class Synthesizer(Protocol):
         recording: at least 0.1 s, not silent. Raises OutOfMemory, DeviceLost, Cancelled.
         """
         ...
+
+
+class Models:
+    """The warm models of a worker, in the order of the setting MODEL. The first is the default."""
+
+    def __init__(self, synthesizers: Sequence[Synthesizer]) -> None:
+        """synthesizers: at least one, each with a name of its own."""
+        self._by_name = {each.info.spec.name: each for each in synthesizers}
+        assert len(self._by_name) == len(synthesizers) > 0
+
+    def __iter__(self) -> Iterator[Synthesizer]:
+        return iter(self._by_name.values())
+
+    @property
+    def first(self) -> Synthesizer:
+        return next(iter(self))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._by_name)
+
+    def named(self, name: str) -> Synthesizer | None:
+        """Returns the model of a name; None where there is no such model."""
+        return self._by_name.get(name)
+
+    def check(self) -> None:
+        """Lets each model say a word. Raises what ``Synthesizer.check`` raises."""
+        for each in self:
+            each.check()
+
+    @property
+    def notices(self) -> list[str]:
+        """What is said of weights that are not the published ones, each sentence once."""
+        return list(dict.fromkeys(each.info.notice for each in self if each.info.notice is not None))

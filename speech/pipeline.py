@@ -11,8 +11,9 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -25,11 +26,11 @@ from errors import DeviceLost, DeviceSuspect, Internal, InvalidRequest, ModelUna
 from speech.contract import AudioChunk, DeviceUsage, Hop, ModelInfo, Utterance
 from speech.contract import Conditionals as AnyConditionals
 from speech.gpu_faults import GpuFault, gpu_fault
-from speech.models.spec import MODELS, SPEECH_TOKENS_PER_S
+from speech.models.spec import MODELS, SPEECH_TOKENS_PER_S, ModelSource
 from speech.models.t3 import T3
 from speech.reference.conditionals import FILE_VERSION, Conditionals, dummy_voice
 from speech.reference.spectra import ENCODER_SAMPLE_RATE_HZ
-from speech.runtime import Batch, ChunkRequest, DeviceRuntime, RenderedAudio, TokensRequest
+from speech.runtime import Batch, ChunkRequest, DeviceModel, DeviceRuntime, RenderedAudio, TokensRequest
 from speech.t3.batch import CAPACITY, ROWS_WITH_CFG, RunningBatch
 from speech.t3.request import DecodeRequest
 from speech.t3.sampling import Sampling
@@ -38,6 +39,8 @@ from speech.trim import Samples, TailCutter, fade_in, fade_out
 from speech.watermark import PieceMarker, Watermarker
 from speech.weights.find import find_checkpoint
 from speech.weights.load import Model, load_model
+from speech.weights.memory import check_room, free_memory
+from speech.weights.shared import SharedParts
 
 log = logging.getLogger(__name__)
 
@@ -63,14 +66,15 @@ class ChatterboxSynthesizer:
     @property
     def info(self) -> ModelInfo:
         """Which model it is."""
-        return ModelInfo(self._model.spec, self._model.revision, self._model.notice)
+        model = self._model
+        return ModelInfo(model.spec, model.revision, model.notice, model.tokenizer.unavailable)
 
     @property
     def conditionals_key(self) -> str:
-        """Names model, revision, arithmetic and file version."""
+        """Names reference encoder, arithmetic and file version: the same for models that encode alike."""
         in_tf32 = self._model.device.type == "cuda" and torch.backends.cuda.matmul.allow_tf32
         arithmetic = "tf32" if in_tf32 else "float32"
-        return f"{self._model.spec.name}-{self._model.revision[:16]}-{arithmetic}-{FILE_VERSION}"
+        return f"{self._model.conditionals_digest}-{arithmetic}-{FILE_VERSION}"
 
     @property
     def usage(self) -> DeviceUsage:
@@ -193,7 +197,12 @@ class ChatterboxSynthesizer:
         }
         tokens_s = time.perf_counter() - started_s
         requests = [
-            TokensRequest(each, cast(Conditionals, voice), (seed + index * SEED_STRIDE) % SEED_LIMIT)
+            TokensRequest(
+                self._model.spec.name,
+                each,
+                cast(Conditionals, voice),
+                (seed + index * SEED_STRIDE) % SEED_LIMIT,
+            )
             for index, each in tokens.items()
         ]
         with closing(self._runtime.speak(requests, cancel)) as rendered:
@@ -282,7 +291,7 @@ class ChatterboxSynthesizer:
             seed=seeds[0],
         )
         in_pieces = hop == "stream" and isinstance(self._model.t3, T3)  # upstream's knows only the whole
-        return ChunkRequest(decode, voice, seeds, in_pieces, spec.silence_tokens)
+        return ChunkRequest(spec.name, decode, voice, seeds, in_pieces, spec.silence_tokens)
 
 
 class _ChunkEnds:
@@ -324,53 +333,87 @@ def _warnings(audio: RenderedAudio, segment: str) -> tuple[str, ...]:
 
 
 def load_synthesizer(
-    model: str,
+    model: str, *, checkpoint_dir: Path | None = None, **options: Any
+) -> ChatterboxSynthesizer:
+    """Loads one model. checkpoint_dir: its folder. options: see ``load_synthesizers``."""
+    (synthesizer,) = load_synthesizers([ModelSource(model, folder=checkpoint_dir)], **options)
+    return synthesizer
+
+
+def load_synthesizers(
+    sources: Sequence[ModelSource],
     *,
-    checkpoint_dir: Path | None = None,
     device: str = "auto",
     precision: str = "auto",
     upstream: bool = False,
     max_concurrency: int = 1,
-    revision: str = "main",
     hf_token: str | None = None,
     hub_caches: tuple[Path, ...] = (),
     last_resort: Path | None = None,
-) -> ChatterboxSynthesizer:
-    """Finds the weights, loads them and makes sure that everything speaking needs is there.
+) -> list[ChatterboxSynthesizer]:
+    """Finds the weights of each model, loads them and makes sure that everything speaking needs is there.
 
-    model: a name in ``speech.models.spec.MODELS``. device: "auto", "cpu", "cuda" or "cuda:N". precision:
-    "exact" is float32 throughout; "auto" keeps T3, and on CUDA S3Gen's flow, in bfloat16 where the hardware
-    computes in it, and lets CUDA use TF32. upstream: run upstream's modules. max_concurrency: how
-    many jobs will speak at once. The rest: see ``find_checkpoint``. Raises ModelUnavailable.
+    device: "auto", "cpu", "cuda" or "cuda:N". precision: "exact" is float32 throughout; "auto" keeps T3, and
+    on CUDA S3Gen's flow, in bfloat16 where the hardware computes in it, and lets CUDA use TF32. upstream: run
+    upstream's modules. max_concurrency: how many jobs will speak at once. The rest: see ``find_checkpoint``.
+    Raises ModelUnavailable.
     """
     target = _device(device)
     watermarker = Watermarker(target)
     set_arithmetic(precision)
-    spec = MODELS[model]
-    checkpoint = find_checkpoint(
-        spec,
-        checkpoint_dir=checkpoint_dir,
-        hub_caches=hub_caches,
-        revision=revision,
-        token=hf_token,
-        last_resort=last_resort,
-    )
-    started = time.perf_counter()
-    if upstream:
-        from speech.upstream import load_upstream_model
+    checkpoints = []
+    for source in sources:  # all of them before the first is loaded, which takes time
+        spec = MODELS[source.name]
+        checkpoint = find_checkpoint(
+            spec,
+            checkpoint_dir=source.folder,
+            hub_caches=hub_caches,
+            revision=source.revision,
+            token=hf_token,
+            last_resort=last_resort,
+        )
+        checkpoints.append((spec, checkpoint))
+    models: list[Model] = []
+    shared = SharedParts()
+    for spec, checkpoint in checkpoints:
+        started = time.perf_counter()
+        dtype = t3_dtype(target, precision)
+        check_room(spec, checkpoint, target, torch.float32 if upstream else dtype, shared)
+        if upstream:
+            from speech.upstream import load_upstream_model
 
-        loaded = load_upstream_model(spec, checkpoint, target)
-    else:
-        # In exact nothing depends on company; GPUs without bfloat16 gain by it in float32, too.
-        together = target.type == "cuda" and precision == "auto"
-        loaded = load_model(spec, checkpoint, target, t3_dtype(target, precision), together=together)
-    log.info("model: %s %s on %s in %.1f s", model, loaded.revision, target, time.perf_counter() - started)
-    if loaded.notice is not None:
-        log.warning(loaded.notice)
-    if target.type == "cpu" and loaded.is_tiny:
+            model = load_upstream_model(spec, checkpoint, target)
+        else:
+            # In exact nothing depends on company; GPUs without bfloat16 gain by it in float32, too.
+            together = target.type == "cuda" and precision == "auto"
+            model = load_model(spec, checkpoint, target, dtype, together=together, shared=shared)
+        _log_model(model, models, time.perf_counter() - started)
+        models.append(model)
+    if target.type == "cpu" and all(model.is_tiny for model in models):
         # So little work gains nothing from threads, and loses tenfold to them on a busy machine.
         torch.set_num_threads(1)
-    return make_synthesizer(loaded, watermarker, max_concurrency)
+    return make_synthesizers(models, watermarker, max_concurrency)
+
+
+def _log_model(model: Model, others: Sequence[Model], seconds: float) -> None:
+    shares = [
+        f"{part} of {owner.spec.name}"
+        for part, attribute in (("S3Gen", "s3gen"), ("the reference encoder", "reference_encoder"))
+        for owner in others[:1] or ()
+        if getattr(owner, attribute) is getattr(model, attribute)
+    ]
+    log.info(
+        "model: %s %s on %s in %.1f s%s",
+        model.spec.name,
+        model.revision,
+        model.device,
+        seconds,
+        f", with {' and '.join(shares)}" if shares else "",
+    )
+    if model.notice is not None:
+        log.warning(model.notice)
+    for code, reason in model.tokenizer.unavailable.items():
+        log.warning("%s does not speak %s here: %s", model.spec.name, code, reason)
 
 
 def set_arithmetic(precision: str) -> None:
@@ -391,24 +434,39 @@ def set_arithmetic(precision: str) -> None:
 def make_synthesizer(
     model: Model, watermarker: Watermarker, max_concurrency: int = 1
 ) -> ChatterboxSynthesizer:
-    """Starts the runtime for a loaded model. Raises ModelUnavailable when its memory does not suffice."""
-    free_bytes = free_memory(model.device)
+    """Starts the runtime for one model, see ``make_synthesizers``."""
+    (synthesizer,) = make_synthesizers([model], watermarker, max_concurrency)
+    return synthesizer
+
+
+def make_synthesizers(
+    models: Sequence[Model], watermarker: Watermarker, max_concurrency: int = 1
+) -> list[ChatterboxSynthesizer]:
+    """Starts the runtime for loaded models. Raises ModelUnavailable when its memory does not suffice."""
+    device = models[0].device
+    free_bytes = free_memory(device) or 0
     try:
         runtime = DeviceRuntime(
-            model.device, lambda: make_batch(model, max_concurrency), model.s3gen, max_jobs=max_concurrency
+            device,
+            {
+                model.spec.name: DeviceModel(partial(make_batch, model, max_concurrency), model.s3gen)
+                for model in models
+            },
+            max_jobs=max_concurrency,
         )
     except Exception as error:
         if gpu_fault(error) is not GpuFault.MEMORY:  # libraries have errors of their own for it
             raise
+        needed_bytes = sum(cache_bytes(model, max_concurrency) for model in models)
         raise ModelUnavailable(
             f"the GPU's memory does not suffice for MAX_CONCURRENCY {max_concurrency}: "
-            f"the key-value cache needs {1e-9 * cache_bytes(model, max_concurrency):.1f} GB, and "
+            f"the key-value cache needs {1e-9 * needed_bytes:.1f} GB, and "
             f"{1e-9 * free_bytes:.1f} GB are free beside the weights, for rendering too",
             hint="set it lower, or choose a GPU with more memory",
         ) from error
-    if model.device.type == "cuda":
+    if device.type == "cuda":
         watermarker.compute = runtime.compute
-    return ChatterboxSynthesizer(model, runtime, watermarker)
+    return [ChatterboxSynthesizer(model, runtime, watermarker) for model in models]
 
 
 def make_batch(model: Model, max_concurrency: int = 1) -> Batch:
@@ -432,15 +490,6 @@ def cache_bytes(model: Model, max_concurrency: int) -> int:
         return 0
     shape = model.t3.cache_shape(_cache_rows(max_concurrency), CAPACITY)
     return math.prod(shape) * model.t3.cache_dtype.itemsize
-
-
-def free_memory(device: torch.device) -> int:
-    """Returns the bytes of a GPU's memory that nobody has taken; 0 for a CPU."""
-    if device.type != "cuda":
-        return 0
-    torch.cuda.empty_cache()
-    free: int = torch.cuda.mem_get_info(device)[0]
-    return free
 
 
 def t3_dtype(device: torch.device, precision: str) -> torch.dtype:

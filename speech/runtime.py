@@ -1,9 +1,9 @@
 """The device's owner: one thread that submits all work to the CPU or GPU that the model runs on.
 
-It admits requests to the running batch, steps T3, renders the chunks that are ready, runs other device work
-such as the reference encoder, and captures CUDA graphs. Threads of jobs wait for results. So nothing is
-submitted while a graph is captured, and caches that belong to a thread (cuDNN plans, cuBLAS handles) are
-built once.
+It admits requests to the running batch of each model, steps T3, renders the chunks that are ready, runs
+other device work such as the reference encoder, and captures CUDA graphs. Threads of jobs wait for results.
+So nothing is submitted while a graph is captured, and caches that belong to a thread (cuDNN plans, cuBLAS
+handles) are built once.
 
 On a GPU, T3 runs on a stream of high priority and everything else on one of low priority. Nothing waits for
 the whole device but the capture of a graph: finished audio is copied to pinned memory, and a CUDA event tells
@@ -18,7 +18,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import AbstractContextManager, nullcontext
 from copy import copy
@@ -74,9 +74,18 @@ class Batch(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
+class DeviceModel:
+    """A model as the device runs it."""
+
+    make_batch: Callable[[], Batch]
+    renderer: Renderer  # the same object for models that share S3Gen: their chunks are rendered together
+
+
+@dataclass(frozen=True, eq=False)
 class ChunkRequest:
     """One chunk of text, to be decoded and rendered."""
 
+    model: str  # one of the runtime's
     decode: DecodeRequest  # its seed and cancel token are set by the runtime
     voice: Conditionals
     seeds: tuple[int, ...]  # one for each attempt: a chunk that fails is decoded again with the next
@@ -88,6 +97,7 @@ class ChunkRequest:
 class TokensRequest:
     """Speech tokens that are there already, to be rendered."""
 
+    model: str  # one of the runtime's
     tokens: Tensor  # int64 [T], within the codebook
     voice: Conditionals
     seed: int
@@ -236,24 +246,24 @@ class _Task:
 class DeviceRuntime:
     """The owner of one device. Methods may be called from every thread but its own.
 
-    Jobs take turns at the room in the batch, and whoever has no chunk in it comes first. A job gets room for
-    a second chunk only while the other jobs that may come would still find room for their first, so that a
-    short text never waits for a long one.
+    Every model has a batch of its own, and the thread steps them in turn. Jobs take turns at the room in a
+    batch, and whoever has no chunk in one comes first. A job gets room for a second chunk only while the
+    other jobs that may come would still find room for their first, so that a short text never waits for a
+    long one.
     """
 
     def __init__(
         self,
         device: torch.device,
-        make_batch: Callable[[], Batch],
-        renderer: Renderer,
+        models: Mapping[str, DeviceModel],
         *,
         max_jobs: int = 1,
     ) -> None:
-        """Starts the thread, in which the batch is made and its graphs are captured.
+        """Starts the thread, in which the batches are made and their graphs are captured.
 
-        max_jobs: how many jobs may speak at once. Raises what making the batch raises.
+        models: by name. max_jobs: how many jobs may speak at once. Raises what making a batch raises.
         """
-        self._device, self._renderer, self._max_jobs = device, renderer, max_jobs
+        self._device, self._models, self._max_jobs = device, models, max_jobs
         self._recorded_at_once = RECORDED_AT_ONCE if device.type == "cuda" else 1
         self._work_came = threading.Condition()
         self._arrivals: deque[_Job | _Task] = deque()
@@ -265,9 +275,7 @@ class DeviceRuntime:
         self._failure: Exception | None = None  # after which the device does nothing any more
         self._is_closing = False
         started: Future[None] = Future()
-        self._thread = threading.Thread(
-            target=self._run, args=(make_batch, started), name="device", daemon=True
-        )
+        self._thread = threading.Thread(target=self._run, args=(started,), name="device", daemon=True)
         self._thread.start()
         started.result()
 
@@ -335,11 +343,12 @@ class DeviceRuntime:
 
     @property
     def usage(self) -> DeviceUsage:
-        """How much of the batch and of a GPU's memory is in use now.
+        """How much of the batches and of a GPU's memory is in use now.
 
         Memory is what PyTorch's allocator holds: CUDA must not be asked while a graph is captured.
         """
-        rows_in_use, rows = self._batch.used_rows, self._batch.rows
+        batches = self._batches.values()
+        rows_in_use, rows = sum(batch.used_rows for batch in batches), sum(batch.rows for batch in batches)
         if self._device.type != "cuda":
             return DeviceUsage(rows_in_use, rows)
         return DeviceUsage(
@@ -365,11 +374,12 @@ class DeviceRuntime:
 
     # What follows runs in the owner's thread.
 
-    def _run(self, make_batch: Callable[[], Batch], started: Future[None]) -> None:
+    def _run(self, started: Future[None]) -> None:
         try:
             self._enter_device()
-            self._batch = make_batch()
-            self._batch.capture()
+            self._batches = {name: model.make_batch() for name, model in self._models.items()}
+            for batch in self._batches.values():
+                batch.capture()
         except BaseException as error:
             started.set_exception(error)
             return
@@ -442,20 +452,26 @@ class DeviceRuntime:
         self._drop_ended_jobs()
 
     def _drop_ended_jobs(self) -> None:
-        gone = [sequence for sequence, chunk in self._in_batch.items() if chunk.job.is_over]
-        self._batch.remove(gone)
-        for sequence in gone:
-            del self._in_batch[sequence]
+        self._remove([sequence for sequence, chunk in self._in_batch.items() if chunk.job.is_over])
         self._jobs = [job for job in self._jobs if not job.is_over]
 
+    def _remove(self, sequences: Sequence[Any]) -> None:
+        """Takes sequences out of their batches."""
+        for name, batch in self._batches.items():
+            gone = [each for each in sequences if self._in_batch[each].request.model == name]
+            if gone:
+                batch.remove(gone)
+        for sequence in sequences:
+            del self._in_batch[sequence]
+
     def _admit(self) -> None:
-        """Lets a few chunks into the batch if there is room: reading a prompt stops those that decode."""
+        """Lets a few chunks into the batches if there is room: reading a prompt stops those that decode."""
         for _ in range(MAX_PREFILLS):
             if (job := self._next_job()) is None:
                 return
             chunk = job.waiting.popleft()
             try:
-                sequence = self._batch.add(chunk.decode_request())
+                sequence = self._batches[chunk.request.model].add(chunk.decode_request())
             except Exception as error:  # the others go on
                 self._fail_chunks([chunk], error)
                 continue
@@ -470,26 +486,32 @@ class DeviceRuntime:
         waiting = [
             job for job in self._jobs if job.waiting and not (job.one_by_one and self._is_working_on(job))
         ]
-        if not waiting:
-            return None
-        job = min(waiting, key=lambda job: job.in_batch)
         others = sum(other.in_batch > 0 for other in self._jobs)
-        spare_rows = ROWS_WITH_CFG * max(self._max_jobs - others, 0) if job.in_batch else 0
-        request = job.waiting[0].request
-        assert isinstance(request, ChunkRequest)
-        return job if self._batch.has_room_for(request.decode, spare_rows) else None
+        full: set[str] = set()  # whoever waits for a batch does not let others pass
+        for job in sorted(waiting, key=lambda job: job.in_batch):
+            request = job.waiting[0].request
+            assert isinstance(request, ChunkRequest)
+            if request.model in full:
+                continue
+            spare_rows = ROWS_WITH_CFG * max(self._max_jobs - others, 0) if job.in_batch else 0
+            if self._batches[request.model].has_room_for(request.decode, spare_rows):
+                return job
+            full.add(request.model)
+        return None
 
     def _decode(self) -> None:
-        """Decodes a few tokens of everything in the batch."""
-        if not self._in_batch:
-            return
+        """Decodes a few tokens of everything in the batches."""
+        for name, batch in self._batches.items():
+            if batch.sequences:
+                self._decode_batch(name, batch)
+
+    def _decode_batch(self, name: str, batch: Batch) -> None:
         try:
-            finished = self._batch.step_many()
+            finished = batch.step_many()
         except Exception as error:
-            self._batch.remove(tuple(self._batch.sequences))  # raises where the device does nothing any more
-            chunks = list(self._in_batch.values())
-            self._in_batch.clear()
-            self._fail_chunks(chunks, error)
+            batch.remove(tuple(batch.sequences))  # raises where the device does nothing any more
+            lost = [each for each, chunk in self._in_batch.items() if chunk.request.model == name]
+            self._fail_chunks([self._in_batch.pop(sequence) for sequence in lost], error)
             return
         for sequence, decoded in finished.items():
             chunk = self._in_batch.pop(sequence)
@@ -529,6 +551,14 @@ class DeviceRuntime:
             if piece.ends_chunk:
                 del piece.chunk.job.decoded[piece.chunk.index]
                 piece.chunk.job.next_to_render += 1
+        of_renderer: dict[int, list[_Piece]] = {}
+        for piece in pieces:
+            of_renderer.setdefault(id(self._models[piece.chunk.request.model].renderer), []).append(piece)
+        for together in of_renderer.values():
+            self._render_together(together)
+
+    def _render_together(self, pieces: Sequence[_Piece]) -> None:
+        """Renders pieces of models that share a renderer."""
         started_s = time.perf_counter()
         try:
             with self._on_render_stream():
@@ -584,7 +614,8 @@ class DeviceRuntime:
         if not chunk.request.in_pieces:
             return None
         # One token more, or the piece may be the last.
-        tokens = self._batch.speech_so_far(sequence, chunk.piece_end + 1)
+        batch = self._batches[chunk.request.model]
+        tokens = batch.speech_so_far(sequence, chunk.piece_end + 1)
         return None if tokens is None else _Piece(chunk, tokens[: chunk.piece_end], ends_chunk=False)
 
     def _start_rendering(self, pieces: Sequence[_Piece], started_s: float) -> None:
@@ -593,7 +624,8 @@ class DeviceRuntime:
         audible = [piece for piece in pieces if len(piece.tokens) >= MIN_TOKENS]
         silence = torch.zeros(MODEL_SAMPLE_RATE_HZ // SPEECH_TOKENS_PER_S)
         requests = [self._render_request(piece) for piece in audible]
-        samples = self._renderer.render(requests) if requests else []
+        renderer = self._models[pieces[0].chunk.request.model].renderer
+        samples = renderer.render(requests) if requests else []
         renderings = [
             _Rendering(piece, _HostCopy.of(each), started_s)
             for piece, each in zip([*silent, *audible], [silence] * len(silent) + samples, strict=True)
@@ -703,8 +735,7 @@ class DeviceRuntime:
         mine = {chunk.index: chunk for chunk in chunks}
         for sequence, chunk in list(self._in_batch.items()):
             if chunk.job is job:
-                self._batch.remove([sequence])
-                del self._in_batch[sequence]
+                self._remove([sequence])
                 mine[chunk.index] = chunk
         mine |= job.decoded
         job.decoded = {index: chunk for index, chunk in mine.items() if chunk.keeps_tokens}

@@ -37,6 +37,7 @@ from speech.weights.files import fingerprint
 from speech.weights.find import Checkpoint
 from speech.weights.load import Model, check_config, read_builtin_voice, with_config
 from speech.weights.modules import assign_weights, parameters_on_meta
+from speech.weights.shared import digest_of_conditionals
 
 with warnings.catch_warnings():
     # perth asks for pkg_resources, torch and diffusers for each other: nothing a user can act on.
@@ -88,6 +89,7 @@ def load_upstream_model(spec: ModelSpec, checkpoint: Checkpoint, device: torch.d
         t3=t3,
         s3gen=UpstreamS3Gen(s3gen),
         reference_encoder=UpstreamReferenceEncoder(s3gen, voice_encoder, spec.conditioning),
+        conditionals_digest=digest_of_conditionals(checkpoint, spec, dimensions),
         tokenizer=load_tokenizer(spec, folder),
         builtin_voice=read_builtin_voice(folder / spec.files.builtin_voice),
     )

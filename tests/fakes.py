@@ -21,7 +21,7 @@ from serving.health import HealthCheckedEngine, WorkerHealth
 from serving.job_worker import JobWorker
 from serving.runpod.limits import queue_limits
 from settings import Settings
-from speech.contract import AudioChunk, Conditionals, DeviceUsage, Hop, ModelInfo, Utterance
+from speech.contract import AudioChunk, Conditionals, DeviceUsage, Hop, ModelInfo, Models, Utterance
 from speech.models.spec import CHATTERBOX
 from voice_store import VoiceStore
 from voice_store.live import Timing
@@ -192,17 +192,18 @@ def _in_pieces(chunk: AudioChunk) -> Iterator[AudioChunk]:
 
 def build_services(
     root: Path,
-    synthesizer: FakeSynthesizer | None = None,
+    synthesizer: FakeSynthesizer | Sequence[FakeSynthesizer] | None = None,
     *,
     max_text_chars: int = 5000,
     store_is_shared: bool = True,
     health: WorkerHealth | None = None,
 ) -> Services:
     """A real store under ``root``, which waits for no other worker, and a fake synthesizer."""
-    engine = HealthCheckedEngine(synthesizer or FakeSynthesizer(), health or WorkerHealth())
+    health = health or WorkerHealth()
+    synthesizers = [synthesizer] if isinstance(synthesizer, FakeSynthesizer) else synthesizer
     return Services(
-        synthesizer=engine,
-        conditionals=VoiceConditionals(engine),
+        models=Models([HealthCheckedEngine(each, health) for each in synthesizers or [FakeSynthesizer()]]),
+        conditionals=VoiceConditionals(),
         voices=VoiceStore(root / "voice_embeddings", Timing(settle_s=0)),
         fetch=Fetcher().fetch,
         max_text_chars=max_text_chars,
@@ -212,7 +213,7 @@ def build_services(
 
 def build_worker(
     root: Path,
-    synthesizer: FakeSynthesizer | None = None,
+    synthesizer: FakeSynthesizer | Sequence[FakeSynthesizer] | None = None,
     env: Mapping[str, str] | None = None,
     *,
     stop_grace_s: float = 30.0,

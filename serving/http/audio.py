@@ -82,9 +82,8 @@ class SpeechJob:
             speech = find_operation(self.operation).run(request, services, cancel)
             assert isinstance(speech, SpeechResult)
             speech.warnings[:0] = warnings
-            noticed = complete({}, services).get("warnings", [])
-            encode_s = self._speak(speech, noticed, handover, cancel)
-            return complete(speech.receipt(encode_s), services)
+            encode_s = self._speak(speech, handover, cancel)
+            return complete(speech.receipt(encode_s))
         except WorkerError as error:
             self.error = error
             raise
@@ -92,20 +91,16 @@ class SpeechJob:
     def _speak(
         self,
         speech: SpeechResult,
-        noticed: Sequence[str],
         handover: Handover[AudioStart | bytes],
         cancel: CancelToken,
     ) -> float:
-        """Hands over the encoded speech. Returns the seconds that encoding took.
-
-        noticed: warnings that every reply of this worker has.
-        """
+        """Hands over the encoded speech. Returns the seconds that encoding took."""
         encode_s, has_begun = 0.0, False
         with closing(StreamEncoder(speech.format, speech.sample_rate_hz)) as encoder, closing(speech.chunks):
             for chunk in speech.chunks:
                 if not has_begun:
                     kind = content_type(speech.format, speech.sample_rate_hz)
-                    handover.put(AudioStart(kind, speech.facts, (*speech.warnings, *noticed)), cancel)
+                    handover.put(AudioStart(kind, speech.facts, (*speech.warnings, *speech.notices)), cancel)
                     has_begun = True
                 start_s = time.perf_counter()
                 part = encoder.add(chunk.with_pause().samples)

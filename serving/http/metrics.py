@@ -70,7 +70,7 @@ class Metrics:
 
     def watch(self, services: Services) -> None:
         """Adds what the model and the store say of themselves, once they are there."""
-        synthesizer, voices = services.synthesizer, services.voices
+        synthesizer, voices = services.models.first, services.voices
         self.gauge(
             "batch_rows_in_use",
             "Rows of the decoder's batch that are taken; a chunk of text takes two, or one without guidance.",

@@ -153,7 +153,7 @@ async def _start(worker: JobWorker, loading: Future[Services], gate: Gate, metri
     """Waits until the model speaks. Returns why it does not."""
     try:
         services = await asyncio.wrap_future(loading)
-        await asyncio.wrap_future(worker.runner.submit(services.synthesizer.check))
+        await asyncio.wrap_future(worker.runner.submit(services.models.check))
     except WorkerError as error:
         return start_failure(error)
     metrics.watch(services)

@@ -40,7 +40,7 @@ def fitness_checks(
     def spoken_word() -> None:
         services = loading.result()
         try:
-            worker.runner.submit(services.synthesizer.check).result()
+            worker.runner.submit(services.models.check).result()
         except WorkerError as error:
             raise RuntimeError(start_failure(error)) from error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 from speech.models.dimensions import FULL, ModelDimensions
@@ -187,5 +188,15 @@ NANO = replace(
     # ``GPT2_small``.
     dimensions=replace(FULL, t3_layers=12, t3_width=768, t3_heads=12, t3_feed_forward=3072),
 )
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """A model that a worker is to have, and where its weights are."""
+
+    name: str
+    revision: str = "main"  # branch, tag or commit on the hub
+    folder: Path | None = None  # wins over every other place
+
 
 MODELS: dict[str, ModelSpec] = {spec.name: spec for spec in (CHATTERBOX, TURBO, NANO)}

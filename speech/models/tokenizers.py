@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 import torch
@@ -25,6 +26,9 @@ DAMAGED = "download the weights again"
 class TextTokenizer(Protocol):
     """A model's text front end."""
 
+    # Languages of the model that cannot be read here, and why, as the predicate of a sentence.
+    unavailable: Mapping[str, str]
+
     def encode(self, text: str) -> Tensor:
         """Returns the ids of a chunk, int64 [n], without marks of its start and end."""
         ...
@@ -40,6 +44,8 @@ def load_tokenizer(spec: ModelSpec, folder: Path) -> TextTokenizer:
 
 class EnglishTokenizer:
     """``punc_norm`` and ``EnTokenizer`` of chatterbox-tts 0.1.7, without what else their modules import."""
+
+    unavailable: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, file: Path) -> None:
         """Reads the file. Raises ModelUnavailable for one that is no tokenizer, or not T3's."""
@@ -61,6 +67,8 @@ class TurboTokenizer:
 
     ``<|endoftext|>`` in a text is spelled out: it is nothing that is said.
     """
+
+    unavailable: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, vocabulary: Path, merges: Path, added: Path, *, size: int) -> None:
         """Reads the files. size: ids that the model has. Raises ModelUnavailable if they do not fit."""

@@ -113,6 +113,12 @@ def load_reference_encoder(
     return encoder
 
 
+def reference_shapes(dimensions: ModelDimensions) -> dict[str, tuple[int, ...]]:
+    """Returns name and shape of what a reference encoder reads of S3Gen's file."""
+    networks = ((_TOKENIZER, tokenizer_shapes(dimensions)), (_XVECTOR, xvector_shapes(dimensions)))
+    return {prefix + name: shape for prefix, shapes in networks for name, shape in shapes.items()}
+
+
 def _below(
     prefix: str, weights: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], file: str
 ) -> dict[str, Tensor]:

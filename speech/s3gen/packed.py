@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from copy import copy
 
 import torch
 import torch.nn.functional as F
@@ -58,12 +59,19 @@ class PackedS3Gen:
         self._flow = PackedFlow(views / "decoder" / "estimator", flow, dtype, graphs=graphs)
         self._encoder, self._projection = views / "encoder", views / "encoder_proj"
         self._speaker, self._embedding = views / "spk_embed_affine_layer", views / "input_embedding"
-        self._hift = weights / "mel2wav"
         self._device = self._projection["weight"].device
-        if self._device.type == "cpu":
-            self._hift = self._hift.mapped(channels_last)
+        self._hift = self._vocoder(weights / "mel2wav")
         self._fade = make_fade(self._device)
         self._in_batches = in_batches
+
+    def _vocoder(self, weights: WeightsView) -> WeightsView:
+        return weights.mapped(channels_last) if self._device.type == "cpu" else weights
+
+    def with_vocoder(self, weights: WeightsView) -> PackedS3Gen:
+        """Returns a renderer with another vocoder, see ``S3Gen.with_vocoder``."""
+        other = copy(self)
+        other._hift = self._vocoder(weights)
+        return other
 
     @torch.inference_mode()
     def render(self, requests: Sequence[RenderRequest | PieceRequest]) -> list[Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -118,6 +119,15 @@ class S3Gen:
         self._flow, self._hift, self._flow_spec = weights / "flow", weights / "mel2wav", flow
         device = (self._flow / "encoder_proj")["weight"].device
         self._fade = make_fade(device)
+
+    def with_vocoder(self, weights: WeightsView) -> S3Gen:
+        """Returns a renderer with another vocoder, which shares everything else with this one.
+
+        weights: what lies below "mel2wav".
+        """
+        other = copy(self)
+        other._hift = weights
+        return other
 
     @torch.inference_mode()
     def render(self, requests: Sequence[RenderRequest | PieceRequest]) -> list[Tensor]:

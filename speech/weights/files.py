@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -88,21 +88,52 @@ def fingerprint(folder: Path, files: tuple[str, ...]) -> str:
     return digest.hexdigest()[:16]
 
 
+def digest_of_tensors(file: Path, names: Collection[str]) -> str:
+    """Returns 64 hex digits that name the content of some of a safetensors file's tensors.
+
+    SHA-256 over name, dtype and shape of each, and over its values: all of a small one, a sample from the
+    middle of a large one. Names that the file lacks do not count. Raises ModelUnavailable.
+    """
+    digest = hashlib.sha256()
+    try:
+        with file.open("rb") as stream:
+            entries, values_start, _ = _read_header(stream)
+            for name in sorted(entries.keys() & set(names)):
+                entry = entries[name]
+                digest.update(f"{name}:{entry['dtype']}:{entry['shape']}:".encode())
+                start, end = entry["data_offsets"]
+                is_large = end - start >= SAMPLED_TENSOR_BYTES
+                stream.seek(values_start + ((start + end) // 2 if is_large else start))
+                digest.update(stream.read(SAMPLE_BYTES if is_large else end - start))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _unreadable(file, error) from error
+    return digest.hexdigest()
+
+
 def _digest_safetensors(digest: hashlib._Hash, stream: BinaryIO) -> None:
-    """The format: https://github.com/huggingface/safetensors#format. Raises ValueError for another one."""
+    """Adds the header and samples of large tensors. Raises ValueError for a file of another format."""
+    entries, values_start, header = _read_header(stream)
+    digest.update(header)
+    for start, end in sorted(entry["data_offsets"] for entry in entries.values()):
+        if end - start >= SAMPLED_TENSOR_BYTES:
+            stream.seek(values_start + (start + end) // 2)
+            digest.update(stream.read(SAMPLE_BYTES))
+
+
+def _read_header(stream: BinaryIO) -> tuple[dict[str, Any], int, bytes]:
+    """Returns a safetensors file's entries by tensor, where their values begin, and the header as it is.
+
+    The format: https://github.com/huggingface/safetensors#format. Raises ValueError for another one.
+    """
     length = int.from_bytes(stream.read(8), "little")
     if length > LARGEST_HEADER_BYTES:
         raise ValueError("the header is too long")
     header = stream.read(length)
-    digest.update(header)
     entries = json.loads(header)
     if not isinstance(entries, dict):
         raise ValueError("the header is no object")
-    spans = [entry["data_offsets"] for name, entry in entries.items() if name != "__metadata__"]
-    for start, end in sorted(spans):
-        if end - start >= SAMPLED_TENSOR_BYTES:
-            stream.seek(8 + length + (start + end) // 2)
-            digest.update(stream.read(SAMPLE_BYTES))
+    entries.pop("__metadata__", None)
+    return entries, 8 + length, header
 
 
 def _unreadable(file: Path, error: Exception) -> ModelUnavailable:

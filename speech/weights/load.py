@@ -25,13 +25,15 @@ from speech.models.t3 import T3
 from speech.models.tokenizers import TextTokenizer, load_tokenizer
 from speech.reference.conditionals import Conditionals, are_speech_tokens
 from speech.reference.encoder import RecordingEncoder, load_reference_encoder
+from speech.s3gen.packed import PackedS3Gen
 from speech.s3gen.s3gen import Renderer, S3Gen
 from speech.s3gen.shapes import s3gen_shapes
-from speech.s3gen.weights import prepare
+from speech.s3gen.weights import WeightsView, prepare
 from speech.text.split import MIN_MAX_CHARS
 from speech.weights.files import S3GEN_PREFIXES, check_shapes, fingerprint, read_weights
 from speech.weights.find import Checkpoint
 from speech.weights.pack import read_packed
+from speech.weights.shared import SharedParts, digest_of_conditionals
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +88,7 @@ class Model:
     t3: T3 | Any  # or upstream's module, for the reference engine
     s3gen: Renderer
     reference_encoder: RecordingEncoder
+    conditionals_digest: str  # of all that conditionals depend on besides the recording, 16 hex digits
     tokenizer: TextTokenizer
     builtin_voice: Conditionals | None  # on the CPU; None when the checkpoint has none
 
@@ -102,22 +105,33 @@ def load_model(
     t3_dtype: torch.dtype = torch.float32,
     *,
     together: bool = False,
+    shared: SharedParts | None = None,
 ) -> Model:
     """Reads a checkpoint straight to ``device``.
 
     t3_dtype: of T3's weights. With bfloat16, S3Gen's flow computes in bfloat16, too, and on a GPU chunks are
-    rendered together. Everything else is float32. together: render them together in float32, too.
-    Raises ModelUnavailable when a file is damaged or does not fit the model.
+    rendered together. Everything else is float32. together: render them together in float32, too. shared:
+    the parts of the models that were loaded before; this one's join them. Raises ModelUnavailable when a
+    file is damaged or does not fit the model.
     """
     folder = checkpoint.folder
     config = check_config(checkpoint, spec)
     spec, dimensions = config.apply(spec), config.dimensions
+    shared = shared or SharedParts()
     content = fingerprint(folder, spec.files.all)
     packed = read_packed(folder, content, device) if t3_dtype == torch.bfloat16 else None
-    t3_weights, s3gen_weights = packed or (
-        read_weights(folder / spec.files.t3, device),
-        read_weights(folder / spec.files.s3gen, device, S3GEN_PREFIXES),
-    )
+    t3_weights = packed[0] if packed else read_weights(folder / spec.files.t3, device)
+
+    def s3gen_weights() -> Mapping[str, Tensor]:
+        return packed[1] if packed else read_weights(folder / spec.files.s3gen, device, S3GEN_PREFIXES)
+
+    def make_s3gen() -> S3Gen | PackedS3Gen:
+        return _make_s3gen(s3gen_weights(), spec, dimensions, device, t3_dtype, together=together)
+
+    def make_vocoder() -> WeightsView:
+        return _s3gen_view(s3gen_weights(), spec, dimensions) / "mel2wav"
+
+    conditionals_digest = digest_of_conditionals(checkpoint, spec, dimensions)
     return Model(
         spec=spec,
         dimensions=dimensions,
@@ -125,8 +139,11 @@ def load_model(
         notice=config.notice,
         device=device,
         t3=_make_t3(t3_weights, spec, dimensions, t3_dtype),
-        s3gen=_make_s3gen(s3gen_weights, spec, dimensions, device, t3_dtype, together=together),
-        reference_encoder=load_reference_encoder(folder, spec, dimensions, device),
+        s3gen=shared.s3gen(folder / spec.files.s3gen, spec, dimensions, make_s3gen, make_vocoder),
+        reference_encoder=shared.encoder(
+            conditionals_digest, lambda: load_reference_encoder(folder, spec, dimensions, device)
+        ),
+        conditionals_digest=conditionals_digest,
         tokenizer=load_tokenizer(spec, folder),
         builtin_voice=read_builtin_voice(folder / spec.files.builtin_voice),
     )
@@ -151,17 +168,19 @@ def _make_s3gen(
     dtype: torch.dtype,
     *,
     together: bool,
-) -> Renderer:
-    shapes = s3gen_shapes(dimensions, spec.flow)
-    check_shapes(weights, shapes, spec.files.s3gen, may_exceed=True)
-    view = prepare({name: weights[name] for name in shapes})
+) -> S3Gen | PackedS3Gen:
+    view = _s3gen_view(weights, spec, dimensions)
     if dtype == torch.bfloat16 or together:
-        from speech.s3gen.packed import PackedS3Gen
-
         on_gpu = device.type == "cuda"
         graphs = on_gpu and dtype == torch.bfloat16  # in float32 attention has no kernel that they could hold
         return PackedS3Gen(view, spec.flow, dtype, graphs=graphs, in_batches=on_gpu or together)
     return S3Gen(view, spec.flow)
+
+
+def _s3gen_view(weights: Mapping[str, Tensor], spec: ModelSpec, dimensions: ModelDimensions) -> WeightsView:
+    shapes = s3gen_shapes(dimensions, spec.flow)
+    check_shapes(weights, shapes, spec.files.s3gen, may_exceed=True)
+    return prepare({name: weights[name] for name in shapes})
 
 
 def check_config(checkpoint: Checkpoint, spec: ModelSpec) -> CheckpointConfig:

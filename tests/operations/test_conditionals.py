@@ -48,33 +48,33 @@ def pool():
 
 
 def test_jobs_that_need_the_same_new_voice_compute_it_once(slow, pool):
-    conditionals = VoiceConditionals(slow)
-    first = pool.submit(conditionals.get, reference(1), CancelToken())
+    conditionals = VoiceConditionals()
+    first = pool.submit(conditionals.get, reference(1), slow, CancelToken())
     slow.begun.acquire()
-    second = pool.submit(conditionals.get, reference(1), CancelToken())
+    second = pool.submit(conditionals.get, reference(1), slow, CancelToken())
     slow.go_on.release()
     assert first.result() is second.result()
     assert len(slow.encoded) == 2  # begun and done, once
 
 
 def test_a_job_in_another_voice_does_not_wait(slow, pool):
-    conditionals = VoiceConditionals(slow)
+    conditionals = VoiceConditionals()
     slow.go_on.release()
-    conditionals.get(reference(2), CancelToken())
+    conditionals.get(reference(2), slow, CancelToken())
     slow.begun.acquire()
-    waiting = pool.submit(conditionals.get, reference(1), CancelToken())
+    waiting = pool.submit(conditionals.get, reference(1), slow, CancelToken())
     slow.begun.acquire()
-    assert conditionals.get(reference(2), CancelToken()).waveform_digest == reference(2).digest
+    assert conditionals.get(reference(2), slow, CancelToken()).waveform_digest == reference(2).digest
     assert not waiting.done()
     slow.go_on.release()
     waiting.result()
 
 
 def test_who_waits_for_a_job_that_is_cancelled_computes_the_voice_itself(slow, pool):
-    conditionals, cancel = VoiceConditionals(slow), CancelToken()
-    first = pool.submit(conditionals.get, reference(1), cancel)
+    conditionals, cancel = VoiceConditionals(), CancelToken()
+    first = pool.submit(conditionals.get, reference(1), slow, cancel)
     slow.begun.acquire()
-    second = pool.submit(conditionals.get, reference(1), CancelToken())
+    second = pool.submit(conditionals.get, reference(1), slow, CancelToken())
     cancel.cancel(Cancelled("the job was cancelled"))
     with pytest.raises(Cancelled):
         first.result()
@@ -84,10 +84,10 @@ def test_who_waits_for_a_job_that_is_cancelled_computes_the_voice_itself(slow, p
 
 
 def test_a_job_that_waits_for_another_can_be_cancelled(slow, pool):
-    conditionals, cancel = VoiceConditionals(slow), CancelToken()
-    first = pool.submit(conditionals.get, reference(1), CancelToken())
+    conditionals, cancel = VoiceConditionals(), CancelToken()
+    first = pool.submit(conditionals.get, reference(1), slow, CancelToken())
     slow.begun.acquire()
-    second = pool.submit(conditionals.get, reference(1), cancel)
+    second = pool.submit(conditionals.get, reference(1), slow, cancel)
     cancel.cancel(Cancelled("the job was cancelled"))
     with pytest.raises(Cancelled):
         second.result()
@@ -98,28 +98,28 @@ def test_a_job_that_waits_for_another_can_be_cancelled(slow, pool):
 
 def test_a_failure_is_not_remembered():
     synthesizer = FakeSynthesizer(encode_failure=ReferenceTooShort("has 0.1 s of speech"))
-    conditionals = VoiceConditionals(synthesizer)
+    conditionals = VoiceConditionals()
     for _ in range(2):
         with pytest.raises(ReferenceTooShort):
-            conditionals.get(reference(1), CancelToken())
+            conditionals.get(reference(1), synthesizer, CancelToken())
     synthesizer.encode_failure = None
-    assert conditionals.get(reference(1), CancelToken())
+    assert conditionals.get(reference(1), synthesizer, CancelToken())
 
 
 def test_the_least_recently_used_voice_is_forgotten():
     synthesizer = FakeSynthesizer()
-    conditionals = VoiceConditionals(synthesizer, max_cached_voices=2)
+    conditionals = VoiceConditionals(max_cached_voices=2)
     for seed in (1, 2, 1, 3, 1, 2):
-        conditionals.get(reference(seed), CancelToken())
+        conditionals.get(reference(seed), synthesizer, CancelToken())
     assert len(synthesizer.encoded) == 4  # the second voice twice
 
 
 def test_another_worker_reads_what_lies_beside_the_voice(services, waveform):
     voice = services.voices.put(waveform, "Ada").voice
     stored = Reference(waveform, voice.digest, voice.shelf)
-    made = services.conditionals.get(stored, CancelToken())
+    made = services.conditionals.get(stored, services.models.first, CancelToken())
     other = FakeSynthesizer()
-    assert VoiceConditionals(other).get(stored, CancelToken()) == made
+    assert VoiceConditionals().get(stored, other, CancelToken()) == made
     assert other.encoded == []
 
 
@@ -127,7 +127,7 @@ def test_what_lies_beside_the_voice_and_is_not_ours_is_replaced(services, synthe
     voice = services.voices.put(waveform, "Ada").voice
     voice.shelf.write(synthesizer.conditionals_key, b"something else")
     stored = Reference(waveform, voice.digest, voice.shelf)
-    services.conditionals.get(stored, CancelToken())
+    services.conditionals.get(stored, services.models.first, CancelToken())
     assert len(synthesizer.encoded) == 1
     assert voice.shelf.read(synthesizer.conditionals_key) != b"something else"
 

@@ -334,7 +334,7 @@ def test_two_voices_in_one_job_exclude_each_other(services, recording):
 @pytest.mark.parametrize("normalization", [None, "peak", "lufs"])
 def test_nothing_is_marked_any_more_once_the_job_is_cancelled(services, monkeypatch, normalization):
     cancel, marked = CancelToken(), []
-    watermark = services.synthesizer.watermark
+    watermark = services.models.first.watermark
 
     def mark_and_cancel(chunks):
         for chunk in watermark(chunks):
@@ -342,7 +342,7 @@ def test_nothing_is_marked_any_more_once_the_job_is_cancelled(services, monkeypa
             cancel.cancel(Cancelled("the test"))
             yield chunk
 
-    monkeypatch.setattr(services.synthesizer, "watermark", mark_and_cancel)
+    monkeypatch.setattr(services.models.first, "watermark", mark_and_cancel)
     text = "One. Two. Three. Four."
     speech = start_operation(services, "tts", cancel=cancel, text=text, audio_normalization=normalization)
     with pytest.raises(Cancelled):

@@ -13,7 +13,7 @@ import torch
 
 from speech.models.spec import CHATTERBOX, TURBO
 from speech.pipeline import ChatterboxSynthesizer, make_batch, make_synthesizer
-from speech.runtime import Batch, DeviceRuntime
+from speech.runtime import Batch, DeviceModel, DeviceRuntime
 from speech.smoke import write_smoke_checkpoint
 from speech.upstream import load_upstream_model
 from speech.watermark import Watermarker
@@ -87,9 +87,8 @@ def build(watermarker: Watermarker) -> Iterator[Callable[..., ChatterboxSynthesi
         def build(
             model: Model, wrap: Callable[[Any], Batch] = lambda batch: batch, max_jobs: int = 1
         ) -> ChatterboxSynthesizer:
-            runtime = DeviceRuntime(
-                model.device, lambda: wrap(make_batch(model, max_jobs)), model.s3gen, max_jobs=max_jobs
-            )
+            device_model = DeviceModel(lambda: wrap(make_batch(model, max_jobs)), model.s3gen)
+            runtime = DeviceRuntime(model.device, {model.spec.name: device_model}, max_jobs=max_jobs)
             return stack.enter_context(closing(ChatterboxSynthesizer(model, runtime, watermarker)))
 
         yield build

@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from speech.runtime import ChunkRequest, DeviceRuntime
-from speech.s3gen.s3gen import RenderRequest
+from speech.models.spec import CHATTERBOX
+from speech.runtime import Batch, ChunkRequest, DeviceModel, DeviceRuntime
+from speech.s3gen.s3gen import Renderer, RenderRequest
 from speech.t3.request import Decoded
 from speech.weights.load import Model
 from tests.speech.t3.requests import TEXT, request
@@ -25,7 +26,13 @@ def chunk(
     """A chunk in the built-in voice, with consecutive seeds. options: see ``request``."""
     assert model.builtin_voice is not None
     seeds = tuple(range(seed, seed + attempts))
-    return ChunkRequest(request(model, text, seed=seed, **options), model.builtin_voice, seeds)
+    decode = request(model, text, seed=seed, **options)
+    return ChunkRequest(model.spec.name, decode, model.builtin_voice, seeds)
+
+
+def one_model(make_batch: Callable[[], Batch], renderer: Renderer) -> dict[str, DeviceModel]:
+    """The models of a runtime that has the English one alone."""
+    return {CHATTERBOX.name: DeviceModel(make_batch, renderer)}
 
 
 class TokensAsSamples:

@@ -24,7 +24,7 @@ from speech.t3.batch import RunningBatch
 from speech.t3.request import DecodeRequest
 from speech.weights.find import Checkpoint
 from speech.weights.load import Model, load_model
-from tests.speech.runtimes import TokensAsSamples, chunk
+from tests.speech.runtimes import TokensAsSamples, chunk, one_model
 from tests.speech.speaking import PAGE, encode, join, join_marked, speak
 from tests.speech.t3.requests import USUAL, decode_all, mixed_requests, request
 from tests.synthesizer_contract import SynthesizerContract
@@ -208,7 +208,7 @@ def test_the_tokens_of_four_jobs_at_once_are_those_of_each_alone(our_model, cuda
         [chunk(our_model, f"{text} {part}", seed=10 * number + part) for part in range(3)]
         for number, text in enumerate(texts)
     ]
-    runtime = DeviceRuntime(CUDA, lambda: make_batch(cuda_model, 4), renderer, max_jobs=4)
+    runtime = DeviceRuntime(CUDA, one_model(lambda: make_batch(cuda_model, 4), renderer), max_jobs=4)
 
     def tokens_of(job: int) -> list[list[float]]:
         return [each.samples.tolist() for each in runtime.speak(chunks[job], CancelToken())]

@@ -362,11 +362,8 @@ def test_nobody_waits_for_the_voice_of_a_job_that_was_cancelled(synthesizer):
         synthesizer.encode_reference(recording(1), cancel)
 
 
-def test_conditionals_of_other_weights_have_another_key(synthesizer, build: Build, our_model):
-    other = build(dataclasses.replace(our_model, revision="f" * 40))
-    assert other.conditionals_key != synthesizer.conditionals_key
-    for key in (other.conditionals_key, synthesizer.conditionals_key):
-        assert all(char.isalnum() or char in "-_." for char in key)
+def test_the_key_of_conditionals_is_fit_for_a_file_name(synthesizer):
+    assert all(char.isalnum() or char in "-_." for char in synthesizer.conditionals_key)
 
 
 def test_conditionals_come_back_from_bytes(synthesizer):

@@ -17,6 +17,7 @@ import torch
 
 from cancel import CancelToken
 from errors import Cancelled, DeviceLost, DeviceSuspect
+from speech.models.spec import CHATTERBOX
 from speech.pipeline import make_batch
 from speech.reference.conditionals import dummy_voice
 from speech.runtime import (
@@ -30,7 +31,15 @@ from speech.runtime import (
 )
 from speech.t3.batch import RunningBatch
 from tests.speech.conftest import CPU
-from tests.speech.runtimes import ConstantBatch, FlakyBatch, TokensAsSamples, WatchedBatch, chunk, held
+from tests.speech.runtimes import (
+    ConstantBatch,
+    FlakyBatch,
+    TokensAsSamples,
+    WatchedBatch,
+    chunk,
+    held,
+    one_model,
+)
 from tests.speech.t3.requests import decode_all, mixed_requests, request
 
 LONG, SHORT = 100, 7  # seeds of a long text's first chunk, and of a short text
@@ -51,7 +60,7 @@ def start(renderer) -> Iterator[Callable[..., DeviceRuntime]]:
     with ExitStack() as stack:
 
         def start(batch: Any, max_jobs: int = 1, renderer: Any = renderer) -> DeviceRuntime:
-            runtime = DeviceRuntime(CPU, lambda: batch, renderer, max_jobs=max_jobs)
+            runtime = DeviceRuntime(CPU, one_model(lambda: batch, renderer), max_jobs=max_jobs)
             return stack.enter_context(closing(runtime))
 
         yield start
@@ -83,7 +92,10 @@ def test_nothing_asked_nothing_answered(start, batch):
 
 def test_more_chunks_than_rows_from_several_threads(start, batch, our_model, upstream_model):
     theirs = decode_all(make_batch(upstream_model), mixed_requests(our_model))
-    chunks = [ChunkRequest(one, our_model.builtin_voice, (one.seed,)) for one in mixed_requests(our_model)]
+    chunks = [
+        ChunkRequest(CHATTERBOX.name, one, our_model.builtin_voice, (one.seed,))
+        for one in mixed_requests(our_model)
+    ]
     runtime = start(batch, max_jobs=6)
     with ThreadPoolExecutor(6) as pool:
         found = list(pool.map(lambda one: speak(runtime, [one])[0], chunks * 3))
@@ -304,7 +316,7 @@ def test_when_nothing_works_any_more_everybody_hears_of_it(start, batch, our_mod
 
 def test_a_batch_that_cannot_be_made_is_told_to_who_starts_the_runtime(renderer):
     with pytest.raises(RuntimeError, match="out of luck"):
-        DeviceRuntime(CPU, fail, renderer)
+        DeviceRuntime(CPU, one_model(fail, renderer))
 
 
 def test_work_beside_jobs_runs_in_the_owners_thread_and_its_errors_come_back(start, batch):
@@ -396,7 +408,7 @@ def test_closing_the_runtime_ends_the_jobs_that_wait(batch, renderer, our_model)
         entered.set()
         assert over.wait(timeout=120)
 
-    runtime = DeviceRuntime(CPU, lambda: WatchedBatch(batch, on_step=on_step), renderer)
+    runtime = DeviceRuntime(CPU, one_model(lambda: WatchedBatch(batch, on_step=on_step), renderer))
     with ThreadPoolExecutor(2) as pool:
         job = pool.submit(speak, runtime, long_text(our_model, 5))
         assert entered.wait(timeout=120)
@@ -409,7 +421,7 @@ def test_closing_the_runtime_ends_the_jobs_that_wait(batch, renderer, our_model)
 
 
 def test_closing_the_runtime_ends_work_that_was_taken_and_not_run(batch, renderer):
-    runtime = DeviceRuntime(CPU, lambda: batch, renderer)
+    runtime = DeviceRuntime(CPU, one_model(lambda: batch, renderer))
     with ThreadPoolExecutor(2) as pool:
         with held(runtime) as wait_for:
             work = pool.submit(runtime.run, lambda: 7)
@@ -420,7 +432,7 @@ def test_closing_the_runtime_ends_work_that_was_taken_and_not_run(batch, rendere
 
 
 def test_work_that_was_cancelled_keeps_nobody_else_waiting_when_the_runtime_ends(batch, renderer):
-    runtime, cancel = DeviceRuntime(CPU, lambda: batch, renderer), CancelToken()
+    runtime, cancel = DeviceRuntime(CPU, one_model(lambda: batch, renderer)), CancelToken()
     with ThreadPoolExecutor(3) as pool:
         with held(runtime) as wait_for:
             cancelled = pool.submit(runtime.run, lambda: 7, cancel)

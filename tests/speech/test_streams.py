@@ -25,7 +25,7 @@ from speech.s3gen.stream import piece_end
 from speech.t3.batch import RunningBatch
 from speech.t3.request import Decoded
 from tests.speech.conftest import CPU
-from tests.speech.runtimes import ConstantBatch, FlakyBatch, WatchedBatch, chunk, held
+from tests.speech.runtimes import ConstantBatch, FlakyBatch, WatchedBatch, chunk, held, one_model
 from tests.speech.speaking import PAGE, join, speak
 from tests.speech.t3.requests import decode_all, request
 
@@ -53,7 +53,9 @@ def start() -> Iterator[Callable[..., DeviceRuntime]]:
     with ExitStack() as stack:
 
         def start(batch: Any, renderer: Any) -> DeviceRuntime:
-            return stack.enter_context(closing(DeviceRuntime(CPU, lambda: batch, renderer, max_jobs=2)))
+            return stack.enter_context(
+                closing(DeviceRuntime(CPU, one_model(lambda: batch, renderer), max_jobs=2))
+            )
 
         yield start
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from cancel import CancelToken
+from speech.contract import ModelInfo, SamplingParams
 from speech.runtime import Batch
 from speech.t3.request import Decoded, DecodeRequest
 from speech.t3.sampling import Sampling
@@ -23,18 +24,20 @@ def request(
     seed: int = 0,
     max_tokens: int = 400,
     exaggeration: float = 0.5,
-    sampling: Sampling = USUAL,
+    sampling: Sampling | None = None,
     prompt_tokens: torch.Tensor | None = None,
     cancel: CancelToken | None = None,
 ) -> DecodeRequest:
+    """sampling: None for the model's own."""
     voice = model.builtin_voice
     assert voice is not None
+    own = Sampling.of(ModelInfo(model.spec, model.revision).resolve(SamplingParams()))
     return DecodeRequest(
         speaker_embedding=voice.speaker_embedding,
         prompt_tokens=voice.t3_prompt_tokens if prompt_tokens is None else prompt_tokens,
         exaggeration=exaggeration,
         text_tokens=model.tokenizer.encode(text),
-        sampling=sampling,
+        sampling=sampling or own,
         max_tokens=max_tokens,
         seed=seed,
         cancel=cancel or CancelToken(),

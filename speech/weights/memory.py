@@ -1,0 +1,74 @@
+"""The device's memory: what is free of it, and whether another model fits."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import torch
+
+from errors import ModelUnavailable
+from speech.models.spec import ModelSpec
+from speech.weights.find import Checkpoint
+from speech.weights.shared import SharedParts
+
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def check_room(
+    spec: ModelSpec, checkpoint: Checkpoint, device: torch.device, t3_dtype: torch.dtype, shared: SharedParts
+) -> None:
+    """Raises ModelUnavailable when a model's weights need more memory than is free, with both numbers.
+
+    shared: what is loaded already, and costs nothing more.
+    """
+    free_bytes = free_memory(device)
+    needed_bytes = weights_bytes(spec, checkpoint, t3_dtype, shared)
+    if free_bytes is None or needed_bytes <= free_bytes:
+        return
+    raise ModelUnavailable(
+        f"the weights of {spec.name} need {1e-9 * needed_bytes:.1f} GB of the "
+        f"{'machine' if device.type == 'cpu' else 'GPU'}'s memory, and {1e-9 * free_bytes:.1f} GB are free",
+        hint="name fewer models in MODEL, or choose one with more memory",
+    )
+
+
+def weights_bytes(spec: ModelSpec, checkpoint: Checkpoint, t3_dtype: torch.dtype, shared: SharedParts) -> int:
+    """Returns the bytes that a model's weights take beside those that are loaded, by the sizes of its files.
+
+    The files hold float32; T3 is loaded in ``t3_dtype``.
+    """
+    t3, s3gen = (checkpoint.folder / name for name in (spec.files.t3, spec.files.s3gen))
+    t3_bytes = t3.stat().st_size * t3_dtype.itemsize // torch.float32.itemsize
+    return t3_bytes + (0 if shared.has_s3gen(s3gen) else s3gen.stat().st_size)
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Returns the bytes of a GPU's memory that nobody has taken, or what a CPU's process may still take.
+
+    None where that cannot be known.
+    """
+    if device.type != "cuda":
+        return _free_host_memory()
+    torch.cuda.empty_cache()
+    free: int = torch.cuda.mem_get_info(device)[0]
+    return free
+
+
+def _free_host_memory() -> int | None:
+    """The least of what Linux calls available and what the container's limit leaves."""
+    try:
+        available = re.search(r"^MemAvailable:\s+(\d+) kB$", Path("/proc/meminfo").read_text(), re.MULTILINE)
+    except OSError:
+        return None
+    if available is None:
+        return None
+    free_bytes = 1024 * int(available[1])
+    try:
+        limit, used = ((_CGROUP / name).read_text().strip() for name in ("memory.max", "memory.current"))
+        cached = re.search(r"^inactive_file (\d+)$", (_CGROUP / "memory.stat").read_text(), re.MULTILINE)
+    except OSError:
+        return free_bytes
+    if limit == "max":
+        return free_bytes
+    return min(free_bytes, int(limit) - int(used) + (int(cached[1]) if cached else 0))

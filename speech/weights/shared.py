@@ -1,0 +1,79 @@
+"""What the models of one worker have in common: loaded once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+from speech.models.dimensions import ModelDimensions
+from speech.models.spec import FlowSpec, ModelSpec
+from speech.reference.encoder import RecordingEncoder, reference_shapes
+from speech.reference.shapes import voice_encoder_shapes
+from speech.s3gen.packed import PackedS3Gen
+from speech.s3gen.s3gen import S3Gen
+from speech.s3gen.shapes import s3gen_shapes
+from speech.s3gen.weights import WeightsView
+from speech.weights.files import S3GEN_PREFIXES, digest_of_tensors, fingerprint
+from speech.weights.find import Checkpoint
+
+
+class SharedParts:
+    """The parts that models of one worker may have in common, each loaded once.
+
+    They are known by what their weights hold: English and multilingual models have the same S3Gen and
+    reference encoder, and so have turbo and nano; a single-language pack has a vocoder of its own.
+    """
+
+    def __init__(self) -> None:
+        self._s3gens: dict[
+            tuple[str, FlowSpec], dict[str, S3Gen | PackedS3Gen]
+        ] = {}  # by flow, then by vocoder
+        self._encoders: dict[str, RecordingEncoder] = {}
+        self._files: set[str] = set()  # fingerprints of S3Gen's
+
+    def s3gen(
+        self,
+        file: Path,
+        spec: ModelSpec,
+        dimensions: ModelDimensions,
+        make: Callable[[], S3Gen | PackedS3Gen],
+        make_vocoder: Callable[[], WeightsView],
+    ) -> S3Gen | PackedS3Gen:
+        """Returns the renderer of a file's weights. make, make_vocoder: load what is not there yet."""
+        self._files.add(fingerprint(file.parent, (file.name,)))
+        names = s3gen_shapes(dimensions, spec.flow)
+        flow, vocoder = (
+            digest_of_tensors(file, [name for name in names if name.startswith(prefix)])
+            for prefix in S3GEN_PREFIXES
+        )
+        with_flow = self._s3gens.setdefault((flow, spec.flow), {})
+        if vocoder not in with_flow:
+            other = next(iter(with_flow.values()), None)
+            with_flow[vocoder] = make() if other is None else other.with_vocoder(make_vocoder())
+        return with_flow[vocoder]
+
+    def has_s3gen(self, file: Path) -> bool:
+        """Whether the same file's S3Gen is loaded."""
+        return fingerprint(file.parent, (file.name,)) in self._files
+
+    def encoder(self, digest: str, load: Callable[[], RecordingEncoder]) -> RecordingEncoder:
+        """Returns the reference encoder of ``digest_of_conditionals``. load: loads it."""
+        if digest not in self._encoders:
+            self._encoders[digest] = load()
+        return self._encoders[digest]
+
+
+def digest_of_conditionals(checkpoint: Checkpoint, spec: ModelSpec, dimensions: ModelDimensions) -> str:
+    """Returns 16 hex digits that name everything that conditionals depend on besides the recording.
+
+    That is the networks of the reference encoder and what the model takes of a recording. Raises
+    ModelUnavailable.
+    """
+    digest = hashlib.sha256(repr(spec.conditioning).encode())
+    for file, names in (
+        (spec.files.voice_encoder, voice_encoder_shapes(dimensions)),
+        (spec.files.s3gen, reference_shapes(dimensions)),
+    ):
+        digest.update(digest_of_tensors(checkpoint.folder / file, names).encode())
+    return digest.hexdigest()[:16]

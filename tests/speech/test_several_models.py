@@ -1,0 +1,243 @@
+"""Several models in one worker: each speaks as it does alone, and what they have in common is there once."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from cancel import CancelToken
+from errors import ModelUnavailable
+from speech.models.spec import CHATTERBOX, ModelSpec
+from speech.pipeline import ChatterboxSynthesizer, make_batch, make_synthesizer, make_synthesizers
+from speech.runtime import DeviceModel, DeviceRuntime
+from speech.s3gen.s3gen import S3Gen
+from speech.smoke import write_smoke_checkpoint
+from speech.weights.find import Checkpoint
+from speech.weights.load import Model, load_model
+from speech.weights.memory import check_room
+from speech.weights.shared import SharedParts
+from tests.speech.runtimes import TokensAsSamples, WatchedBatch, chunk
+from tests.speech.speaking import encode, join, speak
+
+CPU = torch.device("cpu")
+SECOND = replace(CHATTERBOX, name="second", languages=("en", "fr"))
+PACK = replace(CHATTERBOX, name="pack")
+SENTENCES = (
+    "The harbour was quiet, and the boats lay still.",
+    "Nobody knew why.",
+    "Bring the crates inside before it rains; the tide waits for no one.",
+)
+
+
+@pytest.fixture(scope="module")
+def second_checkpoint(checkpoint, tmp_path_factory) -> Checkpoint:
+    """Another T3 with the first checkpoint's S3Gen and voice encoder."""
+    folder = tmp_path_factory.mktemp("second")
+    write_smoke_checkpoint(folder, seed=2)
+    for name in (CHATTERBOX.files.s3gen, CHATTERBOX.files.voice_encoder):
+        shutil.copyfile(checkpoint.folder / name, folder / name)
+    return Checkpoint(folder, None, may_be_unpublished=True)
+
+
+@pytest.fixture(scope="module")
+def pack_checkpoint(second_checkpoint, tmp_path_factory) -> Checkpoint:
+    """One whose S3Gen differs in the vocoder, and lacks tables that can be computed."""
+    folder = tmp_path_factory.mktemp("pack")
+    shutil.copytree(second_checkpoint.folder, folder, dirs_exist_ok=True)
+    file = folder / CHATTERBOX.files.s3gen
+    weights = load_file(file)
+    for name in ("tokenizer._mel_filters", "tokenizer.window"):
+        weights.pop(name, None)
+    louder = {"mel2wav.conv_post.bias": weights["mel2wav.conv_post.bias"] - 0.25}
+    save_file(weights | louder, file)
+    return Checkpoint(folder, None, may_be_unpublished=True)
+
+
+def load(sources: Sequence[tuple[ModelSpec, Checkpoint]]) -> list[Model]:
+    """The models of a worker, in float32."""
+    shared = SharedParts()
+    return [load_model(spec, checkpoint, CPU, shared=shared) for spec, checkpoint in sources]
+
+
+@pytest.fixture(scope="module")
+def english_and_turbo(our_model, turbo, watermarker) -> Iterator[list[ChatterboxSynthesizer]]:
+    synthesizers = make_synthesizers([our_model, turbo], watermarker, max_concurrency=4)
+    with closing(synthesizers[0]):
+        yield synthesizers
+
+
+def test_each_speaks_as_alone_whatever_the_other_does(english_and_turbo, our_model, turbo, watermarker):
+    requests = [(model, text, seed) for seed, text in enumerate(SENTENCES) for model in (0, 1)]
+    expected = {}
+    for number, model in enumerate((our_model, turbo)):
+        with closing(make_synthesizer(model, watermarker)) as alone:
+            voice = encode(alone, seed=3 + number, duration_s=6.0)
+            for which, text, seed in requests:
+                if which == number:
+                    expected[number, text] = join(speak(alone, text, voice, seed=seed))
+    voices = [encode(each, 3 + number, 6.0) for number, each in enumerate(english_and_turbo)]
+
+    def answer(which: int, text: str, seed: int) -> np.ndarray:
+        return join(speak(english_and_turbo[which], text, voices[which], seed=seed))
+
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(answer, *zip(*requests, strict=True)))
+    for (which, text, seed), samples in zip(requests, together, strict=True):
+        assert len(samples) == len(expected[which, text])
+        assert np.abs(samples - expected[which, text]).max() < 5e-6
+        assert np.abs(answer(which, text, seed) - expected[which, text]).max() < 5e-6  # and in turn
+
+
+def test_both_decode_at_the_same_time(our_model, turbo):
+    """In one batch loop: each model's batch takes a step while the other has chunks in it."""
+    steps: list[str] = []
+    models = {
+        model.spec.name: DeviceModel(
+            lambda model=model: WatchedBatch(
+                make_batch(model), on_step=lambda: steps.append(model.spec.name)
+            ),
+            TokensAsSamples(),
+        )
+        for model in (our_model, turbo)
+    }
+    chunks = [chunk(model, length) for model, length in ((our_model, "a" * 30), (turbo, "b" * 30))]
+    with closing(DeviceRuntime(CPU, models, max_jobs=2)) as runtime:
+        spoken = list(runtime.speak(chunks, CancelToken()))
+    assert len(spoken) == 2
+    first = [steps.index(name) for name in models]
+    assert all(name in steps[max(first) :] for name in models)
+
+
+def test_usage_is_of_all_models(english_and_turbo):
+    assert {each.usage.rows for each in english_and_turbo} == {2 * 2 * (4 + 4 - 1)}
+
+
+def test_models_of_one_group_share_all_but_t3(checkpoint, second_checkpoint, watermarker):
+    first, second = load([(CHATTERBOX, checkpoint), (SECOND, second_checkpoint)])
+    assert second.s3gen is first.s3gen
+    assert second.reference_encoder is first.reference_encoder
+    assert not torch.equal(second.t3.weights.head.to_dense(), first.t3.weights.head.to_dense())
+    synthesizers = make_synthesizers([first, second], watermarker)
+    with closing(synthesizers[0]):
+        one, other = synthesizers
+        assert one.conditionals_key == other.conditionals_key
+        voice = encode(one, 1)
+        assert not np.array_equal(join(speak(one, voice=voice)), join(speak(other, voice=voice)))
+
+
+def test_chunks_of_models_that_share_s3gen_are_rendered_together(our_model):
+    renderer = Gathering()
+    models = {
+        name: DeviceModel(lambda: make_batch(our_model), renderer) for name in (CHATTERBOX.name, "second")
+    }
+    one = chunk(our_model)
+    pair = [one, replace(one, model="second")]
+    with closing(DeviceRuntime(CPU, models, max_jobs=2)) as runtime, ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda each: list(runtime.speak([each], CancelToken())), pair))
+    assert sum(renderer.calls) == 2
+
+
+class Gathering(TokensAsSamples):
+    """Notes how many chunks each call renders."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[int] = []
+
+    def render(self, requests) -> list[Tensor]:
+        self.calls.append(len(requests))
+        return super().render(requests)
+
+
+def test_a_pack_has_a_vocoder_of_its_own_and_nothing_else(checkpoint, second_checkpoint, pack_checkpoint):
+    _, second, pack = load([(CHATTERBOX, checkpoint), (SECOND, second_checkpoint), (PACK, pack_checkpoint)])
+    assert isinstance(pack.s3gen, S3Gen)
+    assert pack.s3gen is not second.s3gen
+    assert pack.s3gen._flow is second.s3gen._flow
+    assert pack.reference_encoder is second.reference_encoder
+    alone = load_model(PACK, pack_checkpoint, CPU)
+    mel = torch.zeros(1, 8, 80)
+    samples = [model.s3gen.vocode(mel, torch.Generator().manual_seed(0)) for model in (alone, pack, second)]
+    assert torch.equal(samples[0], samples[1])
+    assert not torch.equal(samples[0], samples[2])
+
+
+def test_english_and_turbo_share_nothing(our_model, turbo, checkpoint, turbo_checkpoint):
+    one, other = load([(CHATTERBOX, checkpoint), (turbo.spec, turbo_checkpoint)])
+    assert one.s3gen is not other.s3gen
+    assert one.reference_encoder is not other.reference_encoder
+    assert one.conditionals_digest != other.conditionals_digest
+
+
+def test_a_failure_of_one_models_batch_leaves_the_other_alone(our_model, turbo):
+    def fail() -> None:
+        raise ValueError("a bug")
+
+    models = {
+        our_model.spec.name: DeviceModel(
+            lambda: WatchedBatch(make_batch(our_model), on_step=fail), TokensAsSamples()
+        ),
+        turbo.spec.name: DeviceModel(lambda: make_batch(turbo), TokensAsSamples()),
+    }
+    with closing(DeviceRuntime(CPU, models, max_jobs=2)) as runtime, ThreadPoolExecutor(2) as pool:
+        failing = pool.submit(lambda: list(runtime.speak([chunk(our_model)], CancelToken())))
+        spoken = pool.submit(lambda: list(runtime.speak([chunk(turbo)], CancelToken())))
+        with pytest.raises(ValueError, match="a bug"):
+            failing.result()
+        assert len(spoken.result()) == 1
+
+
+def test_a_full_batch_of_one_model_stops_no_job_of_another(our_model, turbo):
+    """Seven chunks of one text fill the English batch; turbo's words are admitted beside them."""
+    order: list[str] = []
+
+    def watched(model: Model) -> WatchedBatch:
+        return WatchedBatch(make_batch(model, 1), on_add=lambda: order.append(model.spec.name))
+
+    models = {
+        model.spec.name: DeviceModel(lambda model=model: watched(model), TokensAsSamples())
+        for model in (our_model, turbo)
+    }
+    long = [chunk(our_model, "a" * 40, seed=seed) for seed in range(9)]
+    with closing(DeviceRuntime(CPU, models, max_jobs=2)) as runtime, ThreadPoolExecutor(2) as pool:
+        started = pool.submit(lambda: list(runtime.speak(long, CancelToken())))
+        list(runtime.speak([chunk(turbo)], CancelToken()))
+        assert len(started.result()) == 9
+    assert order.count("turbo") == 1
+    assert order[-1] != "turbo"
+
+
+def test_a_model_that_does_not_fit_is_refused_with_both_numbers(checkpoint, monkeypatch):
+    monkeypatch.setattr("speech.weights.memory.free_memory", lambda device: 1_000_000)
+    with pytest.raises(ModelUnavailable, match=r"chatterbox need 0\.\d GB .* 0\.0 GB are free") as caught:
+        check_room(CHATTERBOX, checkpoint, CPU, torch.float32, SharedParts())
+    assert "MODEL" in caught.value.hint
+
+
+def test_a_model_of_the_same_group_needs_room_for_its_t3_alone(checkpoint, second_checkpoint, monkeypatch):
+    t3_bytes = (second_checkpoint.folder / CHATTERBOX.files.t3).stat().st_size
+    monkeypatch.setattr("speech.weights.memory.free_memory", lambda device: t3_bytes)
+    shared = SharedParts()
+    load_model(CHATTERBOX, checkpoint, CPU, shared=shared)
+    check_room(SECOND, second_checkpoint, CPU, torch.float32, shared)
+
+
+@pytest.mark.parametrize("part", ["voice_encoder", "s3gen"])
+def test_conditionals_of_another_encoder_have_another_key(our_model, checkpoint, tmp_path, part):
+    shutil.copytree(checkpoint.folder, tmp_path, dirs_exist_ok=True)
+    file: Path = tmp_path / getattr(CHATTERBOX.files, part)
+    weights = load_file(file)
+    name = {"voice_encoder": "proj.bias", "s3gen": "speaker_encoder.head.bn1.bias"}[part]
+    save_file(weights | {name: weights[name] + 1}, file)
+    other = load_model(CHATTERBOX, Checkpoint(tmp_path, None, may_be_unpublished=True), CPU)
+    assert other.conditionals_digest != our_model.conditionals_digest
