@@ -10,7 +10,7 @@ from pydantic import Field
 from characters import printable_excerpt
 from errors import InvalidRequest, UnsupportedLanguage
 from operations.base import Services
-from speech.contract import ModelInfo, Models, Synthesizer
+from speech.contract import Models, Synthesizer
 
 ModelName = Annotated[
     str | None, Field(description="the name of a model of this worker, such as 'chatterbox'")
@@ -48,20 +48,16 @@ def choose_model(
     for code in (voice_language, services.default_language):
         if code is not None and (found := _first_that_speaks(code, candidates)) is not None:
             return found
-    readable = (_readable_languages(each.info) for each in candidates)
+    readable = (each.info.readable_languages for each in candidates)
     return next((each, codes[0]) for each, codes in zip(candidates, readable, strict=True) if codes)
 
 
 def _first_that_speaks(language: str, candidates: Iterable[Synthesizer]) -> tuple[Synthesizer, str] | None:
     for each in candidates:
-        code = _code_of(language, _readable_languages(each.info))
+        code = _code_of(language, each.info.readable_languages)
         if code is not None:
             return each, code
     return None
-
-
-def _readable_languages(info: ModelInfo) -> list[str]:
-    return [code for code in info.spec.languages if code not in info.unreadable_languages]
 
 
 def _code_of(language: str, codes: Collection[str]) -> str | None:
@@ -85,7 +81,7 @@ def _unsupported(
                 f"{excerpt} cannot be read by this worker: {each.info.unreadable_languages[code]}",
                 field="language",
             )
-    codes = dict.fromkeys(code for each in candidates for code in _readable_languages(each.info))
+    codes = dict.fromkeys(code for each in candidates for code in each.info.readable_languages)
     hint = f"send one of {', '.join(codes)}"
     other = _first_that_speaks(language, models)
     if other is not None:

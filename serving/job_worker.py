@@ -230,7 +230,7 @@ class JobWorker:
     ) -> dict[str, Any]:
         """Returns the reply to a request that came by the platform's route for OpenAI's clients."""
         services = self.services()
-        models = services.models.names
+        models = services.models.languages
         if route.path == MODELS_PATH:
             return models_list(models, created=0)
         if route.path == VOICES_PATH:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -102,7 +102,7 @@ def openai_name(field: str) -> str:
 
 
 def parse_openai_request(
-    fields: Mapping[str, Any], models: tuple[str, ...], mode: str = "streaming"
+    fields: Mapping[str, Any], models: Collection[str], mode: str = "streaming"
 ) -> SpeechRequest:
     """Reads an OpenAI speech request; further fields are those of ``tts``. Raises InvalidRequest.
 
@@ -155,14 +155,25 @@ def parse_openai_request(
     return SpeechRequest(request, voice, stream_format, tuple(warnings))
 
 
-def models_list(models: tuple[str, ...], created: int) -> dict[str, Any]:
-    """Returns the worker's models, and OpenAI's names that mean any of them, as OpenAI lists models."""
-    return {"object": "list", "data": [model_entry(name, created) for name in (*models, *OPENAI_MODELS)]}
+def models_list(models: Mapping[str, Sequence[str]], created: int) -> dict[str, Any]:
+    """Returns the worker's models, and OpenAI's names that mean any of them, as OpenAI lists models.
+
+    models: languages by name. created: seconds since 1970.
+    """
+    names = (*models, *OPENAI_MODELS)
+    return {"object": "list", "data": [model_entry(name, models, created) for name in names]}
 
 
-def model_entry(name: str, created: int) -> dict[str, Any]:
-    """Returns a model as OpenAI's API describes one. created: seconds since 1970."""
-    return {"id": name, "object": "model", "created": created, "owned_by": OWNER}
+def model_entry(name: str, models: Mapping[str, Sequence[str]], created: int) -> dict[str, Any]:
+    """Returns a model as OpenAI's API describes one, and its languages. Arguments: see ``models_list``."""
+    languages = models.get(name) or dict.fromkeys(code for codes in models.values() for code in codes)
+    return {
+        "id": name,
+        "object": "model",
+        "created": created,
+        "owned_by": OWNER,
+        "languages": list(languages),
+    }
 
 
 def voices_list(voices: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -171,7 +182,7 @@ def voices_list(voices: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     return {"object": "list", "data": listed, "voices": listed}
 
 
-def _is_known(model: object, models: tuple[str, ...]) -> bool:
+def _is_known(model: object, models: Collection[str]) -> bool:
     return isinstance(model, str) and (model in models or model.startswith(OPENAI_MODEL_PREFIXES))
 
 

@@ -49,6 +49,11 @@ class ModelInfo:
     # Languages of the model that this worker cannot read, and why, as the predicate of a sentence.
     unreadable_languages: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def readable_languages(self) -> list[str]:
+        """The languages that it speaks here."""
+        return [code for code in self.spec.languages if code not in self.unreadable_languages]
+
     def resolve(self, params: SamplingParams) -> dict[str, float | int | None]:
         """Every parameter as the model uses it; None for one that the model does not have."""
         defaults = self.spec.default_parameters
@@ -254,6 +259,11 @@ class Models:
         """Lets each model say a word. Raises what ``Synthesizer.check`` raises."""
         for each in self:
             each.check()
+
+    @property
+    def languages(self) -> dict[str, list[str]]:
+        """The languages that each model speaks here, by its name."""
+        return {name: each.info.readable_languages for name, each in self._by_name.items()}
 
     @property
     def notices(self) -> list[str]:

@@ -91,7 +91,8 @@ def _status_of(error: VoiceWorkerError) -> int:
 def _speak(options: argparse.Namespace) -> int:
     text = _text_of(options)
     fields = {"voice": options.voice, "voice_id": options.voice_id, "reference": options.reference}
-    fields |= {"seed": options.seed, "speed": options.speed, **options.set}
+    fields |= {"seed": options.seed, "speed": options.speed}
+    fields |= {"model": options.model, "language": options.language, **options.set}
     if options.output is None:
         return _play(options, text, fields)
     _check_folder(options.output)
@@ -122,7 +123,8 @@ def _convert(options: argparse.Namespace) -> int:
     format = options.format or _format_of(options.output)
     fields = {"voice": options.voice, "voice_id": options.voice_id, "reference": options.reference}
     with _client(options) as client:
-        speech = client.convert(_recording(options.source), format=format, **fields, **options.set)
+        fields |= {"model": options.model, **options.set}
+        speech = client.convert(_recording(options.source), format=format, **fields)
     return _write(options, speech)
 
 
@@ -353,6 +355,7 @@ def _parser() -> argparse.ArgumentParser:
     voice.add_argument("--voice", metavar="NAME", help="a stored voice; none: the built-in voice")
     voice.add_argument("--voice-id", metavar="ID", help="a stored voice, by its id")
     voice.add_argument("--reference", metavar="FILE|URL", help="speak like this recording")
+    voice.add_argument("--model", metavar="NAME", help="a model of the worker; by default it chooses one")
     voice.add_argument("--format", choices=FORMATS, help="by default what FILE ends with, else mp3")
 
     parser = argparse.ArgumentParser(
@@ -379,6 +382,7 @@ def _parser() -> argparse.ArgumentParser:
     speak.add_argument("--output", "-o", metavar="FILE", help="write the audio; - is stdout")
     speak.add_argument("--seed", type=int, help="the same one gives the same audio")
     speak.add_argument("--speed", type=float, help="0.25 to 4")
+    speak.add_argument("--language", metavar="CODE", help="of the text, such as de; by default the voice's")
 
     clone = add("clone", _clone, "make a voice of a recording", further)
     clone.add_argument("recording", help="a file or an https address; - is stdin")

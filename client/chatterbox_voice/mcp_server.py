@@ -33,14 +33,18 @@ def build_server(client: AsyncClient, folder: Path | None, version: str = "") ->
         format: Literal["mp3", "wav", "flac", "opus"] = "mp3",
         speed: float | None = None,
         seed: int | None = None,
+        language: str | None = None,
+        model: str | None = None,
     ) -> list[ContentBlock]:
         """Speak a text aloud in a voice, and return the audio or the path of the audio file.
 
         voice: the name of a stored voice, from list_voices; none: the built-in voice. speed: 0.25 to 4.
-        seed: the same one gives the same audio.
+        seed: the same one gives the same audio. language: of the text, a code such as "de"; none: the
+        voice's, or the worker's default. model: a model of the worker; none: one that speaks the language.
         """
+        fields: dict[str, Any] = {"speed": speed, "seed": seed, "language": language, "model": model}
         try:
-            speech = await client.speak(text, voice=voice, format=format, speed=speed, seed=seed)
+            speech = await client.speak(text, voice=voice, format=format, **fields)
         except VoiceWorkerError as error:
             raise ToolError(str(error)) from None
         said = f"{speech.duration_s:.1f} s of speech, seed {speech.seed}"

@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -96,7 +96,7 @@ class Routes:
 
     def __init__(self, worker: JobWorker, settings: Settings, gate: Gate, metrics: Metrics) -> None:
         self._worker, self._gate, self._metrics = worker, gate, metrics
-        self._models = tuple(source.name for source in settings.models)
+        self._names = tuple(source.name for source in settings.models)
         self._requires_consent = settings.require_consent
         # Lists of voices do not wait for speech.
         self._store_runner = JobRunner(
@@ -120,7 +120,7 @@ class Routes:
         fields = await read_json(request)
         if fields.get("delivery") is not None:
             raise InvalidRequest("has no effect here", field="delivery", hint="the audio is the reply")
-        speech = await asyncio.to_thread(parse_openai_request, fields, self._models)
+        speech = await asyncio.to_thread(parse_openai_request, fields, self._names)
         job = SpeechJob(
             self._worker,
             "tts",
@@ -131,16 +131,22 @@ class Routes:
         return SpeechResponse(job, self._gate, self._metrics, speech.stream_format)
 
     async def models(self) -> dict[str, Any]:
-        """The models of this worker, and names of OpenAI's that mean its first one."""
-        return models_list(self._models, self._started)
+        """The models of this worker, and names of OpenAI's that mean any of them."""
+        return models_list(self._models(), self._started)
 
     async def model(self, model: str) -> dict[str, Any]:
         """One model."""
-        if model not in (*self._models, *OPENAI_MODELS):
+        if model not in (*self._names, *OPENAI_MODELS):
             raise Refused(
-                "not_found", "there is no such model", hint=f"the models are {', '.join(self._models)}"
+                "not_found", "there is no such model", hint=f"the models are {', '.join(self._names)}"
             )
-        return model_entry(model, self._started)
+        return model_entry(model, self._models(), self._started)
+
+    def _models(self) -> Mapping[str, Sequence[str]]:
+        """Languages by model; none are known before the models are loaded."""
+        if not self._gate.is_ready:
+            return dict.fromkeys(self._names, ())
+        return self._worker.services().models.languages
 
     async def voices(self, request: Request) -> dict[str, Any]:
         """All stored voices."""

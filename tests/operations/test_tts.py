@@ -12,11 +12,10 @@ from errors import (
     ReferenceInvalid,
     ReferenceTooShort,
     TextTooLong,
-    UnsupportedLanguage,
     VoiceNotFound,
 )
 from speech.contract import ModelInfo
-from speech.models.spec import CHATTERBOX, TURBO
+from speech.models.spec import TURBO
 from tests.fakes import FAKE_REVISION, PAUSE_S, WATERMARK, FakeSynthesizer, build_services
 from tests.operations.conftest import run_operation, start_operation
 from tests.recordings import silence, speech_like, wav_bytes
@@ -249,26 +248,6 @@ def test_the_text_may_be_as_long_as_the_setting_says(tmp_path):
     assert speak(services, text="x" * 20)["text"] == "x" * 20
     with pytest.raises(TextTooLong, match=r"21 characters .* 20"):
         speak(services, text="x" * 21)
-
-
-def test_a_language_that_the_model_does_not_speak_is_refused_with_the_list(tmp_path):
-    info = ModelInfo(replace(CHATTERBOX, languages=("en", "fr", "zh-cmn")), FAKE_REVISION)
-    synthesizer = FakeSynthesizer(info=info)
-    services = build_services(tmp_path, synthesizer)
-    for sent, spoken in (
-        ("fr", "fr"),
-        ("en-US", "en"),
-        ("en_GB", "en"),
-        ("FR", "fr"),
-        ("zh-CMN-Hans", "zh-cmn"),
-    ):
-        assert speak(services, language=sent)["parameters"]["language"] == spoken
-        assert synthesizer.calls[-1].language == spoken
-    for refused in ("zh", "english", "e", "", "-", "-US"):
-        with pytest.raises(UnsupportedLanguage):
-            speak(services, language=refused)
-    with pytest.raises(UnsupportedLanguage, match=r"'de'.*en, fr"):
-        speak(services, language="de")
 
 
 def test_warnings_of_the_model_come_back(tmp_path):

@@ -3,12 +3,14 @@
 const RATE = 24000;
 const FORMATS = ["wav", "mp3", "opus", "aac", "flac", "ogg", "pcm", "ulaw"];
 const BUILT_IN = ""; // the value of the built-in voice
+const CHOICES = ["model", "language"];
 const PARAMETERS = ["speed", "seed", "exaggeration", "cfg_weight", "temperature"];
 const KEY = "key";
 const LONGEST_RECORDING_S = 60;
 
 const at = (id) => document.getElementById(id);
 let voices = [];
+let models = []; // each with its languages
 let spoken = null; // the last speech: its job, its samples and its receipt
 let running = null; // the controller of the request that runs
 let recording = null; // what the microphone gave
@@ -90,11 +92,28 @@ async function watch() {
 }
 
 async function load() {
-  const models = (await (await ask("/v1/models")).json()).data.filter((model) => !/^(tts|gpt)-/.test(model.id));
-  at("model").replaceChildren(...models.map((model) => new Option(model.id, model.id)));
+  const listed = (await (await ask("/v1/models")).json()).data;
+  models = listed.filter((model) => !/^(tts|gpt)-/.test(model.id));
+  const chosen = at("model").value;
+  at("model").replaceChildren(
+    new Option(models.length > 1 ? "by language" : models[0].id, ""),
+    ...(models.length > 1 ? models.map((model) => new Option(model.id, model.id)) : []),
+  );
+  if (models.some((model) => model.id === chosen)) at("model").value = chosen;
+  offerLanguages();
   voices = (await (await job("list_voices", {})).json()).voices;
   at("key-form").hidden = true;
   list();
+}
+
+function offerLanguages() {
+  const names = new Intl.DisplayNames(["en"], { type: "language" });
+  const asked = models.filter((model) => [model.id, ""].includes(at("model").value));
+  const codes = [...new Set(asked.flatMap((model) => model.languages))];
+  const chosen = at("language").value;
+  const options = codes.map((code) => new Option(`${names.of(code)} (${code})`, code));
+  at("language").replaceChildren(new Option("the voice's", ""), ...options);
+  at("language").value = codes.includes(chosen) ? chosen : "";
 }
 
 function list() {
@@ -150,6 +169,9 @@ function button(text, label, action) {
 function fields() {
   const asked = { text: at("text").value };
   if (at("voice").value !== BUILT_IN) asked.voice_id = at("voice").value;
+  for (const name of CHOICES) {
+    if (at(name).value !== "") asked[name] = at(name).value;
+  }
   for (const name of PARAMETERS) {
     const { value } = at(name);
     if (value !== "") asked[name] = Number(value);
@@ -434,6 +456,7 @@ at("file").addEventListener("change", () => {
   at("recorder").textContent = "";
 });
 at("search").addEventListener("input", list);
+at("model").addEventListener("change", offerLanguages);
 at("speak-form").addEventListener("input", describe);
 describe();
 watch();
