@@ -127,7 +127,7 @@ def load_model(
         t3=_make_t3(t3_weights, spec, dimensions, t3_dtype),
         s3gen=_make_s3gen(s3gen_weights, spec, dimensions, device, t3_dtype, together=together),
         reference_encoder=load_reference_encoder(folder, spec, dimensions, device),
-        tokenizer=load_tokenizer(spec, folder),
+        tokenizer=load_tokenizer(spec, checkpoint),
         builtin_voice=read_builtin_voice(folder / spec.files.builtin_voice),
     )
 
