@@ -48,8 +48,8 @@ _PLAIN = str.maketrans(
         **dict.fromkeys("؛।॥。۔·", "."),
         **dict.fromkeys("‐‑‒―−־〜", "-"),
         "؟": "?",
-        "¡": "!",
-        "¿": "?",
+        "¡": "",  # the mark at the end says it
+        "¿": "",
     }
 )
 
@@ -83,7 +83,7 @@ def load_tokenizer(spec: ModelSpec, checkpoint: Checkpoint) -> TextTokenizer:
         return TurboTokenizer(*files, size=size)
     if spec.tokenizer == "english":
         return EnglishTokenizer(*files, size=size)
-    from speech.text.readings import load_language_steps  # type: ignore[import-not-found]
+    from speech.text.readings import load_language_steps
 
     assert spec.text is not None
     table = checkpoint.file(CANGJIE_TABLE)
