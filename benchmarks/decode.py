@@ -48,7 +48,7 @@ def request(model: Model, seed: int, steps: int) -> DecodeRequest:
         speaker_embedding=voice.speaker_embedding,
         prompt_tokens=voice.t3_prompt_tokens,
         exaggeration=0.5,
-        text_tokens=model.tokenizer.encode(TEXT),
+        text_tokens=model.tokenizer.encode(TEXT, "en"),
         sampling=SAMPLING,
         max_tokens=steps,
         seed=seed,

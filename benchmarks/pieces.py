@@ -80,7 +80,7 @@ def decode(model: Model, text: str, seed: int) -> Tensor:
             speaker_embedding=voice.speaker_embedding,
             prompt_tokens=voice.t3_prompt_tokens,
             exaggeration=model.spec.default_parameters["exaggeration"],
-            text_tokens=model.tokenizer.encode(text),
+            text_tokens=model.tokenizer.encode(text, "en"),
             sampling=Sampling.of(model.spec.default_parameters),
             max_tokens=max_speech_tokens(text),
             seed=seed,

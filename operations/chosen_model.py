@@ -48,13 +48,13 @@ def choose_model(
     for code in (voice_language, services.default_language):
         if code is not None and (found := _first_that_speaks(code, candidates)) is not None:
             return found
-    readable = (each.info.readable_languages for each in candidates)
+    readable = (each.info.languages for each in candidates)
     return next((each, codes[0]) for each, codes in zip(candidates, readable, strict=True) if codes)
 
 
 def _first_that_speaks(language: str, candidates: Iterable[Synthesizer]) -> tuple[Synthesizer, str] | None:
     for each in candidates:
-        code = _code_of(language, each.info.readable_languages)
+        code = _code_of(language, each.info.languages)
         if code is not None:
             return each, code
     return None
@@ -75,13 +75,13 @@ def _unsupported(
     """The error for a language that none of the candidates speaks. name: of the model that was asked for."""
     excerpt = f"'{printable_excerpt(language)}'"
     for each in candidates:
-        code = _code_of(language, each.info.unreadable_languages)
+        code = _code_of(language, each.info.unavailable_languages)
         if code is not None:
             return UnsupportedLanguage(
-                f"{excerpt} cannot be read by this worker: {each.info.unreadable_languages[code]}",
+                f"{excerpt} cannot be read by this worker: {each.info.unavailable_languages[code]}",
                 field="language",
             )
-    codes = dict.fromkeys(code for each in candidates for code in each.info.readable_languages)
+    codes = dict.fromkeys(code for each in candidates for code in each.info.languages)
     hint = f"send one of {', '.join(codes)}"
     other = _first_that_speaks(language, models)
     if other is not None:

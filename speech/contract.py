@@ -47,12 +47,12 @@ class ModelInfo:
     revision: str  # the weights' commit or content digest, hex
     notice: str | None = None  # of ``NOTICES``, for weights that are not the published ones
     # Languages of the model that this worker cannot read, and why, as the predicate of a sentence.
-    unreadable_languages: Mapping[str, str] = field(default_factory=dict)
+    unavailable_languages: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def readable_languages(self) -> list[str]:
+    def languages(self) -> list[str]:
         """The languages that it speaks here."""
-        return [code for code in self.spec.languages if code not in self.unreadable_languages]
+        return [code for code in self.spec.languages if code not in self.unavailable_languages]
 
     def resolve(self, params: SamplingParams) -> dict[str, float | int | None]:
         """Every parameter as the model uses it; None for one that the model does not have."""
@@ -263,7 +263,7 @@ class Models:
     @property
     def languages(self) -> dict[str, list[str]]:
         """The languages that each model speaks here, by its name."""
-        return {name: each.info.readable_languages for name, each in self._by_name.items()}
+        return {name: each.info.languages for name, each in self._by_name.items()}
 
     @property
     def notices(self) -> list[str]:

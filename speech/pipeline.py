@@ -22,6 +22,7 @@ from torch import Tensor
 from audio.pauses import cut_at_pauses
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform, resample
 from cancel import CancelToken
+from characters import printable_excerpt
 from errors import DeviceLost, DeviceSuspect, Internal, InvalidRequest, ModelUnavailable, WorkerError
 from speech.contract import AudioChunk, DeviceUsage, Hop, ModelInfo, Utterance
 from speech.contract import Conditionals as AnyConditionals
@@ -88,14 +89,18 @@ class ChatterboxSynthesizer:
 
         Raises ModelUnavailable when no sound comes, OutOfMemory, and DeviceLost when the GPU fails.
         """
-        voice = self._model.builtin_voice or dummy_voice(self._model.spec.conditioning)
+        spec = self._model.spec
+        voice = self._model.builtin_voice or dummy_voice(spec.conditioning)
+        unavailable = self._model.tokenizer.unavailable
+        language = next(each for each in (spec.default_language, *spec.languages) if each not in unavailable)
+        word = Utterance("Ready.", voice, seed=0, language=language)
         try:
-            (chunk,) = self.synthesize([Utterance("Ready.", voice, seed=0)], CancelToken())
+            (chunk,) = self.synthesize([word], CancelToken())
             list(self.watermark([chunk]))
             if self._model.device.type == "cuda":  # plans and graphs for streams and for new voices
-                words = Utterance("Ready to say a few words more than one.", voice, seed=0)
+                words = replace(word, text="Ready to say a few words more than one.")
                 list(self.watermark(self.synthesize([words], CancelToken(), hop="stream")))
-                seconds = self._model.spec.conditioning.s3gen_prompt_s
+                seconds = spec.conditioning.s3gen_prompt_s
                 noise = np.random.default_rng(0).normal(0.0, 0.1, round(seconds * MODEL_SAMPLE_RATE_HZ))
                 self.encode_reference(Waveform(noise.astype(np.float32), MODEL_SAMPLE_RATE_HZ), CancelToken())
         except DeviceSuspect as error:
@@ -158,7 +163,11 @@ class ChatterboxSynthesizer:
         requests = [request for _, _, request in chunks]
         with closing(self._runtime.speak(requests, cancel)) as rendered:
             for index, (utterance, chunk, _) in enumerate(chunks):
-                ends = _ChunkEnds(fades_in=index > 0, fades_out=index < count - 1)
+                ends = _ChunkEnds(
+                    cut_last_token=self._model.spec.cut_last_token,
+                    fades_in=index > 0,
+                    fades_out=index < count - 1,
+                )
                 is_over = False
                 while not is_over:
                     started_s = time.perf_counter()
@@ -174,7 +183,12 @@ class ChatterboxSynthesizer:
                         index=index,
                         count=count,
                         ends_chunk=is_over,
-                        warnings=_warnings(audio, f"{index + 1} of {count}") if is_over else (),
+                        warnings=(
+                            *_warnings(audio, f"{index + 1} of {count}"),
+                            *self._left_out(chunk.text, utterances[utterance].language, index, count),
+                        )
+                        if is_over
+                        else (),
                         # What is left of T3's time: later chunks decode while earlier ones are rendered.
                         stage_times_s={"t3": max(0.0, waited_s - audio.render_s), "s3gen": audio.render_s},
                     )
@@ -275,6 +289,14 @@ class ChatterboxSynthesizer:
             ]
         return chunks
 
+    def _left_out(self, text: str, language: str, index: int, count: int) -> list[str]:
+        """What to tell the caller of characters that the model does not know."""
+        left_out = self._model.tokenizer.left_out(text, language)
+        if not left_out:
+            return []
+        characters = printable_excerpt(" ".join(left_out))
+        return [f"segment {index + 1} of {count}: the model does not know {characters}; left out"]
+
     def _request(self, text: str, utterance: Utterance, position: int, hop: Hop) -> ChunkRequest:
         """A chunk of an utterance with the draws of upstream's ``generate`` after ``manual_seed(seed)``."""
         spec, parameters = self._model.spec, self.info.resolve(utterance.params)
@@ -285,7 +307,7 @@ class ChatterboxSynthesizer:
             speaker_embedding=voice.speaker_embedding,
             prompt_tokens=voice.t3_prompt_tokens,
             exaggeration=parameters["exaggeration"] or 0.0,
-            text_tokens=self._model.tokenizer.encode(text),
+            text_tokens=self._model.tokenizer.encode(text, utterance.language),
             sampling=Sampling.of(parameters),
             max_tokens=min(max_speech_tokens(text), spec.max_speech_tokens),
             seed=seeds[0],
@@ -297,12 +319,18 @@ class ChatterboxSynthesizer:
 class _ChunkEnds:
     """Cuts and fades the ends of a chunk's audio, which may come in pieces."""
 
-    def __init__(self, *, fades_in: bool, fades_out: bool) -> None:
+    def __init__(self, *, cut_last_token: bool, fades_in: bool, fades_out: bool) -> None:
+        self._cut_last_token, self._count = cut_last_token, 0
         self._cutter = TailCutter(MODEL_SAMPLE_RATE_HZ)
         self._fades_in, self._fades_out = fades_in, fades_out  # ends that meet a pause are faded
 
     def shape(self, samples: Samples, *, is_last: bool) -> Samples:
         """Returns what is certain of the samples so far and was not yet returned."""
+        if is_last and self._cut_last_token:
+            # As upstream counts: the last token has less where S3Gen gives 20 ms less of a chunk.
+            tokens = math.ceil((self._count + len(samples)) / SAMPLES_A_TOKEN)
+            samples = samples[: max(0, max(1, tokens - 1) * SAMPLES_A_TOKEN - self._count)]
+        self._count += len(samples)
         samples = self._cutter.add(samples, is_last=is_last)
         if self._fades_in and len(samples):
             samples, self._fades_in = fade_in(samples, MODEL_SAMPLE_RATE_HZ), False
@@ -412,8 +440,6 @@ def _log_model(model: Model, others: Sequence[Model], seconds: float) -> None:
     )
     if model.notice is not None:
         log.warning(model.notice)
-    for code, reason in model.tokenizer.unavailable.items():
-        log.warning("%s does not speak %s here: %s", model.spec.name, code, reason)
 
 
 def set_arithmetic(precision: str) -> None:

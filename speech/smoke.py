@@ -23,6 +23,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import string
+import unicodedata
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
@@ -33,16 +35,18 @@ import torch
 from safetensors.torch import save_file
 from tokenizers import AddedToken, Tokenizer
 from tokenizers.models import BPE
-from tokenizers.pre_tokenizers import ByteLevel
+from tokenizers.pre_tokenizers import ByteLevel, Whitespace
 from torch import nn
 
 from speech.models.dimensions import TINY, ModelDimensions
 from speech.models.spec import (
+    CANGJIE_TABLE,
     CHATTERBOX,
     CODEBOOK_SIZE,
     MEL_CHANNELS,
     MEL_FRAMES_PER_TOKEN,
     MODELS,
+    MULTILINGUAL_LANGUAGES,
     SPEAKER_WIDTH,
     XVECTOR_WIDTH,
     FlowSpec,
@@ -97,7 +101,10 @@ def write_smoke_checkpoint(
     if spec.tokenizer == "turbo":
         _write_byte_pairs(folder, spec)
     else:
-        letters_tokenizer(spec).save(str(folder / spec.files.tokenizer[0]))
+        tokenizer = letters_tokenizer(spec) if spec.tokenizer == "english" else graphemes_tokenizer(spec)
+        tokenizer.save(str(folder / spec.files.tokenizer[0]))
+    if CANGJIE_TABLE in spec.files.optional:
+        _write_cangjie_table(folder / CANGJIE_TABLE)
     write_config(folder, dimensions, "untrained")
 
 
@@ -253,6 +260,64 @@ def letters_tokenizer(spec: ModelSpec) -> Tokenizer:
     tokenizer = Tokenizer(BPE(vocab=vocabulary, merges=[], unk_token="[UNK]"))  # noqa: S106
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special])
     return tokenizer
+
+
+# Characters of the multilingual vocabulary, as first and last code points: Latin, marks, Greek, Cyrillic,
+# Hebrew, Arabic, Devanagari, conjoining jamo, CJK marks and kana. Neither Han characters nor syllables.
+GRAPHEMES = (
+    (0x21, 0x7E), (0xA1, 0x17F), (0x300, 0x36F), (0x370, 0x3FF), (0x400, 0x45F), (0x591, 0x5F4),
+    (0x60C, 0x670), (0x900, 0x97F), (0x1100, 0x11FF), (0x3001, 0x3011), (0x3041, 0x30FF),
+)  # fmt: skip
+EVENTS = (
+    "[UH]",
+    "[UM]",
+    "[giggle]",
+    "[laughter]",
+    "[inhale]",
+    "[exhale]",
+    "[sigh]",
+    "[cough]",
+    "[gibberish]",
+)
+OTHER_TAGS = ("sk", "cs", "hu", "ro", "bg", "vi", "ta")  # of languages that no release speaks
+CANGJIE_KEYS = string.ascii_lowercase + string.digits + "."
+GRAPHEME_MERGES = (("t", "h"), ("i", "n"), ("e", "r"), ("th", "e"))
+HAN = range(0x4E00, 0xA000)
+
+
+def graphemes_tokenizer(spec: ModelSpec) -> Tokenizer:
+    """Returns a tokenizer of the multilingual models' structure, with an entry for each of the model's ids.
+
+    It knows more tags than the model has languages, and entries that no text leads to fill it up.
+    """
+    tokens = spec.tokens
+    marks = {"[STOP]": tokens.stop_text, "[UNK]": 1, "[SPACE]": 2, "[START]": tokens.start_text}
+    tags = [f"[{code}]" for code in (*MULTILINGUAL_LANGUAGES, *OTHER_TAGS)]
+    keys = [f"[cj_{key}]" for key in CANGJIE_KEYS]
+    added = [*marks, *EVENTS, *tags, *keys]
+    characters = [chr(code) for first, last in GRAPHEMES for code in range(first, last + 1)]
+    entries = [
+        *added[len(marks) :],
+        *(char for char in characters if unicodedata.category(char) not in ("Cn", "Cf")),
+        *("".join(merge) for merge in GRAPHEME_MERGES),
+    ]
+    entries += [f"unused{number}" for number in range(spec.text_vocabulary - len(marks) - len(entries))]
+    free_ids = (index for index in range(spec.text_vocabulary) if index not in marks.values())
+    vocabulary = marks | dict(zip(entries, free_ids, strict=True))
+    tokenizer = Tokenizer(BPE(vocab=vocabulary, merges=list(GRAPHEME_MERGES), unk_token="[UNK]"))  # noqa: S106
+    tokenizer.pre_tokenizer = Whitespace()
+    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in added])
+    return tokenizer
+
+
+def _write_cangjie_table(file: Path) -> None:
+    """Writes a table of made-up codes, of three letters each, which two characters share."""
+
+    def code(number: int) -> str:
+        return "".join(string.ascii_lowercase[number // 26**place % 26] for place in (2, 1, 0))
+
+    lines = [f"{chr(each)}\t{code((each - HAN.start) // 2)}" for each in HAN]
+    file.write_text(json.dumps(lines, ensure_ascii=False), "utf-8")
 
 
 END_OF_TEXT = "<|endoftext|>"

@@ -90,7 +90,7 @@ def load_upstream_model(spec: ModelSpec, checkpoint: Checkpoint, device: torch.d
         s3gen=UpstreamS3Gen(s3gen),
         reference_encoder=UpstreamReferenceEncoder(s3gen, voice_encoder, spec.conditioning),
         conditionals_digest=digest_of_conditionals(checkpoint, spec, dimensions),
-        tokenizer=load_tokenizer(spec, folder),
+        tokenizer=load_tokenizer(spec, checkpoint),
         builtin_voice=read_builtin_voice(folder / spec.files.builtin_voice),
     )
 
@@ -338,9 +338,18 @@ def without_storage() -> Iterator[None]:
         yield
 
 
+class _Config(T3Config):  # type: ignore[misc]
+    """A configuration for the loop of chatterbox's master, whatever the size of the vocabulary.
+
+    With multilingual vocabularies, 0.1.7 runs an alignment analyzer in its loop, which master has removed.
+    """
+
+    is_multilingual = False
+
+
 def build_t3(dimensions: ModelDimensions, spec: ModelSpec) -> Any:
     """Builds upstream's ``T3``, text tokens to speech tokens."""
-    config = T3Config(text_tokens_dict_size=spec.text_vocabulary)
+    config = _Config(text_tokens_dict_size=spec.text_vocabulary)
     config.speech_tokens_dict_size = spec.speech_vocabulary
     config.start_speech_token, config.stop_speech_token = spec.tokens.start_speech, spec.tokens.stop_speech
     config.speech_cond_prompt_len = spec.conditioning.t3_prompt_tokens

@@ -169,6 +169,7 @@ def _vocoder(work: Work) -> None:
 def _t3(work: Work) -> None:
     from speech.models.tokenizers import load_tokenizer
     from speech.upstream import build_t3
+    from speech.weights.find import Checkpoint
     from training.codes import read_codes, read_voices
     from training.t3 import Examples, train_t3
 
@@ -176,7 +177,7 @@ def _t3(work: Work) -> None:
         work.read(),
         read_codes(work.folder / "codes.npz"),
         read_voices(work.folder / "voices.npz"),
-        load_tokenizer(CHATTERBOX, work.checkpoint),
+        load_tokenizer(CHATTERBOX, Checkpoint(work.checkpoint, None)),
         CHATTERBOX,
     )
     train_t3(

@@ -253,8 +253,8 @@ class Examples:
         self.codes, self._prompts = replace_rare(codes), codes
         self._voices, self._spec = voices, spec
         self._sentences = [sentence for sentence, _ in sentences]
-        self._letters = [tokenizer.encode(sentence.text) for sentence in self._sentences]
-        self._space = tokenizer.encode("a a")[1:2]
+        self._letters = [tokenizer.encode(sentence.text, "en") for sentence in self._sentences]
+        self._space = tokenizer.encode("a a", "en")[1:2]
         self._places = []
         self._phones = []
         for index, (_, features) in enumerate(sentences):

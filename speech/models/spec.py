@@ -30,7 +30,8 @@ class WeightFiles:
     s3gen: str
     voice_encoder: str
     tokenizer: tuple[str, ...]
-    builtin_voice: str  # the only file that may be absent
+    builtin_voice: str  # may be absent
+    optional: tuple[str, ...] = ()  # further files that may be absent
 
     @property
     def required(self) -> tuple[str, ...]:
@@ -39,8 +40,8 @@ class WeightFiles:
 
     @property
     def all(self) -> tuple[str, ...]:
-        """Every file that is read, the optional one last."""
-        return (*self.required, self.builtin_voice)
+        """Every file that is read, those that may be absent last."""
+        return (*self.required, self.builtin_voice, *self.optional)
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,16 @@ class SpecialTokens:
     stop_text: int | None
     start_speech: int
     stop_speech: int
+
+
+@dataclass(frozen=True)
+class TextRules:
+    """How the multilingual models' text front end writes a text for its vocabulary."""
+
+    # "nfkd_full_case": NFKD, capitals stay; "lowercase": small letters, then NFKD.
+    form: Literal["nfkd_full_case", "lowercase"]
+    capitalizes: bool  # whether the first letter is made a capital before that
+    more_ends: tuple[str, ...] = ()  # marks, beside English ones, after which no full stop is added
 
 
 @dataclass(frozen=True)
@@ -89,7 +100,9 @@ class ModelSpec:
     files: WeightFiles
     family: Literal["llama", "gpt2"]  # the architecture of T3, see ``speech.models``
     dimensions: ModelDimensions  # of the published weights
-    tokenizer: Literal["english", "turbo"]  # the text front end, see ``speech.models.tokenizers``
+    tokenizer: Literal[
+        "english", "turbo", "multilingual"
+    ]  # the text front end, see ``speech.models.tokenizers``
     languages: tuple[str, ...]  # codes of the languages that it speaks
     tokens: SpecialTokens
     text_vocabulary: int  # number of text ids
@@ -106,6 +119,16 @@ class ModelSpec:
     loop: Literal["standard", "turbo"] = "standard"
     silence_tokens: int = 0  # speech tokens of silence that S3Gen renders after T3's
     knows_event_tags: bool = False  # those of ``speech.text.events``
+    text: TextRules | None = None  # of the multilingual tokenizer
+    # Whether the sound of the last speech token is cut, which the model tends to fill with noise.
+    cut_last_token: bool = False
+    # The repository of the files that the model's own lacks: voice encoder, built-in voice, optional files.
+    base_repository: str | None = None
+
+    @property
+    def default_language(self) -> str:
+        """English where the model speaks it, else its first language."""
+        return "en" if "en" in self.languages else self.languages[0]
 
 
 CHATTERBOX = ModelSpec(
@@ -189,6 +212,75 @@ NANO = replace(
     dimensions=replace(FULL, t3_layers=12, t3_width=768, t3_heads=12, t3_feed_forward=3072),
 )
 
+CANGJIE_TABLE = "Cangjie5_TC.json"  # without it a model has no Chinese
+CJK_ENDS = ("、", "，", "。", "？", "！")
+
+# ``SUPPORTED_LANGUAGES`` of upstream's ``mtl_tts.py``.
+MULTILINGUAL_LANGUAGES = (
+    "ar", "da", "de", "el", "en", "es", "fi", "fr", "he", "hi", "it", "ja", "ko", "ms", "nl", "no", "pl",
+    "pt", "ru", "sv", "sw", "tr", "zh",
+)  # fmt: skip
+
+# ``mtl_tts.py`` of chatterbox's master (5de7a54), which differs from 0.1.7: no alignment analyzer, another
+# repetition penalty, and the last token is cut.
+MULTILINGUAL_V2 = replace(
+    CHATTERBOX,
+    name="multilingual-v2",
+    files=WeightFiles(
+        t3="t3_mtl23ls_v2.safetensors",
+        s3gen="s3gen.safetensors",
+        voice_encoder="ve.safetensors",
+        tokenizer=("grapheme_mtl_merged_expanded_v1.json",),
+        builtin_voice="conds.pt",
+        optional=(CANGJIE_TABLE,),
+    ),
+    tokenizer="multilingual",
+    languages=MULTILINGUAL_LANGUAGES,
+    text_vocabulary=2454,
+    text=TextRules("lowercase", capitalizes=True, more_ends=CJK_ENDS),
+    cut_last_token=True,
+)
+
+# The same networks with other weights. Master feeds it v2's text; it was trained on text in full case, as
+# Resemble's own demonstration of it has it. ``replace(MULTILINGUAL, text=MULTILINGUAL_V2.text)`` is master's.
+MULTILINGUAL = replace(
+    MULTILINGUAL_V2,
+    name="multilingual",
+    files=replace(MULTILINGUAL_V2.files, t3="t3_mtl23ls_v3.safetensors"),
+    text=TextRules("nfkd_full_case", capitalizes=False, more_ends=CJK_ENDS),
+)
+
+
+def _pack(name: str, repository: str, t3: str, language: str) -> ModelSpec:
+    """Returns a fine-tune of ``MULTILINGUAL`` for one language, with a vocoder of its own."""
+    own_files = replace(
+        MULTILINGUAL.files,
+        t3=t3,
+        s3gen="s3gen_v3.safetensors",
+        optional=MULTILINGUAL.files.optional if language == "zh" else (),
+    )
+    return replace(
+        MULTILINGUAL,
+        name=name,
+        repository=f"ResembleAI/Chatterbox-Multilingual-{repository}",
+        base_repository=MULTILINGUAL.repository,
+        files=own_files,
+        languages=(language,),
+        default_parameters={**MULTILINGUAL.default_parameters, "top_p": 0.95},
+        text=TextRules("nfkd_full_case", capitalizes=True),
+    )
+
+
+# "Single Language Packs". A language's tag is its base code, whatever the region.
+PACKS = (
+    _pack("zh-cmn", "zh-cmn", "t3_zh_cmn.safetensors", "zh"),
+    _pack("es-mx", "es-mx-latam", "t3_es_mx_latam.safetensors", "es"),
+    _pack("es-es", "es-es", "t3_es_es.safetensors", "es"),
+    _pack("pt-br", "pt-br", "t3_pt_br.safetensors", "pt"),
+    _pack("pt-pt", "pt-pt", "t3_pt_pt.safetensors", "pt"),
+    _pack("hi", "hi", "t3_hi.safetensors", "hi"),
+)
+
 
 @dataclass(frozen=True)
 class ModelSource:
@@ -199,4 +291,6 @@ class ModelSource:
     folder: Path | None = None  # wins over every other place
 
 
-MODELS: dict[str, ModelSpec] = {spec.name: spec for spec in (CHATTERBOX, TURBO, NANO)}
+MODELS: dict[str, ModelSpec] = {
+    spec.name: spec for spec in (CHATTERBOX, MULTILINGUAL, MULTILINGUAL_V2, TURBO, NANO, *PACKS)
+}

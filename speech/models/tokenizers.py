@@ -2,44 +2,104 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Mapping
+import logging
+import re
+import unicodedata
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
 
+import regex
 import torch
-from tokenizers import AddedToken, Tokenizer
+from tokenizers import AddedToken, Encoding, Tokenizer
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
 from torch import Tensor
 
-from errors import ModelUnavailable
-from speech.models.spec import ModelSpec
-from speech.text import normalize_text, normalize_turbo_text
+from characters import has_speakable, normalize_unicode, printable_excerpt
+from errors import InvalidRequest, ModelUnavailable, UnsupportedLanguage
+from speech.models.spec import CANGJIE_TABLE, ModelSpec, TextRules
+from speech.text import normalize_multilingual_text, normalize_text, normalize_turbo_text
+from speech.weights.find import Checkpoint
 
+log = logging.getLogger(__name__)
+
+UNKNOWN, SPACE = "[UNK]", "[SPACE]"
 REQUIRED = ("[START]", "[STOP]")
-SPACE = "[SPACE]"
 DAMAGED = "download the weights again"
+OF_ONE_REVISION = "use the files of one published revision"
+# T3 has 2048 positions for text, and with so many its prompt leaves room for half a minute of speech. A
+# chunk of Chinese takes some 600, other languages less than 300.
+MAX_TEXT_TOKENS = 800
+
+# Tokens that control the model, as a text may hold them by chance: marks, tags of languages, Cangjie keys.
+_CONTROL = re.compile(r"\[((?:START|STOP|UNK|SPACE|PAD|SEP|CLS|MASK)|[a-z]{2}|cj_.)\]")
+_CLUSTER = regex.compile(r"\P{M}\p{M}*|\p{M}+")  # a character and its marks
+_SILENT = re.compile("[\u200c\u200d\ufe00-\ufe0f]")  # joiners, and what chooses a drawing
+# Marks that say the same to a reader as plain ones.
+_PLAIN = str.maketrans(
+    {
+        **dict.fromkeys("«»„‟〝〞〟「」『』״", '"'),
+        **dict.fromkeys("‹›‚‛′׳", "'"),
+        **dict.fromkeys("،、", ","),
+        **dict.fromkeys("؛।॥。۔·", "."),
+        **dict.fromkeys("‐‑‒―−־〜", "-"),
+        "؟": "?",
+        "¡": "",  # the mark at the end says it
+        "¿": "",
+    }
+)
 
 
 class TextTokenizer(Protocol):
-    """A model's text front end."""
+    """A model's text front end. For use by several threads."""
 
-    # Languages of the model that cannot be read here, and why, as the predicate of a sentence.
-    unavailable: Mapping[str, str]
+    @property
+    def unavailable(self) -> Mapping[str, str]:
+        """The model's languages that cannot be spoken here: a sentence for each about what is missing."""
+        ...
 
-    def encode(self, text: str) -> Tensor:
-        """Returns the ids of a chunk, int64 [n], without marks of its start and end."""
+    def encode(self, text: str, language: str) -> Tensor:
+        """Returns the ids of a chunk, int64 [n], without marks of its start and end.
+
+        language: one of the model's. Raises UnsupportedLanguage for one that is unavailable, and
+        InvalidRequest for a text that the model cannot say.
+        """
+        ...
+
+    def left_out(self, text: str, language: str) -> str:
+        """Returns the characters, each once, that the model does not know and ``encode`` leaves out."""
         ...
 
 
-def load_tokenizer(spec: ModelSpec, folder: Path) -> TextTokenizer:
+def load_tokenizer(spec: ModelSpec, checkpoint: Checkpoint) -> TextTokenizer:
     """Loads the text front end that a model names. Raises ModelUnavailable."""
-    files = [folder / name for name in spec.files.tokenizer]
+    files = [checkpoint.file(name) for name in spec.files.tokenizer]
+    size = spec.text_vocabulary
     if spec.tokenizer == "turbo":
-        return TurboTokenizer(*files, size=spec.text_vocabulary)
-    return EnglishTokenizer(*files)
+        return TurboTokenizer(*files, size=size)
+    if spec.tokenizer == "english":
+        return EnglishTokenizer(*files, size=size)
+    from speech.text.readings import load_language_steps
+
+    assert spec.text is not None
+    table = checkpoint.file(CANGJIE_TABLE)
+    of_languages = load_language_steps(spec.languages, table if table.is_file() else None)
+    for language, reason in of_languages.unavailable.items():
+        log.warning("%s cannot speak %s: %s", spec.name, language, reason)
+    if of_languages.unavailable.keys() >= set(spec.languages):
+        raise ModelUnavailable(" ".join(of_languages.unavailable.values()))
+    return MultilingualTokenizer(
+        *files,
+        size=size,
+        rules=spec.text,
+        languages=spec.languages,
+        steps=of_languages.steps,
+        unavailable=of_languages.unavailable,
+    )
 
 
 class EnglishTokenizer:
@@ -47,19 +107,140 @@ class EnglishTokenizer:
 
     unavailable: Mapping[str, str] = MappingProxyType({})
 
-    def __init__(self, file: Path) -> None:
-        """Reads the file. Raises ModelUnavailable for one that is no tokenizer, or not T3's."""
-        try:
-            self._tokenizer = Tokenizer.from_file(str(file))
-        except Exception as error:  # tokenizers raises bare Exception for every kind of damage
-            raise ModelUnavailable(f"{file.name} cannot be read", hint=DAMAGED) from error
-        if not set(REQUIRED) <= self._tokenizer.get_vocab().keys():
-            raise ModelUnavailable(f"{file.name} is of another model", hint=DAMAGED)
+    def __init__(self, file: Path, *, size: int) -> None:
+        """Reads the file. size: ids that the model has. Raises ModelUnavailable for another model's file."""
+        self._tokenizer = _read_tokenizer(file, size, REQUIRED)
 
-    def encode(self, text: str) -> Tensor:
+    def encode(self, text: str, language: str) -> Tensor:
         """Returns the ids of a chunk, int64 [n], without start and stop."""
         ids = self._tokenizer.encode(normalize_text(text).replace(" ", SPACE)).ids
         return torch.tensor(ids, dtype=torch.int64)
+
+    def left_out(self, text: str, language: str) -> str:
+        """Returns nothing: what the model does not know is the token of the unknown, as upstream has it."""
+        return ""
+
+
+class MultilingualTokenizer:
+    """``punc_norm`` and ``MTLTokenizer`` of the multilingual models, without the token of the unknown.
+
+    A text goes through ``punc_norm``, through the step of its language (readings of kanji, Cangjie codes,
+    stress) and into NFKD, in the case that the model was trained on, and its language's tag is put before it.
+
+    A character that the vocabulary lacks is written in another way that says the same: with its accent as one
+    character, as a small letter, as a plain mark or digit. What can be written in no way, such as emoji and
+    letters of other scripts, is left out: ``left_out`` tells which, so that nothing is lost in silence.
+    Upstream gives the model the token of the unknown for each, which it may read as anything.
+
+    A token that controls the model, such as "[SPACE]" or "[fr]", is a word when a text holds it.
+    """
+
+    def __init__(
+        self,
+        file: Path,
+        *,
+        size: int,
+        rules: TextRules,
+        languages: tuple[str, ...],
+        steps: Mapping[str, Callable[[str], str]],
+        unavailable: Mapping[str, str],
+    ) -> None:
+        """Reads the file. Raises ModelUnavailable for one that is no tokenizer, or another model's.
+
+        size: ids that the model has. steps: what happens to a text of a language first. unavailable: see
+        ``TextTokenizer``.
+        """
+        self.unavailable = unavailable
+        self._languages, self._rules, self._steps = languages, rules, steps
+        tags = (_tag(language) for language in languages)
+        self._tokenizer = _read_tokenizer(file, size, (*REQUIRED, UNKNOWN, SPACE, *tags))
+        self._unknown_id = self._tokenizer.token_to_id(UNKNOWN)
+        added = sorted(
+            (token.content for token in self._tokenizer.get_added_tokens_decoder().values()), key=len
+        )
+        self._added = re.compile(f"({'|'.join(map(re.escape, reversed(added)))})")
+        self._is_known = functools.lru_cache(maxsize=4096)(self._is_in_vocabulary)
+        # Asked for ids and for what they lack, and readings take their time.
+        self._spell = functools.lru_cache(maxsize=256)(self._spell_out)
+
+    def encode(self, text: str, language: str) -> Tensor:
+        """Returns the ids of a chunk, int64 [n], without start and stop; see ``TextTokenizer.encode``."""
+        spelled, left_out = self._spell(text, language)
+        if left_out and not has_speakable(spelled):
+            raise InvalidRequest(
+                f"has nothing that the model can say in the language {language!r}: it does not know "
+                f"{printable_excerpt(left_out)}",
+                field="text",
+                hint="send the language that the text is in, or another text",
+            )
+        ids = self._encode(_tag(language) + spelled).ids
+        if len(ids) > MAX_TEXT_TOKENS:
+            raise InvalidRequest(
+                f"takes {len(ids)} tokens where the model reads {MAX_TEXT_TOKENS} in a segment: "
+                f"{printable_excerpt(text)}",
+                field="text",
+                hint="write out what characters such as ligatures stand for",
+            )
+        return torch.tensor(ids, dtype=torch.int64)
+
+    def left_out(self, text: str, language: str) -> str:
+        """Returns the characters that ``encode`` leaves out, each once."""
+        return self._spell(text, language)[1]
+
+    def _spell_out(self, text: str, language: str) -> tuple[str, str]:
+        """Returns a text in characters of the vocabulary, and the characters that were left out for that."""
+        if language in self.unavailable:
+            raise UnsupportedLanguage(self.unavailable[language])
+        assert language in self._languages
+        rules = self._rules
+        text = normalize_multilingual_text(text, capitalizes=rules.capitalizes, more_ends=rules.more_ends)
+        text = _CONTROL.sub(r"\1", text)
+        if rules.form == "lowercase":
+            # Upstream gives the language's step NFKD here; dictionaries write words in composed characters.
+            text = normalize_unicode("NFKC", text.lower())
+        step = self._steps.get(language)
+        text = normalize_unicode("NFKD", text if step is None else step(text))
+        return (text, "") if self._is_in_vocabulary(text) else self._respell(text)
+
+    def _respell(self, text: str) -> tuple[str, str]:
+        """See ``_spell_out``. text: in NFKD."""
+        spelled: list[str] = []
+        left_out: dict[str, None] = {}
+        for index, part in enumerate(self._added.split(text)):
+            is_token = index % 2 == 1
+            for cluster in [part] if is_token else _CLUSTER.findall(part):
+                known = next(filter(self._is_known, _spellings(cluster)), None)
+                if known is None:
+                    known = "".join(filter(self._is_known, cluster))
+                    unknown = (char for char in _SILENT.sub("", cluster) if not self._is_known(char))
+                    left_out |= dict.fromkeys(unknown)
+                spelled.append(known)
+        return " ".join("".join(spelled).split()), "".join(left_out)
+
+    def _is_in_vocabulary(self, text: str) -> bool:
+        return self._unknown_id not in self._encode(text).ids
+
+    def _encode(self, text: str) -> Encoding:
+        return self._tokenizer.encode(text.replace(" ", SPACE))
+
+
+def _tag(language: str) -> str:
+    """The token with which a text of a language begins."""
+    return f"[{language}]"
+
+
+def _spellings(cluster: str) -> Iterator[str]:
+    """Yields ways to write a character and its marks, in NFKD, that say the same; the best first."""
+    for spelling in (cluster, cluster.lower(), _SILENT.sub("", cluster)):
+        yield spelling
+        yield normalize_unicode("NFC", spelling)
+    yield "".join(_plain(char) for char in cluster)
+
+
+def _plain(char: str) -> str:
+    """The plain mark or the digit that a character stands for, or itself."""
+    digit = unicodedata.digit(char, None)
+    return char.translate(_PLAIN) if digit is None else str(digit)
 
 
 class TurboTokenizer:
@@ -87,13 +268,35 @@ class TurboTokenizer:
         if any(ids[tag] != self.tags[tag] for tag in ordered) or len(ids) != size:
             raise ModelUnavailable(
                 f"{added.name} and {vocabulary.name} have {len(ids)} tokens, and the model {size}",
-                hint="use the files of one published revision",
+                hint=OF_ONE_REVISION,
             )
 
-    def encode(self, text: str) -> Tensor:
+    def encode(self, text: str, language: str) -> Tensor:
         """Returns the ids of a chunk, int64 [n]."""
         ids = self._tokenizer.encode(normalize_turbo_text(text), add_special_tokens=False).ids
         return torch.tensor(ids, dtype=torch.int64)
+
+    def left_out(self, text: str, language: str) -> str:
+        """Returns nothing: every text has bytes."""
+        return ""
+
+
+def _read_tokenizer(file: Path, size: int, required: Collection[str]) -> Tokenizer:
+    """Reads a tokenizer of ``size`` ids at most, with the required tokens. Raises ModelUnavailable."""
+    try:
+        tokenizer = Tokenizer.from_file(str(file))
+    except Exception as error:  # tokenizers raises bare Exception for every kind of damage
+        raise ModelUnavailable(f"{file.name} cannot be read", hint=DAMAGED) from error
+    vocabulary = tokenizer.get_vocab()
+    count = 1 + max(vocabulary.values(), default=-1)
+    lacking = [token for token in required if token not in vocabulary]
+    if lacking or count > size:
+        lack = f", and lacks {', '.join(lacking[:3])}" if lacking else ""
+        raise ModelUnavailable(
+            f"{file.name} is of another model: it has {count} tokens where this one has {size}{lack}",
+            hint=OF_ONE_REVISION,
+        )
+    return tokenizer
 
 
 def _read_ids(file: Path) -> Mapping[str, int]:

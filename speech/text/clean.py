@@ -60,6 +60,14 @@ def normalize_text(text: str) -> str:
     return _normalized(text, _REPLACEMENTS)
 
 
+def normalize_multilingual_text(text: str, *, capitalizes: bool, more_ends: tuple[str, ...]) -> str:
+    """Returns what a multilingual model's tokenizer is given, see ``normalize_text``.
+
+    capitalizes, more_ends: see ``speech.models.spec.TextRules``.
+    """
+    return _normalized(text, _REPLACEMENTS, capitalizes=capitalizes, more_ends=more_ends)
+
+
 def normalize_turbo_text(text: str) -> str:
     """Returns what the turbo and nano models are given, see ``normalize_text``.
 
@@ -68,14 +76,20 @@ def normalize_turbo_text(text: str) -> str:
     return _normalized(text, _TURBO_REPLACEMENTS)
 
 
-def _normalized(text: str, replacements: tuple[tuple[str, str], ...]) -> str:
+def _normalized(
+    text: str,
+    replacements: tuple[tuple[str, str], ...],
+    *,
+    capitalizes: bool = True,
+    more_ends: tuple[str, ...] = (),
+) -> str:
     text = clean_text(text)
     if not text.strip():
         return ""
-    if text[0].islower():
+    if capitalizes and text[0].islower():
         text = text[0].upper() + text[1:]
     text = " ".join(text.split())
     for old, new in replacements:
         text = text.replace(old, new)
     text = text.rstrip(" ")
-    return text if text.endswith(_ENDS) else text + "."
+    return text if text.endswith(_ENDS + more_ends) else text + "."

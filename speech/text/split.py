@@ -54,10 +54,13 @@ def split_text(
     text: str,
     max_chars: int = DEFAULT_MAX_CHARS,
     *,
+    language: str | None = None,
     starts_short: bool = False,
     cancel: CancelToken | None = None,
 ) -> list[Chunk]:
     """Returns the text as chunks, cut at the best places, none longer than ``max_chars``.
+
+    language: the code of the text's language, whose rules tell where sentences end; None: it is not known.
 
     starts_short: the first chunk is at most 100 long, the second 200: who listens while the text is spoken
     waits less for the first.

@@ -36,6 +36,10 @@ class Checkpoint:
     revision: str | None  # the hub's commit, 40 hex digits; None when only the content can tell
     may_be_unpublished: bool = False  # named by CHECKPOINT_DIR, or the last resort
 
+    def file(self, name: str) -> Path:
+        """Returns where a file of the model is, whether it is there or not."""
+        return self.folder / name
+
 
 def find_checkpoint(
     spec: ModelSpec,

@@ -144,7 +144,7 @@ def load_model(
             conditionals_digest, lambda: load_reference_encoder(folder, spec, dimensions, device)
         ),
         conditionals_digest=conditionals_digest,
-        tokenizer=load_tokenizer(spec, folder),
+        tokenizer=load_tokenizer(spec, checkpoint),
         builtin_voice=read_builtin_voice(folder / spec.files.builtin_voice),
     )
 

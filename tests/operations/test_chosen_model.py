@@ -22,7 +22,7 @@ def english():
 
 @pytest.fixture
 def many():
-    info = ModelInfo(MANY, FAKE_REVISION, unreadable_languages={"zh": NO_TABLE})
+    info = ModelInfo(MANY, FAKE_REVISION, unavailable_languages={"zh": NO_TABLE})
     return FakeSynthesizer(info=info, conditionals_key="fake-1")
 
 

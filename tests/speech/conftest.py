@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from speech.models.spec import CHATTERBOX, TURBO
+from speech.models.spec import CHATTERBOX, MULTILINGUAL_V2, TURBO
 from speech.pipeline import ChatterboxSynthesizer, make_batch, make_synthesizer
 from speech.runtime import Batch, DeviceModel, DeviceRuntime
 from speech.smoke import write_smoke_checkpoint
@@ -61,6 +61,26 @@ def turbo(turbo_checkpoint: Checkpoint) -> Model:
 def upstream_turbo(turbo_checkpoint: Checkpoint) -> Model:
     """The turbo checkpoint in upstream's T3 and S3Gen."""
     return load_upstream_model(TURBO, turbo_checkpoint, CPU)
+
+
+@pytest.fixture(scope="session")
+def multilingual_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    """A tiny untrained multilingual-v2."""
+    folder = tmp_path_factory.mktemp("multilingual")
+    write_smoke_checkpoint(folder, spec=MULTILINGUAL_V2)
+    return Checkpoint(folder, None, may_be_unpublished=True)
+
+
+@pytest.fixture(scope="session")
+def multilingual(multilingual_checkpoint: Checkpoint) -> Model:
+    """The multilingual checkpoint in our T3 and S3Gen, in float32."""
+    return load_model(MULTILINGUAL_V2, multilingual_checkpoint, CPU)
+
+
+@pytest.fixture(scope="session")
+def upstream_multilingual(multilingual_checkpoint: Checkpoint) -> Model:
+    """The multilingual checkpoint in upstream's T3 and S3Gen."""
+    return load_upstream_model(MULTILINGUAL_V2, multilingual_checkpoint, CPU)
 
 
 @pytest.fixture(scope="session")

@@ -26,9 +26,22 @@ def encode(synthesizer: Synthesizer, seed: int, duration_s: float = 4.0) -> Cond
     return synthesizer.encode_reference(recording(seed, duration_s), CancelToken())
 
 
-def utter(synthesizer: Synthesizer, text: str, voice: Conditionals | None, seed: int, **params) -> Utterance:
-    """An utterance; voice: None for the built-in one."""
-    return Utterance(text, voice or synthesizer.builtin_voice(), seed, SamplingParams(**params))
+def utter(
+    synthesizer: Synthesizer,
+    text: str,
+    voice: Conditionals | None,
+    seed: int,
+    language: str | None = None,
+    **params,
+) -> Utterance:
+    """An utterance; voice: None for the built-in one. language: None for the model's default."""
+    return Utterance(
+        text,
+        voice or synthesizer.builtin_voice(),
+        seed,
+        SamplingParams(**params),
+        language or synthesizer.info.spec.default_language,
+    )
 
 
 def speak(
@@ -39,10 +52,11 @@ def speak(
     seed: int = 7,
     cancel: CancelToken | None = None,
     hop: Hop = "whole",
+    language: str | None = None,
     **params: float,
 ) -> list[AudioChunk]:
     """The chunks of one utterance. voice: None for the built-in one."""
-    utterance = utter(synthesizer, text, voice, seed, **params)
+    utterance = utter(synthesizer, text, voice, seed, language, **params)
     return list(synthesizer.synthesize([utterance], cancel or CancelToken(), hop=hop))
 
 

@@ -57,7 +57,13 @@ def voices():
 @pytest.fixture
 def examples(sentences, codes, voices, tmp_path):
     letters_tokenizer(CHATTERBOX).save(str(tmp_path / "tokenizer.json"))
-    return Examples(sentences, codes, voices, EnglishTokenizer(tmp_path / "tokenizer.json"), CHATTERBOX)
+    return Examples(
+        sentences,
+        codes,
+        voices,
+        EnglishTokenizer(tmp_path / "tokenizer.json", size=CHATTERBOX.text_vocabulary),
+        CHATTERBOX,
+    )
 
 
 class Line(nn.Module):

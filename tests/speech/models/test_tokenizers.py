@@ -14,6 +14,7 @@ from transformers import AutoTokenizer
 from errors import ModelUnavailable
 from speech.models.spec import CHATTERBOX, TURBO
 from speech.models.tokenizers import load_tokenizer
+from speech.weights.find import Checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,9 @@ def theirs(smoke_checkpoint) -> EnTokenizer:
     ],
 )
 def test_ids_are_upstreams(our_model, theirs, text):
-    assert our_model.tokenizer.encode(text).tolist() == theirs.text_to_tokens(punc_norm(text))[0].tolist()
+    assert (
+        our_model.tokenizer.encode(text, "en").tolist() == theirs.text_to_tokens(punc_norm(text))[0].tolist()
+    )
 
 
 @pytest.mark.parametrize(
@@ -53,11 +56,11 @@ def test_turbos_ids_are_upstreams(turbo, turbo_checkpoint, text):
     theirs = AutoTokenizer.from_pretrained(turbo_checkpoint.folder)
     expected = theirs(turbo_punc_norm(text), return_tensors="pt", padding=False, truncation=True)
     assert len(theirs) == TURBO.text_vocabulary
-    assert turbo.tokenizer.encode(text).tolist() == expected.input_ids[0].tolist()
+    assert turbo.tokenizer.encode(text, "en").tolist() == expected.input_ids[0].tolist()
 
 
 def test_the_end_of_gpt2s_texts_is_spelled_out(turbo):
-    ids = turbo.tokenizer.encode("A <|endoftext|> b.").tolist()
+    ids = turbo.tokenizer.encode("A <|endoftext|> b.", "en").tolist()
     assert len(ids) > 10
     assert turbo.spec.text_vocabulary - 20 not in ids
 
@@ -78,4 +81,4 @@ def test_files_that_do_not_fit_turbo_are_named(turbo_checkpoint, tmp_path, name,
         shutil.copy(Path(turbo_checkpoint.folder, file), tmp_path)
     (tmp_path / name).write_text(content)
     with pytest.raises(ModelUnavailable, match=problem):
-        load_tokenizer(TURBO, tmp_path)
+        load_tokenizer(TURBO, Checkpoint(tmp_path, None))

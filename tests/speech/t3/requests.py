@@ -36,7 +36,7 @@ def request(
         speaker_embedding=voice.speaker_embedding,
         prompt_tokens=voice.t3_prompt_tokens if prompt_tokens is None else prompt_tokens,
         exaggeration=exaggeration,
-        text_tokens=model.tokenizer.encode(text),
+        text_tokens=model.tokenizer.encode(text, model.spec.default_language),
         sampling=sampling or own,
         max_tokens=max_tokens,
         seed=seed,

@@ -129,7 +129,7 @@ def test_upstreams_loop_ends_within_a_step_of_the_cancellation(our_model, upstre
 
 def test_equal_to_upstreams_inference_called_as_generate_calls_it(run, our_model, upstream_model):
     t3, voice = upstream_model.t3, upstream_model.builtin_voice
-    text_tokens = torch.tensor([[255, *upstream_model.tokenizer.encode(TEXT).tolist(), 0]])
+    text_tokens = torch.tensor([[255, *upstream_model.tokenizer.encode(TEXT, "en").tolist(), 0]])
     torch.manual_seed(0)
     theirs = t3.inference(
         t3_cond=T3Cond(

@@ -1,0 +1,97 @@
+"""Chinese characters as the codes of the Cangjie input method, which Chatterbox's vocabulary has."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from itertools import chain, pairwise
+from pathlib import Path
+from unicodedata import category, normalize
+
+import regex
+
+Segmenter = Callable[[str], Sequence[str]]
+
+# A border between words is a space where a Han character is on one side of it: "don't" stays whole.
+_HAN = regex.compile(r"\p{Han}")
+_BETWEEN_SPACES = regex.compile(r"\S+")
+_PKUSEG_MODEL = "spacy_ontonotes"
+_PKUSEG_FILES = ("features.msgpack", "weights.npz")
+
+
+class CangjieCodes:
+    """Spells each Chinese character, as ``ChineseCangjieConverter`` of chatterbox-tts does.
+
+    A character becomes a token for each letter of its code, the number of the character among those of the
+    same code unless it is the first, and an end: "明" is "[cj_a][cj_b][cj_.]". Words are set apart by spaces.
+
+    The table holds traditional and simplified characters. A character without a code, or a letter of another
+    script, stays.
+    """
+
+    def __init__(self, table: Path, segment: Segmenter) -> None:
+        """Reads the table: a JSON list of strings, each a character, a tab and its code.
+
+        Raises OSError, and ValueError for a file that is no such table.
+        """
+        self._segment = segment
+        self._codes: dict[str, str] = {}  # of several codes the last one counts
+        characters: dict[str, dict[str, int]] = {}  # by code: each with its number
+        try:
+            for entry in json.loads(table.read_text("utf-8")):
+                character, code = entry.split("\t")[:2]
+                self._codes[character] = code
+                homographs = characters.setdefault(code, {})
+                homographs.setdefault(character, len(homographs))
+        except (AttributeError, TypeError) as error:
+            raise ValueError("not a list of characters with their codes") from error
+        self._tokens = {
+            character: _tokens(code, characters[code][character]) for character, code in self._codes.items()
+        }
+
+    def __call__(self, text: str) -> str:
+        """Returns the text with its words apart and its characters spelled, in linear time."""
+        # Between white space, which pkuseg would drop.
+        return "".join(map(self._spell, _BETWEEN_SPACES.sub(self._space_words, text)))
+
+    def _space_words(self, match: regex.Match[str]) -> str:
+        words = self._segment(match.group())
+        borders = (" " if _is_border(*pair) else "" for pair in pairwise(words))
+        return "".join(chain.from_iterable(zip(words, [*borders, ""], strict=True)))
+
+    def _spell(self, char: str) -> str:
+        if char == "〇":  # a number for Unicode, which upstream leaves unspelled, and read as this character
+            char = "零"
+        if category(char) != "Lo":
+            return char
+        return self._tokens.get(char) or self._tokens.get(normalize("NFKC", char), char)
+
+
+def _tokens(code: str, number: int) -> str:
+    return "".join(f"[cj_{sign}]" for sign in f"{code}{number or ''}.")
+
+
+def _is_border(before: str, after: str) -> bool:
+    return bool(_HAN.match(before[-1]) or _HAN.match(after))
+
+
+def load_segmenter() -> Segmenter:
+    """Returns pkuseg's word borders where the package and its model are installed, else rjieba's.
+
+    Upstream uses pkuseg, whose model is a download of its own: it is looked for in PKUSEG_HOME, else in
+    ~/.pkuseg, and never downloaded. Raises ImportError if neither package is installed.
+    """
+    home = Path(os.environ.get("PKUSEG_HOME") or Path.home() / ".pkuseg")
+    model = home / _PKUSEG_MODEL
+    if find_spec("spacy_pkuseg") and all((model / name).is_file() for name in _PKUSEG_FILES):
+        from spacy_pkuseg import pkuseg
+
+        # By its folder: by its name it would look for the archive beside it, and download that.
+        segmenter: Segmenter = pkuseg(str(model)).cut
+        return segmenter
+    import rjieba
+
+    default: Segmenter = rjieba.cut
+    return default

@@ -1,0 +1,224 @@
+"""Text to ids for the multilingual models, as upstream's ``MTLTokenizer`` does it where it loses nothing."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import unicodedata
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from chatterbox.models.tokenizers import MTLTokenizer
+from chatterbox.mtl_tts import punc_norm
+from tokenizers import Tokenizer
+
+from errors import InvalidRequest, ModelUnavailable, UnsupportedLanguage
+from speech.models.spec import CANGJIE_TABLE, CHATTERBOX, MULTILINGUAL, MULTILINGUAL_V2, PACKS, ModelSpec
+from speech.models.tokenizers import MultilingualTokenizer, load_tokenizer
+from speech.smoke import letters_tokenizer
+from speech.text.chinese import CangjieCodes
+from speech.weights.find import Checkpoint
+from tests.speech.mtl import FullCase, upstreams_tokenizer
+
+FILE = MULTILINGUAL_V2.files.tokenizer[0]
+SENTENCES = {
+    "ar": "مَرْحَبًا بِكُم، هَل وَصَلَ القِطَار؟",
+    "da": "Færgen til Ærø sejler ikke i år; åh nej...",
+    "de": "Größere Übungen: Äpfel, Öl und Füße - jeden Tag!",
+    "el": "Το τραίνο άργησε πάλι, έτσι δεν είναι;",
+    "en": "It's the “third” train—late again…",
+    "es": "¿Dónde está el niño? ¡Allí, con la cigüeña!",
+    "fi": "Tänään äiti lähti Öölantiin",
+    "fr": "L’été dernier, ça a été très gênant à Noël.",
+    "he": "הָרַכֶּבֶת אֵחֲרָה שׁוּב, נָכוֹן?",
+    "hi": "ट्रेन फिर देर से आई, क्या हुआ?",
+    "it": "Perché è così? Più tardi, già.",
+    "ko": "기차가 또 늦었어요. 괜찮습니까?",
+    "ms": "Kereta api itu lewat lagi hari ini.",
+    "nl": "De trein was weer te laat, één uur zelfs!",
+    "no": "Toget til Tromsø kom for sent igjen, så ble det kø.",
+    "pl": "Zażółć gęślą jaźń. ŁÓDŹ też!",
+    "pt": "A estação não fica longe; você já lá foi, não é?",
+    "ru": "Поезд снова опоздал, ещё и ёлка упала. Йод!",
+    "sv": "Tåget är sent igen, på en ö i skärgården.",
+    "sw": "Treni imechelewa tena leo asubuhi.",
+    "tr": "Iğdır'dan İstanbul'a giden tren gecikti, çünkü yağmur yağdı.",
+}
+
+
+@pytest.fixture(scope="module")
+def folder(multilingual_checkpoint) -> Path:
+    return multilingual_checkpoint.folder
+
+
+@pytest.fixture(scope="module")
+def make(folder) -> Callable[..., MultilingualTokenizer]:
+    """Returns a function that makes a tokenizer with no steps but those given."""
+
+    def make(
+        spec: ModelSpec = MULTILINGUAL, file: Path = folder / FILE, **steps: Callable[[str], str]
+    ) -> MultilingualTokenizer:
+        assert spec.text is not None
+        return MultilingualTokenizer(
+            file,
+            size=spec.text_vocabulary,
+            rules=spec.text,
+            languages=spec.languages,
+            steps=steps,
+            unavailable={"ja": "Japanese needs the package nobody-has; install it"},
+        )
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def theirs(folder) -> MTLTokenizer:
+    return upstreams_tokenizer(folder, MULTILINGUAL_V2)
+
+
+@pytest.fixture(scope="module")
+def theirs_in_full_case(folder) -> FullCase:
+    return upstreams_tokenizer(folder, MULTILINGUAL_V2, FullCase)
+
+
+@pytest.mark.parametrize("language", SENTENCES)
+def test_ids_of_v2_are_upstreams(make, theirs, language):
+    text = SENTENCES[language]
+    ours = make(MULTILINGUAL_V2)
+    assert (
+        ours.encode(text, language).tolist() == theirs.text_to_tokens(punc_norm(text), language)[0].tolist()
+    )
+    assert ours.left_out(text, language) == ""
+
+
+@pytest.mark.parametrize("language", SENTENCES)
+def test_ids_of_v3_are_upstreams_in_full_case(make, theirs_in_full_case, language):
+    text = SENTENCES[language]
+    normalized = punc_norm(text)  # every sentence begins with a capital where its script has them
+    expected = theirs_in_full_case.text_to_tokens(normalized, language)[0].tolist()
+    assert make().encode(text, language).tolist() == expected
+    assert 1 not in expected
+
+
+@pytest.mark.parametrize("spec", [MULTILINGUAL, MULTILINGUAL_V2], ids=lambda spec: spec.name)
+def test_chinese_ids_are_upstreams(make, folder, theirs, theirs_in_full_case, spec):
+    """Without a segmenter: of words upstream has another list."""
+    codes = CangjieCodes(folder / CANGJIE_TABLE, lambda text: [text])
+    text = "火车又晚点了，APP 说 30 分钟。真的？"
+    ids = make(spec, zh=codes).encode(text, "zh").tolist()
+    upstreams = theirs if spec is MULTILINGUAL_V2 else theirs_in_full_case
+    assert ids == upstreams.text_to_tokens(punc_norm(text), "zh")[0].tolist()
+    assert 1 not in ids
+
+
+def test_each_model_ends_and_begins_a_text_as_it_was_trained(make):
+    def spelled(spec: ModelSpec, text: str) -> str:
+        return make(spec)._spell(text, spec.languages[0])[0]
+
+    assert spelled(MULTILINGUAL, "der Zug。") == "der Zug。"
+    assert spelled(MULTILINGUAL_V2, "der Zug。") == "der zug。"
+    assert spelled(PACKS[1], "der Zug。") == "Der Zug。."
+
+
+def test_a_step_comes_before_decomposition_and_gets_composed_characters(make):
+    """In v2 as well, which has small letters by then: dictionaries have neither capitals nor loose marks."""
+    seen: list[str] = []
+
+    def step(text: str) -> str:
+        seen.append(text)
+        return text.replace("é", "é́")
+
+    spelled = [
+        make(spec, fr=step)._spell("Cafe\u0301 É", "fr")[0] for spec in (MULTILINGUAL, MULTILINGUAL_V2)
+    ]
+    assert seen == ["Café É.", "café é."]
+    assert spelled == [unicodedata.normalize("NFKD", text) for text in ("Café́ É.", "café́ é́.")]
+
+
+@pytest.mark.parametrize(
+    ("text", "spelled", "left_out"),
+    [
+        ("Ein Text 🙂 mit ❤️, nicht wahr?", "Ein Text mit , nicht wahr?", "🙂❤"),
+        ("Gate ٤ und ૧२", "Gate ٤ und 1२.", ""),
+        ("Er sagte ❝ja❞", "Er sagte ja.", "❝❞"),
+        ("Das 中文 Wort", "Das Wort.", "中文"),
+        ("a\u200db", "ab.", ""),
+        ("„Ja“ 〜 gut", '"Ja" - gut.', ""),
+        ("x̂⃗", "x̂.", "⃗"),
+    ],
+)
+def test_what_is_not_in_the_vocabulary_is_said_otherwise_or_left_out(make, text, spelled, left_out):
+    ours = make()
+    assert ours._spell(text, "de") == (unicodedata.normalize("NFKD", spelled), left_out)
+    assert ours.left_out(text, "de") == left_out
+    assert 1 not in ours.encode(text, "de").tolist()
+
+
+def test_a_small_vocabulary_is_used_as_far_as_it_goes(make, folder, tmp_path):
+    """Without the acute accent by itself, capitals or the Spanish question mark."""
+    content = json.loads((folder / FILE).read_text())
+    vocabulary = content["model"]["vocab"]
+    for char in ("\u0301", "A", "¿"):
+        vocabulary[f"no {char}"] = vocabulary.pop(char)
+    file = tmp_path / FILE
+    file.write_text(json.dumps(content))
+    ours = make(file=file)
+    assert ours._spell("¿Así? Á, más ḱ", "es") == ("así? Á, más k.", "\u0301")
+    assert 1 not in ours.encode("¿Así? Á, más", "es").tolist()
+
+
+@pytest.mark.parametrize("text", ["[START] and [STOP]", "[no] [fr] oui", "[SPACE][UNK]", "[cj_a] [cj_.]"])
+def test_tokens_that_control_the_model_are_words_in_a_text(make, text):
+    ours = make()
+    ids = ours.encode(text, "en").tolist()
+    tokenizer = Tokenizer.from_str(ours._tokenizer.to_str())
+    controls = {f"[{name}]" for name in ("START", "STOP", "UNK", "no", "fr", "cj_a", "cj_.")}
+    assert [tokenizer.id_to_token(each) for each in ids if tokenizer.id_to_token(each) in controls] == []
+    assert tokenizer.id_to_token(ids[0]) == "[en]"
+
+
+def test_a_language_that_lacks_something_is_refused_with_the_reason(make):
+    with pytest.raises(UnsupportedLanguage, match="^Japanese needs the package nobody-has; install it$"):
+        make().encode("こんにちは", "ja")
+
+
+def test_a_text_of_nothing_in_the_vocabulary_is_refused(make):
+    with pytest.raises(InvalidRequest, match="text has nothing that the model can say in the language 'fr'"):
+        make().encode("สวัสดี 🙂", "fr")
+
+
+def test_a_text_that_grows_beyond_the_models_positions_is_refused(make):
+    with pytest.raises(InvalidRequest, match="takes 3602 tokens where the model reads 800 in a segment"):
+        make().encode("\ufdfa" * 200, "ar")
+
+
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [
+        (2453, "it has 2454 tokens where this one has 2453"),
+        (704, "it has 2454 tokens where this one has 704"),
+    ],
+)
+def test_a_tokenizer_with_more_tokens_than_the_model_is_refused_with_both_numbers(make, size, message):
+    with pytest.raises(ModelUnavailable, match=message):
+        make(replace(MULTILINGUAL, text_vocabulary=size))
+
+
+def test_a_tokenizer_without_the_languages_is_refused_with_both_numbers(make, tmp_path):
+    letters_tokenizer(CHATTERBOX).save(str(tmp_path / FILE))
+    with pytest.raises(
+        ModelUnavailable, match=r"tokens where this one has 2454, and lacks \[ar\], \[da\], \[de\]"
+    ):
+        make(file=tmp_path / FILE)
+    (tmp_path / FILE).write_text("{")
+    with pytest.raises(ModelUnavailable, match="cannot be read"):
+        make(file=tmp_path / FILE)
+
+
+def test_a_model_of_chinese_alone_is_refused_without_its_table(folder, tmp_path):
+    shutil.copy(folder / FILE, tmp_path)
+    pack = next(spec for spec in PACKS if spec.languages == ("zh",))
+    with pytest.raises(ModelUnavailable, match=f"Chinese needs ({CANGJIE_TABLE}, which|the package)"):
+        load_tokenizer(pack, Checkpoint(tmp_path, None))
