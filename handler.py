@@ -53,15 +53,16 @@ def build_services(settings: Settings, health: WorkerHealth) -> Services:
     """Loads the model and builds what operations work with. Raises WorkerError."""
     from speech.pipeline import load_synthesizer  # torch takes seconds to import: tools do without
 
+    source = settings.models[0]
     engine = HealthCheckedEngine(
         load_synthesizer(
-            model=settings.model,
-            checkpoint_dir=settings.checkpoint_dir,
+            model=source.name,
+            checkpoint_dir=source.folder,
             device=settings.device,
             precision=settings.precision,
             upstream=settings.engine == "upstream",
             max_concurrency=settings.max_concurrency,
-            revision=settings.model_revision,
+            revision=source.revision,
             hf_token=settings.hf_token,
             hub_caches=settings.hub_caches,
             # On the platform missing weights are an error.

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from speech.models.spec import CHATTERBOX, MODELS
+from speech.models.sources import model_sources
+from speech.models.spec import ModelSource
 
 VOLUME = Path("/runpod-volume")  # where the platform mounts an endpoint's network volume
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
@@ -183,9 +184,7 @@ class Settings:
     """What the operator chose."""
 
     voice_store_dir: Path  # made when the first voice is stored
-    model: str
-    checkpoint_dir: Path | None  # a folder of weights that wins over every other place
-    model_revision: str  # branch, tag or commit on the hub
+    models: tuple[ModelSource, ...]  # the first is the default
     hub_caches: tuple[Path, ...]  # laid out as Hugging Face does, searched before the user's own
     device: str  # auto, cpu, cuda or cuda:N
     precision: str
@@ -221,9 +220,7 @@ class Settings:
         max_concurrency = reader.integer("MAX_CONCURRENCY", 1, LARGEST_MAX_CONCURRENCY, default=1)
         settings = cls(
             voice_store_dir=reader.store_folder("VOICE_STORE_DIR", _default_voice_store_dir(volume), volume),
-            model=reader.choice("MODEL", MODELS, CHATTERBOX.name),
-            checkpoint_dir=reader.folder("CHECKPOINT_DIR"),
-            model_revision=reader.text("MODEL_REVISION") or "main",
+            models=reader.models(),
             hub_caches=(volume / "huggingface-cache" / "hub",),
             device=reader.device("DEVICE"),
             precision=reader.choice("PRECISION", PRECISIONS, "auto"),
@@ -378,18 +375,10 @@ class _Reader:
             self.problems.append(f"{', '.join(missing)} missing: set all of a bucket's settings, or none")
         return None
 
-    def folder(self, name: str) -> Path | None:
-        value = self.text(name)
-        if value is None:
-            return None
-        try:
-            path = Path(value).expanduser()
-            if path.is_dir():
-                return path
-        except (RuntimeError, OSError, ValueError):  # no such user; too long; a null byte
-            pass
-        self._refuse(name, "a folder that exists")
-        return None
+    def models(self) -> tuple[ModelSource, ...]:
+        sources, problems = model_sources(self._env)
+        self.problems += problems
+        return sources
 
     def store_folder(self, name: str, default: Path, volume: Path) -> Path:
         """A folder that may be made later: anywhere on the volume, else in a folder that exists."""

@@ -25,7 +25,7 @@ from errors import DeviceLost, DeviceSuspect, Internal, InvalidRequest, ModelUna
 from speech.contract import AudioChunk, DeviceUsage, Hop, ModelInfo, Utterance
 from speech.contract import Conditionals as AnyConditionals
 from speech.gpu_faults import GpuFault, gpu_fault
-from speech.models.spec import MODELS, SPEECH_TOKENS_PER_S
+from speech.models.spec import SPEECH_TOKENS_PER_S, ModelSource
 from speech.models.t3 import T3
 from speech.reference.conditionals import FILE_VERSION, Conditionals, dummy_voice
 from speech.reference.spectra import ENCODER_SAMPLE_RATE_HZ
@@ -36,7 +36,7 @@ from speech.t3.sampling import Sampling
 from speech.text import Chunk, has_speakable, max_speech_tokens, split_text
 from speech.trim import Samples, TailCutter, fade_in, fade_out
 from speech.watermark import PieceMarker, Watermarker
-from speech.weights.find import find_checkpoint
+from speech.weights.find import find_model
 from speech.weights.load import Model, load_model
 
 log = logging.getLogger(__name__)
@@ -338,20 +338,18 @@ def load_synthesizer(
 ) -> ChatterboxSynthesizer:
     """Finds the weights, loads them and makes sure that everything speaking needs is there.
 
-    model: a name in ``speech.models.spec.MODELS``. device: "auto", "cpu", "cuda" or "cuda:N". precision:
-    "exact" is float32 throughout; "auto" keeps T3, and on CUDA S3Gen's flow, in bfloat16 where the hardware
-    computes in it, and lets CUDA use TF32. upstream: run upstream's modules. max_concurrency: how
-    many jobs will speak at once. The rest: see ``find_checkpoint``. Raises ModelUnavailable.
+    model: a name in ``speech.models.spec.MODELS``, or of the model in ``checkpoint_dir``. device: "auto",
+    "cpu", "cuda" or "cuda:N". precision: "exact" is float32 throughout; "auto" keeps T3, and on CUDA S3Gen's
+    flow, in bfloat16 where the hardware computes in it, and lets CUDA use TF32. upstream: run upstream's
+    modules. max_concurrency: how many jobs will speak at once. The rest: see ``find_model``.
+    Raises ModelUnavailable.
     """
     target = _device(device)
     watermarker = Watermarker(target)
     set_arithmetic(precision)
-    spec = MODELS[model]
-    checkpoint = find_checkpoint(
-        spec,
-        checkpoint_dir=checkpoint_dir,
+    spec, checkpoint = find_model(
+        ModelSource(model, revision, checkpoint_dir),
         hub_caches=hub_caches,
-        revision=revision,
         token=hf_token,
         last_resort=last_resort,
     )

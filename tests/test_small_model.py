@@ -165,7 +165,7 @@ def level_db(waveform: Waveform) -> float:
 
 
 def test_upstreams_own_modules_give_the_same_tokens_and_the_same_sound(model):
-    t3, s3gen = load_upstream_modules(CHATTERBOX, SMALL_MODEL, model.dimensions, CPU)
+    t3, s3gen = load_upstream_modules(CHATTERBOX, Checkpoint(SMALL_MODEL, None), model.dimensions, CPU)
     sampling = Sampling.of(model.spec.default_parameters)
     requests = [request(model, text, seed=seed, sampling=sampling) for seed, text in enumerate(CLEAR[:2])]
     expected = decode_all(UpstreamBatch(t3, CHATTERBOX), requests)

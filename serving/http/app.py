@@ -96,7 +96,7 @@ class Routes:
 
     def __init__(self, worker: JobWorker, settings: Settings, gate: Gate, metrics: Metrics) -> None:
         self._worker, self._gate, self._metrics = worker, gate, metrics
-        self._models = (settings.model,)
+        self._models = tuple(source.name for source in settings.models[:1])
         self._requires_consent = settings.require_consent
         # Lists of voices do not wait for speech.
         self._store_runner = JobRunner(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 from speech.models.dimensions import FULL, ModelDimensions
@@ -29,7 +30,8 @@ class WeightFiles:
     s3gen: str
     voice_encoder: str
     tokenizer: tuple[str, ...]
-    builtin_voice: str  # the only file that may be absent
+    builtin_voice: str  # may be absent
+    cangjie_table: str | None = None  # may be absent, but Chinese needs it; None: the model has no Chinese
 
     @property
     def required(self) -> tuple[str, ...]:
@@ -37,9 +39,16 @@ class WeightFiles:
         return (self.voice_encoder, self.t3, self.s3gen, *self.tokenizer)
 
     @property
+    def optional(self) -> tuple[str, ...]:
+        """The files that may be absent."""
+        return (
+            (self.builtin_voice,) if self.cangjie_table is None else (self.builtin_voice, self.cangjie_table)
+        )
+
+    @property
     def all(self) -> tuple[str, ...]:
-        """Every file that is read, the optional one last."""
-        return (*self.required, self.builtin_voice)
+        """Every file that is read, the optional ones last."""
+        return (*self.required, *self.optional)
 
 
 @dataclass(frozen=True)
@@ -105,6 +114,16 @@ class ModelSpec:
     loop: Literal["standard", "turbo"] = "standard"
     silence_tokens: int = 0  # speech tokens of silence that S3Gen renders after T3's
     knows_event_tags: bool = False  # those of ``speech.text.events``
+    base_repository: str | None = None  # has the files that ``repository`` lacks
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """Where the weights of one of a worker's models come from."""
+
+    name: str  # a key of ``MODELS``, or with a folder the name of a model that was made from one of them
+    revision: str = "main"  # branch, tag or commit on the hub
+    folder: Path | None = None  # goes before every other place
 
 
 CHATTERBOX = ModelSpec(

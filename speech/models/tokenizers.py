@@ -16,6 +16,7 @@ from torch import Tensor
 from errors import ModelUnavailable
 from speech.models.spec import ModelSpec
 from speech.text import normalize_text, normalize_turbo_text
+from speech.weights.checkpoint import Checkpoint
 
 REQUIRED = ("[START]", "[STOP]")
 SPACE = "[SPACE]"
@@ -30,9 +31,9 @@ class TextTokenizer(Protocol):
         ...
 
 
-def load_tokenizer(spec: ModelSpec, folder: Path) -> TextTokenizer:
+def load_tokenizer(spec: ModelSpec, checkpoint: Checkpoint) -> TextTokenizer:
     """Loads the text front end that a model names. Raises ModelUnavailable."""
-    files = [folder / name for name in spec.files.tokenizer]
+    files = [checkpoint.file(name) for name in spec.files.tokenizer]
     if spec.tokenizer == "turbo":
         return TurboTokenizer(*files, size=spec.text_vocabulary)
     return EnglishTokenizer(*files)

@@ -72,7 +72,7 @@ def upstream(folder) -> ChatterboxTTS:
 
 
 def test_each_tensor_equals_from_local(folder, upstream):
-    t3, s3gen = load_upstream_modules(CHATTERBOX, folder, FULL, CPU)
+    t3, s3gen = load_upstream_modules(CHATTERBOX, Checkpoint(folder, None), FULL, CPU)
     assert_same_tensors(s3gen, upstream.s3gen)
     assert_same_tensors(t3, upstream.t3)
 

@@ -56,7 +56,7 @@ def upstream(model, checkpoint) -> ChatterboxTurboTTS:
     folder = checkpoint.folder
     if model.spec is TURBO:
         return ChatterboxTurboTTS.from_local(folder, "cpu")
-    t3, s3gen = load_upstream_modules(model.spec, folder, model.dimensions, CPU)
+    t3, s3gen = load_upstream_modules(model.spec, checkpoint, model.dimensions, CPU)
     voice_encoder = build_voice_encoder(model.dimensions)
     assign_weights(voice_encoder, folder / model.spec.files.voice_encoder, CPU)
     tokenizer = AutoTokenizer.from_pretrained(folder)

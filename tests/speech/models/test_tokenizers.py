@@ -14,6 +14,7 @@ from transformers import AutoTokenizer
 from errors import ModelUnavailable
 from speech.models.spec import CHATTERBOX, TURBO
 from speech.models.tokenizers import load_tokenizer
+from speech.weights.checkpoint import Checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -78,4 +79,4 @@ def test_files_that_do_not_fit_turbo_are_named(turbo_checkpoint, tmp_path, name,
         shutil.copy(Path(turbo_checkpoint.folder, file), tmp_path)
     (tmp_path / name).write_text(content)
     with pytest.raises(ModelUnavailable, match=problem):
-        load_tokenizer(TURBO, tmp_path)
+        load_tokenizer(TURBO, Checkpoint(tmp_path, None))
