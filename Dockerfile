@@ -49,7 +49,8 @@ COPY errors.py ./
 COPY scripts/__init__.py scripts/repack.py scripts/
 COPY speech/__init__.py speech/
 COPY speech/models/__init__.py speech/models/dimensions.py speech/models/spec.py speech/models/
-COPY speech/weights/__init__.py speech/weights/files.py speech/weights/find.py speech/weights/pack.py speech/weights/
+COPY speech/weights/__init__.py speech/weights/checkpoint.py speech/weights/config.py speech/weights/files.py \
+    speech/weights/find.py speech/weights/pack.py speech/weights/
 RUN --mount=type=secret,id=HF_TOKEN,required=false \
     if [ "$BAKE_WEIGHTS" = 1 ]; then \
         HF_TOKEN="$(cat /run/secrets/HF_TOKEN 2>/dev/null || true)" python -m scripts.repack \

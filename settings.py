@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from speech.models.spec import CHATTERBOX, MODELS, ModelSource
+from speech.models.sources import model_sources
+from speech.models.spec import ModelSource
 
 VOLUME = Path("/runpod-volume")  # where the platform mounts an endpoint's network volume
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
@@ -305,15 +306,6 @@ class _Reader:
             self._refuse(name, f"one of {', '.join(choices)}" if len(choices) > 1 else default, remark)
         return value
 
-    def models(self) -> tuple[ModelSource, ...]:
-        return (
-            ModelSource(
-                self.choice("MODEL", MODELS, CHATTERBOX.name),
-                self.text("MODEL_REVISION") or "main",
-                self.folder("CHECKPOINT_DIR"),
-            ),
-        )
-
     def language(self, name: str) -> str:
         code = self.text(name) or DEFAULT_LANGUAGE
         if not _LANGUAGE.fullmatch(code):
@@ -393,18 +385,10 @@ class _Reader:
             self.problems.append(f"{', '.join(missing)} missing: set all of a bucket's settings, or none")
         return None
 
-    def folder(self, name: str) -> Path | None:
-        value = self.text(name)
-        if value is None:
-            return None
-        try:
-            path = Path(value).expanduser()
-            if path.is_dir():
-                return path
-        except (RuntimeError, OSError, ValueError):  # no such user; too long; a null byte
-            pass
-        self._refuse(name, "a folder that exists")
-        return None
+    def models(self) -> tuple[ModelSource, ...]:
+        sources, problems = model_sources(self._env)
+        self.problems += problems
+        return sources
 
     def store_folder(self, name: str, default: Path, volume: Path) -> Path:
         """A folder that may be made later: anywhere on the volume, else in a folder that exists."""

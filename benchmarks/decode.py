@@ -34,7 +34,7 @@ from speech.t3.batch import ROWS_WITH_CFG, DecodingSequence, RunningBatch
 from speech.t3.request import Decoded, DecodeRequest
 from speech.t3.sampling import Sampling
 from speech.upstream import UpstreamBatch, load_upstream_model
-from speech.weights.find import Checkpoint
+from speech.weights.checkpoint import Checkpoint
 from speech.weights.load import Model, load_model
 
 TEXT = "The harbour was quiet, and the boats lay still on the water while the town behind them woke up."

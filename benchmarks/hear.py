@@ -241,13 +241,13 @@ class Stages:
     def __init__(self, checkpoint: Path) -> None:
         import torch
 
-        from speech.models.spec import CHATTERBOX
+        from speech.models.spec import CHATTERBOX, ModelSource
         from speech.s3gen.s3gen import S3Gen
-        from speech.weights.find import find_checkpoint
+        from speech.weights.find import find_model
         from speech.weights.load import load_model
 
         device = torch.device("cpu")
-        model = load_model(CHATTERBOX, find_checkpoint(CHATTERBOX, checkpoint_dir=checkpoint), device)
+        model = load_model(*find_model(ModelSource(CHATTERBOX.name, folder=checkpoint)), device)
         assert isinstance(model.s3gen, S3Gen)  # as on every CPU
         self._s3gen = model.s3gen
         self._encoder = model.reference_encoder

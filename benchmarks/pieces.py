@@ -35,7 +35,7 @@ from tqdm import tqdm
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform
 from benchmarks import ears
 from benchmarks.machine import describe, keep, results_file
-from speech.models.spec import CHATTERBOX
+from speech.models.spec import CHATTERBOX, ModelSource
 from speech.reference.spectra import s3gen_mel
 from speech.s3gen.s3gen import PieceRequest, Renderer
 from speech.s3gen.stream import ChunkStream, piece_end
@@ -43,7 +43,7 @@ from speech.t3.batch import RunningBatch
 from speech.t3.request import DecodeRequest
 from speech.t3.sampling import Sampling
 from speech.text import max_speech_tokens
-from speech.weights.find import find_checkpoint
+from speech.weights.find import find_model
 from speech.weights.load import Model, load_model
 
 CPU = torch.device("cpu")
@@ -200,7 +200,7 @@ def main() -> None:
     parser.add_argument("--hops", default="15,25,50,100")
     parser.add_argument("--json", type=results_file)
     options = parser.parse_args()
-    model = load_model(CHATTERBOX, find_checkpoint(CHATTERBOX, checkpoint_dir=options.checkpoint), CPU)
+    model = load_model(*find_model(ModelSource(CHATTERBOX.name, folder=options.checkpoint)), CPU)
     policies = [Policy("whole", lambda _: 10**6)]
     policies += [Policy(hop, _every(int(hop))) for hop in options.hops.split(",")]
     policies.append(Policy("policy", partial(piece_end, is_first_chunk=True)))

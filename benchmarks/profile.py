@@ -39,8 +39,8 @@ from speech.runtime import Batch
 from speech.s3gen.s3gen import Renderer
 from speech.t3.batch import ROWS_WITH_CFG, RunningBatch
 from speech.upstream import UpstreamBatch
+from speech.weights.checkpoint import Checkpoint
 from speech.weights.files import read_weights
-from speech.weights.find import Checkpoint
 from speech.weights.load import Model
 
 SHORT, LONG = 8, 40

@@ -22,6 +22,7 @@ from transformers import AutoTokenizer
 from benchmarks.ours import reference
 from speech.models.spec import CHATTERBOX, ModelSpec
 from speech.upstream import build_voice_encoder, load_upstream_modules, without_storage
+from speech.weights.checkpoint import Checkpoint
 from speech.weights.load import read_config
 from speech.weights.modules import assign_weights
 
@@ -35,7 +36,7 @@ def load(checkpoint: Path, device: str = "cpu", spec: ModelSpec = CHATTERBOX) ->
     if dimensions == CHATTERBOX.dimensions and spec is CHATTERBOX:
         return ChatterboxTTS.from_local(str(checkpoint), device)
     target, files = torch.device(device), spec.files
-    t3, s3gen = load_upstream_modules(spec, checkpoint, dimensions, target)
+    t3, s3gen = load_upstream_modules(spec, Checkpoint(checkpoint, None), dimensions, target)
     with without_storage():
         voice_encoder = build_voice_encoder(dimensions)
     assign_weights(voice_encoder, checkpoint / files.voice_encoder, target)

@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from errors import WorkerError
-from speech.models.spec import CHATTERBOX, MODELS
+from speech.models.spec import CHATTERBOX, MODELS, ModelSource
 from speech.weights.files import fingerprint
-from speech.weights.find import find_checkpoint
+from speech.weights.find import find_model
 from speech.weights.pack import write_packed
 
 
@@ -30,15 +30,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     name = os.environ.get("MODEL") or CHATTERBOX.name
     if name not in MODELS:
         sys.exit(f"MODEL must be one of {', '.join(MODELS)}, not {name!r}")
-    spec = MODELS[name]
     try:
-        folder = find_checkpoint(
-            spec,
-            checkpoint_dir=options.folder,
-            revision=revision,
-            token=os.environ.get("HF_TOKEN"),
-        ).folder
-        file = write_packed(folder, spec.files, fingerprint(folder, spec.files.all))
+        source = ModelSource(name, revision, options.folder)
+        spec, checkpoint = find_model(source, token=os.environ.get("HF_TOKEN"))
+        content = fingerprint(checkpoint.files(spec.files.all))
+        file = write_packed(checkpoint.folder, spec.files, content)
     except WorkerError as error:
         sys.exit(f"{error.code}: {error.message}")
     except OSError as error:

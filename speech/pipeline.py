@@ -27,7 +27,7 @@ from errors import DeviceLost, DeviceSuspect, Internal, InvalidRequest, ModelUna
 from speech.contract import AudioChunk, DeviceUsage, Hop, ModelInfo, Utterance
 from speech.contract import Conditionals as AnyConditionals
 from speech.gpu_faults import GpuFault, gpu_fault
-from speech.models.spec import MODELS, SPEECH_TOKENS_PER_S, ModelSource
+from speech.models.spec import SPEECH_TOKENS_PER_S, ModelSource
 from speech.models.t3 import T3
 from speech.reference.conditionals import FILE_VERSION, Conditionals, dummy_voice
 from speech.reference.spectra import ENCODER_SAMPLE_RATE_HZ
@@ -38,7 +38,7 @@ from speech.t3.sampling import Sampling
 from speech.text import Chunk, has_speakable, max_speech_tokens, split_text
 from speech.trim import Samples, TailCutter, fade_in, fade_out
 from speech.watermark import PieceMarker, Watermarker
-from speech.weights.find import find_checkpoint
+from speech.weights.find import find_model
 from speech.weights.load import Model, load_model
 from speech.weights.memory import check_room, free_memory
 from speech.weights.shared import SharedParts
@@ -383,27 +383,19 @@ def load_synthesizers(
 
     device: "auto", "cpu", "cuda" or "cuda:N". precision: "exact" is float32 throughout; "auto" keeps T3, and
     on CUDA S3Gen's flow, in bfloat16 where the hardware computes in it, and lets CUDA use TF32. upstream: run
-    upstream's modules. max_concurrency: how many jobs will speak at once. The rest: see ``find_checkpoint``.
+    upstream's modules. max_concurrency: how many jobs will speak at once. The rest: see ``find_model``.
     Raises ModelUnavailable.
     """
     target = _device(device)
     watermarker = Watermarker(target)
     set_arithmetic(precision)
-    checkpoints = []
-    for source in sources:  # all of them before the first is loaded, which takes time
-        spec = MODELS[source.name]
-        checkpoint = find_checkpoint(
-            spec,
-            checkpoint_dir=source.folder,
-            hub_caches=hub_caches,
-            revision=source.revision,
-            token=hf_token,
-            last_resort=last_resort,
-        )
-        checkpoints.append((spec, checkpoint))
+    found = [  # all of them before the first is loaded, which takes time
+        find_model(source, hub_caches=hub_caches, token=hf_token, last_resort=last_resort)
+        for source in sources
+    ]
     models: list[Model] = []
     shared = SharedParts()
-    for spec, checkpoint in checkpoints:
+    for spec, checkpoint in found:
         started = time.perf_counter()
         dtype = t3_dtype(target, precision)
         check_room(spec, checkpoint, target, torch.float32 if upstream else dtype, shared)

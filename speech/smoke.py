@@ -40,7 +40,6 @@ from torch import nn
 
 from speech.models.dimensions import TINY, ModelDimensions
 from speech.models.spec import (
-    CANGJIE_TABLE,
     CHATTERBOX,
     CODEBOOK_SIZE,
     MEL_CHANNELS,
@@ -82,7 +81,10 @@ def write_smoke_checkpoint(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         t3 = build_t3(dimensions, spec)
+        # Models of one group have the same S3Gen and voice encoder, as the published ones have.
+        torch.manual_seed(seed)
         s3gen = untrained_s3gen(dimensions, spec.flow)
+        torch.manual_seed(seed)
         voice_encoder = build_voice_encoder(dimensions)
         with torch.no_grad():
             arrange = _make_gpt2_length_follow_text if spec.family == "gpt2" else _make_length_follow_text
@@ -103,8 +105,8 @@ def write_smoke_checkpoint(
     else:
         tokenizer = letters_tokenizer(spec) if spec.tokenizer == "english" else graphemes_tokenizer(spec)
         tokenizer.save(str(folder / spec.files.tokenizer[0]))
-    if CANGJIE_TABLE in spec.files.optional:
-        _write_cangjie_table(folder / CANGJIE_TABLE)
+    if spec.files.cangjie_table is not None:
+        _write_cangjie_table(folder / spec.files.cangjie_table)
     write_config(folder, dimensions, "untrained")
 
 

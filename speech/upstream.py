@@ -14,7 +14,6 @@ import logging
 import warnings
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,8 +32,8 @@ from speech.reference.spectra import ENCODER_SAMPLE_RATE_HZ
 from speech.s3gen.s3gen import PieceRequest, RenderRequest
 from speech.t3.request import Decoded, DecodeRequest
 from speech.t3.sampling import Sampling
+from speech.weights.checkpoint import Checkpoint
 from speech.weights.files import fingerprint
-from speech.weights.find import Checkpoint
 from speech.weights.load import Model, check_config, read_builtin_voice, with_config
 from speech.weights.modules import assign_weights, parameters_on_meta
 from speech.weights.shared import digest_of_conditionals
@@ -73,17 +72,17 @@ COMPUTED_BUFFERS = frozenset({"tokenizer._mel_filters", "tokenizer.window"})
 
 def load_upstream_model(spec: ModelSpec, checkpoint: Checkpoint, device: torch.device) -> Model:
     """Reads a checkpoint into upstream's modules. Raises ModelUnavailable, see ``load_model``."""
-    folder = checkpoint.folder
     config = check_config(checkpoint, spec)
     spec, dimensions = config.apply(spec), config.dimensions
-    t3, s3gen = load_upstream_modules(spec, folder, dimensions, device)
+    t3, s3gen = load_upstream_modules(spec, checkpoint, dimensions, device)
     with without_storage():
         voice_encoder = build_voice_encoder(dimensions)
-    assign_weights(voice_encoder, folder / spec.files.voice_encoder, device)
+    assign_weights(voice_encoder, checkpoint.file(spec.files.voice_encoder), device)
     return Model(
         spec=spec,
         dimensions=dimensions,
-        revision=checkpoint.revision or with_config(folder, fingerprint(folder, spec.files.all)),
+        revision=checkpoint.revision
+        or with_config(checkpoint.folder, fingerprint(checkpoint.files(spec.files.all))),
         notice=config.notice,
         device=device,
         t3=t3,
@@ -91,18 +90,19 @@ def load_upstream_model(spec: ModelSpec, checkpoint: Checkpoint, device: torch.d
         reference_encoder=UpstreamReferenceEncoder(s3gen, voice_encoder, spec.conditioning),
         conditionals_digest=digest_of_conditionals(checkpoint, spec, dimensions),
         tokenizer=load_tokenizer(spec, checkpoint),
-        builtin_voice=read_builtin_voice(folder / spec.files.builtin_voice),
+        builtin_voice=read_builtin_voice(checkpoint.file(spec.files.builtin_voice)),
     )
 
 
 def load_upstream_modules(
-    spec: ModelSpec, folder: Path, dimensions: ModelDimensions, device: torch.device
+    spec: ModelSpec, checkpoint: Checkpoint, dimensions: ModelDimensions, device: torch.device
 ) -> tuple[Any, Any]:
     """Returns upstream's T3 and S3Gen. Raises ModelUnavailable."""
     with without_storage():
         t3, s3gen = build_t3(dimensions, spec), build_s3gen(dimensions, spec.flow)
-    assign_weights(t3, folder / spec.files.t3, device)
-    assign_weights(s3gen, folder / spec.files.s3gen, device, may_lack=COMPUTED_BUFFERS, may_exceed=True)
+    assign_weights(t3, checkpoint.file(spec.files.t3), device)
+    s3gen_file = checkpoint.file(spec.files.s3gen)
+    assign_weights(s3gen, s3gen_file, device, may_lack=COMPUTED_BUFFERS, may_exceed=True)
     return t3, s3gen
 
 

@@ -218,7 +218,9 @@ def test_weights_are_baked_and_packed_where_the_worker_looks_for_them(tmp_path, 
     snapshot = hub_cache_with_weights(tmp_path / "hub-home", smoke_checkpoint)
     done = run_the_layer_that_bakes(tmp_path, BAKE_WEIGHTS="1")
     assert done.returncode == 0, done.stderr
-    packed = read_packed(snapshot, fingerprint(snapshot, CHATTERBOX.files.all), torch.device("cpu"))
+    packed = read_packed(
+        snapshot, fingerprint(snapshot / name for name in CHATTERBOX.files.all), torch.device("cpu")
+    )
     assert packed is not None
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from settings import Settings, SettingsError
+from speech.models.spec import ModelSource
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -23,9 +24,7 @@ def refusal(**env: str) -> str:
 def test_nothing_set_gives_the_documented_defaults(tmp_path):
     settings = Settings.from_env({}, volume=tmp_path / "absent")
     assert str(settings.voice_store_dir) == "voice_embeddings"
-    assert settings.model == "chatterbox"
-    assert settings.checkpoint_dir is None
-    assert settings.model_revision == "main"
+    assert settings.models == (ModelSource("chatterbox", "main", None),)
     assert settings.device == "auto"
     assert settings.precision == "auto"
     assert settings.max_text_chars == 5000
@@ -37,8 +36,8 @@ def test_nothing_set_gives_the_documented_defaults(tmp_path):
 
 def test_empty_variables_count_as_unset():
     names = (
-        "VOICE_STORE_DIR MODEL CHECKPOINT_DIR MODEL_REVISION DEVICE PRECISION ENGINE MAX_TEXT_CHARS "
-        "MAX_CONCURRENCY HF_TOKEN LOG_LEVEL RUNPOD_WEBHOOK_GET_JOB"
+        "VOICE_STORE_DIR MODEL CHECKPOINT_DIR MODEL_REVISION MODEL_DIRS DEVICE PRECISION ENGINE "
+        "MAX_TEXT_CHARS MAX_CONCURRENCY HF_TOKEN LOG_LEVEL RUNPOD_WEBHOOK_GET_JOB"
     )
     assert Settings.from_env(dict.fromkeys(names.split(), " ")) == Settings.from_env({})
 
@@ -59,9 +58,9 @@ def test_the_platforms_model_cache_is_looked_into(tmp_path):
 def test_every_variable_is_read(tmp_path):
     settings = from_env(
         VOICE_STORE_DIR=str(tmp_path / "voices"),
-        MODEL="Chatterbox",
-        CHECKPOINT_DIR=str(tmp_path),
+        MODEL="Turbo, chatterbox@v3, mine",
         MODEL_REVISION="v2",
+        MODEL_DIRS=f"mine={tmp_path}",
         DEVICE="cuda:1",
         PRECISION="exact",
         MAX_TEXT_CHARS="120",
@@ -72,9 +71,11 @@ def test_every_variable_is_read(tmp_path):
         RUNPOD_WEBHOOK_GET_JOB="https://jobs.example/take",
     )
     assert settings.voice_store_dir == tmp_path / "voices"
-    assert settings.model == "chatterbox"
-    assert settings.checkpoint_dir == tmp_path
-    assert settings.model_revision == "v2"
+    assert settings.models == (
+        ModelSource("turbo", "v2"),
+        ModelSource("chatterbox", "v3"),
+        ModelSource("mine", "main", tmp_path),
+    )
     assert settings.device == "cuda:1"
     assert settings.precision == "exact"
     assert settings.engine == "upstream"

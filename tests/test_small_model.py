@@ -30,7 +30,7 @@ from speech.s3gen.s3gen import RenderRequest
 from speech.t3.batch import RunningBatch
 from speech.t3.sampling import Sampling
 from speech.upstream import UpstreamBatch, UpstreamS3Gen, load_upstream_modules
-from speech.weights.find import Checkpoint
+from speech.weights.checkpoint import Checkpoint
 from speech.weights.load import Model, load_model
 from tests.fakes import build_services, build_worker
 from tests.speech.detector import confidence
@@ -165,7 +165,7 @@ def level_db(waveform: Waveform) -> float:
 
 
 def test_upstreams_own_modules_give_the_same_tokens_and_the_same_sound(model):
-    t3, s3gen = load_upstream_modules(CHATTERBOX, SMALL_MODEL, model.dimensions, CPU)
+    t3, s3gen = load_upstream_modules(CHATTERBOX, Checkpoint(SMALL_MODEL, None), model.dimensions, CPU)
     sampling = Sampling.of(model.spec.default_parameters)
     requests = [request(model, text, seed=seed, sampling=sampling) for seed, text in enumerate(CLEAR[:2])]
     expected = decode_all(UpstreamBatch(t3, CHATTERBOX), requests)

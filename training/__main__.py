@@ -114,11 +114,14 @@ def _codes(work: Work) -> None:
 
 def _voices(work: Work) -> None:
     from speech.reference.encoder import load_reference_encoder
+    from speech.weights.checkpoint import Checkpoint
     from training.assemble import write_encoders
     from training.codes import write_voices
 
     write_encoders(work.checkpoint, work.folder, CHATTERBOX)
-    encoder = load_reference_encoder(work.checkpoint, CHATTERBOX, SMALL, torch.device("cpu"))
+    encoder = load_reference_encoder(
+        Checkpoint(work.checkpoint, None), CHATTERBOX, SMALL, torch.device("cpu")
+    )
     write_voices(encoder, list(read_index(work.speech)), work.speech, work.folder / "voices.npz", work.seed)
 
 
@@ -169,7 +172,7 @@ def _vocoder(work: Work) -> None:
 def _t3(work: Work) -> None:
     from speech.models.tokenizers import load_tokenizer
     from speech.upstream import build_t3
-    from speech.weights.find import Checkpoint
+    from speech.weights.checkpoint import Checkpoint
     from training.codes import read_codes, read_voices
     from training.t3 import Examples, train_t3
 

@@ -19,6 +19,7 @@ from speech.models.spec import ModelSpec
 from speech.reference.encoder import load_reference_encoder
 from speech.smoke import letters_tokenizer
 from speech.upstream import COMPUTED_BUFFERS, build_s3gen, build_t3, build_voice_encoder
+from speech.weights.checkpoint import Checkpoint
 from speech.weights.load import write_config
 from training.data import RATE_HZ, Sentence
 from training.features import read_samples
@@ -112,7 +113,9 @@ def _builtin_voice(folder: Path, speech: Path, sentences: list[Sentence], spec: 
         ]
     )
     voice = resample(Waveform(samples[: round(BUILTIN_S * RATE_HZ)], RATE_HZ), MODEL_SAMPLE_RATE_HZ)
-    conditionals = load_reference_encoder(folder, spec, SMALL, torch.device("cpu")).compute(voice)
+    conditionals = load_reference_encoder(Checkpoint(folder, None), spec, SMALL, torch.device("cpu")).compute(
+        voice
+    )
     return {
         "t3": {
             "speaker_emb": conditionals.speaker_embedding,

@@ -31,7 +31,7 @@ class WeightFiles:
     voice_encoder: str
     tokenizer: tuple[str, ...]
     builtin_voice: str  # may be absent
-    optional: tuple[str, ...] = ()  # further files that may be absent
+    cangjie_table: str | None = None  # may be absent, but Chinese needs it; None: the model has no Chinese
 
     @property
     def required(self) -> tuple[str, ...]:
@@ -39,9 +39,16 @@ class WeightFiles:
         return (self.voice_encoder, self.t3, self.s3gen, *self.tokenizer)
 
     @property
+    def optional(self) -> tuple[str, ...]:
+        """The files that may be absent."""
+        return (
+            (self.builtin_voice,) if self.cangjie_table is None else (self.builtin_voice, self.cangjie_table)
+        )
+
+    @property
     def all(self) -> tuple[str, ...]:
-        """Every file that is read, those that may be absent last."""
-        return (*self.required, self.builtin_voice, *self.optional)
+        """Every file that is read, the optional ones last."""
+        return (*self.required, *self.optional)
 
 
 @dataclass(frozen=True)
@@ -212,7 +219,6 @@ NANO = replace(
     dimensions=replace(FULL, t3_layers=12, t3_width=768, t3_heads=12, t3_feed_forward=3072),
 )
 
-CANGJIE_TABLE = "Cangjie5_TC.json"  # without it a model has no Chinese
 CJK_ENDS = ("、", "，", "。", "？", "！")
 
 # ``SUPPORTED_LANGUAGES`` of upstream's ``mtl_tts.py``.
@@ -232,7 +238,7 @@ MULTILINGUAL_V2 = replace(
         voice_encoder="ve.safetensors",
         tokenizer=("grapheme_mtl_merged_expanded_v1.json",),
         builtin_voice="conds.pt",
-        optional=(CANGJIE_TABLE,),
+        cangjie_table="Cangjie5_TC.json",
     ),
     tokenizer="multilingual",
     languages=MULTILINGUAL_LANGUAGES,
@@ -257,7 +263,7 @@ def _pack(name: str, repository: str, t3: str, language: str) -> ModelSpec:
         MULTILINGUAL.files,
         t3=t3,
         s3gen="s3gen_v3.safetensors",
-        optional=MULTILINGUAL.files.optional if language == "zh" else (),
+        cangjie_table=MULTILINGUAL.files.cangjie_table if language == "zh" else None,
     )
     return replace(
         MULTILINGUAL,

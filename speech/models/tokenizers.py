@@ -21,9 +21,9 @@ from torch import Tensor
 
 from characters import has_speakable, normalize_unicode, printable_excerpt
 from errors import InvalidRequest, ModelUnavailable, UnsupportedLanguage
-from speech.models.spec import CANGJIE_TABLE, ModelSpec, TextRules
+from speech.models.spec import ModelSpec, TextRules
 from speech.text import normalize_multilingual_text, normalize_text, normalize_turbo_text
-from speech.weights.find import Checkpoint
+from speech.weights.checkpoint import Checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -86,8 +86,8 @@ def load_tokenizer(spec: ModelSpec, checkpoint: Checkpoint) -> TextTokenizer:
     from speech.text.readings import load_language_steps
 
     assert spec.text is not None
-    table = checkpoint.file(CANGJIE_TABLE)
-    of_languages = load_language_steps(spec.languages, table if table.is_file() else None)
+    table = None if spec.files.cangjie_table is None else checkpoint.file(spec.files.cangjie_table)
+    of_languages = load_language_steps(spec.languages, table if table and table.is_file() else None)
     for language, reason in of_languages.unavailable.items():
         log.warning("%s cannot speak %s: %s", spec.name, language, reason)
     if of_languages.unavailable.keys() >= set(spec.languages):

@@ -11,7 +11,6 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -38,6 +37,7 @@ from speech.reference.spectra import (
 )
 from speech.s3gen.weights import WeightsView
 from speech.transfer import upload
+from speech.weights.checkpoint import Checkpoint
 from speech.weights.files import check_shapes, read_weights
 
 log = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ class PreparedRecording:
 
 
 def load_reference_encoder(
-    folder: Path, spec: ModelSpec, dimensions: ModelDimensions, device: torch.device
+    checkpoint: Checkpoint, spec: ModelSpec, dimensions: ModelDimensions, device: torch.device
 ) -> ReferenceEncoder:
     """Loads what a checkpoint has for new voices. Raises ModelUnavailable.
 
@@ -96,8 +96,8 @@ def load_reference_encoder(
     """
     started = time.perf_counter()
     files = spec.files
-    of_voice_encoder = read_weights(folder / files.voice_encoder, device)
-    of_s3gen = read_weights(folder / files.s3gen, device, (_TOKENIZER, _XVECTOR))
+    of_voice_encoder = read_weights(checkpoint.file(files.voice_encoder), device)
+    of_s3gen = read_weights(checkpoint.file(files.s3gen), device, (_TOKENIZER, _XVECTOR))
     check_shapes(of_voice_encoder, voice_encoder_shapes(dimensions), files.voice_encoder)
     encoder = ReferenceEncoder(
         tokenizer=speech_tokenizer.prepare(

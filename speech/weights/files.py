@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -63,8 +63,8 @@ def check_shapes(
         )
 
 
-def fingerprint(folder: Path, files: tuple[str, ...]) -> str:
-    """Returns 16 hex digits that name the content of a folder of weights without reading gigabytes.
+def fingerprint(files: Iterable[Path]) -> str:
+    """Returns 16 hex digits that name the content of files of weights without reading gigabytes.
 
     SHA-256 over each file's name and size; of safetensors files over the header, which lists every tensor,
     and a sample from the middle of every large tensor; of other files over the whole content. A fine-tune
@@ -72,11 +72,10 @@ def fingerprint(folder: Path, files: tuple[str, ...]) -> str:
     ModelUnavailable.
     """
     digest = hashlib.sha256()
-    for name in sorted(files):
-        file = folder / name
+    for file in sorted(files, key=lambda file: file.name):
         if not file.exists():
             continue
-        digest.update(f"{name}:{file.stat().st_size}:".encode())
+        digest.update(f"{file.name}:{file.stat().st_size}:".encode())
         try:
             with file.open("rb") as stream:
                 if file.suffix == ".safetensors":

@@ -30,8 +30,9 @@ from speech.s3gen.s3gen import Renderer, S3Gen
 from speech.s3gen.shapes import s3gen_shapes
 from speech.s3gen.weights import WeightsView, prepare
 from speech.text.split import MIN_MAX_CHARS
+from speech.weights.checkpoint import Checkpoint
+from speech.weights.config import CONFIG_FILE, CONFIG_FORMAT, damaged_config, read_config_file
 from speech.weights.files import S3GEN_PREFIXES, check_shapes, fingerprint, read_weights
-from speech.weights.find import Checkpoint
 from speech.weights.pack import read_packed
 from speech.weights.shared import SharedParts, digest_of_conditionals
 
@@ -41,8 +42,6 @@ MAX_CHUNK_CHARS = max(
     spec.max_chunk_chars for spec in MODELS.values()
 )  # as ``split_text`` counts: longer chunks do not fit into T3's longest answer
 MAX_DIMENSION = 10_000  # of a network: what is larger is a mistake
-CONFIG_FILE = "config.json"  # of checkpoints of our own; the published repository has none
-CONFIG_FORMAT = "chatterbox-voice-worker/1"
 PUBLISHED = "published"  # of weights that need no notice, beside the keys of ``NOTICES``
 
 
@@ -114,16 +113,16 @@ def load_model(
     the parts of the models that were loaded before; this one's join them. Raises ModelUnavailable when a
     file is damaged or does not fit the model.
     """
-    folder = checkpoint.folder
     config = check_config(checkpoint, spec)
     spec, dimensions = config.apply(spec), config.dimensions
     shared = shared or SharedParts()
-    content = fingerprint(folder, spec.files.all)
-    packed = read_packed(folder, content, device) if t3_dtype == torch.bfloat16 else None
-    t3_weights = packed[0] if packed else read_weights(folder / spec.files.t3, device)
+    content = fingerprint(checkpoint.files(spec.files.all))
+    packed = read_packed(checkpoint.folder, content, device) if t3_dtype == torch.bfloat16 else None
+    t3_weights = packed[0] if packed else read_weights(checkpoint.file(spec.files.t3), device)
+    s3gen_file = checkpoint.file(spec.files.s3gen)
 
     def s3gen_weights() -> Mapping[str, Tensor]:
-        return packed[1] if packed else read_weights(folder / spec.files.s3gen, device, S3GEN_PREFIXES)
+        return packed[1] if packed else read_weights(s3gen_file, device, S3GEN_PREFIXES)
 
     def make_s3gen() -> S3Gen | PackedS3Gen:
         return _make_s3gen(s3gen_weights(), spec, dimensions, device, t3_dtype, together=together)
@@ -135,17 +134,17 @@ def load_model(
     return Model(
         spec=spec,
         dimensions=dimensions,
-        revision=checkpoint.revision or with_config(folder, content),
+        revision=checkpoint.revision or with_config(checkpoint.folder, content),
         notice=config.notice,
         device=device,
         t3=_make_t3(t3_weights, spec, dimensions, t3_dtype),
-        s3gen=shared.s3gen(folder / spec.files.s3gen, spec, dimensions, make_s3gen, make_vocoder),
+        s3gen=shared.s3gen(s3gen_file, spec, dimensions, make_s3gen, make_vocoder),
         reference_encoder=shared.encoder(
-            conditionals_digest, lambda: load_reference_encoder(folder, spec, dimensions, device)
+            conditionals_digest, lambda: load_reference_encoder(checkpoint, spec, dimensions, device)
         ),
         conditionals_digest=conditionals_digest,
         tokenizer=load_tokenizer(spec, checkpoint),
-        builtin_voice=read_builtin_voice(folder / spec.files.builtin_voice),
+        builtin_voice=read_builtin_voice(checkpoint.file(spec.files.builtin_voice)),
     )
 
 
@@ -210,37 +209,29 @@ def read_config(folder: Path, published: ModelDimensions = FULL) -> CheckpointCo
 
     published: the dimensions of weights without a configuration.
     """
-    file = folder / CONFIG_FILE
-    if not file.exists():
+    config = read_config_file(folder)
+    if config is None:
         return CheckpointConfig(published)
     try:
-        config = json.loads(file.read_text())
-        written_as = config.get("format") if isinstance(config, dict) else None
-        if not isinstance(written_as, str) or not written_as.startswith(
-            CONFIG_FORMAT.partition("/")[0] + "/"
-        ):
-            return CheckpointConfig(published)  # of another program, as ``transformers`` writes them
-        if written_as != CONFIG_FORMAT:
-            raise ValueError(f"its format is not {CONFIG_FORMAT}")
-        kind = config["weights"]
+        kind = config.get("weights", PUBLISHED)
         if kind != PUBLISHED and kind not in NOTICES:
             raise ValueError("unknown weights")
+        sizes = config.get("sizes")
         return CheckpointConfig(
-            dimensions=_dimensions(config["sizes"]),
-            kind=None if kind == PUBLISHED else kind,
+            dimensions=published if sizes is None else _dimensions(sizes),
+            kind=None if kind == PUBLISHED else str(kind),
             max_chunk_chars=_chunk_chars(config.get("max_chunk_chars")),
             default_parameters=_parameters(config.get("default_parameters") or {}),
         )
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ModelUnavailable(
-            f"{CONFIG_FILE} beside the weights is damaged, or of another version of this worker: {error}",
-            hint="take the checkpoint's own file, or write the checkpoint again",
-        ) from error
+    except (ValueError, TypeError) as error:
+        raise damaged_config(error) from error
 
 
-def _dimensions(sizes: Mapping[str, object]) -> ModelDimensions:
+def _dimensions(sizes: object) -> ModelDimensions:
     """Returns valid dimensions. Raises ValueError or TypeError."""
-    dimensions = ModelDimensions(**sizes)  # type: ignore[arg-type]
+    if not isinstance(sizes, dict):
+        raise ValueError("sizes must be an object")
+    dimensions = ModelDimensions(**sizes)
     for name, value in dataclasses.asdict(dimensions).items():
         if type(value) is not int or not 1 <= value <= MAX_DIMENSION:
             raise ValueError(f"{name} must be a whole number from 1 to {MAX_DIMENSION}")

@@ -9,7 +9,7 @@ import torch
 
 from errors import ModelUnavailable
 from speech.models.spec import ModelSpec
-from speech.weights.find import Checkpoint
+from speech.weights.checkpoint import Checkpoint
 from speech.weights.shared import SharedParts
 
 _CGROUP = Path("/sys/fs/cgroup")
@@ -38,7 +38,7 @@ def weights_bytes(spec: ModelSpec, checkpoint: Checkpoint, t3_dtype: torch.dtype
 
     The files hold float32; T3 is loaded in ``t3_dtype``.
     """
-    t3, s3gen = (checkpoint.folder / name for name in (spec.files.t3, spec.files.s3gen))
+    t3, s3gen = (checkpoint.file(name) for name in (spec.files.t3, spec.files.s3gen))
     t3_bytes = t3.stat().st_size * t3_dtype.itemsize // torch.float32.itemsize
     return t3_bytes + (0 if shared.has_s3gen(s3gen) else s3gen.stat().st_size)
 

@@ -14,8 +14,8 @@ from speech.s3gen.packed import PackedS3Gen
 from speech.s3gen.s3gen import S3Gen
 from speech.s3gen.shapes import s3gen_shapes
 from speech.s3gen.weights import WeightsView
+from speech.weights.checkpoint import Checkpoint
 from speech.weights.files import S3GEN_PREFIXES, digest_of_tensors, fingerprint
-from speech.weights.find import Checkpoint
 
 
 class SharedParts:
@@ -41,7 +41,7 @@ class SharedParts:
         make_vocoder: Callable[[], WeightsView],
     ) -> S3Gen | PackedS3Gen:
         """Returns the renderer of a file's weights. make, make_vocoder: load what is not there yet."""
-        self._files.add(fingerprint(file.parent, (file.name,)))
+        self._files.add(fingerprint((file,)))
         names = s3gen_shapes(dimensions, spec.flow)
         flow, vocoder = (
             digest_of_tensors(file, [name for name in names if name.startswith(prefix)])
@@ -55,7 +55,7 @@ class SharedParts:
 
     def has_s3gen(self, file: Path) -> bool:
         """Whether the same file's S3Gen is loaded."""
-        return fingerprint(file.parent, (file.name,)) in self._files
+        return fingerprint((file,)) in self._files
 
     def encoder(self, digest: str, load: Callable[[], RecordingEncoder]) -> RecordingEncoder:
         """Returns the reference encoder of ``digest_of_conditionals``. load: loads it."""
@@ -75,5 +75,5 @@ def digest_of_conditionals(checkpoint: Checkpoint, spec: ModelSpec, dimensions: 
         (spec.files.voice_encoder, voice_encoder_shapes(dimensions)),
         (spec.files.s3gen, reference_shapes(dimensions)),
     ):
-        digest.update(digest_of_tensors(checkpoint.folder / file, names).encode())
+        digest.update(digest_of_tensors(checkpoint.file(file), names).encode())
     return digest.hexdigest()[:16]

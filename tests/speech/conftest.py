@@ -17,7 +17,7 @@ from speech.runtime import Batch, DeviceModel, DeviceRuntime
 from speech.smoke import write_smoke_checkpoint
 from speech.upstream import load_upstream_model
 from speech.watermark import Watermarker
-from speech.weights.find import Checkpoint
+from speech.weights.checkpoint import Checkpoint
 from speech.weights.load import Model, load_model
 
 # The tiny modules gain nothing from threads, and lose much to them on a busy machine.

@@ -22,6 +22,7 @@ from speech.models.spec import CHATTERBOX
 from speech.pipeline import SEED_LIMIT, SEED_STRIDE, ChatterboxSynthesizer
 from speech.s3gen.s3gen import Renderer, RenderRequest
 from speech.upstream import load_upstream_modules
+from speech.weights.checkpoint import Checkpoint
 from speech.weights.load import Model
 from tests.recordings import silence, speech_like, white_noise
 from tests.speech.conftest import CPU
@@ -51,7 +52,7 @@ def convert(synthesizer, recording: Waveform, voice=None, seed: int = SEED, canc
 
 @pytest.fixture(scope="module")
 def vc(smoke_checkpoint):
-    _, s3gen = load_upstream_modules(CHATTERBOX, smoke_checkpoint, TINY, CPU)
+    _, s3gen = load_upstream_modules(CHATTERBOX, Checkpoint(smoke_checkpoint, None), TINY, CPU)
     return upstream_vc(s3gen, smoke_checkpoint / "conds.pt")
 
 

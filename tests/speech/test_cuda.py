@@ -22,7 +22,7 @@ from speech.runtime import DeviceRuntime
 from speech.s3gen.weights import WeightsView
 from speech.t3.batch import RunningBatch
 from speech.t3.request import DecodeRequest
-from speech.weights.find import Checkpoint
+from speech.weights.checkpoint import Checkpoint
 from speech.weights.load import Model, load_model
 from tests.speech.runtimes import TokensAsSamples, chunk, one_model
 from tests.speech.speaking import PAGE, encode, join, join_marked, speak

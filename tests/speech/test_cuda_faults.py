@@ -22,7 +22,7 @@ from speech.contract import Utterance
 from speech.models.spec import CHATTERBOX
 from speech.pipeline import make_synthesizer
 from speech.watermark import Watermarker
-from speech.weights.find import Checkpoint
+from speech.weights.checkpoint import Checkpoint
 from speech.weights.load import load_model
 
 checkpoint = Checkpoint(Path(sys.argv[1]), None, may_be_unpublished=True)

@@ -29,7 +29,7 @@ from speech.t3.batch import RunningBatch
 from speech.t3.request import Decoded
 from speech.upstream import UpstreamBatch, UpstreamS3Gen, load_upstream_modules, quiet_upstream
 from speech.watermark import Watermarker
-from speech.weights.find import Checkpoint
+from speech.weights.checkpoint import Checkpoint
 from speech.weights.load import Model, load_model
 from tests.speech.models.forced import forced_logits
 from tests.speech.reference.test_encoder import assert_equal_conditionals
@@ -72,7 +72,7 @@ def upstream(folder) -> ChatterboxTTS:
 
 
 def test_each_tensor_equals_from_local(folder, upstream):
-    t3, s3gen = load_upstream_modules(CHATTERBOX, folder, FULL, CPU)
+    t3, s3gen = load_upstream_modules(CHATTERBOX, Checkpoint(folder, None), FULL, CPU)
     assert_same_tensors(s3gen, upstream.s3gen)
     assert_same_tensors(t3, upstream.t3)
 

@@ -24,7 +24,7 @@ from speech.t3.batch import RunningBatch
 from speech.t3.request import Decoded
 from speech.upstream import UpstreamBatch, build_voice_encoder, load_upstream_modules
 from speech.watermark import Watermarker
-from speech.weights.find import Checkpoint
+from speech.weights.checkpoint import Checkpoint
 from speech.weights.load import Model, load_model
 from speech.weights.modules import assign_weights
 from tests.speech.speaking import join_marked, recording, speak
@@ -56,7 +56,7 @@ def upstream(model, checkpoint) -> ChatterboxTurboTTS:
     folder = checkpoint.folder
     if model.spec is TURBO:
         return ChatterboxTurboTTS.from_local(folder, "cpu")
-    t3, s3gen = load_upstream_modules(model.spec, folder, model.dimensions, CPU)
+    t3, s3gen = load_upstream_modules(model.spec, checkpoint, model.dimensions, CPU)
     voice_encoder = build_voice_encoder(model.dimensions)
     assign_weights(voice_encoder, folder / model.spec.files.voice_encoder, CPU)
     tokenizer = AutoTokenizer.from_pretrained(folder)

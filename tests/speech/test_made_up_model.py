@@ -17,7 +17,7 @@ from settings import Settings
 from speech.contract import SamplingParams, Utterance
 from speech.models import spec as specs
 from speech.models.dimensions import FULL, TINY
-from speech.models.spec import Conditioning, FlowSpec, ModelSpec, SpecialTokens, WeightFiles
+from speech.models.spec import Conditioning, FlowSpec, ModelSource, ModelSpec, SpecialTokens, WeightFiles
 from speech.pipeline import ChatterboxSynthesizer, load_synthesizer
 from speech.smoke import write_smoke_checkpoint
 from speech.t3 import batch as batch_module
@@ -84,7 +84,8 @@ def test_it_speaks_by_its_own_limits(made_up):
 
 
 def test_the_settings_know_it(made_up):
-    assert Settings.from_env({"MODEL": "made-up"}).model == "made-up"
+    (source,) = Settings.from_env({"MODEL": "made-up"}).models
+    assert source == ModelSource("made-up")
 
 
 def test_its_parameters_are_its_own(made_up):

@@ -144,7 +144,7 @@ def test_v3_reads_text_as_it_was_trained_and_as_master_does_when_told_so(
 
 def test_without_its_table_a_model_loses_chinese_alone(tmp_path, multilingual_checkpoint, caplog):
     from speech.models.tokenizers import load_tokenizer
-    from speech.weights.find import Checkpoint
+    from speech.weights.checkpoint import Checkpoint
 
     file = MULTILINGUAL_V2.files.tokenizer[0]
     (tmp_path / file).write_bytes((multilingual_checkpoint.folder / file).read_bytes())

@@ -34,7 +34,7 @@ from speech.pipeline import (
 )
 from speech.t3.request import DecodeRequest
 from speech.t3.sampling import Sampling
-from speech.weights.find import Checkpoint
+from speech.weights.checkpoint import Checkpoint
 from speech.weights.load import Model, load_model
 from tests.recordings import speech_like
 from tests.speech.detector import confidence

@@ -22,7 +22,7 @@ from speech.pipeline import ChatterboxSynthesizer, make_batch, make_synthesizer,
 from speech.runtime import DeviceModel, DeviceRuntime
 from speech.s3gen.s3gen import S3Gen
 from speech.smoke import write_smoke_checkpoint
-from speech.weights.find import Checkpoint
+from speech.weights.checkpoint import Checkpoint
 from speech.weights.load import Model, load_model
 from speech.weights.memory import check_room
 from speech.weights.shared import SharedParts

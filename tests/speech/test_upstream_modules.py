@@ -18,6 +18,7 @@ from speech.upstream import (
     build_voice_encoder,
     load_upstream_modules,
 )
+from speech.weights.checkpoint import Checkpoint
 from speech.weights.modules import assign_weights
 
 CPU = torch.device("cpu")
@@ -48,14 +49,14 @@ def assert_same_tensors(ours: nn.Module, upstreams: nn.Module) -> None:
     ],
 )
 def test_each_tensor_equals_initialising_and_copying(smoke_checkpoint, part, build, file):
-    t3, s3gen = load_upstream_modules(CHATTERBOX, smoke_checkpoint, TINY, CPU)
+    t3, s3gen = load_upstream_modules(CHATTERBOX, Checkpoint(smoke_checkpoint, None), TINY, CPU)
     upstreams = build(TINY)
     upstreams.load_state_dict(load_file(smoke_checkpoint / file), strict=False)
     assert_same_tensors({"t3": t3, "s3gen": s3gen}[part], upstreams)
 
 
 def test_modules_are_ready_for_inference(smoke_checkpoint):
-    for module in load_upstream_modules(CHATTERBOX, smoke_checkpoint, TINY, CPU):
+    for module in load_upstream_modules(CHATTERBOX, Checkpoint(smoke_checkpoint, None), TINY, CPU):
         assert not module.training
         assert not any(parameter.requires_grad for parameter in module.parameters())
 

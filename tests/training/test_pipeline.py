@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from speech.models.dimensions import TINY
 from speech.models.spec import CHATTERBOX
-from speech.weights.find import Checkpoint
+from speech.weights.checkpoint import Checkpoint
 from speech.weights.load import load_model, read_config
 from training import __main__ as training
 from training import assemble, mels

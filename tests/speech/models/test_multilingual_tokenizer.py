@@ -19,7 +19,7 @@ from speech.models.spec import CANGJIE_TABLE, CHATTERBOX, MULTILINGUAL, MULTILIN
 from speech.models.tokenizers import MultilingualTokenizer, load_tokenizer
 from speech.smoke import letters_tokenizer
 from speech.text.chinese import CangjieCodes
-from speech.weights.find import Checkpoint
+from speech.weights.checkpoint import Checkpoint
 from tests.speech.mtl import FullCase, upstreams_tokenizer
 
 FILE = MULTILINGUAL_V2.files.tokenizer[0]

@@ -14,7 +14,7 @@ from transformers import AutoTokenizer
 from errors import ModelUnavailable
 from speech.models.spec import CHATTERBOX, TURBO
 from speech.models.tokenizers import load_tokenizer
-from speech.weights.find import Checkpoint
+from speech.weights.checkpoint import Checkpoint
 
 
 @pytest.fixture(scope="module")

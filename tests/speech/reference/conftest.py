@@ -21,6 +21,7 @@ from speech.upstream import (
     load_upstream_modules,
     without_storage,
 )
+from speech.weights.checkpoint import Checkpoint
 from speech.weights.load import read_config
 from speech.weights.modules import assign_weights
 from tests.speech.reference.networks import unsettle
@@ -44,7 +45,7 @@ class Networks:
     @classmethod
     def of(cls, folder: Path) -> Networks:
         dimensions = read_config(folder).dimensions
-        _, s3gen = load_upstream_modules(CHATTERBOX, folder, dimensions, CPU)
+        _, s3gen = load_upstream_modules(CHATTERBOX, Checkpoint(folder, None), dimensions, CPU)
         with without_storage():
             upstream_voice_encoder = build_voice_encoder(dimensions)
         assign_weights(upstream_voice_encoder, folder / CHATTERBOX.files.voice_encoder, CPU)
@@ -59,7 +60,7 @@ class Networks:
         )
 
     def ours(self) -> ReferenceEncoder:
-        return load_reference_encoder(self.folder, CHATTERBOX, self.dimensions, CPU)
+        return load_reference_encoder(Checkpoint(self.folder, None), CHATTERBOX, self.dimensions, CPU)
 
     def upstreams(self) -> UpstreamReferenceEncoder:
         return UpstreamReferenceEncoder(self.s3gen, self.upstream_voice_encoder, CHATTERBOX.conditioning)
@@ -72,7 +73,7 @@ def unsettled_checkpoint(smoke_checkpoint: Path, tmp_path_factory: pytest.TempPa
     for file in smoke_checkpoint.iterdir():
         (folder / file.name).symlink_to(file)
     file = folder / CHATTERBOX.files.s3gen
-    _, s3gen = load_upstream_modules(CHATTERBOX, folder, TINY, CPU)
+    _, s3gen = load_upstream_modules(CHATTERBOX, Checkpoint(folder, None), TINY, CPU)
     unsettle(s3gen)
     weights = load_file(file) | {
         name: tensor

@@ -15,6 +15,7 @@ from speech.models.spec import CHATTERBOX
 from speech.reference.conditionals import Conditionals
 from speech.reference.encoder import ReferenceEncoder, load_reference_encoder
 from speech.upstream import UpstreamReferenceEncoder, build_s3gen, build_voice_encoder
+from speech.weights.checkpoint import Checkpoint
 from tests.speech.reference.networks import unsettle
 from tests.speech.reference.recordings import NAMES, recording
 from tests.speech.reference.test_encoder import assert_same_conditionals
@@ -41,7 +42,7 @@ def encoders(tmp_path_factory) -> tuple[ReferenceEncoder, UpstreamReferenceEncod
         folder / files.s3gen,
     )
     save_file(voice_encoder.state_dict(), folder / files.voice_encoder)
-    ours = load_reference_encoder(folder, CHATTERBOX, FULL, torch.device("cpu"))
+    ours = load_reference_encoder(Checkpoint(folder, None), CHATTERBOX, FULL, torch.device("cpu"))
     upstreams = UpstreamReferenceEncoder(s3gen.eval(), voice_encoder.eval(), CHATTERBOX.conditioning)
     return ours, upstreams
 

@@ -19,8 +19,8 @@ from speech.s3gen.s3gen import Draws, S3Gen
 from speech.s3gen.weights import WeightsView, prepare
 from speech.smoke import untrained_s3gen, write_smoke_checkpoint
 from speech.upstream import UpstreamS3Gen, load_upstream_model, quiet_upstream
+from speech.weights.checkpoint import Checkpoint
 from speech.weights.files import fingerprint
-from speech.weights.find import Checkpoint
 from speech.weights.load import Model, load_model
 from speech.weights.pack import write_packed
 from tests.speech.s3gen.packing import EIGHT, distance, make_requests
@@ -121,7 +121,7 @@ def test_a_model_with_meanflow_is_loaded_by_its_spec(folder):
 def test_packed_weights_hold_all_that_meanflow_needs(folder, tmp_path):
     for file in folder.iterdir():
         (tmp_path / file.name).symlink_to(file)
-    write_packed(tmp_path, SPEC.files, fingerprint(tmp_path, SPEC.files.all))
+    write_packed(tmp_path, SPEC.files, fingerprint(tmp_path / name for name in SPEC.files.all))
     checkpoint = Checkpoint(tmp_path, None, may_be_unpublished=True)
     rounded = load_model(SPEC, checkpoint, CPU, torch.bfloat16).s3gen
     assert isinstance(rounded, PackedS3Gen)

@@ -23,7 +23,7 @@ from speech.t3 import fused_step
 from speech.t3.batch import RunningBatch
 from speech.t3.fused_step import FusedStep, Gemv
 from speech.t3.request import DecodeRequest
-from speech.weights.find import Checkpoint
+from speech.weights.checkpoint import Checkpoint
 from speech.weights.load import Model, load_model
 from tests.speech.t3.requests import USUAL, decode_all, mixed_requests, request
 

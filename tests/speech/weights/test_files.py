@@ -44,7 +44,7 @@ def save_layers(folder: Path, tensors: dict[str, torch.Tensor]) -> None:
 
 
 def named(folder: Path) -> str:
-    return fingerprint(folder, FILES.all)
+    return fingerprint(folder / name for name in FILES.all)
 
 
 def test_it_is_16_hex_digits_and_does_not_change(folder):

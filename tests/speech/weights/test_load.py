@@ -16,7 +16,7 @@ from speech.models.dimensions import TINY
 from speech.models.spec import CHATTERBOX
 from speech.s3gen.packed import PackedS3Gen
 from speech.upstream import load_upstream_model
-from speech.weights.find import Checkpoint
+from speech.weights.checkpoint import Checkpoint
 from speech.weights.load import Model, load_model
 from tests.speech.s3gen.packing import EIGHT, make_requests
 

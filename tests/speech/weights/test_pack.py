@@ -18,7 +18,7 @@ from speech.models.llama_t3 import T3Weights
 from speech.models.spec import CHATTERBOX
 from speech.s3gen.s3gen import RenderRequest
 from speech.weights import load as loading
-from speech.weights.find import Checkpoint
+from speech.weights.checkpoint import Checkpoint
 from speech.weights.load import Model, load_model
 from speech.weights.pack import PACKED_FILE
 
