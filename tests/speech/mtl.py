@@ -17,7 +17,7 @@ from chatterbox.models.tokenizers import MTLTokenizer
 from chatterbox.models.tokenizers import tokenizer as upstream_tokenizer
 from chatterbox.mtl_tts import ChatterboxMultilingualTTS, Conditionals
 
-from speech.models.spec import CANGJIE_TABLE, ModelSpec
+from speech.models.spec import MULTILINGUAL, ModelSpec
 
 SAMPLES_A_TOKEN = 960
 
@@ -35,7 +35,9 @@ def upstreams_tokenizer(
     """Upstream's tokenizer without its downloads: the hub's table of Chinese, GitHub's segmenter."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(upstream_tokenizer.ChineseCangjieConverter, "_init_segmenter", lambda self: None)
-        patch.setattr(upstream_tokenizer, "hf_hub_download", lambda **_: str(folder / CANGJIE_TABLE))
+        patch.setattr(
+            upstream_tokenizer, "hf_hub_download", lambda **_: str(folder / MULTILINGUAL.files.cangjie_table)
+        )
         return kind(str(folder / spec.files.tokenizer[0]))
 
 

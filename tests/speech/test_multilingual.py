@@ -13,7 +13,7 @@ import torch
 from chatterbox.mtl_tts import ChatterboxMultilingualTTS
 
 from errors import InvalidRequest, ModelUnavailable
-from speech.models.spec import CANGJIE_TABLE, MODELS, MULTILINGUAL, MULTILINGUAL_V2
+from speech.models.spec import MODELS, MULTILINGUAL, MULTILINGUAL_V2
 from speech.pipeline import ChatterboxSynthesizer, load_synthesizer, make_batch, make_synthesizer
 from speech.smoke import SPEECH_PER_TEXT_TOKEN, write_smoke_checkpoint
 from speech.t3.batch import RunningBatch
@@ -152,7 +152,7 @@ def test_without_its_table_a_model_loses_chinese_alone(tmp_path, multilingual_ch
     assert "zh" in tokenizer.unavailable
     assert "multilingual-v2 cannot speak zh: Chinese needs" in caplog.text
     assert len(tokenizer.encode("Hello.", "en"))
-    assert not (tmp_path / CANGJIE_TABLE).exists()
+    assert not (tmp_path / MULTILINGUAL.files.cangjie_table).exists()
 
 
 class TestContract(SynthesizerContract):

@@ -15,7 +15,7 @@ from chatterbox.mtl_tts import punc_norm
 from tokenizers import Tokenizer
 
 from errors import InvalidRequest, ModelUnavailable, UnsupportedLanguage
-from speech.models.spec import CANGJIE_TABLE, CHATTERBOX, MULTILINGUAL, MULTILINGUAL_V2, PACKS, ModelSpec
+from speech.models.spec import CHATTERBOX, MULTILINGUAL, MULTILINGUAL_V2, PACKS, ModelSpec
 from speech.models.tokenizers import MultilingualTokenizer, load_tokenizer
 from speech.smoke import letters_tokenizer
 from speech.text.chinese import CangjieCodes
@@ -105,7 +105,7 @@ def test_ids_of_v3_are_upstreams_in_full_case(make, theirs_in_full_case, languag
 @pytest.mark.parametrize("spec", [MULTILINGUAL, MULTILINGUAL_V2], ids=lambda spec: spec.name)
 def test_chinese_ids_are_upstreams(make, folder, theirs, theirs_in_full_case, spec):
     """Without a segmenter: of words upstream has another list."""
-    codes = CangjieCodes(folder / CANGJIE_TABLE, lambda text: [text])
+    codes = CangjieCodes(folder / MULTILINGUAL.files.cangjie_table, lambda text: [text])
     text = "火车又晚点了，APP 说 30 分钟。真的？"
     ids = make(spec, zh=codes).encode(text, "zh").tolist()
     upstreams = theirs if spec is MULTILINGUAL_V2 else theirs_in_full_case
@@ -220,5 +220,7 @@ def test_a_tokenizer_without_the_languages_is_refused_with_both_numbers(make, tm
 def test_a_model_of_chinese_alone_is_refused_without_its_table(folder, tmp_path):
     shutil.copy(folder / FILE, tmp_path)
     pack = next(spec for spec in PACKS if spec.languages == ("zh",))
-    with pytest.raises(ModelUnavailable, match=f"Chinese needs ({CANGJIE_TABLE}, which|the package)"):
+    with pytest.raises(
+        ModelUnavailable, match=f"Chinese needs ({MULTILINGUAL.files.cangjie_table}, which|the package)"
+    ):
         load_tokenizer(pack, Checkpoint(tmp_path, None))
