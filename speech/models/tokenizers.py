@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -21,6 +21,7 @@ from speech.weights.checkpoint import Checkpoint
 REQUIRED = ("[START]", "[STOP]")
 SPACE = "[SPACE]"
 DAMAGED = "download the weights again"
+OF_ONE_REVISION = "use the files of one published revision"
 
 
 class TextTokenizer(Protocol):
@@ -36,20 +37,15 @@ def load_tokenizer(spec: ModelSpec, checkpoint: Checkpoint) -> TextTokenizer:
     files = [checkpoint.file(name) for name in spec.files.tokenizer]
     if spec.tokenizer == "turbo":
         return TurboTokenizer(*files, size=spec.text_vocabulary)
-    return EnglishTokenizer(*files)
+    return EnglishTokenizer(*files, size=spec.text_vocabulary)
 
 
 class EnglishTokenizer:
     """``punc_norm`` and ``EnTokenizer`` of chatterbox-tts 0.1.7, without what else their modules import."""
 
-    def __init__(self, file: Path) -> None:
-        """Reads the file. Raises ModelUnavailable for one that is no tokenizer, or not T3's."""
-        try:
-            self._tokenizer = Tokenizer.from_file(str(file))
-        except Exception as error:  # tokenizers raises bare Exception for every kind of damage
-            raise ModelUnavailable(f"{file.name} cannot be read", hint=DAMAGED) from error
-        if not set(REQUIRED) <= self._tokenizer.get_vocab().keys():
-            raise ModelUnavailable(f"{file.name} is of another model", hint=DAMAGED)
+    def __init__(self, file: Path, *, size: int) -> None:
+        """Reads the file. size: ids that the model has. Raises ModelUnavailable for another model's file."""
+        self._tokenizer = _read_tokenizer(file, size, REQUIRED)
 
     def encode(self, text: str) -> Tensor:
         """Returns the ids of a chunk, int64 [n], without start and stop."""
@@ -80,13 +76,31 @@ class TurboTokenizer:
         if any(ids[tag] != self.tags[tag] for tag in ordered) or len(ids) != size:
             raise ModelUnavailable(
                 f"{added.name} and {vocabulary.name} have {len(ids)} tokens, and the model {size}",
-                hint="use the files of one published revision",
+                hint=OF_ONE_REVISION,
             )
 
     def encode(self, text: str) -> Tensor:
         """Returns the ids of a chunk, int64 [n]."""
         ids = self._tokenizer.encode(normalize_turbo_text(text), add_special_tokens=False).ids
         return torch.tensor(ids, dtype=torch.int64)
+
+
+def _read_tokenizer(file: Path, size: int, required: Collection[str]) -> Tokenizer:
+    """Reads a tokenizer of ``size`` ids at most, with the required tokens. Raises ModelUnavailable."""
+    try:
+        tokenizer = Tokenizer.from_file(str(file))
+    except Exception as error:  # tokenizers raises bare Exception for every kind of damage
+        raise ModelUnavailable(f"{file.name} cannot be read", hint=DAMAGED) from error
+    vocabulary = tokenizer.get_vocab()
+    count = 1 + max(vocabulary.values(), default=-1)
+    lacking = [token for token in required if token not in vocabulary]
+    if lacking or count > size:
+        lack = f", and lacks {', '.join(lacking[:3])}" if lacking else ""
+        raise ModelUnavailable(
+            f"{file.name} is of another model: it has {count} tokens where this one has {size}{lack}",
+            hint=OF_ONE_REVISION,
+        )
+    return tokenizer
 
 
 def _read_ids(file: Path) -> Mapping[str, int]:
