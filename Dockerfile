@@ -3,8 +3,9 @@
 #   docker build -t REGISTRY/chatterbox-voice-worker:VERSION .
 #
 #   --build-arg BAKE_WEIGHTS=1         put the published weights into the image
-#   --build-arg MODEL=turbo            of which model; a worker of the image speaks with it
-#   --build-arg MODEL_REVISION=COMMIT  which revision to bake, and to look for when the worker starts
+#   --build-arg MODEL=chatterbox,turbo of which models; a worker of the image speaks with them, and with the
+#                                      first where a job names none; name@COMMIT pins a revision
+#   --build-arg MODEL_REVISION=COMMIT  which revision of the first to bake, and to look for at the start
 #   --secret id=HF_TOKEN,env=HF_TOKEN  the token for that download, where the hub asks for one
 
 # The platform runs amd64 only: said here, so that a build on an ARM laptop does not come out as ARM.
@@ -38,8 +39,8 @@ RUN --mount=type=cache,target=/root/.cache \
     && UV_LINK_MODE=copy uv pip sync --system --compile-bytecode requirements.txt
 
 # Weights, when wanted: above the code, so that a change of the code does not fetch them again. They are
-# found by the worker's own look-up, and so put where it looks first, and packed there into one smaller file
-# for a faster start. The token comes as a build secret and stays in no layer.
+# found by the worker's own look-up, and so put where it looks first, and packed there into smaller files for a
+# faster start; what models share lies there once. The token comes as a build secret and stays in no layer.
 ARG BAKE_WEIGHTS=0
 ARG MODEL=chatterbox
 ARG MODEL_REVISION=main
@@ -48,7 +49,7 @@ ENV MODEL=$MODEL \
 COPY errors.py ./
 COPY scripts/__init__.py scripts/repack.py scripts/
 COPY speech/__init__.py speech/
-COPY speech/models/__init__.py speech/models/dimensions.py speech/models/spec.py speech/models/
+COPY speech/models/__init__.py speech/models/dimensions.py speech/models/sources.py speech/models/spec.py speech/models/
 COPY speech/weights/__init__.py speech/weights/checkpoint.py speech/weights/config.py speech/weights/files.py \
     speech/weights/find.py speech/weights/pack.py speech/weights/
 RUN --mount=type=secret,id=HF_TOKEN,required=false \

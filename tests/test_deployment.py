@@ -21,8 +21,8 @@ from operations import OPERATIONS
 from operations.request import parse_request
 from scripts import load_balancer_listing
 from settings import Settings
-from speech.models.spec import CHATTERBOX
-from speech.weights.files import fingerprint
+from speech.models.spec import CHATTERBOX, TURBO
+from speech.smoke import write_smoke_checkpoint
 from speech.weights.pack import read_packed
 from tests.hub_listing import HubListing, HubTests
 
@@ -179,10 +179,10 @@ def test_the_builder_gets_what_is_copied_and_nothing_else():
         assert not is_sent_to_the_builder(path), path
 
 
-def hub_cache_with_weights(home, weights):
-    """A hub cache that holds a complete snapshot of the published repository, with these weights."""
+def hub_cache_with_weights(home, weights, spec=CHATTERBOX):
+    """A hub cache that holds a complete snapshot of a published repository, with these weights."""
     commit = "0123456789abcdef0123456789abcdef01234567"
-    repository = home / "hub" / f"models--{CHATTERBOX.repository.replace('/', '--')}"
+    repository = home / "hub" / f"models--{spec.repository.replace('/', '--')}"
     snapshot = repository / "snapshots" / commit
     shutil.copytree(weights, snapshot)
     (repository / "refs").mkdir()
@@ -218,10 +218,25 @@ def test_weights_are_baked_and_packed_where_the_worker_looks_for_them(tmp_path, 
     snapshot = hub_cache_with_weights(tmp_path / "hub-home", smoke_checkpoint)
     done = run_the_layer_that_bakes(tmp_path, BAKE_WEIGHTS="1")
     assert done.returncode == 0, done.stderr
-    packed = read_packed(
-        snapshot, fingerprint(snapshot / name for name in CHATTERBOX.files.all), torch.device("cpu")
-    )
-    assert packed is not None
+    for name in (CHATTERBOX.files.t3, CHATTERBOX.files.s3gen):
+        assert read_packed(snapshot / name, torch.device("cpu")) is not None
+
+
+def test_any_list_of_models_is_baked(tmp_path, smoke_checkpoint):
+    turbo_weights = tmp_path / "turbo"
+    write_smoke_checkpoint(turbo_weights, spec=TURBO)
+    snapshots = [
+        (CHATTERBOX, hub_cache_with_weights(tmp_path / "hub-home", smoke_checkpoint)),
+        (TURBO, hub_cache_with_weights(tmp_path / "hub-home", turbo_weights, TURBO)),
+    ]
+    done = run_the_layer_that_bakes(tmp_path, BAKE_WEIGHTS="1", MODEL="chatterbox,turbo@main")
+    assert done.returncode == 0, done.stderr
+    for spec, snapshot in snapshots:
+        for name in (spec.files.t3, spec.files.s3gen):
+            assert read_packed(snapshot / name, torch.device("cpu")) is not None
+    done = run_the_layer_that_bakes(tmp_path, BAKE_WEIGHTS="1", MODEL="chatterbox,nano")
+    assert done.returncode != 0
+    assert "no weights of ResembleAI/chatterbox-nano" in done.stderr
 
 
 def test_a_build_that_cannot_get_the_weights_it_is_to_bake_fails(tmp_path):

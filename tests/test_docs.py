@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import re
 import shlex
 import shutil
@@ -33,7 +34,9 @@ from operations.request import parse_request
 from operations.stored_voice import FIELDS
 from settings import Settings
 from speech.contract import PARAMETER_NAMES
-from speech.models.spec import CHATTERBOX
+from speech.models.gpt2_t3 import gpt2_shapes
+from speech.models.llama_t3 import upstream_shapes
+from speech.models.spec import CHATTERBOX, MODELS
 from tests.hub_listing import GPU_POOLS
 from tests.test_deployment import variables_that_are_read
 from voice_store.__main__ import main as voice_store_command
@@ -318,3 +321,45 @@ def test_every_test_that_the_failure_table_names_is_there():
     for file, test in named:
         content = (REPOSITORY / file).read_text()
         assert not test or re.search(rf"^(?:async )?def {test}\(", content, re.M), f"{file}::{test}"
+
+
+def files_of_models():
+    """(repository, file, model) of all that models read."""
+    for spec in MODELS.values():
+        shared = (spec.files.voice_encoder, *spec.files.optional) if spec.base_repository else ()
+        for file in spec.files.all:
+            yield spec.base_repository if file in shared else spec.repository, file, spec.name
+
+
+def documented_files():
+    """(repository, file, size, models)"""
+    for cells in rows(section("docs/models.md", "Files")):
+        if len(cells) == 4:
+            (repository,), (file,) = names_in(cells[0]), names_in(cells[1])
+            yield repository, file, cells[2], names_in(cells[3])
+
+
+def test_every_file_of_every_model_is_documented_once():
+    documented = [
+        (repository, file, model) for repository, file, _, models in documented_files() for model in models
+    ]
+    assert sorted(documented) == sorted(files_of_models())
+
+
+def test_every_repository_of_a_model_is_documented_with_a_commit():
+    commits = {
+        names_in(name)[0]: commit
+        for name, commit, *more in rows(section("docs/models.md", "Files"))
+        if not more
+    }
+    assert commits.keys() == {spec.repository for spec in MODELS.values()}
+    for commit in commits.values():
+        assert commit == "not known" or re.fullmatch("`[0-9a-f]{40}`", commit)
+
+
+@pytest.mark.parametrize("spec", MODELS.values(), ids=MODELS)
+def test_the_documented_size_of_t3_is_that_of_its_tensors(spec):
+    (size,) = (size for _, file, size, models in documented_files() if file == spec.files.t3)
+    shapes = (gpt2_shapes if spec.family == "gpt2" else upstream_shapes)(spec, spec.dimensions)
+    size_mb = 4e-6 * sum(math.prod(shape) for shape in shapes.values())
+    assert float(size.removesuffix(" MB").replace(",", "")) == pytest.approx(size_mb, rel=1e-3)

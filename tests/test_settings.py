@@ -142,6 +142,54 @@ def test_a_bad_value_is_named_with_what_to_set(name, value, advice):
     assert advice in message
 
 
+def test_the_first_models_folder_may_be_named_by_itself(tmp_path):
+    folder = str(tmp_path)
+    assert from_env(CHECKPOINT_DIR=folder).models == (ModelSource("chatterbox", folder=tmp_path),)
+    # As the image has it, whose MODEL_REVISION is set.
+    found = from_env(
+        MODEL="turbo,mine", CHECKPOINT_DIR=folder, MODEL_DIRS=f"mine={folder}", MODEL_REVISION="main"
+    )
+    assert found.models == (ModelSource("turbo", folder=tmp_path), ModelSource("mine", folder=tmp_path))
+
+
+def test_a_folder_may_have_an_equals_sign(tmp_path):
+    (tmp_path / "a=b").mkdir()
+    (source,) = from_env(MODEL="mine", MODEL_DIRS=f"mine={tmp_path / 'a=b'}").models
+    assert source.folder == tmp_path / "a=b"
+
+
+@pytest.mark.parametrize(
+    ("env", "advice"),
+    [
+        ({"MODEL": "chatterbox,flash"}, "MODEL is 'flash': set it to one of chatterbox,"),
+        ({"MODEL": "mine"}, "a model of your own has its folder in MODEL_DIRS"),
+        ({"MODEL": "turbo,chatterbox,turbo"}, "MODEL has turbo twice"),
+        ({"MODEL": "turbo@v1,turbo@v2"}, "MODEL has turbo twice"),
+        ({"MODEL": "turbo@"}, "set a branch, tag or commit after the @"),
+        ({"MODEL": "turbo@v1", "MODEL_REVISION": "v2"}, "MODEL_REVISION is 'v2', and MODEL has turbo@v1"),
+        ({"MODEL_REVISION": "v2", "CHECKPOINT_DIR": "."}, "chatterbox has a revision, 'v2', and a folder"),
+        ({"MODEL": "turbo@v1", "MODEL_DIRS": "turbo=."}, "turbo has a revision, 'v1', and a folder"),
+        ({"CHECKPOINT_DIR": ".", "MODEL_DIRS": "chatterbox=."}, "both name a folder of chatterbox"),
+        ({"MODEL_DIRS": "mine=."}, "add mine to MODEL"),
+        ({"MODEL_DIRS": "mine"}, "MODEL_DIRS has 'mine': set it to name=folder"),
+        ({"MODEL_DIRS": "mine="}, "MODEL_DIRS has 'mine=': set it to name=folder"),
+        ({"MODEL_DIRS": "my model=."}, "names are of small letters"),
+        ({"MODEL": "mine", "MODEL_DIRS": "mine=/a,b"}, "has a comma, name a link to it"),
+        ({"MODEL": "mine", "MODEL_DIRS": "mine=/no/such"}, "'mine=/no/such', and there is no such folder"),
+        ({"MODEL": "mine", "MODEL_DIRS": "mine=.,mine=/tmp"}, "MODEL_DIRS has two folders of mine"),
+    ],
+    ids=str,
+)
+def test_bad_models_are_named_with_what_to_set(env, advice):
+    assert advice in refusal(**env)
+
+
+def test_all_that_is_wrong_with_models_is_reported_at_once():
+    message = refusal(MODEL="flash,turbo,turbo", MODEL_DIRS="mine,nano=/no/such", CHECKPOINT_DIR="/nor/this")
+    for problem in ("'flash'", "turbo twice", "'mine'", "'nano=/no/such'", "'/nor/this'"):
+        assert problem in message
+
+
 def test_all_bad_values_are_reported_at_once():
     message = refusal(MODEL="flash", DEVICE="tpu", MAX_TEXT_CHARS="many")
     for name in ("MODEL", "DEVICE", "MAX_TEXT_CHARS"):

@@ -44,7 +44,7 @@ class _Reader:
             if names[name] is not None:
                 self._report(
                     f"{name} has a revision, {_shown(names[name])}, and a folder, which has none: remove it "
-                    "from MODEL or MODEL_REVISION, or the folder from CHECKPOINT_DIR or MODEL_DIRS"
+                    "from MODEL or unset MODEL_REVISION, or remove its folder"
                 )
         return tuple(
             ModelSource(name, revision or DEFAULT_REVISION, folders.get(name))

@@ -32,9 +32,10 @@ from speech.s3gen.weights import WeightsView, prepare
 from speech.text.split import MIN_MAX_CHARS
 from speech.weights.checkpoint import Checkpoint
 from speech.weights.config import CONFIG_FILE, CONFIG_FORMAT, damaged_config, read_config_file
-from speech.weights.files import S3GEN_PREFIXES, check_shapes, fingerprint, read_weights
+from speech.weights.files import S3GEN_PREFIXES, check_shapes, fingerprint, read_shapes, read_weights
 from speech.weights.pack import read_packed
 from speech.weights.shared import SharedParts, digest_of_conditionals
+from speech.weights.sizes import with_backbone, with_vocabularies
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +54,9 @@ class CheckpointConfig:
     """
 
     dimensions: ModelDimensions = FULL
+    has_sizes: bool = False  # whether it says them, and not the model or its file
+    text_vocabulary: int | None = None  # of T3's file; None: the model's
+    speech_vocabulary: int | None = None
     kind: str | None = None  # of weights that are not the published ones, a key of ``NOTICES``
     max_chunk_chars: int | None = None  # replaces ``ModelSpec.max_chunk_chars``
     # Replace those of ``ModelSpec.default_parameters``; others have no effect.
@@ -67,6 +71,8 @@ class CheckpointConfig:
         """Returns the model as this checkpoint was trained to be used."""
         return dataclasses.replace(
             spec,
+            text_vocabulary=self.text_vocabulary or spec.text_vocabulary,
+            speech_vocabulary=self.speech_vocabulary or spec.speech_vocabulary,
             max_chunk_chars=self.max_chunk_chars or spec.max_chunk_chars,
             default_parameters={
                 name: self.default_parameters.get(name, value)
@@ -117,18 +123,18 @@ def load_model(
     spec, dimensions = config.apply(spec), config.dimensions
     shared = shared or SharedParts()
     content = fingerprint(checkpoint.files(spec.files.all))
-    packed = read_packed(checkpoint.folder, content, device) if t3_dtype == torch.bfloat16 else None
-    t3_weights = packed[0] if packed else read_weights(checkpoint.file(spec.files.t3), device)
+    packed = t3_dtype == torch.bfloat16
+    t3_weights = _read(checkpoint.file(spec.files.t3), device, packed=packed)
     s3gen_file = checkpoint.file(spec.files.s3gen)
 
-    def s3gen_weights() -> Mapping[str, Tensor]:
-        return packed[1] if packed else read_weights(s3gen_file, device, S3GEN_PREFIXES)
+    def read_s3gen() -> WeightsView:
+        weights = _read(s3gen_file, device, S3GEN_PREFIXES, packed=packed)
+        shapes = s3gen_shapes(dimensions, spec.flow)
+        check_shapes(weights, shapes, spec.files.s3gen, may_exceed=True)
+        return prepare({name: weights[name] for name in shapes})
 
-    def make_s3gen() -> S3Gen | PackedS3Gen:
-        return _make_s3gen(s3gen_weights(), spec, dimensions, device, t3_dtype, together=together)
-
-    def make_vocoder() -> WeightsView:
-        return _s3gen_view(s3gen_weights(), spec, dimensions) / "mel2wav"
+    def make_s3gen(weights: WeightsView) -> S3Gen | PackedS3Gen:
+        return _make_s3gen(weights, spec, device, t3_dtype, together=together)
 
     conditionals_digest = digest_of_conditionals(checkpoint, spec, dimensions)
     return Model(
@@ -138,7 +144,7 @@ def load_model(
         notice=config.notice,
         device=device,
         t3=_make_t3(t3_weights, spec, dimensions, t3_dtype),
-        s3gen=shared.s3gen(s3gen_file, spec, dimensions, make_s3gen, make_vocoder),
+        s3gen=shared.s3gen(s3gen_file, spec, dimensions, read_s3gen, make_s3gen),
         reference_encoder=shared.encoder(
             conditionals_digest, lambda: load_reference_encoder(checkpoint, spec, dimensions, device)
         ),
@@ -148,44 +154,42 @@ def load_model(
     )
 
 
+def _read(
+    file: Path, device: torch.device, prefixes: tuple[str, ...] = ("",), *, packed: bool
+) -> Mapping[str, Tensor]:
+    """Reads a file's tensors, packed ones where there are any and ``packed`` allows it."""
+    weights = read_packed(file, device) if packed else None
+    return read_weights(file, device, prefixes) if weights is None else weights
+
+
 def _make_t3(
     weights: Mapping[str, Tensor], spec: ModelSpec, dimensions: ModelDimensions, dtype: torch.dtype
 ) -> T3:
     heads, file = dimensions.t3_heads, spec.files.t3
     if spec.family == "gpt2":
-        check_shapes(weights, gpt2_shapes(spec, dimensions), file)
+        # Upstream removes the table of word positions that it does not use, and training may save the rest.
+        unused = frozenset({"tfmr.wte.weight"})
+        check_shapes(weights, gpt2_shapes(spec, dimensions), file, may_lack=unused)
         return Gpt2T3(Gpt2Weights.from_upstream(weights, heads, dtype), spec)
     check_shapes(weights, upstream_shapes(spec, dimensions), file)
     return LlamaT3(T3Weights.from_upstream(weights, heads, dtype), spec)
 
 
 def _make_s3gen(
-    weights: Mapping[str, Tensor],
-    spec: ModelSpec,
-    dimensions: ModelDimensions,
-    device: torch.device,
-    dtype: torch.dtype,
-    *,
-    together: bool,
+    weights: WeightsView, spec: ModelSpec, device: torch.device, dtype: torch.dtype, *, together: bool
 ) -> S3Gen | PackedS3Gen:
-    view = _s3gen_view(weights, spec, dimensions)
     if dtype == torch.bfloat16 or together:
         on_gpu = device.type == "cuda"
         graphs = on_gpu and dtype == torch.bfloat16  # in float32 attention has no kernel that they could hold
-        return PackedS3Gen(view, spec.flow, dtype, graphs=graphs, in_batches=on_gpu or together)
-    return S3Gen(view, spec.flow)
-
-
-def _s3gen_view(weights: Mapping[str, Tensor], spec: ModelSpec, dimensions: ModelDimensions) -> WeightsView:
-    shapes = s3gen_shapes(dimensions, spec.flow)
-    check_shapes(weights, shapes, spec.files.s3gen, may_exceed=True)
-    return prepare({name: weights[name] for name in shapes})
+        return PackedS3Gen(weights, spec.flow, dtype, graphs=graphs, in_batches=on_gpu or together)
+    return S3Gen(weights, spec.flow)
 
 
 def check_config(checkpoint: Checkpoint, spec: ModelSpec) -> CheckpointConfig:
-    """Reads a checkpoint's configuration.
+    """Reads a checkpoint's configuration, and the sizes of its T3.
 
-    Raises ModelUnavailable for weights that are not the published ones and that nobody asked for.
+    Raises ModelUnavailable for weights that are not the published ones and that nobody asked for, and for a
+    T3 that does not fit the model or its tokenizer.
     """
     config = read_config(checkpoint.folder, spec.dimensions)
     if config.notice is not None and not checkpoint.may_be_unpublished:
@@ -193,7 +197,37 @@ def check_config(checkpoint: Checkpoint, spec: ModelSpec) -> CheckpointConfig:
             f"the weights in the hub cache are not the published ones: {config.notice}",
             hint="remove them, or name their folder in CHECKPOINT_DIR if you want them",
         )
-    return config
+    file = checkpoint.file(spec.files.t3)
+    shapes = read_shapes(file)
+    try:
+        sized = with_vocabularies(spec, shapes)
+        dimensions = config.dimensions
+        if not config.has_sizes:
+            dimensions = _dimensions(dataclasses.asdict(with_backbone(spec, shapes)))
+    except ValueError as error:
+        raise ModelUnavailable(
+            f"{file.name} does not fit the model {spec.name}: {error}",
+            hint="use the files of one model; what shapes cannot say stands in config.json",
+        ) from error
+    if sized.text_vocabulary != spec.text_vocabulary:
+        _check_tokenizer_is_own(checkpoint, sized, spec.text_vocabulary)
+    return dataclasses.replace(
+        config,
+        dimensions=dimensions,
+        text_vocabulary=sized.text_vocabulary,
+        speech_vocabulary=sized.speech_vocabulary,
+    )
+
+
+def _check_tokenizer_is_own(checkpoint: Checkpoint, spec: ModelSpec, published_ids: int) -> None:
+    """Raises ModelUnavailable where a T3 with another vocabulary would read the base model's ids."""
+    borrowed = [name for name in spec.files.tokenizer if checkpoint.file(name).parent != checkpoint.folder]
+    if borrowed:
+        raise ModelUnavailable(
+            f"T3 has {spec.text_vocabulary} text ids, and the base model's tokenizer is made for "
+            f"{published_ids}",
+            hint=f"put the tokenizer that it was trained with into its folder: {', '.join(borrowed)}",
+        )
 
 
 def with_config(folder: Path, content: str) -> str:
@@ -219,6 +253,7 @@ def read_config(folder: Path, published: ModelDimensions = FULL) -> CheckpointCo
         sizes = config.get("sizes")
         return CheckpointConfig(
             dimensions=published if sizes is None else _dimensions(sizes),
+            has_sizes=sizes is not None,
             kind=None if kind == PUBLISHED else str(kind),
             max_chunk_chars=_chunk_chars(config.get("max_chunk_chars")),
             default_parameters=_parameters(config.get("default_parameters") or {}),

@@ -37,10 +37,13 @@ class SharedParts:
         file: Path,
         spec: ModelSpec,
         dimensions: ModelDimensions,
-        make: Callable[[], S3Gen | PackedS3Gen],
-        make_vocoder: Callable[[], WeightsView],
+        read: Callable[[], WeightsView],
+        make: Callable[[WeightsView], S3Gen | PackedS3Gen],
     ) -> S3Gen | PackedS3Gen:
-        """Returns the renderer of a file's weights. make, make_vocoder: load what is not there yet."""
+        """Returns the renderer of a file's weights.
+
+        read: reads them, when they are not there yet. make: makes a renderer of them.
+        """
         self._files.add(fingerprint((file,)))
         names = s3gen_shapes(dimensions, spec.flow)
         flow, vocoder = (
@@ -50,7 +53,8 @@ class SharedParts:
         with_flow = self._s3gens.setdefault((flow, spec.flow), {})
         if vocoder not in with_flow:
             other = next(iter(with_flow.values()), None)
-            with_flow[vocoder] = make() if other is None else other.with_vocoder(make_vocoder())
+            weights = read()
+            with_flow[vocoder] = make(weights) if other is None else other.with_vocoder(weights / "mel2wav")
         return with_flow[vocoder]
 
     def has_s3gen(self, file: Path) -> bool:

@@ -20,9 +20,8 @@ from speech.s3gen.weights import WeightsView, prepare
 from speech.smoke import untrained_s3gen, write_smoke_checkpoint
 from speech.upstream import UpstreamS3Gen, load_upstream_model, quiet_upstream
 from speech.weights.checkpoint import Checkpoint
-from speech.weights.files import fingerprint
 from speech.weights.load import Model, load_model
-from speech.weights.pack import write_packed
+from speech.weights.pack import pack_model
 from tests.speech.s3gen.packing import EIGHT, distance, make_requests
 from tests.speech.speaking import join, speak
 
@@ -121,8 +120,8 @@ def test_a_model_with_meanflow_is_loaded_by_its_spec(folder):
 def test_packed_weights_hold_all_that_meanflow_needs(folder, tmp_path):
     for file in folder.iterdir():
         (tmp_path / file.name).symlink_to(file)
-    write_packed(tmp_path, SPEC.files, fingerprint(tmp_path / name for name in SPEC.files.all))
     checkpoint = Checkpoint(tmp_path, None, may_be_unpublished=True)
+    pack_model(SPEC, checkpoint)
     rounded = load_model(SPEC, checkpoint, CPU, torch.bfloat16).s3gen
     assert isinstance(rounded, PackedS3Gen)
     found, expected = (each.mel(make_requests(EIGHT, CPU)[0]) for each in (rounded, load(folder).s3gen))

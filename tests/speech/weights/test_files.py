@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 
 from errors import ModelUnavailable
 from speech.models.spec import CHATTERBOX
-from speech.weights.files import SAMPLED_TENSOR_BYTES, fingerprint
+from speech.weights import files
+from speech.weights.files import SAMPLED_TENSOR_BYTES, fingerprint, read_shapes, read_weights
 
 FILES = CHATTERBOX.files
 LAYERS = 5
@@ -126,3 +127,84 @@ def test_a_damaged_file_is_named(folder, content):
     with pytest.raises(ModelUnavailable, match=r"s3gen\.safetensors cannot be read") as caught:
         named(folder)
     assert str(folder) not in caught.value.message
+
+
+def save_pickled(file: Path, tensors: dict[str, torch.Tensor]) -> None:
+    torch.save(tensors, file)
+
+
+@pytest.mark.parametrize("index", range(LAYERS))
+def test_one_value_in_the_middle_of_a_large_pt_file_changes_it(tmp_path, monkeypatch, index):
+    monkeypatch.setattr(files, "LARGEST_READ_WHOLE_BYTES", SAMPLED_TENSOR_BYTES)
+    file, tensors = tmp_path / "s3gen.pt", make_layers()
+    save_pickled(file, tensors)
+    before = fingerprint([file])
+    assert fingerprint([file]) == before
+    tensors[f"layers.{index}.weight"][VALUES // 3] += 1
+    save_pickled(file, tensors)
+    assert fingerprint([file]) != before
+
+
+def test_a_large_pt_file_that_is_cut_off_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "LARGEST_READ_WHOLE_BYTES", SAMPLED_TENSOR_BYTES)
+    file = tmp_path / "s3gen.pt"
+    save_pickled(file, make_layers())
+    os.truncate(file, file.stat().st_size // 2)
+    with pytest.raises(ModelUnavailable, match=r"s3gen\.pt cannot be read"):
+        fingerprint([file])
+
+
+@pytest.mark.parametrize("wrap", [dict, lambda state: {"model": state}, lambda state: {"model": [state]}])
+def test_a_pt_file_is_read_as_upstream_nests_it(tmp_path, wrap):
+    file, tensors = tmp_path / "t3.pt", make_layers()
+    torch.save(wrap(tensors), file)
+    weights = read_weights(file, torch.device("cpu"), ("layers.1.", "layers.2."))
+    assert weights.keys() == {f"layers.{index}.{kind}" for index in (1, 2) for kind in ("weight", "bias")}
+    assert all(torch.equal(tensor, tensors[name]) for name, tensor in weights.items())
+    assert read_shapes(file) == {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+
+
+class Touch:
+    """Pickles to a call that leaves a file behind."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[str, str]]:
+        return os.system, (f"touch {self.path}",)
+
+
+def test_a_pt_file_with_code_is_refused_and_not_run(tmp_path):
+    file, left = tmp_path / "t3.pt", tmp_path / "left"
+    torch.save({"model": make_layers(), "extra": Touch(left)}, file)
+    for read in (read_shapes, lambda file: read_weights(file, torch.device("cpu"))):
+        with pytest.raises(ModelUnavailable, match=r"t3\.pt holds other objects.*convert it to safetensors"):
+            read(file)
+    assert not left.exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "damaged"),
+        (b"no weights", "damaged"),
+        (b"PK\x03\x04" + bytes(1000), "damaged"),
+        ([1, 2], "no table of tensors"),
+        ({"epoch": 3}, "no table of tensors"),
+        ({}, "no table of tensors"),
+        ({"model": []}, "no table of tensors"),
+    ],
+    ids=str,
+)
+def test_a_pt_file_without_weights_is_named(tmp_path, content, reason):
+    file = tmp_path / "t3.pt"
+    file.write_bytes(content) if isinstance(content, bytes) else torch.save(content, file)
+    with pytest.raises(ModelUnavailable, match=rf"t3\.pt.*{reason}"):
+        read_weights(file, torch.device("cpu"))
+
+
+def test_a_pt_file_of_before_version_1_6_is_to_be_converted(tmp_path):
+    file = tmp_path / "t3.pt"
+    torch.save(make_layers(), file, _use_new_zipfile_serialization=False)
+    with pytest.raises(ModelUnavailable, match="before version 1.6.*convert it"):
+        read_weights(file, torch.device("cpu"))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import json
 import threading
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from unittest.mock import Mock
@@ -14,7 +16,7 @@ import pytest
 from huggingface_hub import constants
 
 from errors import ModelUnavailable
-from speech.models.spec import CHATTERBOX, ModelSource
+from speech.models.spec import CHATTERBOX, MODELS, TURBO, ModelSource
 from speech.weights import find
 from speech.weights.find import Checkpoint, find_model
 
@@ -219,3 +221,192 @@ def test_what_the_transfer_library_cannot_do_is_an_error_of_ours(tmp_path, monke
     monkeypatch.setattr(find, "snapshot_download", Mock(side_effect=RuntimeError("CAS service error")))
     with pytest.raises(ModelUnavailable, match="RuntimeError"):
         find_checkpoint(last_resort=weights_in(tmp_path / "small"))
+
+
+FINE_TUNE = ModelSource("narrator")
+TABLE = "Cangjie5_TC.json"
+PACK = replace(
+    CHATTERBOX,
+    name="pack",
+    repository="ResembleAI/pack",
+    base_repository=CHATTERBOX.repository,
+    files=replace(
+        CHATTERBOX.files, t3="t3_pack.safetensors", s3gen="s3gen_v3.safetensors", cangjie_table=TABLE
+    ),
+)
+PACK_COMMIT = "f" * 40
+
+
+@pytest.fixture
+def pack(monkeypatch) -> ModelSource:
+    monkeypatch.setitem(MODELS, PACK.name, PACK)
+    return ModelSource(PACK.name)
+
+
+def hold(folder: Path, *names: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (folder / name).touch()
+    return folder
+
+
+def with_pack(root: Path) -> Path:
+    """Adds a pack's own repository to a hub cache."""
+    repository = root / "models--ResembleAI--pack"
+    hold(repository / "snapshots" / PACK_COMMIT, PACK.files.t3, PACK.files.s3gen, *PACK.files.tokenizer)
+    hold(repository / "refs")
+    (repository / "refs" / "main").write_text(PACK_COMMIT)
+    return root
+
+
+def configure(folder: Path, **fields: object) -> None:
+    (folder / "config.json").write_text(json.dumps({"format": "chatterbox-voice-worker/1", **fields}))
+
+
+def test_a_pack_takes_what_its_repository_lacks_from_its_base(tmp_path, pack, downloads):
+    cache = with_pack(hub_cache(tmp_path / "hub"))
+    base = cache / "models--ResembleAI--chatterbox" / "snapshots" / COMMIT
+    hold(base, TABLE)
+    spec, found = find_model(pack, hub_caches=(cache,))
+    assert (spec, found.revision, found.may_be_unpublished) == (PACK, PACK_COMMIT, False)
+    for name in (PACK.files.t3, PACK.files.s3gen, *PACK.files.tokenizer):
+        assert found.file(name).parent.name == PACK_COMMIT
+    for name in (PACK.files.voice_encoder, PACK.files.builtin_voice, TABLE):
+        assert found.file(name) == base / name
+    assert not downloads
+
+
+def test_a_pack_without_its_base_is_no_model(tmp_path, pack, downloads):
+    with pytest.raises(ModelUnavailable, match="no weights of ResembleAI/chatterbox at revision 'main'"):
+        find_model(pack, hub_caches=(with_pack(tmp_path),))
+    assert downloads == [CHATTERBOX.repository]
+
+
+def test_only_what_is_needed_is_downloaded(tmp_path, pack, monkeypatch):
+    asked: dict[str, list[str]] = {}
+
+    def download(repository: str, *, allow_patterns: list[str], **_: object) -> str:
+        asked[repository] = allow_patterns
+        return str(hold(tmp_path / repository / "snapshots" / COMMIT, *allow_patterns))
+
+    monkeypatch.setattr(find, "snapshot_download", download)
+    _, found = find_model(pack)
+    assert asked == {
+        PACK.repository: [PACK.files.t3, PACK.files.s3gen, *PACK.files.tokenizer],
+        CHATTERBOX.repository: [PACK.files.voice_encoder, PACK.files.builtin_voice, TABLE],
+    }
+    assert all(file.is_file() for file in found.files(PACK.files.all))
+
+
+def test_a_file_that_may_be_absent_is_fetched_where_the_hub_is_there(tmp_path, pack, downloads):
+    """The base's snapshot was downloaded for English, which has no table of Chinese."""
+    cache = with_pack(hub_cache(tmp_path / "hub"))
+    _, found = find_model(pack, hub_caches=(cache,))
+    assert downloads == [CHATTERBOX.repository]
+    assert not found.file(TABLE).exists()  # the hub is down, and the worker starts all the same
+    assert found.file(PACK.files.voice_encoder).exists()
+
+
+def test_a_folder_with_a_packs_own_files_takes_the_rest_from_its_base(tmp_path, pack):
+    folder = hold(tmp_path / "mine", PACK.files.t3, PACK.files.s3gen, *PACK.files.tokenizer)
+    _, found = find_model(replace(pack, folder=folder), hub_caches=(hub_cache(tmp_path / "hub"),))
+    assert found.file(PACK.files.t3).parent == folder
+    assert found.file(PACK.files.voice_encoder).parent.name == COMMIT
+    (folder / PACK.files.s3gen).unlink()
+    with pytest.raises(ModelUnavailable, match=r"for pack lacks s3gen_v3\.safetensors"):
+        find_model(replace(pack, folder=folder), hub_caches=(tmp_path / "hub",))
+
+
+def test_a_fine_tune_takes_what_it_lacks_from_the_model_that_it_was_made_from(tmp_path, downloads):
+    folder = hold(tmp_path / "narrator", CHATTERBOX.files.t3)
+    source = replace(FINE_TUNE, folder=folder)
+    spec, found = find_model(source, hub_caches=(hub_cache(tmp_path / "hub"),))
+    assert spec == replace(CHATTERBOX, name="narrator")
+    assert (found.folder, found.revision, found.may_be_unpublished) == (folder, None, True)
+    assert found.file(CHATTERBOX.files.t3).parent == folder
+    for name in (*CHATTERBOX.files.tokenizer, CHATTERBOX.files.s3gen, CHATTERBOX.files.builtin_voice):
+        assert found.file(name).parent.name == COMMIT
+    hold(folder, "tokenizer.json")
+    _, found = find_model(source, hub_caches=(tmp_path / "hub",))
+    assert found.file("tokenizer.json").parent == folder
+    assert not downloads
+
+
+def test_a_fine_tune_with_all_files_needs_no_other_place(tmp_path, downloads):
+    folder = weights_in(tmp_path / "narrator")
+    _, found = find_model(replace(FINE_TUNE, folder=folder))
+    assert {file.parent for file in found.files(CHATTERBOX.files.all)} == {folder}
+    assert not downloads
+
+
+def test_a_fine_tune_is_not_completed_by_the_small_model(tmp_path):
+    folder = hold(tmp_path / "narrator", CHATTERBOX.files.t3)
+    with pytest.raises(ModelUnavailable, match="no weights of ResembleAI/chatterbox"):
+        find_model(replace(FINE_TUNE, folder=folder), last_resort=weights_in(tmp_path / "small"))
+
+
+def test_the_t3_of_a_model_says_which_it_was_made_from(tmp_path):
+    folder = hold(tmp_path / "sounds", *TURBO.files.required)
+    assert find_model(replace(FINE_TUNE, folder=folder))[0].family == "gpt2"
+
+
+def test_a_configuration_says_it_where_names_do_not(tmp_path):
+    folder = hold(tmp_path / "sounds", *TURBO.files.all, CHATTERBOX.files.t3)
+    source = replace(FINE_TUNE, folder=folder)
+    with pytest.raises(
+        ModelUnavailable, match=r"several models: t3_cfg\.safetensors, t3_turbo_v1.*leave one"
+    ):
+        find_model(source)
+    configure(folder, model="turbo", languages=["en", "en-gb"])
+    spec, _ = find_model(source)
+    assert (spec.name, spec.family, spec.languages) == ("narrator", "gpt2", ("en", "en-gb"))
+
+
+@pytest.mark.parametrize("t3", ["t3_narrator.safetensors", "t3_narrator.pt"])
+def test_with_a_configuration_the_only_t3_may_have_any_name(tmp_path, t3):
+    folder = hold(tmp_path / "narrator", t3, "speaking-t3_narrator.safetensors")
+    configure(folder, model="chatterbox")
+    source = replace(FINE_TUNE, folder=folder)
+    spec, found = find_model(source, hub_caches=(hub_cache(tmp_path / "hub"),))
+    assert found.file(spec.files.t3) == folder / t3
+    hold(folder, "t3_other.safetensors")
+    with pytest.raises(ModelUnavailable, match=r"neither t3_cfg\.safetensors nor exactly one other file"):
+        find_model(source, hub_caches=(tmp_path / "hub",))
+
+
+def test_a_folder_without_a_t3_says_what_to_call_it(tmp_path):
+    folder = hold(tmp_path / "narrator", "model.safetensors")
+    with pytest.raises(ModelUnavailable, match=r"MODEL_DIRS names for narrator has no T3") as caught:
+        find_model(replace(FINE_TUNE, folder=folder))
+    for advice in ("t3_cfg.safetensors", "t3_turbo_v1.safetensors", "config.json", '"model"'):
+        assert advice in caught.value.message
+    assert str(tmp_path) not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"model": "flash"}, {"model": 1}, {"languages": "en"}, {"languages": []}, {"languages": ["English"]}],
+    ids=str,
+)
+def test_a_configuration_that_says_something_impossible_is_named(tmp_path, fields):
+    folder = weights_in(tmp_path / "narrator")
+    configure(folder, **fields)
+    with pytest.raises(ModelUnavailable, match=f"config.json.*{next(iter(fields))} must be"):
+        find_model(replace(FINE_TUNE, folder=folder))
+
+
+def test_a_model_that_nobody_knows_is_named_with_those_that_are_known():
+    with pytest.raises(ModelUnavailable, match="no model 'flash'") as caught:
+        find_model(ModelSource("flash"))
+    for advice in ("chatterbox", "turbo", "nano", "MODEL_DIRS"):
+        assert advice in caught.value.message
+
+
+def test_a_pt_file_stands_for_its_safetensors_twin_and_never_before_it(tmp_path):
+    folder = weights_in(tmp_path / "mine")
+    (folder / "ve.safetensors").rename(folder / "ve.pt")
+    found = find_checkpoint(checkpoint_dir=folder)
+    assert found.file("ve.safetensors") == folder / "ve.pt"
+    hold(folder, "ve.safetensors")
+    assert found.file("ve.safetensors") == folder / "ve.safetensors"
+    assert found.file("tokenizer.json") == folder / "tokenizer.json"
