@@ -124,7 +124,15 @@ KNOWN_TO = {
         "speech.transfer",
         "cancel",
     ),
-    "speech/models": ("speech.models", "speech.transfer", "speech.t3.request", "speech.text", "errors"),
+    "speech/models": (
+        "speech.models",
+        "speech.transfer",
+        "speech.t3.request",
+        "speech.text",
+        "speech.weights",
+        "characters",
+        "errors",
+    ),
     "speech/s3gen": (
         "speech.s3gen",
         "speech.models",
