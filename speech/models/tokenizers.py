@@ -35,8 +35,8 @@ OF_ONE_REVISION = "use the files of one published revision"
 # chunk of Chinese takes some 600, other languages less than 300.
 MAX_TEXT_TOKENS = 800
 
-# Tokens that control the model, as a text may hold them by chance: keys of Cangjie, before the step of Chinese
-# writes some, and marks and tags of languages.
+# Tokens that control the model, as a text may hold them by chance: keys of Cangjie, which the step of Chinese
+# writes later, and marks and tags of languages.
 _CANGJIE_KEY = re.compile(r"\[(cj_.)\]", re.IGNORECASE)
 _CONTROL = re.compile(r"\[(START|STOP|UNK|SPACE|PAD|SEP|CLS|MASK|[a-z]{2})\]")
 _CLUSTER = regex.compile(r"\P{M}\p{M}*|\p{M}+")  # a character and its marks
