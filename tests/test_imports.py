@@ -130,6 +130,7 @@ KNOWN_TO = {
         "speech.t3.request",
         "speech.text",
         "speech.weights.checkpoint",
+        "characters",
         "errors",
     ),
     "speech/s3gen": (

@@ -73,18 +73,42 @@ async def test_other_models_serve_the_same_jobs(server, start, tmp_path, model):
     assert f"cfg_weight has no effect on the {model} model" in spoken["warnings"]
 
 
-async def clone_speak_and_list(server, worker):
+@pytest.mark.parametrize(
+    ("model", "language", "text"),
+    [
+        ("multilingual", "pl", "Zażółć gęślą jaźń."),
+        ("multilingual-v2", "ko", "기차가 또 늦었어요."),
+        ("pt-br", "pt-BR", "O trem atrasou outra vez."),
+    ],
+)
+async def test_multilingual_models_serve_the_same_jobs(server, start, tmp_path, model, language, text):
+    write_smoke_checkpoint(tmp_path / model, spec=MODELS[model])
+    async with start(MODEL=model, CHECKPOINT_DIR=str(tmp_path / model)) as worker:
+        await clone_speak_and_list(server, worker, {"language": language})
+        server.submit("snow", {"operation": "tts", "text": f"{text} ☃", "language": language})
+        spoken = (await server.result("snow"))["output"]
+        server.submit("latin", {"operation": "tts", "text": text, "language": "la"})
+        refused = await server.result("latin")
+        assert await worker.leave() == 0, worker.log()
+    assert spoken["model"]["variant"] == model
+    assert "segment 1 of 1: the model does not know ☃; left out" in spoken["warnings"]
+    assert refused["output"] == {"error_code": "unsupported_language"}
+
+
+async def clone_speak_and_list(server, worker, fields=None):
+    """fields: further ones of the text to speech."""
     recording = base64.b64encode(wav_bytes(speech_like(6.0, 24_000, 1), 24_000)).decode()
     clone = {"operation": "clone_voice", "voice_name": "Ada", "reference_audio": recording, "preview": False}
     server.submit("clone-1", clone)
     cloned = await server.result("clone-1")
-    server.submit("sync-2", {"operation": "tts", "text": TEXT, "voice_name": "Ada", "seed": 1})
+    speak = {"operation": "tts", "text": TEXT, "voice_name": "Ada", "seed": 1, **(fields or {})}
+    server.submit("sync-2", speak)
     spoken = await server.result("sync-2")
     server.submit("convert-3", {"operation": "voice_conversion", "source_audio": recording, "seed": 1})
     converted = await server.result("convert-3")
     server.submit("list-3", {"operation": "list_voices"})
     listed = await server.result("list-3")
-    server.submit("bad-4", {"operation": "tts", "text": TEXT, "voice_name": "Bob"})
+    server.submit("bad-4", {**speak, "voice_name": "Bob"})
     refused = await server.result("bad-4")
 
     for result in (cloned, spoken, converted, listed):

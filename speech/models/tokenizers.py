@@ -35,8 +35,10 @@ OF_ONE_REVISION = "use the files of one published revision"
 # chunk of Chinese takes some 600, other languages less than 300.
 MAX_TEXT_TOKENS = 800
 
-# Tokens that control the model, as a text may hold them by chance: marks, tags of languages, Cangjie keys.
-_CONTROL = re.compile(r"\[((?:START|STOP|UNK|SPACE|PAD|SEP|CLS|MASK)|[a-z]{2}|cj_.)\]")
+# Tokens that control the model, as a text may hold them by chance: keys of Cangjie, which the step of Chinese
+# writes later, and marks and tags of languages.
+_CANGJIE_KEY = re.compile(r"\[(cj_.)\]", re.IGNORECASE)
+_CONTROL = re.compile(r"\[(START|STOP|UNK|SPACE|PAD|SEP|CLS|MASK|[a-z]{2})\]")
 _CLUSTER = regex.compile(r"\P{M}\p{M}*|\p{M}+")  # a character and its marks
 _SILENT = re.compile("[\u200c\u200d\ufe00-\ufe0f]")  # joiners, and what chooses a drawing
 # Marks that say the same to a reader as plain ones.
@@ -194,12 +196,12 @@ class MultilingualTokenizer:
         assert language in self._languages
         rules = self._rules
         text = normalize_multilingual_text(text, capitalizes=rules.capitalizes, more_ends=rules.more_ends)
-        text = _CONTROL.sub(r"\1", text)
+        text = _CANGJIE_KEY.sub(r"\1", text)
         if rules.form == "lowercase":
             # Upstream gives the language's step NFKD here; dictionaries write words in composed characters.
             text = normalize_unicode("NFKC", text.lower())
         step = self._steps.get(language)
-        text = normalize_unicode("NFKD", text if step is None else step(text))
+        text = _CONTROL.sub(r"\1", normalize_unicode("NFKD", text if step is None else step(text)))
         return (text, "") if self._is_in_vocabulary(text) else self._respell(text)
 
     def _respell(self, text: str) -> tuple[str, str]:
