@@ -96,7 +96,7 @@ def split_text(
 
     for paragraph in _paragraphs(text):
         cancel.raise_if_cancelled()
-        for chunk in _split_paragraph(paragraph, limit):
+        for chunk in _split_paragraph(paragraph, limit, language):
             cancel.raise_if_cancelled()
             chunks.append(chunk)
     if chunks:
@@ -135,12 +135,12 @@ def _shorten(mute: re.Match[str]) -> str:
     return kept[:-1].rstrip() + " " if " " in mute.group() else kept  # never weld two words together
 
 
-def _split_paragraph(paragraph: str, limit: Callable[[], int]) -> Iterator[Chunk]:
+def _split_paragraph(paragraph: str, limit: Callable[[], int], language: str | None) -> Iterator[Chunk]:
     """Yields the chunks of a paragraph. limit: returns how many units the next one may have."""
     units_before = [0, *accumulate(duration_units(paragraph))]
     start = 0
     if units_before[-1] > limit():
-        ranks = rank_boundaries(paragraph)
+        ranks = rank_boundaries(paragraph, language)
         speakable = [index for index, char in enumerate(paragraph) if char.isalnum()]
         while units_before[-1] - units_before[start] > (max_units := limit()):
             # Both sides of a cut must have something to say.
