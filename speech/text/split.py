@@ -65,9 +65,9 @@ def split_text(
     starts_short: the first chunk is at most 100 long, the second 200: who listens while the text is spoken
     waits less for the first.
 
-    Length is counted in units of duration (``speech.text.duration``): a Latin letter is one character, a
-    digit seven, a Han character three. So a chunk may hold fewer characters than ``max_chars``, and each
-    takes about the same time. Sentences of a paragraph are packed together; what is too long is cut at
+    Length is counted in units of duration (``speech.text.duration``): a Latin letter is one, a digit seven, a
+    Han character four and a half. So a chunk may hold fewer characters than ``max_chars``, and each takes
+    about the same time. Sentences of a paragraph are packed together; what is too long is cut at
     clause marks, else at spaces, else between characters of a script without spaces, and only an unbroken
     run that is too long by itself is cut inside a word, number or address. The chunks of a paragraph are
     kept near equal, so that no tail of a word or two is left over.
@@ -153,7 +153,7 @@ def _split_paragraph(paragraph: str, limit: Callable[[], int], language: str | N
 
 
 def _choose_cut(
-    units_before: Sequence[int], ranks: Sequence[Boundary], allowed: range, start: int, max_units: int
+    units_before: Sequence[float], ranks: Sequence[Boundary], allowed: range, start: int, max_units: int
 ) -> int:
     """Returns the position to end the chunk at: of the best rank to be had, the nearest to equal chunks.
 
