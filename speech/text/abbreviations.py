@@ -1,15 +1,18 @@
 """Word lists that tell whether a full stop ends a sentence or belongs to an abbreviation.
 
-One list for all languages, because the language of a quotation or a name is not known. Written without
-the last full stop. An entry in lower case stands for any case; one with a capital ("Sun") is an
-abbreviation only when it is written with one, because in lower case it is an ordinary word. What is an
-ordinary word in either case ("no", "in") is in the lists that also look at the digits beside it.
+One list for all languages, because the language of a quotation or a name is not known, and what a language
+changes of it where the language of the text is known (``CHANGES``). Written without the last full stop. An
+entry in lower case stands for any case; one with a capital ("Sun") is an abbreviation only when it is written
+with one, because in lower case it is an ordinary word. What is an ordinary word in either case ("no", "in")
+is in the lists that also look at the digits beside it.
 
 Abbreviations with full stops inside ("U.S", "z.B", "S.p.A") and single letters ("J", "p") need no entry:
 ``speech.text.sentences`` knows them by their form as abbreviations that may end a sentence.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 
 def _words(text: str) -> frozenset[str]:
@@ -105,9 +108,6 @@ OTHERS = (
 """)
 )
 
-ABBREVIATIONS = CONNECTORS | TITLES | OTHERS
-ALL_REFERENCES = REFERENCES | REFERENCES_BEFORE_DIGITS
-
 # Words with a capital that start a sentence far more often than they follow an abbreviation.
 STARTERS = _words("""
     A About After Again Also Although An And Another Are As At Because Before Besides Both But By Can Could
@@ -155,3 +155,81 @@ STARTERS_AFTER_TITLE = _words("""
 ORDINAL_DETERMINERS = _words("""
     der die das dem den des am im vom zum zur beim ins ein eine einen einem einer jeder jeden
 """)
+
+
+class Changes(NamedTuple):
+    """What a language changes of the lists above."""
+
+    # Ordinary words of the language that are abbreviations in another: they stay only in lists that look at a
+    # digit beside them.
+    words: frozenset[str] = frozenset()
+    # Further entries, of lists that are not for the other languages: they would be ordinary words there.
+    connectors: frozenset[str] = frozenset()
+    titles: frozenset[str] = frozenset()
+    list_ends: frozenset[str] = frozenset()
+
+
+CHANGES = {
+    "ar": Changes(list_ends=_words("إلخ الخ")),
+    "da": Changes(
+        words=_words("al ed il med min op par sig ud"),
+        connectors=_words("bl.a ca evt f.eks fx hhv jf mht pga"),
+        list_ends=_words("m.fl m.v o.lign osv"),
+    ),
+    "el": Changes(
+        connectors=_words("βλ δηλ λ.χ π.χ πρβλ"),
+        titles=_words("αγ δρ κ καθ κος στρ"),
+        list_ends=_words("κ.ά κ.λπ κ.ο.κ κ.τ.λ κλπ κτλ"),
+    ),
+    "es": Changes(words=_words("ave para par ver")),
+    "fi": Changes(
+        connectors=_words("ekr esim jkr klo ks n nk ns puh vrt"),
+        titles=_words("hra maist nti prof rva tri"),
+        list_ends=_words("jne tms ym yms"),
+    ),
+    "fr": Changes(words=_words("est par sec")),
+    "he": Changes(titles=_words("פרופ ופרופ גב וגב ד וד")),
+    "hi": Changes(words=_words("है हैं था थी थीं थे"), titles=_words("कु पं श्री श्रीमती")),
+    "it": Changes(words=_words("ave est")),
+    "ms": Changes(
+        connectors=_words("cth"), titles=_words("En Hj Pn Sdr Tn"), list_ends=_words("dll dsb spt")
+    ),
+    "nl": Changes(
+        words=_words("al min op ver"),
+        connectors=_words("evt m.b.t nl o.a t.a.v t.o.v"),
+        titles=_words("ir mr mw"),
+        list_ends=_words("e.d enz etc"),
+    ),
+    "no": Changes(
+        words=_words("al av ed med min par tab"),
+        connectors=_words("bl.a ca ev evt f.eks jf mht pga"),
+        list_ends=_words("m.fl m.m o.l osv"),
+    ),
+    "pl": Changes(
+        words=_words("co dres par"),
+        connectors=_words("im m.in ok por pt tzn tzw"),
+        titles=_words("al bp gen hab inż kard ks mec mgr os pl płk red"),
+    ),
+    "pt": Changes(words=_words("ave para par ver"), titles=_words("Av Eng Exma R")),
+    "ru": Changes(
+        connectors=_words("см ср т.е т.к т.н"),
+        titles=_words("им пл пр просп"),
+        list_ends=_words("др пр т.д т.п"),
+    ),
+    "sv": Changes(
+        words=_words("al av ed ej med min par sig tab"),
+        connectors=_words("bl.a ca d.v.s dvs f.d ff jfr kl s.k t.ex"),
+        list_ends=_words("m.fl m.m osv"),
+    ),
+    "sw": Changes(titles=_words("Bi Bw Dkt Mhe Prof"), connectors=_words("k.m k.v"), list_ends=_words("n.k")),
+    "tr": Changes(
+        words=_words("al av ev il ver vs"),
+        connectors=_words("bkz krş örn"),
+        titles=_words("Alb Arş Av Bn Cad Doç Gör Mah Org Öğr Sn Sok Yrd Yzb"),
+        list_ends=_words("vb vd vs"),
+    ),
+}
+# A full stop makes an ordinal: "3. maj", "19. århundrede", "3. toukokuuta", "19. yüzyıl".
+WITH_ORDINALS = frozenset({"da", "de", "fi", "no", "pl", "tr"})
+# Ordinals before names, which have capitals: "II. Mehmet".
+WITH_ORDINALS_BEFORE_NAMES = frozenset({"tr"})

@@ -51,11 +51,11 @@ _CLUSTER = regex.compile(
 )
 
 
-def rank_boundaries(text: str) -> list[Boundary]:
+def rank_boundaries(text: str, language: str | None = None) -> list[Boundary]:
     """Returns for each position p of the text what a cut between text[:p] and text[p:] would divide.
 
     The text is one paragraph in which the only white space is single spaces. A cut at a space drops the
-    space. Takes time linear in the length of the text.
+    space. Takes time linear in the length of the text. language: its code; None: it is not known.
     """
     ranks = [Boundary.INSIDE_WORD] * len(text)
     if not text.isascii():
@@ -65,7 +65,7 @@ def rank_boundaries(text: str) -> list[Boundary]:
         ranks[space] = _rank_space(text, space)
         ranks[space + 1] = Boundary.AFTER_SPACE
         space = text.find(" ", space + 1)
-    for end in sentence_ends(text):
+    for end in sentence_ends(text, language):
         ranks[end] = Boundary.SENTENCE
     ranks[0] = Boundary.AFTER_SPACE
     return ranks
@@ -105,7 +105,7 @@ def _rank_space(text: str, space: int) -> Boundary:
 
 def _is_closing(text: str, position: int) -> bool:
     char = text[position]
-    if char in "»›":  # German opens with them
+    if char in "»›”’":  # German opens with the first two, Finnish and Swedish with the others
         return not text[position + 1 : position + 2].isalnum()
     return char in _NEVER_FIRST
 

@@ -65,9 +65,9 @@ def split_text(
     starts_short: the first chunk is at most 100 long, the second 200: who listens while the text is spoken
     waits less for the first.
 
-    Length is counted in units of duration (``speech.text.duration``): a Latin letter is one character, a
-    digit seven, a Han character three. So a chunk may hold fewer characters than ``max_chars``, and each
-    takes about the same time. Sentences of a paragraph are packed together; what is too long is cut at
+    Length is counted in units of duration (``speech.text.duration``): a Latin letter is one, a digit seven, a
+    Han character four and a half. So a chunk may hold fewer characters than ``max_chars``, and each takes
+    about the same time. Sentences of a paragraph are packed together; what is too long is cut at
     clause marks, else at spaces, else between characters of a script without spaces, and only an unbroken
     run that is too long by itself is cut inside a word, number or address. The chunks of a paragraph are
     kept near equal, so that no tail of a word or two is left over.
@@ -96,7 +96,7 @@ def split_text(
 
     for paragraph in _paragraphs(text):
         cancel.raise_if_cancelled()
-        for chunk in _split_paragraph(paragraph, limit):
+        for chunk in _split_paragraph(paragraph, limit, language):
             cancel.raise_if_cancelled()
             chunks.append(chunk)
     if chunks:
@@ -135,12 +135,12 @@ def _shorten(mute: re.Match[str]) -> str:
     return kept[:-1].rstrip() + " " if " " in mute.group() else kept  # never weld two words together
 
 
-def _split_paragraph(paragraph: str, limit: Callable[[], int]) -> Iterator[Chunk]:
+def _split_paragraph(paragraph: str, limit: Callable[[], int], language: str | None) -> Iterator[Chunk]:
     """Yields the chunks of a paragraph. limit: returns how many units the next one may have."""
     units_before = [0, *accumulate(duration_units(paragraph))]
     start = 0
     if units_before[-1] > limit():
-        ranks = rank_boundaries(paragraph)
+        ranks = rank_boundaries(paragraph, language)
         speakable = [index for index, char in enumerate(paragraph) if char.isalnum()]
         while units_before[-1] - units_before[start] > (max_units := limit()):
             # Both sides of a cut must have something to say.
@@ -153,7 +153,7 @@ def _split_paragraph(paragraph: str, limit: Callable[[], int]) -> Iterator[Chunk
 
 
 def _choose_cut(
-    units_before: Sequence[int], ranks: Sequence[Boundary], allowed: range, start: int, max_units: int
+    units_before: Sequence[float], ranks: Sequence[Boundary], allowed: range, start: int, max_units: int
 ) -> int:
     """Returns the position to end the chunk at: of the best rank to be had, the nearest to equal chunks.
 

@@ -255,3 +255,237 @@ Er zijn katten, enz.| Dan regent het.
 """.strip().splitlines()
 
 CASES = [*INSIDE_A_SENTENCE, *AT_A_SENTENCE_END]
+
+# By language: what is an abbreviation in one is a word in another.
+BY_LANGUAGE = {
+    "ar": """
+قابلت د. سامي و م. ليلى.
+سألت: «متى تأتي؟»| ثم خرجت.
+«متى تأتي؟» سألت ليلى.
+اشترى خبزًا وجبنًا إلخ.| ثم عاد.
+هل تسمع؟| نعم.
+جاء أحمد.| ذهب عمر.
+""",
+    "da": """
+Kom med.| Anna venter.
+Han satte sig.| Peter stod op.
+Gå ud.| Det er varmt.
+Bogen er min.| I dag læser jeg den.
+Den 3. maj rejste de hjem.
+I det 19. århundrede var det anderledes.
+Det er f.eks. Anna og bl.a. Peter.
+Hun bor på 2. sal i nr. 5.
+Vi har æbler, pærer osv.| Spis nu.
+Jeg ved det hele.| Prof. Holm gør ikke.
+""",
+    "de": """
+Das ist, was ich mag.| Tom mag es auch.
+Er kam am 24. Dezember.
+Der 1. FC Köln gewann.
+Im 20. Jahrhundert war es so.
+Sie war 3. geworden.
+Wilhelm II. war Kaiser.
+Das steht auf S. 5 und in Bd. 2.
+Es kostet ca. 5 Euro inkl. Steuer.
+Wir waren zu zweit.| Danach kam Eva.
+Er rief: „Halt!“| Dann lief er.
+„Halt!“, rief er.
+""",
+    "el": """
+Ο κ. Παπάς και ο Δρ. Νίκου ήρθαν.
+Έχει φρούτα, π.χ. Μήλα και σύκα.
+Τι ώρα είναι;| Είναι αργά.
+«Πού πας;» ρώτησε η Μαρία.
+Έφερε ψωμί, τυρί κ.λπ.| Μετά έφυγε.
+Γεννήθηκε το 1950 μ.Χ. στην Αθήνα.
+Ήρθε η Άννα· έφυγε ο Πέτρος.
+""",
+    "en": """
+We came in.| Max stayed out.
+Do it, e.g. Monday.
+“Is it true?”| Anna nodded.
+“Is it true?” asked Anna.
+It was in vol. II of the book.
+The age of 3.| Then it grew.
+""",
+    "es": """
+Queremos ver.| Juan también.
+Es para ti y para par.| Ana lo sabe.
+Vimos un ave.| Pedro la siguió.
+El Sr. Ruiz y la Dra. Gil llegaron.
+Vive en la Avda. América.
+Vea el cap. 3 y la pág. 5.
+¿Vienes?| Sí.| ¡Vamos!
+Fuimos al mar.| Pedro nadó.
+Compró pan, etc.| Luego salió.
+""",
+    "fi": """
+Hän syntyi 3. toukokuuta.
+Pidän marjoista, esim. mustikoista.
+Otimme leipää, juustoa jne.| Sitten lähdimme.
+Pöytä, tuoli jne. kannettiin ulos.
+Se on n. kolme metriä.
+Elettiin 1. vuosisadalla eKr. Roomassa.
+Hän sanoi.| ”Lähdetään.”
+”Lähdetään!” hän sanoi.
+Kello on klo 5.| Mennään.
+Kysy prof. Virtaselta.
+""",
+    "fr": """
+Je sais où il est.| Pierre le sait aussi.
+Il est sept.| Paul arrive.
+Ils vont de deux par.| Paul suit.
+M. Dupont et Mme. Petit.
+Voir p. ex. Paris, chap. II et vol. 3.
+« Tu viens ? » dit-il.| Elle sourit.
+Il a dit : « Non. »| Elle est partie.
+C’est le 3.| Paul arrive.
+Louis XIV. régnait alors.
+""",
+    "he": """
+פרופ. לוי וד. כהן באו.
+״אתה בא?״ שאלה נועה.
+הוא אמר: ״אני בא.״| היא הלכה.
+מה שלומך?| טוב.
+שלום.| מה נשמע?
+זה הבית שלי.| שם גר דוד.
+""",
+    "hi": """
+डॉ. शर्मा और श्री. वर्मा आए।| वे गए।
+जे. के. रोलिंग ने लिखा।
+“तुम आओगे?” उसने पूछा।
+उसने पूछा: “तुम आओगे?”| वह चला गया।
+क्या हुआ?| कुछ नहीं।
+यह घर है.| वह दुकान है.
+पं. नेहरू बोले।
+""",
+    "it": """
+Il sig. Rossi e il dott. Neri.
+Vediamo l'est.| Marco guarda.
+È un ave.| Maria canta.
+Ha pane, olio ecc.| Poi esce.
+«Vieni?» chiese Lia.| Lui tacque.
+Disse: «No.»| Poi uscì.
+Vedi cap. 3 e pag. 5.
+È il n. 5 di via Roma.
+""",
+    "ja": """
+今日は雨だ。|明日は晴れる。|本当？|はい！
+「行く？」と彼女は聞いた。
+彼は「行く。」と言った。
+三・五と二.五は違う。
+「行こう。」太郎は立った。
+""",
+    "ko": """
+여기가 우리 집.| 저기가 학교.
+응.| 그래.
+“갈래요?” 하고 물었다.
+김 씨는 왔다.| 이 씨는 갔다.
+값은 3.5배다.| 비싸다.
+그는 “간다.”라고 말했다.
+""",
+    "ms": """
+Dr. Siti dan Prof. Ali datang.
+En. Ahmad dan Pn. Ros tinggal di sini.
+Dia membeli ikan, sayur dll.| Kemudian dia pulang.
+“Mahukah kamu?” tanya Ali.
+Lihat hlm. 5 dan No. 3.
+Itu rumah saya.| Abu jiran saya.
+""",
+    "nl": """
+Ik weet het al.| Jan ook.
+Sta op.| Jan wacht.
+Het is ver.| Piet loopt.
+De heer mr. Jansen en drs. Bos.
+Hij eet o.a. Brie en bijv. Gouda.
+Kaas, brood enz.| Dan ging hij.
+‘Kom je?’ vroeg Joost.
+Zie blz. 5 en nr. 3.
+""",
+    "no": """
+Kom med.| Anna venter.
+Ta den av.| Per hjelper deg.
+Boken er min.| I dag leser jeg den.
+De giftet seg den 3. mai.
+På det 19. århundret og i 2. etasje.
+Det er f.eks. Anna og bl.a. Per.
+Vi har epler, pærer osv.| Spis nå.
+«Blir du med?» spurte hun.
+""",
+    "pl": """
+Nie wiem co.| Jan wie.
+Kupiłem dres.| Anna też.
+Mieszka przy ul. Długiej i al. Jana.
+W 1999 r. Anna wyjechała.
+Był w 3. klasie na 2. piętrze.
+Lubię np. Annę i m.in. Jana.
+Chleb, ser itd.| Potem poszedł.
+Św. Jan i ks. Tischner.
+„Pójdziesz?” – zapytała Anna.
+""",
+    "pt": """
+Queremos ver.| Pedro também.
+Vimos uma ave.| Pedro seguiu-a.
+Comprei um par.| A Ana também.
+O Sr. Silva e a Dra. Costa.
+Mora na Av. Brasil.
+Veja o cap. 3 e a pág. 5.
+Pão, queijo, etc.| Depois saiu.
+«Vens?», perguntou a Ana.
+""",
+    "ru": """
+Он живёт на ул. Ленина у пл. Мира.
+Площадь им. Ленина.
+См. рис. 5 и гл. 2.
+Хлеб, сыр и т. д.| Потом он ушёл.
+Хлеб, сыр и др.| Потом он ушёл.
+А. С. Пушкин жил в XIX в. в России.
+Это стоит 5 руб.| Он купил.
+«Ты идёшь?» – спросила Анна.
+Он любит рис.| Мама тоже.
+""",
+    "sv": """
+Kom med.| Anna väntar.
+Han satte sig.| Olle stod kvar.
+Ta den av.| Olle hjälper dig.
+Boken är min.| I dag läser jag den.
+Jag vet det ej.| Karin vet.
+Det är t.ex. Anna och bl.a. Olle.
+Vi har äpplen, päron osv.| Ät nu.
+”Följer du med?” frågade Märta.
+Han köpte bröd.| ”Ät nu!” sa han.
+Vi ses kl. 5 vid nr. 3.
+""",
+    "sw": """
+Bw. Juma na Bi. Fatuma wamefika.
+Dkt. Mwangi ni daktari.
+“Utakuja?” aliuliza Zawadi.
+Hii ni nyumba.| Ali anaishi hapa.
+Alinunua nyama, samaki n.k.| Kisha akaenda.
+Je, uko tayari?| Ndiyo.
+""",
+    "tr": """
+Bu bizim ev.| Ali burada yaşıyor.
+Kitabı al.| Ahmet bekliyor.
+Bana ver.| Ayşe gelsin.
+II. Mehmet ve IV. Murat padişahtı.
+19. yüzyılda ve 3. katta.
+20. Yüzyıl başladı.
+Prof. Dr. Aziz Bey ve Doç. Can geldi.
+Ekmek, peynir vb.| Sonra gitti.
+Ekmek, peynir vs. aldım.
+Örn. Ali ve bkz. Ankara.
+“Gelir misin?” diye sordu.
+""",
+    "zh": """
+今天很好。|我们走。|好吗？|好！
+他说：“走吧。”|我们走了。
+“去吗？”她问。
+他住在北京。|“走吧。”
+三点五和3.5一样。
+你好！|再见。
+""",
+}
+CASES_BY_LANGUAGE = [
+    (language, case) for language, text in BY_LANGUAGE.items() for case in text.strip().splitlines()
+]

@@ -2,6 +2,7 @@ import pytest
 from hypothesis import given
 
 from speech.text import estimate_duration_s, max_speech_tokens, split_text
+from tests.speech.text.language_sentences import SENTENCES
 from tests.speech.text.texts import ANY_TEXT
 
 # Audiobooks are read at 150 to 160 words a minute, news faster; 100 is a slow orator, 75 a dictation.
@@ -53,3 +54,29 @@ def test_every_chunk_of_a_page_can_be_read_twice_as_slowly():
     for chunk in split_text((PANGRAM + " In 1984 the U.S. paid $1,234.56. ") * 40):
         assert max_speech_tokens(chunk.text) >= min(1000, 25 * 2 * estimate_duration_s(chunk.text))
         assert 2 * estimate_duration_s(chunk.text) < 40
+
+
+# Words a minute read aloud (characters of Chinese and Japanese), the source as in ``speech.text.duration``.
+READ_ALOUD = {
+    "ar": 138, "de": 179, "en": 228, "es": 218, "fi": 161, "fr": 195, "he": 187, "it": 188, "ja": 357,
+    "nl": 202, "pl": 166, "ru": 184, "tr": 166, "zh": 255,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("language", READ_ALOUD)
+def test_languages_take_as_long_as_readers_take_beside_english(language):
+    def read_s(language):
+        text = " ".join(SENTENCES[language])
+        count = sum(map(str.isalpha, text)) if language in ("ja", "zh") else len(text.split())
+        return count * 60 / READ_ALOUD[language]
+
+    estimates_s = {each: estimate_duration_s(" ".join(SENTENCES[each])) for each in (language, "en")}
+    assert estimates_s[language] / estimates_s["en"] == pytest.approx(
+        read_s(language) / read_s("en"), rel=0.2
+    )
+
+
+@pytest.mark.parametrize("language", SENTENCES)
+def test_a_full_chunk_takes_about_19_seconds_in_each_language(language):
+    chunks = split_text(" ".join(SENTENCES[language] * 3), language=language)
+    assert 14 < max(estimate_duration_s(chunk.text) for chunk in chunks) < 19
