@@ -2,6 +2,7 @@
 
     make demo
     make demo MODEL=turbo
+    make demo MODEL=chatterbox,turbo
 
 This program starts ``handler.py`` under the RunPod SDK's own local API and sends it the jobs that a caller
 would send. The worker takes the weights that CHECKPOINT_DIR names, those in a cache, or those of the hub;
@@ -29,6 +30,8 @@ from typing import Any
 import soundfile
 
 from speech.contract import NOTICES
+from speech.models.sources import model_sources
+from speech.models.spec import CHATTERBOX
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "out"
@@ -120,7 +123,7 @@ class Worker:
 
 
 def start_worker() -> Worker:
-    """Returns a worker that is ready; without weights, one of an untrained checkpoint."""
+    """Returns a worker that is ready; without weights, one of untrained checkpoints."""
     worker = Worker({})
     try:
         with step("starting the worker, which looks for weights and downloads them where it has none"):
@@ -129,13 +132,24 @@ def start_worker() -> Worker:
         worker.stop()
     else:
         return worker
-    model = os.environ["MODEL"]
-    folder = OUT / f"untrained-{model}"
-    with step(f"  there are none: writing an untrained {model}, whose audio is noise, to {folder}"):
-        command = [sys.executable, "-m", "speech.smoke", str(folder), "--model", model]
-        subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-    worker = Worker({"CHECKPOINT_DIR": str(folder)})
-    with step("starting the worker with it"):
+    sources, _ = model_sources(os.environ)
+    folders = {source.name: source.folder for source in sources if source.folder is not None}
+    for source in sources:
+        if source.name in folders or source.name == CHATTERBOX.name:  # of which there is the small one
+            continue
+        folder = folders[source.name] = OUT / f"untrained-{source.name}"
+        with step(f"  there are none: writing an untrained {source.name}, whose audio is noise, to {folder}"):
+            command = [sys.executable, "-m", "speech.smoke", str(folder), "--model", source.name]
+            subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    worker = Worker(
+        {
+            "MODEL": ",".join(source.name for source in sources),
+            "MODEL_DIRS": ",".join(f"{name}={folder}" for name, folder in folders.items()),
+            "CHECKPOINT_DIR": "",
+            "MODEL_REVISION": "",
+        }
+    )
+    with step("starting the worker with that"):
         worker.wait_until_ready()
     return worker
 

@@ -326,9 +326,9 @@ def test_every_test_that_the_failure_table_names_is_there():
 def files_of_models():
     """(repository, file, model) of all that models read."""
     for spec in MODELS.values():
-        shared = (spec.files.voice_encoder, *spec.files.optional) if spec.base_repository else ()
+        own = (spec.files.t3, spec.files.s3gen, *spec.files.tokenizer)
         for file in spec.files.all:
-            yield spec.base_repository if file in shared else spec.repository, file, spec.name
+            yield spec.repository if file in own else spec.base_repository or spec.repository, file, spec.name
 
 
 def documented_files():

@@ -118,7 +118,7 @@ def test_the_token_does_not_show():
 @pytest.mark.parametrize(
     ("name", "value", "advice"),
     [
-        ("MODEL", "flash", "set it to one of chatterbox, multilingual, "),
+        ("MODEL", "flash", "set it to one of chatterbox, "),
         ("DEVICE", "gpu", "auto, cpu, cuda or cuda:N"),
         ("DEVICE", "cuda:", "auto, cpu, cuda or cuda:N"),
         ("PRECISION", "fp8", "one of auto, exact"),

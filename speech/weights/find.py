@@ -92,7 +92,8 @@ def _shared_files(spec: ModelSpec) -> tuple[str, ...]:
     """Returns what the base repository has of a model's files."""
     if spec.base_repository is None:
         return ()
-    return (spec.files.voice_encoder, *spec.files.optional)
+    own = (spec.files.t3, spec.files.s3gen, *spec.files.tokenizer)
+    return tuple(name for name in spec.files.all if name not in own)
 
 
 def _parted(files: WeightFiles, names: Collection[str]) -> tuple[list[str], list[str]]:
