@@ -279,6 +279,7 @@ class ChatterboxSynthesizer:
             texts = split_text(
                 utterance.text,
                 self._model.spec.max_chunk_chars,
+                language=utterance.language,
                 starts_short=hop == "stream" and not chunks,
                 cancel=cancel,
             )
