@@ -153,7 +153,7 @@ KNOWN_TO = {
         "audio.waveform",
         "errors",
     ),
-    "speech/text": ("speech.text", "cancel", "characters"),
+    "speech/text": ("speech.text", "cancel", "characters", "errors"),
 }
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import json
-import os
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from itertools import chain, pairwise
@@ -47,6 +47,8 @@ class CangjieCodes:
                 homographs.setdefault(character, len(homographs))
         except (AttributeError, TypeError) as error:
             raise ValueError("not a list of characters with their codes") from error
+        if not self._codes:
+            raise ValueError("no character in it")
         self._tokens = {
             character: _tokens(code, characters[code][character]) for character, code in self._codes.items()
         }
@@ -64,8 +66,8 @@ class CangjieCodes:
     def _spell(self, char: str) -> str:
         if char == "〇":  # a number for Unicode, which upstream leaves unspelled, and read as this character
             char = "零"
-        if category(char) != "Lo":
-            return char
+        if category(char) != "Lo" and not _HAN.match(char):
+            return char  # the table has marks, too
         return self._tokens.get(char) or self._tokens.get(normalize("NFKC", char), char)
 
 
@@ -77,21 +79,29 @@ def _is_border(before: str, after: str) -> bool:
     return bool(_HAN.match(before[-1]) or _HAN.match(after))
 
 
+def segment_words(text: str) -> Sequence[str]:
+    """Returns the words of a text. The first call loads the segmenter, see ``load_segmenter``."""
+    return _segmenter()(text)
+
+
 def load_segmenter() -> Segmenter:
     """Returns pkuseg's word borders where the package and its model are installed, else rjieba's.
 
-    Upstream uses pkuseg, whose model is a download of its own: it is looked for in PKUSEG_HOME, else in
-    ~/.pkuseg, and never downloaded. Raises ImportError if neither package is installed.
+    Upstream uses pkuseg, whose model is a download of its own: it is looked for where the package keeps it
+    (PKUSEG_HOME, else ~/.pkuseg) and never downloaded. Raises ImportError if neither package is installed.
     """
-    home = Path(os.environ.get("PKUSEG_HOME") or Path.home() / ".pkuseg")
-    model = home / _PKUSEG_MODEL
-    if find_spec("spacy_pkuseg") and all((model / name).is_file() for name in _PKUSEG_FILES):
-        from spacy_pkuseg import pkuseg
+    if find_spec("spacy_pkuseg"):
+        import spacy_pkuseg
 
-        # By its folder: by its name it would look for the archive beside it, and download that.
-        segmenter: Segmenter = pkuseg(str(model)).cut
-        return segmenter
+        model = Path(spacy_pkuseg.config.pkuseg_home) / _PKUSEG_MODEL
+        if all((model / name).is_file() for name in _PKUSEG_FILES):
+            # By its folder: by its name it would look for the archive beside it, and download that.
+            segmenter: Segmenter = spacy_pkuseg.pkuseg(str(model)).cut
+            return segmenter
     import rjieba
 
     default: Segmenter = rjieba.cut
     return default
+
+
+_segmenter = functools.cache(load_segmenter)

@@ -10,11 +10,11 @@ from typing import Any
 
 import regex
 
-_HAN = regex.compile(r"\p{Han}")
+_HAN = regex.compile(r"[\p{Han}〆]")
 _HIRAGANA = regex.compile(r"\p{Hiragana}")
 # What OpenJTalk is given, at most about 8,000 bytes at once. Numbers change what follows them; other signs
 # confuse it, and it would write them into the error stream.
-_RUN = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}ー0-9０-９]{1,500}")
+_RUN = regex.compile(r"[\p{Han}〆\p{Hiragana}\p{Katakana}ー0-9０-９]{1,500}")
 # The apostrophe marks a vowel without voice.
 _KATAKANA_TO_HIRAGANA = {code: code - 0x60 for code in range(ord("ァ"), ord("ヶ") + 1)} | {ord("’"): None}
 # "何" is "nan" before these (何だ, 何の, 何と, 何で, 何なら, 何て) and before counters, else "nani".

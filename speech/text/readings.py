@@ -81,10 +81,10 @@ def _load_chinese(table: Path | None) -> LanguageStep:
     hint = f"put {CANGJIE_TABLE} of {CANGJIE_REPOSITORY} beside the weights"
     if table is None:
         raise ModelUnavailable(f"Chinese needs {CANGJIE_TABLE}, which the checkpoint lacks", hint=hint)
-    from speech.text.chinese import CangjieCodes, load_segmenter
+    from speech.text.chinese import CangjieCodes, segment_words
 
     try:
-        return CangjieCodes(table, load_segmenter())
+        return CangjieCodes(table, segment_words)
     except (OSError, ValueError) as error:
         raise ModelUnavailable(f"{table.name} cannot be read, which Chinese needs", hint=hint) from error
 
