@@ -95,6 +95,35 @@ async def test_multilingual_models_serve_the_same_jobs(server, start, tmp_path, 
     assert refused["output"] == {"error_code": "unsupported_language"}
 
 
+async def test_one_worker_speaks_with_two_models_at_once(server, start, tmp_path):
+    """The same job gives the same audio, whatever the other model says meanwhile."""
+    folder = tmp_path / "turbo"
+    write_smoke_checkpoint(folder, spec=MODELS["turbo"])
+    settings = {"MODEL": "chatterbox,turbo", "MODEL_DIRS": f"turbo={folder}", "PRECISION": "exact"}
+    async with start(MAX_CONCURRENCY="2", **settings) as worker:
+        await clone_speak_and_list(server, worker)
+        jobs = [
+            {"operation": "tts", "text": TEXT, "voice_name": "Ada", "seed": seed, "model": model}
+            for seed in (1, 2)
+            for model in ("chatterbox", "turbo")
+        ]
+        for number, job in enumerate(jobs):
+            server.submit(f"together-{number}", job)
+        together = [(await server.result(f"together-{number}"))["output"] for number in range(len(jobs))]
+        alone = []
+        for number, job in enumerate(jobs):
+            server.submit(f"alone-{number}", job)
+            alone.append((await server.result(f"alone-{number}"))["output"])
+        server.submit("flash", {"operation": "tts", "text": TEXT, "model": "flash"})
+        refused = await server.result("flash")
+        assert await worker.leave() == 0, worker.log()
+    assert [reply["model"]["variant"] for reply in together] == ["chatterbox", "turbo"] * 2
+    assert len({reply["audio"] for reply in together}) == len(jobs)
+    assert [reply["audio"] for reply in together] == [reply["audio"] for reply in alone]
+    assert all(reply["voice"]["voice_name"] == "Ada" for reply in together)
+    assert "send one of chatterbox, turbo" in refused["error"]
+
+
 async def clone_speak_and_list(server, worker, fields=None):
     """fields: further ones of the text to speech."""
     recording = base64.b64encode(wav_bytes(speech_like(6.0, 24_000, 1), 24_000)).decode()

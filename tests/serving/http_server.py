@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,7 +32,7 @@ class HttpServer:
     gate: Gate
     address: str
     loop: asyncio.AbstractEventLoop
-    synthesizer: FakeSynthesizer = field(default_factory=FakeSynthesizer)
+    synthesizer: FakeSynthesizer = field(default_factory=FakeSynthesizer)  # of the first model
 
     @property
     def port(self) -> int:
@@ -42,14 +42,15 @@ class HttpServer:
 @contextlib.contextmanager
 def http_server(
     root: Path,
-    synthesizer: FakeSynthesizer | None = None,
+    synthesizer: FakeSynthesizer | Sequence[FakeSynthesizer] | None = None,
     env: Mapping[str, str] | None = None,
     **options: object,
 ) -> Iterator[HttpServer]:
     """Starts a server that is ready, and ends it. env: settings. options: of ``build_worker``."""
     settings = Settings.from_env({"ENDPOINT_MODE": "http", **(env or {})})
-    synthesizer = synthesizer or FakeSynthesizer()
-    worker = build_worker(root, synthesizer, settings=settings, **options)
+    synthesizers = [synthesizer] if isinstance(synthesizer, FakeSynthesizer) else synthesizer
+    synthesizers = synthesizers or [FakeSynthesizer()]
+    worker = build_worker(root, synthesizers, settings=settings, **options)
     started: Future[HttpServer] = Future()
 
     async def serve() -> None:
@@ -65,7 +66,7 @@ def http_server(
         address, loop = f"http://127.0.0.1:{port}", asyncio.get_running_loop()
         stop = asyncio.Event()
         started.stop = lambda: loop.call_soon_threadsafe(stop.set)
-        started.set_result(HttpServer(worker, gate, address, loop, synthesizer))
+        started.set_result(HttpServer(worker, gate, address, loop, synthesizers[0]))
         await stop.wait()
         server.should_exit = True
         await ended

@@ -25,7 +25,9 @@ from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform
 from errors import OutOfMemory, StoreUnavailable
 from serving.handover import Handover, Item
 from serving.http import audio, guard, server
-from tests.fakes import ROWS, FakeSynthesizer
+from speech.contract import ModelInfo
+from speech.models.spec import CHATTERBOX
+from tests.fakes import FAKE_REVISION, ROWS, FakeSynthesizer
 from tests.recordings import speech_like, wav_bytes
 from tests.serving.http_server import KEY, HttpServer, http_server
 
@@ -283,10 +285,56 @@ def test_an_unknown_voice_is_refused_with_the_nearest_names(client):
 def test_models_are_the_workers_and_the_names_that_mean_them(client):
     listed = client.get("/v1/models").json()
     assert [model["id"] for model in listed["data"]] == ["chatterbox", "tts-1", "tts-1-hd", "gpt-4o-mini-tts"]
+    assert {tuple(model["languages"]) for model in listed["data"]} == {("en",)}
     assert client.get("/v1/models/tts-1").json()["object"] == "model"
     missing = client.get("/v1/models/whisper-1")
     assert missing.status_code == 404
     assert missing.json()["error"]["code"] == "not_found"
+
+
+@pytest.fixture
+def several(tmp_path):
+    """A worker with two models."""
+    many = replace(CHATTERBOX, name="multilingual", languages=("en", "fr"))
+    models = [FakeSynthesizer(), FakeSynthesizer(info=ModelInfo(many, FAKE_REVISION))]
+    with (
+        http_server(tmp_path, models, env={"MODEL": "chatterbox,multilingual"}) as served,
+        httpx.Client(base_url=served.address) as client,
+    ):
+        yield client
+
+
+def test_several_models_are_listed_with_their_languages(several):
+    listed = {model["id"]: model["languages"] for model in several.get("/v1/models").json()["data"]}
+    assert listed["chatterbox"] == ["en"]
+    assert listed["multilingual"] == listed["tts-1"] == ["en", "fr"]
+    assert several.get("/v1/models/multilingual").json()["languages"] == ["en", "fr"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "model"),
+    [
+        ({}, "chatterbox"),
+        ({"model": "chatterbox"}, "chatterbox"),
+        ({"model": "multilingual"}, "multilingual"),
+        ({"model": "tts-1", "language": "fr"}, "multilingual"),
+        ({"model": "", "language": "fr"}, "multilingual"),
+    ],
+)
+def test_speech_and_jobs_choose_their_model(several, fields, model):
+    reply = several.post("/v1/audio/speech", json={"input": TEXT, **fields})
+    assert reply.headers["X-Model"] == model
+    if fields.get("model") not in ("tts-1", ""):
+        job = several.post("/jobs/tts", json={"text": TEXT, **fields}).json()
+        assert job["model"]["variant"] == model
+
+
+def test_a_language_that_the_named_model_lacks_is_refused_with_the_model_that_has_it(several):
+    reply = several.post("/v1/audio/speech", json={"input": TEXT, "model": "chatterbox", "language": "fr"})
+    assert reply.status_code == 400
+    error = reply.json()["error"]
+    assert (error["code"], error["param"]) == ("unsupported_language", "language")
+    assert "or multilingual as the model" in error["message"]
 
 
 # --- errors

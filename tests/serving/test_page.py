@@ -6,12 +6,15 @@ import json
 import os
 import shutil
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import soundfile
 
-from tests.fakes import FakeSynthesizer
+from speech.contract import ModelInfo
+from speech.models.spec import CHATTERBOX
+from tests.fakes import FAKE_REVISION, FakeSynthesizer
 from tests.job_server import REPOSITORY
 from tests.recordings import speech_like, wav_bytes
 from tests.serving.http_server import KEY, http_server
@@ -208,6 +211,27 @@ def test_what_a_text_may_hold_is_said_beside_it(page, tmp_path):
         page.get_by_text("Receipt").click()
         receipt = json.loads(page.locator("#receipt").inner_text())
         assert receipt["warnings"] == ["the chatterbox model does not know event tags: left out [laugh]"]
+
+
+def test_model_and_language_are_chosen(page, tmp_path):
+    german = replace(CHATTERBOX, name="multilingual", languages=("en", "de"))
+    models = [FakeSynthesizer(), FakeSynthesizer(info=ModelInfo(german, FAKE_REVISION))]
+    with http_server(tmp_path, models, env={"MODEL": "chatterbox,multilingual"}) as served:
+        open_page(page, served)
+        options = page.locator("#model option")
+        assert options.all_inner_texts() == ["by language", "chatterbox", "multilingual"]
+        page.get_by_label("Model").select_option("chatterbox")
+        assert page.locator("#language option").all_inner_texts() == ["the voice's", "English (en)"]
+        page.get_by_label("Model").select_option("")
+        page.get_by_label("Language").select_option("de")
+        page.get_by_role("button", name="Speak", exact=True).click()
+        wait_for(page, f"{PROGRESS}.state === 'done'")
+        receipt = json.loads(page.locator("#receipt").text_content())
+        assert receipt["model"]["variant"] == "multilingual"
+        assert receipt["parameters"]["language"] == "de"
+        assert '"language":"de"' in page.locator("#curl").text_content()
+        screenshot(page, "languages")
+    assert page.errors == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
