@@ -38,20 +38,16 @@ class CangjieCodes:
         """
         self._segment = segment
         self._codes: dict[str, str] = {}  # of several codes the last one counts
-        characters: dict[str, dict[str, int]] = {}  # by code: each with its number
+        self._characters: dict[str, list[str]] = {}  # by code, in the table's order
         try:
             for entry in json.loads(table.read_text("utf-8")):
                 character, code = entry.split("\t")[:2]
                 self._codes[character] = code
-                homographs = characters.setdefault(code, {})
-                homographs.setdefault(character, len(homographs))
+                self._characters.setdefault(code, []).append(character)
         except (AttributeError, TypeError) as error:
             raise ValueError("not a list of characters with their codes") from error
         if not self._codes:
             raise ValueError("no character in it")
-        self._tokens = {
-            character: _tokens(code, characters[code][character]) for character, code in self._codes.items()
-        }
 
     def __call__(self, text: str) -> str:
         """Returns the text with its words apart and its characters spelled, in linear time."""
@@ -68,11 +64,12 @@ class CangjieCodes:
             char = "零"
         if category(char) != "Lo" and not _HAN.match(char):
             return char  # the table has marks, too
-        return self._tokens.get(char) or self._tokens.get(normalize("NFKC", char), char)
-
-
-def _tokens(code: str, number: int) -> str:
-    return "".join(f"[cj_{sign}]" for sign in f"{code}{number or ''}.")
+        known = char if char in self._codes else normalize("NFKC", char)
+        code = self._codes.get(known)
+        if code is None:
+            return char
+        number = self._characters[code].index(known)
+        return "".join(f"[cj_{sign}]" for sign in f"{code}{number or ''}.")
 
 
 def _is_border(before: str, after: str) -> bool:

@@ -25,7 +25,7 @@ from tests.speech.text.language_sentences import SENTENCES
 
 HAN = regex.compile(r"[\p{Han}〆]")
 # Characters with one code, with the second of a code's characters, with two codes, and no traditional ones.
-TABLE = ["日\ta", "曰\ta", "明\tab", "冐\tab", "国\twmgi", "国\txwmgi", "国\twmgi", "零\tmbomi"]
+TABLE = ["日\ta", "曰\ta", "明\tab", "冐\tab", "国\twmgi", "国\txwmgi", "国\twmgi", "囯\twmgi", "零\tmbomi"]
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +152,7 @@ def upstreams_codes(table) -> ChineseCangjieConverter:
         ("", ""),
         ("日曰明冐", "[cj_a][cj_.][cj_a][cj_1][cj_.][cj_a][cj_b][cj_.][cj_a][cj_b][cj_1][cj_.]"),
         ("国", "[cj_w][cj_m][cj_g][cj_i][cj_.]"),  # the code that comes last
+        ("囯", "[cj_w][cj_m][cj_g][cj_i][cj_2][cj_.]"),  # third of its code, for upstream as well
         ("〇", "[cj_m][cj_b][cj_o][cj_m][cj_i][cj_.]"),  # as 零
         ("\u2f47", "[cj_a][cj_.]"),  # the radical of 日
         ("don't say 3.14  twice\n", "don't say 3.14  twice\n"),
