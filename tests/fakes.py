@@ -21,7 +21,16 @@ from serving.health import HealthCheckedEngine, WorkerHealth
 from serving.job_worker import JobWorker
 from serving.runpod.limits import queue_limits
 from settings import Settings
-from speech.contract import AudioChunk, Conditionals, DeviceUsage, Hop, ModelInfo, Models, Utterance
+from speech.contract import (
+    AudioChunk,
+    Conditionals,
+    DeviceUsage,
+    Hop,
+    ModelInfo,
+    Models,
+    Synthesizer,
+    Utterance,
+)
 from speech.models.spec import CHATTERBOX
 from voice_store import VoiceStore
 from voice_store.live import Timing
@@ -190,19 +199,26 @@ def _in_pieces(chunk: AudioChunk) -> Iterator[AudioChunk]:
     yield replace(chunk, waveform=Waveform(samples[half:], rate_hz))
 
 
+def as_list(synthesizer: Synthesizer | Sequence[Synthesizer] | None) -> list[Synthesizer]:
+    """The models of a worker: by default a fake one."""
+    if synthesizer is None:
+        return [FakeSynthesizer()]
+    return list(synthesizer) if isinstance(synthesizer, Sequence) else [synthesizer]
+
+
 def build_services(
     root: Path,
-    synthesizer: FakeSynthesizer | Sequence[FakeSynthesizer] | None = None,
+    synthesizer: Synthesizer | Sequence[Synthesizer] | None = None,
     *,
     max_text_chars: int = 5000,
     store_is_shared: bool = True,
     health: WorkerHealth | None = None,
 ) -> Services:
-    """A real store under ``root``, which waits for no other worker, and a fake synthesizer."""
+    """A real store under ``root``, which waits for no other worker, and by default a fake synthesizer."""
     health = health or WorkerHealth()
-    synthesizers = [synthesizer] if isinstance(synthesizer, FakeSynthesizer) else synthesizer
+    synthesizers = as_list(synthesizer)
     return Services(
-        models=Models([HealthCheckedEngine(each, health) for each in synthesizers or [FakeSynthesizer()]]),
+        models=Models([HealthCheckedEngine(each, health) for each in synthesizers]),
         conditionals=VoiceConditionals(),
         voices=VoiceStore(root / "voice_embeddings", Timing(settle_s=0)),
         fetch=Fetcher().fetch,
@@ -213,7 +229,7 @@ def build_services(
 
 def build_worker(
     root: Path,
-    synthesizer: FakeSynthesizer | Sequence[FakeSynthesizer] | None = None,
+    synthesizer: Synthesizer | Sequence[Synthesizer] | None = None,
     env: Mapping[str, str] | None = None,
     *,
     stop_grace_s: float = 30.0,

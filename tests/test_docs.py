@@ -219,15 +219,6 @@ def test_no_example_looks_like_noise():
         assert not any("untrained" in text for text in fenced(document, "json"))
 
 
-def test_what_is_documented_as_not_yet_there_is_refused_with_what_to_send_instead():
-    for what, instead in rows(section("docs/api.md", "Not yet")):
-        name, *values = names_in(what)
-        for value in values or ([2.0]):
-            with pytest.raises(InvalidRequest, match=f"{name}.* is not available in this version") as refused:
-                parse_request(OPERATIONS["tts"].request, "tts", {"text": "Hello.", name: value})
-            assert all(word in refused.value.message for word in names_in(instead))
-
-
 def test_every_setting_is_documented_once():
     documented = [names_in(name)[0] for name, *_ in rows(section("docs/deploy.md", "Settings"))]
     assert sorted(documented) == sorted(variables_that_are_read() - SET_BY_THE_PLATFORM)

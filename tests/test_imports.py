@@ -24,6 +24,7 @@ ALLOWED = {
         "voice_store",
         "audio.fetch",
         "audio.network",
+        "speech.contract",
         "speech.pipeline",
         "cancel",
         "errors",

@@ -29,13 +29,14 @@ OUR_PACKAGES = (
     "speech",
 )
 DEVELOPMENT_ONLY = ("tests", "benchmarks", "scripts", "training")
-NEVER_LOCKED = ("gradio", "pandas", "pre-commit")
+NEVER_LOCKED = ("gradio", "pandas", "pre-commit", "pykakasi")
 
 # Where an import's name is not its package's. pydantic-core is released with pydantic alone.
 PACKAGE_OF_IMPORT = {
     "chatterbox": "chatterbox-tts",
     "cpuinfo": "py-cpuinfo",
     "perth": "resemble-perth",
+    "pyopenjtalk": "pyopenjtalk-plus",
     "pydantic_core": "pydantic",
     "yaml": "pyyaml",
 }

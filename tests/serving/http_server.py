@@ -19,7 +19,7 @@ from serving.http.metrics import Metrics
 from serving.http.server import serving_config
 from serving.job_worker import JobWorker
 from settings import Settings
-from tests.fakes import FakeSynthesizer, build_worker
+from tests.fakes import FakeSynthesizer, as_list, build_worker
 
 KEY = "a-key-of-the-tests"
 
@@ -48,8 +48,7 @@ def http_server(
 ) -> Iterator[HttpServer]:
     """Starts a server that is ready, and ends it. env: settings. options: of ``build_worker``."""
     settings = Settings.from_env({"ENDPOINT_MODE": "http", **(env or {})})
-    synthesizers = [synthesizer] if isinstance(synthesizer, FakeSynthesizer) else synthesizer
-    synthesizers = synthesizers or [FakeSynthesizer()]
+    synthesizers = as_list(synthesizer)
     worker = build_worker(root, synthesizers, settings=settings, **options)
     started: Future[HttpServer] = Future()
 

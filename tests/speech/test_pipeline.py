@@ -307,7 +307,11 @@ def test_texts_spoken_by_several_threads_come_out_as_alone(synthesizer):
 def test_the_tokenizer_gets_every_chunk_as_it_is_reported(synthesizer, our_model, monkeypatch):
     seen: list[str] = []
     encode = our_model.tokenizer.encode
-    monkeypatch.setattr(our_model.tokenizer, "encode", lambda text: (seen.append(text), encode(text))[1])
+    monkeypatch.setattr(
+        our_model.tokenizer,
+        "encode",
+        lambda text, language: (seen.append(text), encode(text, language))[1],
+    )
     chunks = speak(synthesizer, "first part; then - the “second”… " + PAGE[:400])
     assert seen == [chunk.text for chunk in chunks]
     assert len(seen) > 1
