@@ -185,7 +185,7 @@ class ChatterboxSynthesizer:
                         ends_chunk=is_over,
                         warnings=(
                             *_warnings(audio, f"{index + 1} of {count}"),
-                            *self._left_out(chunk.text, utterances[utterance].language, index, count),
+                            *self._unknown(chunk.text, utterances[utterance].language, index, count),
                         )
                         if is_over
                         else (),
@@ -290,13 +290,13 @@ class ChatterboxSynthesizer:
             ]
         return chunks
 
-    def _left_out(self, text: str, language: str, index: int, count: int) -> list[str]:
+    def _unknown(self, text: str, language: str, index: int, count: int) -> list[str]:
         """What to tell the caller of characters that the model does not know."""
-        left_out = self._model.tokenizer.left_out(text, language)
-        if not left_out:
+        unknown = self._model.tokenizer.unknown(text, language)
+        if not unknown:
             return []
-        characters = printable_excerpt(" ".join(left_out))
-        return [f"segment {index + 1} of {count}: the model does not know {characters}; left out"]
+        characters = printable_excerpt(" ".join(unknown))
+        return [f"segment {index + 1} of {count} holds what the model cannot say: {characters}"]
 
     def _request(self, text: str, utterance: Utterance, position: int, hop: Hop) -> ChunkRequest:
         """A chunk of an utterance with the draws of upstream's ``generate`` after ``manual_seed(seed)``."""

@@ -91,7 +91,7 @@ async def test_multilingual_models_serve_the_same_jobs(server, start, tmp_path, 
         refused = await server.result("latin")
         assert await worker.leave() == 0, worker.log()
     assert spoken["model"]["variant"] == model
-    assert "segment 1 of 1: the model does not know ☃; left out" in spoken["warnings"]
+    assert "segment 1 of 1 holds what the model cannot say: ☃" in spoken["warnings"]
     assert refused["output"] == {"error_code": "unsupported_language"}
 
 

@@ -72,8 +72,8 @@ class TextTokenizer(Protocol):
         """
         ...
 
-    def left_out(self, text: str, language: str) -> str:
-        """Returns the characters, each once, that the model does not know and ``encode`` leaves out."""
+    def unknown(self, text: str, language: str) -> str:
+        """Returns the characters of a text, each once, that the model does not know."""
         ...
 
 
@@ -114,13 +114,19 @@ class EnglishTokenizer:
         self._tokenizer = _read_tokenizer(file, size, REQUIRED)
 
     def encode(self, text: str, language: str) -> Tensor:
-        """Returns the ids of a chunk, int64 [n], without start and stop."""
+        """Returns the ids of a chunk, int64 [n], without start and stop.
+
+        A character that the model does not know is the token of the unknown, as upstream has it.
+        """
         ids = self._tokenizer.encode(normalize_text(text).replace(" ", SPACE)).ids
         return torch.tensor(ids, dtype=torch.int64)
 
-    def left_out(self, text: str, language: str) -> str:
-        """Returns nothing: what the model does not know is the token of the unknown, as upstream has it."""
-        return ""
+    def unknown(self, text: str, language: str) -> str:
+        """See ``TextTokenizer.unknown``."""
+        text = normalize_text(text).replace(" ", SPACE)
+        encoding, unknown_id = self._tokenizer.encode(text), self._tokenizer.token_to_id(UNKNOWN)
+        spans = (span for span, id in zip(encoding.offsets, encoding.ids, strict=True) if id == unknown_id)
+        return "".join(dict.fromkeys("".join(text[start:end] for start, end in spans)))
 
 
 class MultilingualTokenizer:
@@ -131,7 +137,7 @@ class MultilingualTokenizer:
 
     A character that the vocabulary lacks is written in another way that says the same: with its accent as one
     character, as a small letter, as a plain mark or digit. What can be written in no way, such as emoji and
-    letters of other scripts, is left out: ``left_out`` tells which, so that nothing is lost in silence.
+    letters of other scripts, is left out: ``unknown`` tells which, so that nothing is lost in silence.
     Upstream gives the model the token of the unknown for each, which it may read as anything.
 
     A token that controls the model, such as "[SPACE]" or "[fr]", is a word when a text holds it.
@@ -185,7 +191,7 @@ class MultilingualTokenizer:
             )
         return torch.tensor(ids, dtype=torch.int64)
 
-    def left_out(self, text: str, language: str) -> str:
+    def unknown(self, text: str, language: str) -> str:
         """Returns the characters that ``encode`` leaves out, each once."""
         return self._spell(text, language)[1]
 
@@ -278,7 +284,7 @@ class TurboTokenizer:
         ids = self._tokenizer.encode(normalize_turbo_text(text), add_special_tokens=False).ids
         return torch.tensor(ids, dtype=torch.int64)
 
-    def left_out(self, text: str, language: str) -> str:
+    def unknown(self, text: str, language: str) -> str:
         """Returns nothing: every text has bytes."""
         return ""
 

@@ -97,7 +97,7 @@ def test_nothing_of_a_sentence_is_lost(multilingual_checkpoint, language):
         if language in tokenizer.unavailable:
             pytest.skip(tokenizer.unavailable[language])
         for text in SENTENCES[language]:
-            assert tokenizer.left_out(text, language) == ""
+            assert tokenizer.unknown(text, language) == ""
             assert UNKNOWN_ID not in tokenizer.encode(text, language).tolist()
 
 
@@ -151,7 +151,7 @@ def test_a_step_comes_before_decomposition_and_gets_composed_characters(make):
 def test_what_is_not_in_the_vocabulary_is_said_otherwise_or_left_out(make, text, spelled, left_out):
     ours = make()
     assert ours._spell(text, "de") == (unicodedata.normalize("NFKD", spelled), left_out)
-    assert ours.left_out(text, "de") == left_out
+    assert ours.unknown(text, "de") == left_out
     assert UNKNOWN_ID not in ours.encode(text, "de").tolist()
 
 

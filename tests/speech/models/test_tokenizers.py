@@ -82,3 +82,10 @@ def test_files_that_do_not_fit_turbo_are_named(turbo_checkpoint, tmp_path, name,
     (tmp_path / name).write_text(content)
     with pytest.raises(ModelUnavailable, match=problem):
         load_tokenizer(TURBO, Checkpoint(tmp_path, None))
+
+
+def test_what_the_english_model_does_not_know_is_named_and_stays_upstreams_token(our_model):
+    tokenizer = our_model.tokenizer
+    assert tokenizer.unknown("Hello 你好, you 好 😀 there.", "en") == "你好😀"
+    assert tokenizer.unknown("Plain words.", "en") == ""
+    assert tokenizer.encode("你 a", "en").tolist().count(1) == 1
