@@ -1,11 +1,12 @@
 """From the start of a process to the first sound in a stored voice, beside upstream's way.
 
-    python -m benchmarks.cold_start [--checkpoint DIR] [--runs 3] [--json FILE]
+    python -m benchmarks.cold_start [--model chatterbox] [--checkpoint DIR] [--runs 5] [--json FILE]
 
-Every run is a process of its own, with the files in the page cache. Ours takes the voice from a store, where
-an earlier worker has kept its conditionals; upstream takes a WAV file. Ours says a word to itself before it
-takes jobs, as a worker does; upstream does not. Without --checkpoint a full-size
-untrained one is written first, 3.2 GB.
+Every run is a process of its own, with the files in the page cache; the two sides take turns. Ours takes the
+voice from a store, where an earlier worker has kept its conditionals; upstream takes a WAV file. Ours says a
+word to itself before it takes jobs, as a worker does; upstream does not. Without --checkpoint a full-size
+untrained one is written first, up to 3.2 GB. Nano, the multilingual models and small sizes are loaded by what
+``from_local`` does, which does not load them.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ import soundfile
 from audio.decode import decode_audio
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, resample
 from benchmarks.machine import describe, keep, results_file
+from benchmarks.upstream import language_of
 from benchmarks.weights import temporary_weights
-from speech.models.dimensions import FULL
+from speech.models.spec import CHATTERBOX, MODELS, TURBO, ModelSpec
 from speech.weights.load import read_config
 from voice_store import VoiceStore
 
@@ -50,7 +52,7 @@ from speech.pipeline import load_synthesizer
 from voice_store import VoiceStore
 from pathlib import Path
 reached("imported")
-synthesizer = load_synthesizer("chatterbox", checkpoint_dir=Path(sys.argv[2]), device=sys.argv[4])
+synthesizer = load_synthesizer(sys.argv[7], checkpoint_dir=Path(sys.argv[2]), device=sys.argv[4])
 reached("weights on the device")
 synthesizer.check()
 reached("it has said a word: takes jobs")
@@ -68,18 +70,25 @@ UPSTREAM = (
 import pathlib
 import warnings
 warnings.simplefilter("ignore")
-from chatterbox import ChatterboxTTS
 import torch
-reached("imported")
-load = ChatterboxTTS.from_local
-if sys.argv[7] != "full":
+if sys.argv[8] == "ChatterboxTTS":
+    from chatterbox import ChatterboxTTS
+    load = ChatterboxTTS.from_local
+elif sys.argv[8] == "ChatterboxTurboTTS":
+    from chatterbox.tts_turbo import ChatterboxTurboTTS
+    load = ChatterboxTurboTTS.from_local
+else:
+    from functools import partial
     from benchmarks.upstream import load
+    from speech.models.spec import MODELS
+    load = partial(load, spec=MODELS[sys.argv[7]])
+reached("imported")
 model = load(pathlib.Path(sys.argv[2]), sys.argv[4])
 reached("weights on the device")
 model.prepare_conditionals(sys.argv[5])
 reached("a stored voice in hand")
 torch.manual_seed(0)
-model.generate(sys.argv[6])
+model.generate(sys.argv[6], **json.loads(sys.argv[9]))
 reached("first sound in that voice")
 print(json.dumps(stages))
 """
@@ -106,39 +115,50 @@ def stages_of(program: str, arguments: list[str]) -> dict[str, float]:
     return stages
 
 
-def measure(checkpoint: Path, device: str, runs: int) -> dict[str, dict[str, float]]:
-    """Medians, by way and stage; the first run of each is not counted."""
+def upstreams_class(spec: ModelSpec, checkpoint: Path) -> str:
+    """Returns the name of upstream's class whose ``from_local`` loads a checkpoint; "" where none does."""
+    if read_config(checkpoint, spec.dimensions).dimensions != spec.dimensions:
+        return ""
+    return {CHATTERBOX: "ChatterboxTTS", TURBO: "ChatterboxTurboTTS"}.get(spec, "")
+
+
+def measure(spec: ModelSpec, checkpoint: Path, device: str, runs: int) -> dict[str, dict[str, float]]:
+    """Medians, by way and stage, of runs in turn; the first run of each is not counted."""
     with tempfile.TemporaryDirectory() as temporary:
         voices, recording = Path(temporary) / "voices", Path(temporary) / "voice.wav"
         waveform = resample(decode_audio(SAMPLE.read_bytes(), str(SAMPLE)), MODEL_SAMPLE_RATE_HZ)
         VoiceStore(voices).put(waveform, "Stored")
         soundfile.write(recording, waveform.samples, MODEL_SAMPLE_RATE_HZ)
-        size = "full" if read_config(checkpoint).dimensions == FULL else "small"
-        arguments = [str(checkpoint), str(voices), device, str(recording), TEXT, size]
-        medians = {}
-        for way, program in (("ours", OURS), ("upstream", UPSTREAM)):
-            every = [stages_of(program, arguments) for _ in range(runs + 1)][1:]
-            medians[way] = {stage: statistics.median(run[stage] for run in every) for stage in every[0]}
-    return medians
+        arguments = [str(checkpoint), str(voices), device, str(recording), TEXT, spec.name]
+        arguments += [upstreams_class(spec, checkpoint), json.dumps(language_of(spec))]
+        every: dict[str, list[dict[str, float]]] = {"ours": [], "upstream": []}
+        for _ in range(runs + 1):
+            for way, program in (("ours", OURS), ("upstream", UPSTREAM)):
+                every[way].append(stages_of(program, arguments))
+    return {
+        way: {stage: statistics.median(run[stage] for run in found[1:]) for stage in found[0]}
+        for way, found in every.items()
+    }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cold_start")
+    parser.add_argument("--model", choices=tuple(MODELS), default=CHATTERBOX.name)
     parser.add_argument("--checkpoint", type=Path)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--json", type=results_file)
     options = parser.parse_args()
-    with temporary_weights(options.checkpoint) as checkpoint:
-        results = measure(checkpoint, options.device, options.runs)
-    print(f"{describe(options.device)}; {options.runs} runs; seconds since the process was started")
+    with temporary_weights(options.checkpoint, model=options.model) as checkpoint:
+        results = measure(MODELS[options.model], checkpoint, options.device, options.runs)
+    print(f"{describe(options.device)}; {options.model}; {options.runs} runs; seconds since its start")
     print(f"{'':40} {'ours':>8} {'upstream':>9} {'ratio':>6}")
     for stage, ours in results["ours"].items():
         line = f"{stage:40} {ours:8.2f}"
         if theirs := results["upstream"].get(stage):
             line += f" {theirs:9.2f} {theirs / ours:6.1f}"
         print(line)
-    keep(options.json, options.device, seconds=results)
+    keep(options.json, options.device, model=options.model, seconds=results)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 """Milliseconds a token of T3: our running batch beside upstream's loop, on the same weights.
 
-    python -m benchmarks.decode [--checkpoint DIR] [--device cpu|cuda] [--steps N] [--batches 1,8] [--json F]
+    python -m benchmarks.decode [--model chatterbox] [--checkpoint DIR] [--device cpu|cuda] [--steps N]
+        [--batches 1,8] [--json F]
 
-The stop token is suppressed, so that all run equally long. GB/s is the weights' size for each step: what the
-memory delivers at least. Upstream runs requests one after the other. One batch at a time is in memory; on a
-GPU a batch that does not fit is left out. Without --checkpoint a full-size untrained one is written first,
-3.2 GB.
+Parameters are the model's own. The stop token is suppressed, so that all run equally long. GB/s is the
+weights' size for each step: what the memory delivers at least. Upstream runs requests one after the other.
+One batch at a time is in memory; on a GPU a batch that does not fit is left out. Without --checkpoint a
+full-size untrained one is written first, up to 3.2 GB.
 """
 
 from __future__ import annotations
@@ -25,9 +26,11 @@ from torch import Tensor
 
 from benchmarks.machine import describe, keep, results_file
 from benchmarks.weights import temporary_weights
-from speech.models.linear import pack
-from speech.models.llama_t3 import LlamaT3
-from speech.models.spec import CHATTERBOX
+from speech.contract import ModelInfo, SamplingParams
+from speech.models.gpt2_t3 import Gpt2T3, Gpt2Weights
+from speech.models.llama_t3 import LlamaT3, T3Weights
+from speech.models.spec import CHATTERBOX, MODELS, ModelSpec
+from speech.models.t3 import T3
 from speech.pipeline import STEPS_PER_POLL, set_arithmetic, t3_dtype
 from speech.reference.conditionals import dummy_voice
 from speech.t3.batch import ROWS_WITH_CFG, DecodingSequence, RunningBatch
@@ -35,10 +38,9 @@ from speech.t3.request import Decoded, DecodeRequest
 from speech.t3.sampling import Sampling
 from speech.upstream import UpstreamBatch, load_upstream_model
 from speech.weights.checkpoint import Checkpoint
-from speech.weights.load import Model, load_model
+from speech.weights.load import Model
 
 TEXT = "The harbour was quiet, and the boats lay still on the water while the town behind them woke up."
-SAMPLING = Sampling(cfg_weight=0.5, temperature=0.8, top_p=1.0, min_p=0.05, repetition_penalty=1.2)
 WARM_UP_STEPS = 5
 
 
@@ -48,8 +50,8 @@ def request(model: Model, seed: int, steps: int) -> DecodeRequest:
         speaker_embedding=voice.speaker_embedding,
         prompt_tokens=voice.t3_prompt_tokens,
         exaggeration=0.5,
-        text_tokens=model.tokenizer.encode(TEXT, "en"),
-        sampling=SAMPLING,
+        text_tokens=model.tokenizer.encode(TEXT, model.spec.default_language),
+        sampling=Sampling.of(ModelInfo(model.spec, model.revision).resolve(SamplingParams())),
         max_tokens=steps,
         seed=seed,
     )
@@ -62,34 +64,38 @@ def wait(device: torch.device) -> float:
     return time.perf_counter()
 
 
-def load_upstreams(checkpoint: Checkpoint, device: torch.device) -> Model:
+def load_upstreams(spec: ModelSpec, checkpoint: Checkpoint, device: torch.device) -> Model:
     """Upstream's model, which never stops."""
-    model, tokens = load_upstream_model(CHATTERBOX, checkpoint, device), CHATTERBOX.tokens
-    head: Tensor = model.t3.speech_head.weight  # type: ignore[union-attr]
-    with torch.no_grad():
-        head[tokens.stop_speech] = head[tokens.start_speech]  # which is never drawn
+    model, tokens = load_upstream_model(spec, checkpoint, device), spec.tokens
+    head: Any = model.t3.speech_head  # type: ignore[union-attr]
+    with torch.no_grad():  # stop as improbable as start, which is never drawn
+        head.weight[tokens.stop_speech] = head.weight[tokens.start_speech]
+        if head.bias is not None:
+            head.bias[tokens.stop_speech] = head.bias[tokens.start_speech]
     return model
 
 
-def load_ours(checkpoint: Checkpoint, device: torch.device, precision: str) -> Model:
-    """Our model, which never stops."""
-    model = load_model(CHATTERBOX, checkpoint, device, t3_dtype(device, precision))
-    assert isinstance(model.t3, LlamaT3)
-    weights, tokens = model.t3.weights, model.spec.tokens
-    head = (weights.head.to_dense() if weights.head.is_mkldnn else weights.head).clone()
-    head[tokens.stop_speech] = head[tokens.start_speech]
-    return replace(model, t3=LlamaT3(replace(weights, head=pack(head)), model.spec))
+def make_ours(upstreams: Model, precision: str) -> Model:
+    """Our T3 with the weights of upstream's."""
+    state: dict[str, Tensor] = upstreams.t3.state_dict()  # type: ignore[union-attr]
+    heads, dtype = upstreams.dimensions.t3_heads, t3_dtype(upstreams.device, precision)
+    t3: T3
+    if upstreams.spec.family == "gpt2":
+        t3 = Gpt2T3(Gpt2Weights.from_upstream(state, heads, dtype), upstreams.spec)
+    else:
+        t3 = LlamaT3(T3Weights.from_upstream(state, heads, dtype), upstreams.spec)
+    return replace(upstreams, t3=t3)
 
 
-def gigabytes_a_step(model: Model) -> float:
-    """Of weights that a step reads."""
-    assert isinstance(model.t3, LlamaT3)
-    weights = model.t3.weights
-    matrices = [
-        matrix for layer in weights.layers for matrix in (layer.qkv, layer.out, layer.gate_up, layer.down)
-    ]
-    values = sum(matrix.shape.numel() for matrix in (*matrices, weights.head))
-    return values * weights.dtype.itemsize / 1e9
+def gigabytes_a_step(upstreams: Model, dtype: torch.dtype) -> float:
+    """Of weights that a step reads: the layers' matrices and the head."""
+    state: dict[str, Tensor] = upstreams.t3.state_dict()  # type: ignore[union-attr]
+    values = sum(
+        tensor.numel()
+        for name, tensor in state.items()
+        if tensor.ndim == 2 and name.startswith(("tfmr.layers.", "tfmr.h.", "speech_head."))
+    )
+    return values * dtype.itemsize / 1e9
 
 
 @dataclass(frozen=True)
@@ -164,21 +170,25 @@ class Way:
 
 
 def measure(
-    checkpoint: Checkpoint, device: torch.device, steps: int, batches: list[int], rounds: int
+    spec: ModelSpec,
+    checkpoint: Checkpoint,
+    device: torch.device,
+    steps: int,
+    batches: list[int],
+    rounds: int,
 ) -> tuple[float, list[dict[str, Any]]]:
     """Returns the memory's speed, and a row for each way.
 
     The ways take turns, so that all meet the same machine.
     """
     set_arithmetic("exact")  # T3's products are in float32 or bfloat16, never in TF32
-    upstreams = load_upstreams(checkpoint, device)
+    upstreams = load_upstreams(spec, checkpoint, device)
     ways = [Way("upstream", "float32", 1, 0.0, partial(run_upstreams, upstreams))]
     for precision in ("exact", "auto"):
-        model = load_ours(checkpoint, device, precision)
-        dtype = str(t3_dtype(device, precision)).removeprefix("torch.")
+        model, dtype = make_ours(upstreams, precision), t3_dtype(device, precision)
         for size in batches:
-            run = partial(run_ours, model, size)
-            ways.append(Way(f"ours, {precision}", dtype, size, gigabytes_a_step(model), run))
+            run, gigabytes = partial(run_ours, model, size), gigabytes_a_step(upstreams, dtype)
+            ways.append(Way(f"ours, {precision}", str(dtype).removeprefix("torch."), size, gigabytes, run))
     ways = [way for way in ways if fits(way)]
     taken: list[list[Round]] = [[] for _ in ways]
     speeds = []
@@ -233,6 +243,7 @@ def count_equal(tokens: list[int], expected: list[int]) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.decode")
+    parser.add_argument("--model", choices=tuple(MODELS), default=CHATTERBOX.name)
     parser.add_argument("--checkpoint", type=Path)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--steps", type=int, default=200, help="8 s of speech")
@@ -243,10 +254,11 @@ def main() -> None:
     warnings.simplefilter("ignore")  # upstream's
     batches = options.batches or ([1, 8, 32] if options.device.startswith("cuda") else [1, 8])
     device = torch.device(options.device)
-    with temporary_weights(options.checkpoint) as folder:
+    with temporary_weights(options.checkpoint, model=options.model) as folder:
         checkpoint = Checkpoint(folder, None, may_be_unpublished=True)
-        speed, rows = measure(checkpoint, device, options.steps, batches, options.rounds)
-    print(f"{describe(options.device)}; {options.steps} tokens; medians of {options.rounds} rounds in turn")
+        spec, steps, rounds = MODELS[options.model], options.steps, options.rounds
+        speed, rows = measure(spec, checkpoint, device, steps, batches, rounds)
+    print(f"{describe(options.device)}; {spec.name}; {steps} tokens; medians of {rounds} rounds in turn")
     print(f"memory that is just read: {speed:.0f} GB/s")
     print(
         "way            dtype    batch   ms/step (from - to)  tokens/s to upstream's  GB/s  "
@@ -259,7 +271,14 @@ def main() -> None:
             f"{row['ratio']:22.1f} {row['gb_per_s']:5.1f} {row['text_read_ms']:14.0f} "
             f"{row['tokens_as_upstreams']:5} tokens"
         )
-    keep(options.json, options.device, steps=options.steps, memory_gb_per_s=speed, rows=rows)
+    keep(
+        options.json,
+        options.device,
+        model=options.model,
+        steps=options.steps,
+        memory_gb_per_s=speed,
+        rows=rows,
+    )
 
 
 if __name__ == "__main__":

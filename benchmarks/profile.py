@@ -20,7 +20,7 @@ import argparse
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +29,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.decode import load_ours, load_upstreams, memory_speed, request
+from benchmarks.decode import load_upstreams, make_ours, memory_speed, request
 from benchmarks.machine import describe, keep, results_file
 from benchmarks.probe import product_speed
 from benchmarks.s3gen import make_requests
 from benchmarks.weights import temporary_weights
+from speech.models.spec import CHATTERBOX
 from speech.pipeline import STEPS_PER_POLL, t3_dtype
 from speech.runtime import Batch
 from speech.s3gen.s3gen import Renderer
@@ -41,7 +42,7 @@ from speech.t3.batch import ROWS_WITH_CFG, RunningBatch
 from speech.upstream import UpstreamBatch
 from speech.weights.checkpoint import Checkpoint
 from speech.weights.files import read_weights
-from speech.weights.load import Model
+from speech.weights.load import Model, load_model
 
 SHORT, LONG = 8, 40
 CHUNK_TOKENS, LONG_CHUNK_TOKENS = 25, 250
@@ -137,6 +138,12 @@ def decoder(batch: Batch, model: Model) -> Callable[[int], object]:
     return decode
 
 
+def load_ours(checkpoint: Checkpoint, device: torch.device, precision: str) -> Model:
+    """Our model, whose T3 never stops."""
+    endless = make_ours(load_upstreams(CHATTERBOX, checkpoint, device), precision)
+    return replace(load_model(CHATTERBOX, checkpoint, device, t3_dtype(device, precision)), t3=endless.t3)
+
+
 def ours(checkpoint: Checkpoint, device: torch.device) -> tuple[dict[str, Any], dict[str, Any]]:
     on_gpu = device.type == "cuda"
     model = load_ours(checkpoint, device, "auto")
@@ -148,7 +155,7 @@ def ours(checkpoint: Checkpoint, device: torch.device) -> tuple[dict[str, Any], 
 
 
 def upstreams(checkpoint: Checkpoint, device: torch.device) -> tuple[dict[str, Any], dict[str, Any]]:
-    model = load_upstreams(checkpoint, device)
+    model = load_upstreams(CHATTERBOX, checkpoint, device)
     step = a_step(decoder(UpstreamBatch(model.t3, model.spec), model), device.type == "cuda")
     return step, a_chunk(model.s3gen, device)
 

@@ -8,12 +8,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import soundfile
 import torch
 from chatterbox import ChatterboxTTS
-from chatterbox.models.tokenizers import EnTokenizer
+from chatterbox.models.tokenizers import EnTokenizer, MTLTokenizer
+from chatterbox.models.tokenizers import tokenizer as tokenizers
+from chatterbox.mtl_tts import ChatterboxMultilingualTTS
+from chatterbox.mtl_tts import Conditionals as MultilingualConditionals
 from chatterbox.tts import Conditionals
 from chatterbox.tts_turbo import ChatterboxTurboTTS
 from chatterbox.tts_turbo import Conditionals as TurboConditionals
@@ -28,9 +32,10 @@ from speech.weights.modules import assign_weights
 
 
 def load(checkpoint: Path, device: str = "cpu", spec: ModelSpec = CHATTERBOX) -> Any:
-    """Does what ``from_local`` does, for a small checkpoint and for nano as well.
+    """Does what ``from_local`` does, for a small checkpoint, nano and the multilingual models as well.
 
-    Returns ``ChatterboxTTS``, or ``ChatterboxTurboTTS`` for its family.
+    Returns ``ChatterboxTTS``, ``ChatterboxTurboTTS`` or ``ChatterboxMultilingualTTS``, the last one without
+    the alignment analyzer, which chatterbox's master has removed.
     """
     dimensions = read_config(checkpoint, spec.dimensions).dimensions
     if dimensions == CHATTERBOX.dimensions and spec is CHATTERBOX:
@@ -49,10 +54,31 @@ def load(checkpoint: Path, device: str = "cpu", spec: ModelSpec = CHATTERBOX) ->
         norm_loudness = model.norm_loudness
         model.norm_loudness = lambda *arguments: norm_loudness(*arguments).astype(np.float32)
         return model
+    if spec.tokenizer == "multilingual":
+        return _multilingual(t3, s3gen, voice_encoder, checkpoint, spec, device)
     voice = Conditionals.load(checkpoint / files.builtin_voice).to(device)
     return ChatterboxTTS(
         t3, s3gen, voice_encoder, EnTokenizer(str(checkpoint / files.tokenizer[0])), device, voice
     )
+
+
+def _multilingual(
+    t3: Any, s3gen: Any, voice_encoder: Any, checkpoint: Path, spec: ModelSpec, device: str
+) -> ChatterboxMultilingualTTS:
+    voice = MultilingualConditionals.load(checkpoint / spec.files.builtin_voice).to(device)
+    # What Chinese needs would be downloaded.
+    converter = tokenizers.ChineseCangjieConverter
+    with (
+        patch.object(converter, "_load_cangjie_mapping", lambda *_: None),
+        patch.object(converter, "_init_segmenter", lambda _: None),
+    ):
+        tokenizer = MTLTokenizer(str(checkpoint / spec.files.tokenizer[0]))
+    return ChatterboxMultilingualTTS(t3, s3gen, voice_encoder, tokenizer, device, voice)
+
+
+def language_of(spec: ModelSpec) -> dict[str, str]:
+    """Returns what ``generate`` of a model's class is given besides the text."""
+    return {"language_id": spec.default_language} if spec.tokenizer == "multilingual" else {}
 
 
 @contextmanager
@@ -68,6 +94,8 @@ def speaker(checkpoint: Path, device: str, spec: ModelSpec = CHATTERBOX) -> Iter
 
         def speak(text: str) -> float:
             torch.manual_seed(0)
-            return float(model.generate(text, audio_prompt_path=file.name).shape[-1] / model.sr)
+            return float(
+                model.generate(text, **language_of(spec), audio_prompt_path=file.name).shape[-1] / model.sr
+            )
 
         yield speak
