@@ -25,6 +25,7 @@ from delivery import Bucket, Delivery, Spill, spill_folder
 from errors import WorkerError
 from operations import warm_up as warm_up_operations
 from operations.base import Services
+from operations.chosen_model import check_default_language
 from operations.conditionals import VoiceConditionals
 from serving.envelope import LimitsOf, error_sentence, parse_job, start_failure
 from serving.health import HealthCheckedEngine, WorkerHealth
@@ -66,8 +67,10 @@ def build_services(settings: Settings, health: WorkerHealth) -> Services:
         last_resort=None if settings.on_platform else SMALL_MODEL,
     )
     warm_up_operations()
+    models = Models([HealthCheckedEngine(each, health) for each in synthesizers])
+    check_default_language(settings.default_language, models)
     return Services(
-        models=Models([HealthCheckedEngine(each, health) for each in synthesizers]),
+        models=models,
         conditionals=VoiceConditionals(),
         voices=VoiceStore(settings.voice_store_dir, mount=_mount(settings)),
         fetch=Fetcher(allow_private=settings.allow_private_urls).fetch,

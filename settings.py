@@ -28,7 +28,6 @@ PLATFORM_JOB_TIMEOUT_S = 540  # a minute less than endpoints have unless they ar
 HTTP_JOB_TIMEOUT_S = 300  # half a minute less than a load-balancing endpoint gives a request
 LONGEST_SHUTDOWN_GRACE_S = 3_600
 ENGINES = ("fast", "upstream")
-DEFAULT_LANGUAGE = "en"
 ENDPOINT_MODES = ("basic", "streaming", "http")
 LOOPBACK_HOSTS = ("127.0.0.1", "::1", "localhost")
 PLATFORM_PORT, LAPTOP_PORT = 80, 8000
@@ -187,7 +186,7 @@ class Settings:
 
     voice_store_dir: Path  # made when the first voice is stored
     models: tuple[ModelSource, ...]  # the first is the default
-    default_language: str  # of texts, where neither the job nor the voice names one
+    default_language: str | None  # of texts, where neither the job nor the voice names one
     hub_caches: tuple[Path, ...]  # laid out as Hugging Face does, searched before the user's own
     device: str  # auto, cpu, cuda or cuda:N
     precision: str
@@ -306,9 +305,9 @@ class _Reader:
             self._refuse(name, f"one of {', '.join(choices)}" if len(choices) > 1 else default, remark)
         return value
 
-    def language(self, name: str) -> str:
-        code = self.text(name) or DEFAULT_LANGUAGE
-        if not _LANGUAGE.fullmatch(code):
+    def language(self, name: str) -> str | None:
+        code = self.text(name)
+        if code is not None and not _LANGUAGE.fullmatch(code):
             self._refuse(name, "the code of a language, like en")
         return code
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import Field
 
 from characters import printable_excerpt
-from errors import InvalidRequest, UnsupportedLanguage
+from errors import InvalidRequest, ModelUnavailable, UnsupportedLanguage
 from operations.base import Services
 from speech.contract import Models, Synthesizer
 
 ModelName = Annotated[
     str | None, Field(description="the name of a model of this worker, such as 'chatterbox'")
 ]
+# Codes for what the models' codes mean: Norwegian in either of its forms, Mandarin, Hebrew's old code.
+UNLESS_SET = "en"  # the default language
+SAME_LANGUAGE = {"nb": "no", "nn": "no", "cmn": "zh", "iw": "he"}
 Language = Annotated[str | None, Field(description="a language code such as 'en'")]
 
 
@@ -30,30 +34,71 @@ def named_model(name: str | None, models: Models) -> Synthesizer:
     return found
 
 
+@dataclass(frozen=True)
+class ChosenModel:
+    """Which model speaks, and how it reads the text."""
+
+    synthesizer: Synthesizer
+    language: str  # its code for the text's language
+    # That it is another language than the voice's or the worker's.
+    warnings: tuple[str, ...] = ()
+
+
 def choose_model(
     name: str | None, language: str | None, services: Services, voice_language: str | None = None
-) -> tuple[Synthesizer, str]:
+) -> ChosenModel:
     """Returns the model for a text, and its code for the text's language: "en-US" is spoken as "en".
 
     name, language: as they were sent; None: not sent. Without a language it is the voice's where a model
-    speaks that, else the worker's default, else the model's first. Raises InvalidRequest,
-    UnsupportedLanguage.
+    speaks that, else the worker's default, else the model's own. Raises InvalidRequest, and
+    UnsupportedLanguage, also for a voice's or a default language that a model has and cannot read here.
     """
     candidates = list(services.models) if name is None else [named_model(name, services.models)]
     if language is not None:
         found = _first_that_speaks(language, candidates)
         if found is None:
             raise _unsupported(language, name, candidates, services.models)
-        return found
-    for code in (voice_language, services.default_language):
-        if code is not None and (found := _first_that_speaks(code, candidates)) is not None:
-            return found
-    readable = (each.info.languages for each in candidates)
-    return next((each, codes[0]) for each, codes in zip(candidates, readable, strict=True) if codes)
+        return ChosenModel(*found)
+    passed_over: list[str] = []
+    for code, whose in ((voice_language, "the voice's"), (services.default_language, "the default")):
+        if code is None:
+            continue
+        found = _first_that_speaks(code, candidates)
+        if found is None and any(_code_of(code, each.info.unavailable_languages) for each in candidates):
+            raise _unsupported(code, name, candidates, services.models)
+        if found is not None:
+            return ChosenModel(*found, _substitutes(passed_over, found[1]))
+        passed_over.append(f"{whose} language {printable_excerpt(code)}")
+    chosen, code = _first_that_speaks(UNLESS_SET, candidates) or (
+        candidates[0],
+        candidates[0].info.default_language,
+    )
+    return ChosenModel(chosen, code, _substitutes(passed_over, code))
 
 
-def _first_that_speaks(language: str, candidates: Iterable[Synthesizer]) -> tuple[Synthesizer, str] | None:
-    for each in candidates:
+def check_default_language(code: str | None, models: Models) -> None:
+    """Raises ModelUnavailable for a default language that no model of a worker speaks."""
+    if code is not None and _first_that_speaks(code, list(models)) is None:
+        unavailable = (each.info.unavailable_languages.get(code) for each in models)
+        reason = next(filter(None, unavailable), "no model of MODEL speaks it")
+        codes = dict.fromkeys(code for each in models for code in each.info.languages)
+        raise ModelUnavailable(
+            f"DEFAULT_LANGUAGE is {code!r}: {reason}",
+            hint=f"set it to one of {', '.join(codes)}, or unset it",
+        )
+
+
+def _substitutes(passed_over: Sequence[str], code: str) -> tuple[str, ...]:
+    return tuple(
+        f"{language} is not spoken here: the text is read as {code}; send its language"
+        for language in passed_over
+    )
+
+
+def _first_that_speaks(language: str, candidates: Collection[Synthesizer]) -> tuple[Synthesizer, str] | None:
+    """Returns the model that is called as the language, such as "pt-br", else the first that speaks it."""
+    tag = language.casefold().replace("_", "-")
+    for each in sorted(candidates, key=lambda each: each.info.spec.name != tag):
         code = _code_of(language, each.info.languages)
         if code is not None:
             return each, code
@@ -64,9 +109,11 @@ def _code_of(language: str, codes: Collection[str]) -> str | None:
     """Returns the code that a language tag begins with, whatever its case."""
     folded = {code.casefold(): code for code in codes}
     tag = language.casefold().replace("_", "-")
-    while tag and tag not in folded:
+    while tag:
+        if found := folded.get(tag) or folded.get(SAME_LANGUAGE.get(tag, "")):
+            return found
         tag = tag.rpartition("-")[0]
-    return folded.get(tag)
+    return None
 
 
 def _unsupported(
@@ -83,7 +130,7 @@ def _unsupported(
             )
     codes = dict.fromkeys(code for each in candidates for code in each.info.languages)
     hint = f"send one of {', '.join(codes)}"
-    other = _first_that_speaks(language, models)
+    other = _first_that_speaks(language, list(models))
     if other is not None:
         hint += f", or {other[0].info.spec.name} as the model"
     by = "this worker" if name is None else f"the {name} model"

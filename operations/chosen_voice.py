@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TypedDict
 
 from cancel import CancelToken
-from errors import Problem
+from errors import Problem, ReferenceTooShort
 from operations.base import Services
 from operations.conditionals import Reference
 from operations.reference import ReferenceFields, decode_reference, stored_reference
@@ -77,4 +77,14 @@ def conditionals_of(
     """
     if voice.reference is None:
         return synthesizer.builtin_voice()
-    return services.conditionals.get(voice.reference, synthesizer, cancel)
+    try:
+        return services.conditionals.get(voice.reference, synthesizer, cancel)
+    except ReferenceTooShort as error:
+        if voice.receipt is None or voice.receipt["voice_id"] is None:
+            raise
+        raise ReferenceTooShort(
+            f"names the voice {voice.receipt['voice_name']!r}, whose recording is too short for the "
+            f"{synthesizer.info.spec.name} model: {error.reason}",
+            field="voice_name",
+            hint="clone the voice from a longer recording, or choose another model",
+        ) from error

@@ -15,6 +15,7 @@ from errors import Cancelled, InvalidRequest, Problem, WorkerError
 from operations.base import Result, Services
 from operations.chosen_model import choose_model
 from operations.conditionals import Reference
+from operations.event_tags import sayable
 from operations.parameters import DEFAULT_PARAMETERS, NORMAL_SPEED, resolved, usable_defaults
 from operations.reference import REFERENCE_AUDIO, ReferenceFields, decode_reference, one_recording
 from operations.request import check_speakable
@@ -149,9 +150,11 @@ def _preview(
 
     language: of the text, if it is known.
     """
-    synthesizer, code = choose_model(None, None, services, language)
     params, speed = resolved(parameters)
     try:
+        chosen = choose_model(None, None, services, language)
+        synthesizer, code = chosen.synthesizer, chosen.language
+        text, tag_warnings = sayable(text, synthesizer.info, field="preview_text")
         conditionals = services.conditionals.get(reference, synthesizer, cancel)
         utterance = Utterance(text, conditionals, PREVIEW_SEED, params, code)
         spoken = synthesizer.synthesize([utterance], cancel)
@@ -169,6 +172,11 @@ def _preview(
         log.warning("the voice is saved, its preview failed", exc_info=error)
         facts["warnings"].append(f"the voice is saved, but its preview failed: {reason}")
         return None
-    warnings = [*synthesizer.info.ignored(params), *(said for chunk in chunks for said in chunk.warnings)]
+    warnings = [
+        *chosen.warnings,
+        *tag_warnings,
+        *synthesizer.info.ignored(params),
+        *(said for chunk in chunks for said in chunk.warnings),
+    ]
     facts["warnings"].extend(dict.fromkeys(warnings))
     return join(chunks)

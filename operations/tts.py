@@ -8,16 +8,16 @@ from typing import Annotated, Any, Literal, TypedDict
 from pydantic import AfterValidator, Field
 
 from cancel import CancelToken
-from characters import has_speakable
-from errors import InvalidRequest, TextTooLong
+from errors import TextTooLong
 from operations.base import Services
 from operations.chosen_model import Language, ModelName, choose_model
 from operations.chosen_voice import VoiceFields, VoiceReceipt, choose_voice, conditionals_of
+from operations.event_tags import sayable
 from operations.parameters import NORMAL_SPEED, SPEED, SpeechParameters, resolved, usable_defaults
 from operations.request import check_speakable
 from operations.speech_result import SegmentReceipt, SpeechResult, at_speed
 from operations.spoken_audio import DeliveryWay, Format, SampleRate, Seed, random_seed
-from speech.contract import ModelInfo, Utterance
+from speech.contract import Utterance
 
 
 class TtsRequest(SpeechParameters, VoiceFields):
@@ -62,11 +62,13 @@ def run(request: TtsRequest, services: Services, cancel: CancelToken) -> SpeechR
     """
     start_s = time.perf_counter()
     _check_text(request.text, services.max_text_chars)
-    choose_model(request.model, request.language, services)  # before a recording is fetched
+    if request.model is not None or request.language is not None:
+        choose_model(request.model, request.language, services)  # before a recording is fetched
     voice = choose_voice(request, services, cancel)
-    synthesizer, language = choose_model(request.model, request.language, services, voice.language)
+    chosen = choose_model(request.model, request.language, services, voice.language)
+    synthesizer, language = chosen.synthesizer, chosen.language
     info = synthesizer.info
-    text, tag_warnings = _sayable(request.text, info, strict=request.strict)
+    text, tag_warnings = sayable(request.text, info, field="text", strict=request.strict)
     defaults, default_warnings = usable_defaults(voice.default_parameters)
     found_s = time.perf_counter()
     conditionals = conditionals_of(voice, synthesizer, services, cancel)
@@ -100,7 +102,7 @@ def run(request: TtsRequest, services: Services, cancel: CancelToken) -> SpeechR
                 "delivery": request.delivery,
             },
         },
-        warnings=[*tag_warnings, *voice.warnings, *default_warnings, *info.ignored(params)],
+        warnings=[*chosen.warnings, *tag_warnings, *voice.warnings, *default_warnings, *info.ignored(params)],
         stage_times_s={"reference": found_s - start_s, "conditionals": ready_s - found_s},
         started_s=start_s,
     )
@@ -113,21 +115,3 @@ def _check_text(text: str, max_chars: int) -> None:
             field="text",
             hint="send it in several jobs",
         )
-
-
-def _sayable(text: str, info: ModelInfo, *, strict: bool) -> tuple[str, list[str]]:
-    """Returns a text with the event tags that the model makes sounds of, and warnings about others.
-
-    Raises InvalidRequest for tags that it cannot say, when strict, and for a text of such tags alone.
-    """
-    rest, unknown = info.sayable(text)
-    if not unknown:
-        return rest, []
-    listed, name = ", ".join(unknown), info.spec.name
-    if strict or not has_speakable(rest):
-        raise InvalidRequest(
-            f"has event tags that the {name} model does not know: {listed}",
-            field="text",
-            hint="leave them out, or use a model that knows them, such as turbo",
-        )
-    return rest, [f"the {name} model does not know event tags: left out {listed}"]

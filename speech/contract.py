@@ -54,6 +54,12 @@ class ModelInfo:
         """The languages that it speaks here."""
         return [code for code in self.spec.languages if code not in self.unavailable_languages]
 
+    @property
+    def default_language(self) -> str:
+        """The model's own default where it speaks that here, else the first language that it speaks."""
+        own = self.spec.default_language
+        return own if own in self.languages else self.languages[0]
+
     def resolve(self, params: SamplingParams) -> dict[str, float | int | None]:
         """Every parameter as the model uses it; None for one that the model does not have."""
         defaults = self.spec.default_parameters

@@ -399,7 +399,7 @@ def load_synthesizers(
     for spec, checkpoint in found:
         started = time.perf_counter()
         dtype = t3_dtype(target, precision)
-        check_room(spec, checkpoint, target, torch.float32 if upstream else dtype, shared)
+        needed_bytes = check_room(spec, checkpoint, target, torch.float32 if upstream else dtype, shared)
         if upstream:
             from speech.upstream import load_upstream_model
 
@@ -408,7 +408,7 @@ def load_synthesizers(
             # In exact nothing depends on company; GPUs without bfloat16 gain by it in float32, too.
             together = target.type == "cuda" and precision == "auto"
             model = load_model(spec, checkpoint, target, dtype, together=together, shared=shared)
-        _log_model(model, models, time.perf_counter() - started)
+        _log_model(model, models, needed_bytes, time.perf_counter() - started)
         models.append(model)
     if target.type == "cpu" and all(model.is_tiny for model in models):
         # So little work gains nothing from threads, and loses tenfold to them on a busy machine.
@@ -416,19 +416,20 @@ def load_synthesizers(
     return make_synthesizers(models, watermarker, max_concurrency)
 
 
-def _log_model(model: Model, others: Sequence[Model], seconds: float) -> None:
-    shares = [
-        f"{part} of {owner.spec.name}"
+def _log_model(model: Model, others: Sequence[Model], size_bytes: int, seconds: float) -> None:
+    """others: those that were loaded before. size_bytes: of the weights that came for this one."""
+    owners = {
+        part: next((each for each in others if getattr(each, attribute) is getattr(model, attribute)), None)
         for part, attribute in (("S3Gen", "s3gen"), ("the reference encoder", "reference_encoder"))
-        for owner in others[:1] or ()
-        if getattr(owner, attribute) is getattr(model, attribute)
-    ]
+    }
+    shares = [f"{part} of {owner.spec.name}" for part, owner in owners.items() if owner is not None]
     log.info(
-        "model: %s %s on %s in %.1f s%s",
+        "model: %s %s on %s in %.1f s, %.0f MB of weights%s",
         model.spec.name,
         model.revision,
         model.device,
         seconds,
+        1e-6 * size_bytes,
         f", with {' and '.join(shares)}" if shares else "",
     )
     if model.notice is not None:

@@ -414,3 +414,21 @@ def test_reading_another_mapping_leaves_the_environment_alone(monkeypatch):
     from_env(HF_TOKEN="another")
     Settings.from_env()
     assert os.environ["HF_TOKEN"] == "hf_very_private"
+
+
+@pytest.mark.parametrize("value", [",", " , ,"])
+def test_a_list_of_no_models_is_refused(value):
+    assert refusal(MODEL=value).startswith(f"MODEL is '{value.strip()}': set it to one of chatterbox, ")
+
+
+def test_a_model_of_ones_own_has_no_name_of_openais(tmp_path):
+    message = refusal(MODEL="tts-1", MODEL_DIRS=f"tts-1={tmp_path}")
+    assert "choose another name; those that begin with tts- or gpt-" in message
+
+
+def test_the_default_language_is_a_code():
+    assert from_env(DEFAULT_LANGUAGE="de-AT").default_language == "de-AT"
+    assert from_env().default_language is None
+    assert refusal(DEFAULT_LANGUAGE="deutsch!") == (
+        "DEFAULT_LANGUAGE is 'deutsch!': set it to the code of a language, like en, or unset it"
+    )

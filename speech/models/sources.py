@@ -11,6 +11,7 @@ from speech.models.spec import CHATTERBOX, MODELS, ModelSource
 
 MAX_SHOWN_CHARS = 80  # of a bad value
 DEFAULT_REVISION = "main"
+OF_OTHERS = ("tts-", "gpt-")  # names of OpenAI's models begin so
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
 
@@ -54,7 +55,10 @@ class _Reader:
     def _names_with_revisions(self, folders: Mapping[str, Path | None]) -> dict[str, str | None]:
         """Reads MODEL; the revision is None where it has none."""
         names: dict[str, str | None] = {}
-        for entry in _entries(self._text("MODEL") or CHATTERBOX.name):
+        entries = _entries(self._text("MODEL") or CHATTERBOX.name)
+        if not entries:
+            self._report(f"MODEL is {_shown(self._text('MODEL'))}: set it to one of {', '.join(MODELS)}")
+        for entry in entries:
             name, at, revision = (part.strip() for part in entry.partition("@"))
             name = name.lower()
             if name not in MODELS and name not in folders:
@@ -106,6 +110,11 @@ class _Reader:
                 )
             elif name in folders:
                 self._report(f"MODEL_DIRS has two folders of {name}: remove one")
+            elif name.startswith(OF_OTHERS):
+                self._report(
+                    f"MODEL_DIRS has {_shown(entry)}: choose another name; those that begin with "
+                    f"{' or '.join(OF_OTHERS)} mean any model to OpenAI's clients"
+                )
             else:
                 folders[name] = self._folder(
                     value,

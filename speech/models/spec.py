@@ -68,6 +68,7 @@ class TextRules:
     # "nfkd_full_case": NFKD, capitals stay; "lowercase": small letters, then NFKD.
     form: Literal["nfkd_full_case", "lowercase"]
     capitalizes: bool  # whether the first letter is made a capital before that
+    without_step: tuple[str, ...] = ()  # languages whose step, see ``speech.text.readings``, is left out
     more_ends: tuple[str, ...] = ()  # marks, beside English ones, after which no full stop is added
 
 
@@ -243,7 +244,8 @@ MULTILINGUAL_V2 = replace(
     tokenizer="multilingual",
     languages=MULTILINGUAL_LANGUAGES,
     text_vocabulary=2454,
-    text=TextRules("lowercase", capitalizes=True, more_ends=CJK_ENDS),
+    # Upstream's stresser of Russian is on no package index, so that v2 speaks without one.
+    text=TextRules("lowercase", capitalizes=True, more_ends=CJK_ENDS, without_step=("ru",)),
     cut_last_token=True,
 )
 

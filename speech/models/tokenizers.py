@@ -35,10 +35,9 @@ OF_ONE_REVISION = "use the files of one published revision"
 # chunk of Chinese takes some 600, other languages less than 300.
 MAX_TEXT_TOKENS = 800
 
-# Tokens that control the model, as a text may hold them by chance: keys of Cangjie, which the step of Chinese
-# writes later, and marks and tags of languages.
+# A token that a text may hold by chance, and that the step of Chinese writes later.
 _CANGJIE_KEY = re.compile(r"\[(cj_.)\]", re.IGNORECASE)
-_CONTROL = re.compile(r"\[(START|STOP|UNK|SPACE|PAD|SEP|CLS|MASK|[a-z]{2})\]")
+_NUMBER_SIGN = regex.compile(r"(?<=\p{Nd})(?=\p{No})")  # "1½" and "10²", whose digits NFKD would join
 _CLUSTER = regex.compile(r"\P{M}\p{M}*|\p{M}+")  # a character and its marks
 _SILENT = re.compile("[\u200c\u200d\ufe00-\ufe0f]")  # joiners, and what chooses a drawing
 # Marks that say the same to a reader as plain ones.
@@ -50,6 +49,7 @@ _PLAIN = str.maketrans(
         **dict.fromkeys("؛।॥。۔·", "."),
         **dict.fromkeys("‐‑‒―−־〜", "-"),
         "؟": "?",
+        "⁄": "/",  # in a fraction
         "¡": "",  # the mark at the end says it
         "¿": "",
     }
@@ -89,7 +89,8 @@ def load_tokenizer(spec: ModelSpec, checkpoint: Checkpoint) -> TextTokenizer:
 
     assert spec.text is not None
     table = None if spec.files.cangjie_table is None else checkpoint.file(spec.files.cangjie_table)
-    of_languages = load_language_steps(spec.languages, table if table and table.is_file() else None)
+    languages = [code for code in spec.languages if code not in spec.text.without_step]
+    of_languages = load_language_steps(languages, table if table and table.is_file() else None)
     for language, reason in of_languages.unavailable.items():
         log.warning("%s cannot speak %s: %s", spec.name, language, reason)
     if of_languages.unavailable.keys() >= set(spec.languages):
@@ -167,6 +168,9 @@ class MultilingualTokenizer:
             (token.content for token in self._tokenizer.get_added_tokens_decoder().values()), key=len
         )
         self._added = re.compile(f"({'|'.join(map(re.escape, reversed(added)))})")
+        # Those that control the model, as a text may hold them by chance: marks, tags of languages, events.
+        controls = (token[1:-1] for token in added if token[0] == "[" and not _CANGJIE_KEY.match(token))
+        self._controls = re.compile(rf"\[({'|'.join(map(re.escape, controls))})\]")
         self._is_known = functools.lru_cache(maxsize=4096)(self._is_in_vocabulary)
         # Asked for ids and for what they lack, and readings take their time.
         self._spell = functools.lru_cache(maxsize=256)(self._spell_out)
@@ -202,12 +206,12 @@ class MultilingualTokenizer:
         assert language in self._languages
         rules = self._rules
         text = normalize_multilingual_text(text, capitalizes=rules.capitalizes, more_ends=rules.more_ends)
-        text = _CANGJIE_KEY.sub(r"\1", text)
+        text = _NUMBER_SIGN.sub(" ", _CANGJIE_KEY.sub(r"\1", text))
         if rules.form == "lowercase":
             # Upstream gives the language's step NFKD here; dictionaries write words in composed characters.
             text = normalize_unicode("NFKC", text.lower())
         step = self._steps.get(language)
-        text = _CONTROL.sub(r"\1", normalize_unicode("NFKD", text if step is None else step(text)))
+        text = self._controls.sub(r"\1", normalize_unicode("NFKD", text if step is None else step(text)))
         return (text, "") if self._is_in_vocabulary(text) else self._respell(text)
 
     def _respell(self, text: str) -> tuple[str, str]:
@@ -297,13 +301,18 @@ def _read_tokenizer(file: Path, size: int, required: Collection[str]) -> Tokeniz
         raise ModelUnavailable(f"{file.name} cannot be read", hint=DAMAGED) from error
     vocabulary = tokenizer.get_vocab()
     count = 1 + max(vocabulary.values(), default=-1)
-    lacking = [token for token in required if token not in vocabulary]
-    if lacking or count > size:
-        lack = f", and lacks {', '.join(lacking[:3])}" if lacking else ""
+    if count > size:
         raise ModelUnavailable(
-            f"{file.name} is of another model: it has {count} tokens where this one has {size}{lack}",
+            f"{file.name} is of another model: it has {count} tokens where this one has {size}",
             hint=OF_ONE_REVISION,
         )
+    if lacking := [token for token in required if token not in vocabulary]:
+        raise ModelUnavailable(
+            f"{file.name} is of another model: it lacks {', '.join(lacking[:3])}",
+            hint=f"{OF_ONE_REVISION}; a model of your own has a token for each of its languages",
+        )
+    if count < size:
+        log.info("%s has %d tokens, and T3 has room for %d", file.name, count, size)
     return tokenizer
 
 

@@ -26,5 +26,10 @@ def with_known_tags(text: str) -> str:
 
 
 def without_tags(text: str) -> str:
-    """Returns the text without its tags and the space before each, or behind those that begin a line."""
-    return _TAG_AND_SPACE.sub("", text)
+    """Returns the text without its tags and the space before each, or behind those that begin a line.
+
+    Nor are there any that only come about when others are left out.
+    """
+    while _TAG.search(text):
+        text = _TAG_AND_SPACE.sub("", text)
+    return text

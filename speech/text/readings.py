@@ -7,13 +7,16 @@ read as they come, with or without vowel signs. Nothing is downloaded.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from errors import ModelUnavailable
+from errors import ModelUnavailable, UnsupportedLanguage
+
+log = logging.getLogger(__name__)
 
 LanguageStep = Callable[[str], str]
 
@@ -107,14 +110,15 @@ class _StepOnDemand:
         self._lock = threading.Lock()
 
     def __call__(self, text: str) -> str:
-        """Returns what the step returns. Raises ModelUnavailable if it cannot be loaded."""
+        """Returns what the step returns. Raises UnsupportedLanguage if it cannot be loaded."""
         with self._lock:
             if self._step is None:
                 try:
                     self._step = self._load()
-                except (ImportError, OSError, RuntimeError) as error:
-                    raise ModelUnavailable(
-                        f"the package that {self._language} needs is damaged",
-                        hint="install what requirements.txt lists again",
+                except Exception as error:  # whatever a damaged package raises
+                    log.exception("what %s needs cannot be loaded", self._language)
+                    raise UnsupportedLanguage(
+                        f"{self._language} cannot be read here: the package that it needs is damaged",
+                        hint="send another language, or have what requirements.txt lists installed again",
                     ) from error
             return self._step(text)

@@ -17,15 +17,17 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 def check_room(
     spec: ModelSpec, checkpoint: Checkpoint, device: torch.device, t3_dtype: torch.dtype, shared: SharedParts
-) -> None:
-    """Raises ModelUnavailable when a model's weights need more memory than is free, with both numbers.
+) -> int:
+    """Returns the bytes that a model's weights need.
+
+    Raises ModelUnavailable when fewer are free, with both numbers.
 
     shared: what is loaded already, and costs nothing more.
     """
     free_bytes = free_memory(device)
     needed_bytes = weights_bytes(spec, checkpoint, t3_dtype, shared)
     if free_bytes is None or needed_bytes <= free_bytes:
-        return
+        return needed_bytes
     raise ModelUnavailable(
         f"the weights of {spec.name} need {1e-9 * needed_bytes:.1f} GB of the "
         f"{'machine' if device.type == 'cpu' else 'GPU'}'s memory, and {1e-9 * free_bytes:.1f} GB are free",

@@ -5,13 +5,15 @@ from dataclasses import replace
 
 import pytest
 
-from errors import InvalidRequest, UnsupportedLanguage
+from errors import InvalidRequest, ModelUnavailable, UnsupportedLanguage
+from operations.chosen_model import check_default_language
 from speech.contract import ModelInfo
 from speech.models.spec import CHATTERBOX, TURBO
 from tests.fakes import FAKE_REVISION, FakeSynthesizer, build_services
 from tests.operations.conftest import run_operation
 
 NO_TABLE = "its table of codes, Cangjie5_TC.json, is not beside the weights"
+READ_AS_ENGLISH = "is not spoken here: the text is read as en; send its language"
 MANY = replace(CHATTERBOX, name="many", languages=("en", "de", "fr", "zh", "zh-cmn"))
 
 
@@ -79,14 +81,71 @@ def test_the_job_reaches_that_model_alone(several, english, many):
 )
 def test_a_text_without_a_language_is_in_the_voices(several, waveform, language, expected):
     several.voices.put(waveform, "Ada", language=language)
-    assert spoken_by(several, voice_name="Ada") == expected
+    reply = speak(several, voice_name="Ada")
+    assert (reply["model"]["variant"], reply["parameters"]["language"]) == expected
+    is_other = language is not None and not language.startswith(expected[1])
+    assert reply["warnings"] == (
+        ["the voice's language tlh is not spoken here: the text is read as en; send its language"]
+        if is_other
+        else []
+    )
     assert spoken_by(several, voice_name="Ada", language="fr") == ("many", "fr")
 
 
 def test_else_it_is_in_the_default_language(several):
     french = replace(several, default_language="fr")
     assert spoken_by(french) == ("many", "fr")
-    assert spoken_by(french, model="turbo") == ("turbo", "en")  # which speaks no other
+    reply = speak(french, model="turbo")  # which speaks no other
+    assert (reply["model"]["variant"], reply["parameters"]["language"]) == ("turbo", "en")
+    assert (
+        "the default language fr is not spoken here: the text is read as en; send its language"
+        in reply["warnings"]
+    )
+
+
+def test_a_default_language_that_no_model_speaks_stops_the_start(several):
+    check_default_language(None, several.models)
+    check_default_language("DE", several.models)
+    for code, reason in (("xx", "no model of MODEL speaks it; set it to one of en, de"), ("zh", NO_TABLE)):
+        with pytest.raises(ModelUnavailable, match=re.escape(reason)):
+            check_default_language(code, several.models)
+
+
+@pytest.mark.parametrize("model", [None, "many"])
+def test_a_language_that_cannot_be_read_is_never_replaced(several, waveform, model):
+    several.voices.put(waveform, "Ada", language="zh")
+    for services, fields in ((several, {"voice_name": "Ada"}), (replace(several, default_language="zh"), {})):
+        with pytest.raises(UnsupportedLanguage, match="its table of codes"):
+            speak(services, model=model, **fields)
+
+
+@pytest.mark.parametrize(
+    ("sent", "spoken"), [("nb", "no"), ("nn-NO", "no"), ("cmn-Hans", "zh"), ("iw", "he")]
+)
+def test_codes_that_mean_the_same_are_understood(tmp_path, sent, spoken):
+    spec = replace(CHATTERBOX, languages=("no", "zh", "he"))
+    services = build_services(tmp_path, FakeSynthesizer(info=ModelInfo(spec, FAKE_REVISION)))
+    assert spoken_by(services, language=sent) == ("chatterbox", spoken)
+
+
+def test_a_pack_is_taken_for_its_own_variety(tmp_path):
+    packs = [
+        FakeSynthesizer(info=ModelInfo(replace(CHATTERBOX, name=name, languages=("pt",)), FAKE_REVISION))
+        for name in ("pt-pt", "pt-br")
+    ]
+    services = build_services(tmp_path, packs)
+    for language, model in (("pt", "pt-pt"), ("pt-BR", "pt-br"), ("pt_PT", "pt-pt"), ("pt-AO", "pt-pt")):
+        assert spoken_by(services, language=language) == (model, "pt")
+
+
+def test_a_preview_has_no_tags_that_its_model_does_not_know(several, recording, english):
+    clone = {"voice_name": "Ada", "reference_audio": recording}
+    reply = run_operation(several, "clone_voice", preview_text="Hello [laugh] you.", **clone)
+    assert english.calls[-1].text == "Hello you."
+    assert "the chatterbox model does not know event tags: left out [laugh]" in reply["warnings"]
+    reply = run_operation(several, "clone_voice", preview_text="[laugh]", **clone)
+    assert reply["saved_to_library"]
+    assert "its preview failed: preview_text has event tags" in reply["warnings"][-1]
 
 
 def test_a_model_that_does_not_speak_the_default_language_speaks_its_own(tmp_path):

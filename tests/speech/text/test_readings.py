@@ -17,7 +17,7 @@ from chatterbox.models.tokenizers.tokenizer import ChineseCangjieConverter, hira
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from errors import ModelUnavailable
+from errors import UnsupportedLanguage
 from speech.text.chinese import CangjieCodes, load_segmenter
 from speech.text.readings import LanguageSteps, load_language_steps
 from tests.speech.text.language_readings import CHINESE, JAPANESE, RUSSIAN
@@ -222,7 +222,7 @@ def test_a_package_that_cannot_be_loaded_is_an_error_of_the_job(monkeypatch):
     found = load_language_steps(["ja"], None)
     monkeypatch.setitem(sys.modules, "pyopenjtalk", None)
     for _ in range(2):
-        with pytest.raises(ModelUnavailable, match="the package that Japanese needs is damaged"):
+        with pytest.raises(UnsupportedLanguage, match="the package that it needs is damaged"):
             found.steps["ja"]("日本")
 
 

@@ -1,0 +1,26 @@
+"""Event tags in a text for a model that may not know them."""
+
+from __future__ import annotations
+
+from characters import has_speakable
+from errors import InvalidRequest
+from speech.contract import ModelInfo
+
+
+def sayable(text: str, info: ModelInfo, *, field: str, strict: bool = False) -> tuple[str, list[str]]:
+    """Returns a text with the event tags that the model makes sounds of, and warnings about others.
+
+    field: the text's. Raises InvalidRequest for tags that it cannot say, when strict, and for a text of such
+    tags alone.
+    """
+    rest, unknown = info.sayable(text)
+    if not unknown:
+        return rest, []
+    listed, name = ", ".join(unknown), info.spec.name
+    if strict or not has_speakable(rest):
+        raise InvalidRequest(
+            f"has event tags that the {name} model does not know: {listed}",
+            field=field,
+            hint="leave them out, or use a model that knows them, such as turbo",
+        )
+    return rest, [f"the {name} model does not know event tags: left out {listed}"]
