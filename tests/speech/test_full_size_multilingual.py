@@ -79,7 +79,7 @@ def upstream(spec, model, checkpoint) -> Iterator[ChatterboxMultilingualTTS]:
             quiet_upstream()
             yield speaks_as_master(ChatterboxMultilingualTTS.from_local(folder, "cpu"))
     else:
-        t3, s3gen = load_upstream_modules(spec, folder, model.dimensions, CPU)
+        t3, s3gen = load_upstream_modules(spec, checkpoint, model.dimensions, CPU)
         voice_encoder = build_voice_encoder(model.dimensions)
         assign_weights(voice_encoder, folder / files.voice_encoder, CPU)
         tokenizer = upstreams_tokenizer(folder, spec, FullCase)
