@@ -1,11 +1,12 @@
 """Milliseconds a token of T3: our running batch beside upstream's loop, on the same weights.
 
-    python -m benchmarks.decode [--checkpoint DIR] [--device cpu|cuda] [--steps N] [--batches 1,8] [--json F]
+    python -m benchmarks.decode [--checkpoint DIR] [--model NAME] [--device cpu|cuda] [--steps N]
+                                [--batches 1,8] [--rounds N] [--json FILE]
 
-The stop token is suppressed, so that all run equally long. GB/s is the weights' size for each step: what the
-memory delivers at least. Upstream runs requests one after the other. One batch at a time is in memory; on a
-GPU a batch that does not fit is left out. Without --checkpoint a full-size untrained one is written first,
-3.2 GB.
+Tokens are drawn with the model's default parameters; with guidance a request takes two rows. The stop token
+is suppressed, so that all run equally long. GB/s is the weights' size for each step: what the memory delivers
+at least. Upstream runs requests one after the other. One batch at a time is in memory; on a GPU a batch that
+does not fit is left out. Without --checkpoint a full-size untrained one is written first, 3.2 GB.
 """
 
 from __future__ import annotations
@@ -17,17 +18,19 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from benchmarks.machine import describe, keep, results_file
-from benchmarks.weights import temporary_weights
+from benchmarks.weights import add_model, temporary_weights
+from speech.contract import ModelInfo, SamplingParams
+from speech.models.gpt2_t3 import Gpt2T3
 from speech.models.linear import pack
 from speech.models.llama_t3 import LlamaT3
-from speech.models.spec import CHATTERBOX
+from speech.models.spec import MODELS, ModelSpec
+from speech.models.t3 import T3
 from speech.pipeline import STEPS_PER_POLL, set_arithmetic, t3_dtype
 from speech.reference.conditionals import dummy_voice
 from speech.t3.batch import ROWS_WITH_CFG, DecodingSequence, RunningBatch
@@ -38,18 +41,18 @@ from speech.weights.checkpoint import Checkpoint
 from speech.weights.load import Model, load_model
 
 TEXT = "The harbour was quiet, and the boats lay still on the water while the town behind them woke up."
-SAMPLING = Sampling(cfg_weight=0.5, temperature=0.8, top_p=1.0, min_p=0.05, repetition_penalty=1.2)
 WARM_UP_STEPS = 5
 
 
 def request(model: Model, seed: int, steps: int) -> DecodeRequest:
     voice = dummy_voice(model.spec.conditioning).to(model.device)
+    parameters = ModelInfo(model.spec, model.revision).resolve(SamplingParams())
     return DecodeRequest(
         speaker_embedding=voice.speaker_embedding,
         prompt_tokens=voice.t3_prompt_tokens,
-        exaggeration=0.5,
-        text_tokens=model.tokenizer.encode(TEXT, "en"),
-        sampling=SAMPLING,
+        exaggeration=parameters["exaggeration"] or 0.0,
+        text_tokens=model.tokenizer.encode(TEXT, model.spec.default_language),
+        sampling=Sampling.of(parameters),
         max_tokens=steps,
         seed=seed,
     )
@@ -62,34 +65,52 @@ def wait(device: torch.device) -> float:
     return time.perf_counter()
 
 
-def load_upstreams(checkpoint: Checkpoint, device: torch.device) -> Model:
+def rows_of(model: Model) -> int:
+    """Returns how many rows of a batch a request takes."""
+    return ROWS_WITH_CFG if model.spec.default_parameters.get("cfg_weight") else 1
+
+
+def load_upstreams(spec: ModelSpec, checkpoint: Checkpoint, device: torch.device) -> Model:
     """Upstream's model, which never stops."""
-    model, tokens = load_upstream_model(CHATTERBOX, checkpoint, device), CHATTERBOX.tokens
-    head: Tensor = model.t3.speech_head.weight  # type: ignore[union-attr]
-    with torch.no_grad():
-        head[tokens.stop_speech] = head[tokens.start_speech]  # which is never drawn
+    model = load_upstream_model(spec, checkpoint, device)
+    for part in model.t3.speech_head.parameters():  # type: ignore[union-attr]
+        part.data.copy_(never_stopping(part.data, spec))
     return model
 
 
-def load_ours(checkpoint: Checkpoint, device: torch.device, precision: str) -> Model:
+def load_ours(spec: ModelSpec, checkpoint: Checkpoint, device: torch.device, precision: str) -> Model:
     """Our model, which never stops."""
-    model = load_model(CHATTERBOX, checkpoint, device, t3_dtype(device, precision))
-    assert isinstance(model.t3, LlamaT3)
-    weights, tokens = model.t3.weights, model.spec.tokens
-    head = (weights.head.to_dense() if weights.head.is_mkldnn else weights.head).clone()
-    head[tokens.stop_speech] = head[tokens.start_speech]
-    return replace(model, t3=LlamaT3(replace(weights, head=pack(head)), model.spec))
-
-
-def gigabytes_a_step(model: Model) -> float:
-    """Of weights that a step reads."""
+    model = load_model(spec, checkpoint, device, t3_dtype(device, precision))
+    if isinstance(model.t3, Gpt2T3):
+        weight, bias = model.t3.weights.head
+        head = (never_stopping(weight, spec), never_stopping(bias, spec))
+        return replace(model, t3=Gpt2T3(replace(model.t3.weights, head=head), model.spec))
     assert isinstance(model.t3, LlamaT3)
     weights = model.t3.weights
-    matrices = [
-        matrix for layer in weights.layers for matrix in (layer.qkv, layer.out, layer.gate_up, layer.down)
-    ]
-    values = sum(matrix.shape.numel() for matrix in (*matrices, weights.head))
-    return values * weights.dtype.itemsize / 1e9
+    return replace(model, t3=LlamaT3(replace(weights, head=never_stopping(weights.head, spec)), model.spec))
+
+
+def never_stopping(head: Tensor, spec: ModelSpec) -> Tensor:
+    """Returns the head's weight or bias, with the stop as likely as the start, which is never drawn."""
+    changed = (head.to_dense() if head.is_mkldnn else head).clone()
+    changed[spec.tokens.stop_speech] = changed[spec.tokens.start_speech]
+    return pack(changed) if head.is_mkldnn else changed
+
+
+def gigabytes_a_step(t3: T3) -> float:
+    """Of matrices that a step reads."""
+    if isinstance(t3, Gpt2T3):
+        gpt2 = t3.weights
+        affines = [affine for each in gpt2.layers for affine in (each.qkv, each.out, each.up, each.down)]
+        matrices, dtype = [weight for weight, _ in (*affines, gpt2.head)], gpt2.positions.dtype
+    else:
+        assert isinstance(t3, LlamaT3)
+        llama = t3.weights
+        matrices = [
+            matrix for each in llama.layers for matrix in (each.qkv, each.out, each.gate_up, each.down)
+        ]
+        matrices, dtype = [*matrices, llama.head], llama.dtype
+    return sum(matrix.shape.numel() for matrix in matrices) * dtype.itemsize / 1e9
 
 
 @dataclass(frozen=True)
@@ -119,7 +140,7 @@ def run_ours(model: Model, size: int, steps: int) -> Round:
     """Decodes with a batch of its own, whose memory is free afterwards."""
     on_gpu = model.device.type == "cuda"
     poll_every = STEPS_PER_POLL if on_gpu else 1
-    batch = RunningBatch(model.t3, ROWS_WITH_CFG * size, poll_every=poll_every, graphs=on_gpu)
+    batch = RunningBatch(model.t3, rows_of(model) * size, poll_every=poll_every, graphs=on_gpu)
     # On a GPU each shape of a step is a graph, captured when it first comes.
     decode_batch(batch, model, size, poll_every, steps if on_gpu else WARM_UP_STEPS + 2)
     return decode_batch(batch, model, size, poll_every, steps)
@@ -164,21 +185,26 @@ class Way:
 
 
 def measure(
-    checkpoint: Checkpoint, device: torch.device, steps: int, batches: list[int], rounds: int
+    spec: ModelSpec,
+    checkpoint: Checkpoint,
+    device: torch.device,
+    steps: int,
+    batches: list[int],
+    rounds: int,
 ) -> tuple[float, list[dict[str, Any]]]:
     """Returns the memory's speed, and a row for each way.
 
     The ways take turns, so that all meet the same machine.
     """
     set_arithmetic("exact")  # T3's products are in float32 or bfloat16, never in TF32
-    upstreams = load_upstreams(checkpoint, device)
+    upstreams = load_upstreams(spec, checkpoint, device)
     ways = [Way("upstream", "float32", 1, 0.0, partial(run_upstreams, upstreams))]
     for precision in ("exact", "auto"):
-        model = load_ours(checkpoint, device, precision)
+        model = load_ours(spec, checkpoint, device, precision)
         dtype = str(t3_dtype(device, precision)).removeprefix("torch.")
         for size in batches:
             run = partial(run_ours, model, size)
-            ways.append(Way(f"ours, {precision}", dtype, size, gigabytes_a_step(model), run))
+            ways.append(Way(f"ours, {precision}", dtype, size, gigabytes_a_step(model.t3), run))
     ways = [way for way in ways if fits(way)]
     taken: list[list[Round]] = [[] for _ in ways]
     speeds = []
@@ -233,7 +259,7 @@ def count_equal(tokens: list[int], expected: list[int]) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.decode")
-    parser.add_argument("--checkpoint", type=Path)
+    add_model(parser)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--steps", type=int, default=200, help="8 s of speech")
     parser.add_argument("--batches", type=lambda text: [int(size) for size in text.split(",")])
@@ -243,10 +269,12 @@ def main() -> None:
     warnings.simplefilter("ignore")  # upstream's
     batches = options.batches or ([1, 8, 32] if options.device.startswith("cuda") else [1, 8])
     device = torch.device(options.device)
-    with temporary_weights(options.checkpoint) as folder:
+    with temporary_weights(options.checkpoint, model=options.model) as folder:
         checkpoint = Checkpoint(folder, None, may_be_unpublished=True)
-        speed, rows = measure(checkpoint, device, options.steps, batches, options.rounds)
-    print(f"{describe(options.device)}; {options.steps} tokens; medians of {options.rounds} rounds in turn")
+        spec = MODELS[options.model]
+        speed, rows = measure(spec, checkpoint, device, options.steps, batches, options.rounds)
+    print(f"{options.model}; {describe(options.device)}")
+    print(f"{options.steps} tokens; medians of {options.rounds} rounds in turn")
     print(f"memory that is just read: {speed:.0f} GB/s")
     print(
         "way            dtype    batch   ms/step (from - to)  tokens/s to upstream's  GB/s  "
@@ -259,7 +287,8 @@ def main() -> None:
             f"{row['ratio']:22.1f} {row['gb_per_s']:5.1f} {row['text_read_ms']:14.0f} "
             f"{row['tokens_as_upstreams']:5} tokens"
         )
-    keep(options.json, options.device, steps=options.steps, memory_gb_per_s=speed, rows=rows)
+    facts = {"model": options.model, "steps": options.steps, "memory_gb_per_s": speed}
+    keep(options.json, options.device, **facts, rows=rows)
 
 
 if __name__ == "__main__":
