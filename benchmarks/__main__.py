@@ -1,9 +1,12 @@
 """All benchmarks that this machine can run, one after the other, each in a process of its own.
 
-    python -m benchmarks [--device cpu|cuda] [--only NAME,...] [--checkpoint DIR] [--runs N] [--to FOLDER]
+    python -m benchmarks [--device cpu|cuda] [--only NAME,...] [--model NAME] [--checkpoint DIR] [--runs N]
+                         [--to FOLDER]
     python -m benchmarks plot [--to FOLDER]
 
-Each leaves what it printed and its figures as JSON in the folder. The exit status is 1 when one failed.
+Each leaves what it printed and its figures as JSON in the folder. Another model than Chatterbox is measured
+with --model: its figures' names begin with the model's, and probe, memory and store, which measure no model
+or always that one, are left out unless --only names them. The exit status is 1 when one failed.
 ``plot`` runs nothing: it draws the newest figures of latency and throughput in that folder into ``docs/``.
 """
 
@@ -20,7 +23,8 @@ import torch
 
 from benchmarks.machine import machine
 from benchmarks.plot import plot
-from benchmarks.weights import temporary_weights
+from benchmarks.weights import add_model, temporary_weights
+from speech.models.spec import CHATTERBOX, MODELS
 
 OF_THE_MODEL = (
     "decode",
@@ -66,10 +70,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
     parser.add_argument("what", nargs="?", choices=("plot",), help="draws figures instead of measuring any")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--only", default=",".join(NAMES))
-    parser.add_argument(
-        "--checkpoint", type=Path, help="weights; without it untrained ones are written first"
-    )
+    parser.add_argument("--only", help=f"all without it: {', '.join(NAMES)}")
+    add_model(parser)
     parser.add_argument(
         "--size",
         choices=("tiny", "full"),
@@ -84,18 +86,25 @@ def main() -> None:
         for file in plot(options.to, DOCS):
             print(f"drew {file}")
         return
-    names = options.only.split(",")
+    is_another = options.model != CHATTERBOX.name
+    names = options.only.split(",") if options.only else list(OF_THE_MODEL if is_another else NAMES)
     if unknown := set(names) - set(NAMES):
         parser.error(f"no benchmark is named {', '.join(sorted(unknown))}")
     place = re.sub(r"[^a-z0-9]+", "-", machine(options.device).lower()).strip("-")
     options.to.mkdir(parents=True, exist_ok=True)
     failed = []
-    with temporary_weights(options.checkpoint, options.size) as checkpoint:
+    with temporary_weights(options.checkpoint, options.size, options.model) as checkpoint:
         for name in names:
-            file = options.to / f"{name}-{place}"
+            kept_as = f"{options.model}-{name}" if is_another and name in OF_THE_MODEL else name
+            file = options.to / f"{kept_as}-{place}"
             arguments = ["--json", str(file.with_suffix(".json"))]
             if name in OF_THE_MODEL:
                 arguments += ["--checkpoint", str(checkpoint)]
+                if name == "s3gen":
+                    is_meanflow = MODELS[options.model].flow.is_meanflow
+                    arguments += ["--flow", "meanflow" if is_meanflow else "standard"]
+                else:
+                    arguments += ["--model", options.model]
             if name != "store":
                 arguments += ["--device", options.device]
             if options.runs and name in WITH_RUNS:

@@ -1,12 +1,14 @@
 """From the start of a process to the first sound in a stored voice, beside upstream's way.
 
-    python -m benchmarks.cold_start [--model chatterbox] [--checkpoint DIR] [--runs 5] [--json FILE]
+    python -m benchmarks.cold_start [--checkpoint DIR] [--model NAME] [--device cpu|cuda] [--runs 3]
+                                    [--json FILE]
 
-Every run is a process of its own, with the files in the page cache; the two sides take turns. Ours takes the
+Every run is a process of its own, with the files in the page cache, and the sides take turns. Ours takes the
 voice from a store, where an earlier worker has kept its conditionals; upstream takes a WAV file. Ours says a
-word to itself before it takes jobs, as a worker does; upstream does not. Without --checkpoint a full-size
-untrained one is written first, up to 3.2 GB. Nano, the multilingual models and small sizes are loaded by what
-``from_local`` does, which does not load them.
+word to itself before it takes jobs, as a worker does; upstream does not. Upstream's class is loaded by its
+``from_local`` where that knows the model and its size; else it is built of the same parts, which is faster:
+``from_local`` initialises every weight at random first. Without --checkpoint a full-size untrained one is
+written first, 3.2 GB.
 """
 
 from __future__ import annotations
@@ -26,10 +28,8 @@ import soundfile
 from audio.decode import decode_audio
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, resample
 from benchmarks.machine import describe, keep, results_file
-from benchmarks.upstream import language_of
-from benchmarks.weights import temporary_weights
-from speech.models.spec import CHATTERBOX, MODELS, TURBO, ModelSpec
-from speech.weights.load import read_config
+from benchmarks.weights import add_model, temporary_weights
+from speech.models.spec import MODELS
 from voice_store import VoiceStore
 
 SAMPLE = Path("samples/reference.flac")
@@ -59,7 +59,8 @@ reached("it has said a word: takes jobs")
 stored = stored_reference(VoiceStore(Path(sys.argv[3])).get(name="Stored"), max_duration_s=30.0)
 voice = VoiceConditionals().get(stored, synthesizer, CancelToken())
 reached("a stored voice in hand")
-list(synthesizer.watermark(synthesizer.synthesize([Utterance(sys.argv[6], voice, seed=0)], CancelToken())))
+utterance = Utterance(sys.argv[6], voice, seed=0, language=synthesizer.info.spec.default_language)
+list(synthesizer.watermark(synthesizer.synthesize([utterance], CancelToken())))
 reached("first sound in that voice")
 print(json.dumps(stages))
 """
@@ -70,25 +71,17 @@ UPSTREAM = (
 import pathlib
 import warnings
 warnings.simplefilter("ignore")
+from benchmarks import upstream
+from speech.models.spec import MODELS
 import torch
-if sys.argv[8] == "ChatterboxTTS":
-    from chatterbox import ChatterboxTTS
-    load = ChatterboxTTS.from_local
-elif sys.argv[8] == "ChatterboxTurboTTS":
-    from chatterbox.tts_turbo import ChatterboxTurboTTS
-    load = ChatterboxTurboTTS.from_local
-else:
-    from functools import partial
-    from benchmarks.upstream import load
-    from speech.models.spec import MODELS
-    load = partial(load, spec=MODELS[sys.argv[7]])
 reached("imported")
-model = load(pathlib.Path(sys.argv[2]), sys.argv[4])
+load, spec = getattr(upstream, sys.argv[8]), MODELS[sys.argv[7]]
+model = load(pathlib.Path(sys.argv[2]), sys.argv[4], spec)
 reached("weights on the device")
 model.prepare_conditionals(sys.argv[5])
 reached("a stored voice in hand")
 torch.manual_seed(0)
-model.generate(sys.argv[6], **json.loads(sys.argv[9]))
+upstream.generate(model, spec, sys.argv[6])
 reached("first sound in that voice")
 print(json.dumps(stages))
 """
@@ -115,50 +108,46 @@ def stages_of(program: str, arguments: list[str]) -> dict[str, float]:
     return stages
 
 
-def upstreams_class(spec: ModelSpec, checkpoint: Path) -> str:
-    """Returns the name of upstream's class whose ``from_local`` loads a checkpoint; "" where none does."""
-    if read_config(checkpoint, spec.dimensions).dimensions != spec.dimensions:
-        return ""
-    return {CHATTERBOX: "ChatterboxTTS", TURBO: "ChatterboxTurboTTS"}.get(spec, "")
+def measure(checkpoint: Path, device: str, runs: int, model: str) -> tuple[str, dict[str, dict[str, float]]]:
+    """Returns how upstream is loaded, and medians by side and stage; the first run of each is not counted."""
+    from benchmarks.upstream import users_can_load
 
-
-def measure(spec: ModelSpec, checkpoint: Path, device: str, runs: int) -> dict[str, dict[str, float]]:
-    """Medians, by way and stage, of runs in turn; the first run of each is not counted."""
     with tempfile.TemporaryDirectory() as temporary:
         voices, recording = Path(temporary) / "voices", Path(temporary) / "voice.wav"
         waveform = resample(decode_audio(SAMPLE.read_bytes(), str(SAMPLE)), MODEL_SAMPLE_RATE_HZ)
         VoiceStore(voices).put(waveform, "Stored")
         soundfile.write(recording, waveform.samples, MODEL_SAMPLE_RATE_HZ)
-        arguments = [str(checkpoint), str(voices), device, str(recording), TEXT, spec.name]
-        arguments += [upstreams_class(spec, checkpoint), json.dumps(language_of(spec))]
+        way = "load_as_users_do" if users_can_load(checkpoint, MODELS[model]) else "build"
+        arguments = [str(checkpoint), str(voices), device, str(recording), TEXT, model, way]
         every: dict[str, list[dict[str, float]]] = {"ours": [], "upstream": []}
         for _ in range(runs + 1):
-            for way, program in (("ours", OURS), ("upstream", UPSTREAM)):
-                every[way].append(stages_of(program, arguments))
-    return {
-        way: {stage: statistics.median(run[stage] for run in found[1:]) for stage in found[0]}
-        for way, found in every.items()
+            for side, program in (("ours", OURS), ("upstream", UPSTREAM)):
+                every[side].append(stages_of(program, arguments))
+    medians = {
+        side: {stage: statistics.median(run[stage] for run in taken[1:]) for stage in taken[0]}
+        for side, taken in every.items()
     }
+    return ("from_local" if way == "load_as_users_do" else "built of its parts"), medians
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cold_start")
-    parser.add_argument("--model", choices=tuple(MODELS), default=CHATTERBOX.name)
-    parser.add_argument("--checkpoint", type=Path)
+    add_model(parser)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--json", type=results_file)
     options = parser.parse_args()
     with temporary_weights(options.checkpoint, model=options.model) as checkpoint:
-        results = measure(MODELS[options.model], checkpoint, options.device, options.runs)
-    print(f"{describe(options.device)}; {options.model}; {options.runs} runs; seconds since its start")
+        way, results = measure(checkpoint, options.device, options.runs, options.model)
+    print(f"{options.model}; {describe(options.device)}; upstream: {way}")
+    print(f"medians of {options.runs} runs in turns; seconds since the process was started")
     print(f"{'':40} {'ours':>8} {'upstream':>9} {'ratio':>6}")
     for stage, ours in results["ours"].items():
         line = f"{stage:40} {ours:8.2f}"
         if theirs := results["upstream"].get(stage):
             line += f" {theirs:9.2f} {theirs / ours:6.1f}"
         print(line)
-    keep(options.json, options.device, model=options.model, seconds=results)
+    keep(options.json, options.device, model=options.model, upstreams_way=way, seconds=results)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
 """Milliseconds a token of T3: our running batch beside upstream's loop, on the same weights.
 
-    python -m benchmarks.decode [--model chatterbox] [--checkpoint DIR] [--device cpu|cuda] [--steps N]
-        [--batches 1,8] [--json F]
+    python -m benchmarks.decode [--checkpoint DIR] [--model NAME] [--device cpu|cuda] [--steps N]
+                                [--batches 1,8] [--rounds N] [--json FILE]
 
-Parameters are the model's own. The stop token is suppressed, so that all run equally long. GB/s is the
-weights' size for each step: what the memory delivers at least. Upstream runs requests one after the other.
-One batch at a time is in memory; on a GPU a batch that does not fit is left out. Without --checkpoint a
-full-size untrained one is written first, up to 3.2 GB.
+Tokens are drawn with the model's default parameters; with guidance a request takes two rows. The stop token
+is suppressed, so that all run equally long. GB/s is the weights' size for each step: what the memory delivers
+at least. Upstream runs requests one after the other. One batch at a time is in memory; on a GPU a batch that
+does not fit is left out. Without --checkpoint a full-size untrained one is written first, 3.2 GB.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from benchmarks.machine import describe, keep, results_file
-from benchmarks.weights import temporary_weights
+from benchmarks.weights import add_model, temporary_weights
 from speech.contract import ModelInfo, SamplingParams
-from speech.models.gpt2_t3 import Gpt2T3, Gpt2Weights
-from speech.models.llama_t3 import LlamaT3, T3Weights
-from speech.models.spec import CHATTERBOX, MODELS, ModelSpec
+from speech.models.gpt2_t3 import Gpt2T3
+from speech.models.linear import pack
+from speech.models.llama_t3 import LlamaT3
+from speech.models.spec import MODELS, ModelSpec
 from speech.models.t3 import T3
 from speech.pipeline import STEPS_PER_POLL, set_arithmetic, t3_dtype
 from speech.reference.conditionals import dummy_voice
@@ -38,7 +38,7 @@ from speech.t3.request import Decoded, DecodeRequest
 from speech.t3.sampling import Sampling
 from speech.upstream import UpstreamBatch, load_upstream_model
 from speech.weights.checkpoint import Checkpoint
-from speech.weights.load import Model
+from speech.weights.load import Model, load_model
 
 TEXT = "The harbour was quiet, and the boats lay still on the water while the town behind them woke up."
 WARM_UP_STEPS = 5
@@ -46,12 +46,13 @@ WARM_UP_STEPS = 5
 
 def request(model: Model, seed: int, steps: int) -> DecodeRequest:
     voice = dummy_voice(model.spec.conditioning).to(model.device)
+    parameters = ModelInfo(model.spec, model.revision).resolve(SamplingParams())
     return DecodeRequest(
         speaker_embedding=voice.speaker_embedding,
         prompt_tokens=voice.t3_prompt_tokens,
-        exaggeration=0.5,
+        exaggeration=parameters["exaggeration"] or 0.0,
         text_tokens=model.tokenizer.encode(TEXT, model.spec.default_language),
-        sampling=Sampling.of(ModelInfo(model.spec, model.revision).resolve(SamplingParams())),
+        sampling=Sampling.of(parameters),
         max_tokens=steps,
         seed=seed,
     )
@@ -64,38 +65,52 @@ def wait(device: torch.device) -> float:
     return time.perf_counter()
 
 
+def rows_of(model: Model) -> int:
+    """Returns how many rows of a batch a request takes."""
+    return ROWS_WITH_CFG if model.spec.default_parameters.get("cfg_weight") else 1
+
+
 def load_upstreams(spec: ModelSpec, checkpoint: Checkpoint, device: torch.device) -> Model:
     """Upstream's model, which never stops."""
-    model, tokens = load_upstream_model(spec, checkpoint, device), spec.tokens
-    head: Any = model.t3.speech_head  # type: ignore[union-attr]
-    with torch.no_grad():  # stop as improbable as start, which is never drawn
-        head.weight[tokens.stop_speech] = head.weight[tokens.start_speech]
-        if head.bias is not None:
-            head.bias[tokens.stop_speech] = head.bias[tokens.start_speech]
+    model = load_upstream_model(spec, checkpoint, device)
+    for part in model.t3.speech_head.parameters():  # type: ignore[union-attr]
+        part.data.copy_(never_stopping(part.data, spec))
     return model
 
 
-def make_ours(upstreams: Model, precision: str) -> Model:
-    """Our T3 with the weights of upstream's."""
-    state: dict[str, Tensor] = upstreams.t3.state_dict()  # type: ignore[union-attr]
-    heads, dtype = upstreams.dimensions.t3_heads, t3_dtype(upstreams.device, precision)
-    t3: T3
-    if upstreams.spec.family == "gpt2":
-        t3 = Gpt2T3(Gpt2Weights.from_upstream(state, heads, dtype), upstreams.spec)
+def load_ours(spec: ModelSpec, checkpoint: Checkpoint, device: torch.device, precision: str) -> Model:
+    """Our model, which never stops."""
+    model = load_model(spec, checkpoint, device, t3_dtype(device, precision))
+    if isinstance(model.t3, Gpt2T3):
+        weight, bias = model.t3.weights.head
+        head = (never_stopping(weight, spec), never_stopping(bias, spec))
+        return replace(model, t3=Gpt2T3(replace(model.t3.weights, head=head), model.spec))
+    assert isinstance(model.t3, LlamaT3)
+    weights = model.t3.weights
+    return replace(model, t3=LlamaT3(replace(weights, head=never_stopping(weights.head, spec)), model.spec))
+
+
+def never_stopping(head: Tensor, spec: ModelSpec) -> Tensor:
+    """Returns the head's weight or bias, with the stop as likely as the start, which is never drawn."""
+    changed = (head.to_dense() if head.is_mkldnn else head).clone()
+    changed[spec.tokens.stop_speech] = changed[spec.tokens.start_speech]
+    return pack(changed) if head.is_mkldnn else changed
+
+
+def gigabytes_a_step(t3: T3) -> float:
+    """Of matrices that a step reads."""
+    if isinstance(t3, Gpt2T3):
+        gpt2 = t3.weights
+        affines = [affine for each in gpt2.layers for affine in (each.qkv, each.out, each.up, each.down)]
+        matrices, dtype = [weight for weight, _ in (*affines, gpt2.head)], gpt2.positions.dtype
     else:
-        t3 = LlamaT3(T3Weights.from_upstream(state, heads, dtype), upstreams.spec)
-    return replace(upstreams, t3=t3)
-
-
-def gigabytes_a_step(upstreams: Model, dtype: torch.dtype) -> float:
-    """Of weights that a step reads: the layers' matrices and the head."""
-    state: dict[str, Tensor] = upstreams.t3.state_dict()  # type: ignore[union-attr]
-    values = sum(
-        tensor.numel()
-        for name, tensor in state.items()
-        if tensor.ndim == 2 and name.startswith(("tfmr.layers.", "tfmr.h.", "speech_head."))
-    )
-    return values * dtype.itemsize / 1e9
+        assert isinstance(t3, LlamaT3)
+        llama = t3.weights
+        matrices = [
+            matrix for each in llama.layers for matrix in (each.qkv, each.out, each.gate_up, each.down)
+        ]
+        matrices, dtype = [*matrices, llama.head], llama.dtype
+    return sum(matrix.shape.numel() for matrix in matrices) * dtype.itemsize / 1e9
 
 
 @dataclass(frozen=True)
@@ -125,7 +140,7 @@ def run_ours(model: Model, size: int, steps: int) -> Round:
     """Decodes with a batch of its own, whose memory is free afterwards."""
     on_gpu = model.device.type == "cuda"
     poll_every = STEPS_PER_POLL if on_gpu else 1
-    batch = RunningBatch(model.t3, ROWS_WITH_CFG * size, poll_every=poll_every, graphs=on_gpu)
+    batch = RunningBatch(model.t3, rows_of(model) * size, poll_every=poll_every, graphs=on_gpu)
     # On a GPU each shape of a step is a graph, captured when it first comes.
     decode_batch(batch, model, size, poll_every, steps if on_gpu else WARM_UP_STEPS + 2)
     return decode_batch(batch, model, size, poll_every, steps)
@@ -185,10 +200,11 @@ def measure(
     upstreams = load_upstreams(spec, checkpoint, device)
     ways = [Way("upstream", "float32", 1, 0.0, partial(run_upstreams, upstreams))]
     for precision in ("exact", "auto"):
-        model, dtype = make_ours(upstreams, precision), t3_dtype(device, precision)
+        model = load_ours(spec, checkpoint, device, precision)
+        dtype = str(t3_dtype(device, precision)).removeprefix("torch.")
         for size in batches:
-            run, gigabytes = partial(run_ours, model, size), gigabytes_a_step(upstreams, dtype)
-            ways.append(Way(f"ours, {precision}", str(dtype).removeprefix("torch."), size, gigabytes, run))
+            run = partial(run_ours, model, size)
+            ways.append(Way(f"ours, {precision}", dtype, size, gigabytes_a_step(model.t3), run))
     ways = [way for way in ways if fits(way)]
     taken: list[list[Round]] = [[] for _ in ways]
     speeds = []
@@ -243,8 +259,7 @@ def count_equal(tokens: list[int], expected: list[int]) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.decode")
-    parser.add_argument("--model", choices=tuple(MODELS), default=CHATTERBOX.name)
-    parser.add_argument("--checkpoint", type=Path)
+    add_model(parser)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--steps", type=int, default=200, help="8 s of speech")
     parser.add_argument("--batches", type=lambda text: [int(size) for size in text.split(",")])
@@ -256,9 +271,10 @@ def main() -> None:
     device = torch.device(options.device)
     with temporary_weights(options.checkpoint, model=options.model) as folder:
         checkpoint = Checkpoint(folder, None, may_be_unpublished=True)
-        spec, steps, rounds = MODELS[options.model], options.steps, options.rounds
-        speed, rows = measure(spec, checkpoint, device, steps, batches, rounds)
-    print(f"{describe(options.device)}; {spec.name}; {steps} tokens; medians of {rounds} rounds in turn")
+        spec = MODELS[options.model]
+        speed, rows = measure(spec, checkpoint, device, options.steps, batches, options.rounds)
+    print(f"{options.model}; {describe(options.device)}")
+    print(f"{options.steps} tokens; medians of {options.rounds} rounds in turn")
     print(f"memory that is just read: {speed:.0f} GB/s")
     print(
         "way            dtype    batch   ms/step (from - to)  tokens/s to upstream's  GB/s  "
@@ -271,14 +287,8 @@ def main() -> None:
             f"{row['ratio']:22.1f} {row['gb_per_s']:5.1f} {row['text_read_ms']:14.0f} "
             f"{row['tokens_as_upstreams']:5} tokens"
         )
-    keep(
-        options.json,
-        options.device,
-        model=options.model,
-        steps=options.steps,
-        memory_gb_per_s=speed,
-        rows=rows,
-    )
+    facts = {"model": options.model, "steps": options.steps, "memory_gb_per_s": speed}
+    keep(options.json, options.device, **facts, rows=rows)
 
 
 if __name__ == "__main__":

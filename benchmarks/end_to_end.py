@@ -30,9 +30,9 @@ from typing import TextIO
 import torch
 
 from benchmarks.machine import describe, keep, results_file
-from benchmarks.weights import temporary_weights
+from benchmarks.weights import add_model, temporary_weights
 from speech.contract import Hop
-from speech.models.spec import CHATTERBOX, MODELS
+from speech.models.spec import MODELS
 
 WORD = "Yes."
 SENTENCE = (
@@ -54,7 +54,8 @@ def ours(checkpoint: Path, device: str, model: str) -> Speak:
 
     def speak(text: str, hop: Hop) -> tuple[float, float]:
         started, audio_s, first_s = time.perf_counter(), 0.0, 0.0
-        chunks = synthesizer.synthesize([Utterance(text, voice, seed=0)], CancelToken(), hop=hop)
+        utterance = Utterance(text, voice, seed=0, language=MODELS[model].default_language)
+        chunks = synthesizer.synthesize([utterance], CancelToken(), hop=hop)
         for chunk in synthesizer.watermark(chunks):
             audio_s += chunk.duration_s
             if audio_s and not first_s:
@@ -179,9 +180,8 @@ def medians(times: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.end_to_end")
-    parser.add_argument("--checkpoint", type=Path)
+    add_model(parser)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--model", choices=tuple(MODELS), default=CHATTERBOX.name)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--only", choices=tuple(jobs_of("ours")))
     parser.add_argument("--json", type=results_file)

@@ -37,7 +37,7 @@ import torch
 from benchmarks.latency import percentiles
 from benchmarks.machine import describe, keep, results_file
 from benchmarks.sentences import replies
-from benchmarks.weights import temporary_weights
+from benchmarks.weights import add_model, temporary_weights
 
 MODES = ("streaming", "basic")
 PERCENTS = (50, 99)
@@ -57,7 +57,7 @@ class Answer:
 
 
 @contextmanager
-def serving(checkpoint: Path, device: str, places: int, clients: int, log: Path) -> Iterator[str]:
+def serving(model: str, checkpoint: Path, device: str, places: int, clients: int, log: Path) -> Iterator[str]:
     """Yields the address of a worker that is ready. log: gets what it writes. Exits if it does not start."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
@@ -66,6 +66,7 @@ def serving(checkpoint: Path, device: str, places: int, clients: int, log: Path)
             "ENDPOINT_MODE": "http",
             "HOST": "127.0.0.1",
             "PORT": str(port),
+            "MODEL": model,
             "CHECKPOINT_DIR": str(checkpoint),
             "DEVICE": device,
             "MAX_CONCURRENCY": str(places),
@@ -147,7 +148,7 @@ def measure(checkpoint: Path, clients: Sequence[int], options: argparse.Namespac
     answers: dict[tuple[int, str], list[Answer]] = {}
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
-        with serving(checkpoint, options.device, options.places, max(clients), log) as address:
+        with serving(options.model, checkpoint, options.device, options.places, max(clients), log) as address:
             for run, count, mode in itertools.product(range(options.runs + 1), clients, MODES):
                 got = load(address, count, options.requests, mode, f"{run}-{count}-{mode}")
                 answers.setdefault((count, mode), []).extend(got if run else [])
@@ -157,7 +158,7 @@ def measure(checkpoint: Path, clients: Sequence[int], options: argparse.Namespac
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.http_server")
-    parser.add_argument("--checkpoint", type=Path)
+    add_model(parser)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument(
         "--clients", type=lambda text: [int(count) for count in text.split(",")], help="such as 1,8,64"
@@ -170,9 +171,10 @@ def main() -> None:
     on_gpu = options.device.startswith("cuda")
     options.runs = options.runs or (5 if on_gpu else 2)
     clients = options.clients or ([1, 8, 64] if on_gpu else [1, 4])
-    with temporary_weights(options.checkpoint) as checkpoint:
+    with temporary_weights(options.checkpoint, model=options.model) as checkpoint:
         rows = measure(checkpoint, clients, options)
-    print(f"{describe(options.device)}; {options.places} places; {options.runs} runs; seconds, p50 and p99")
+    print(f"{options.model}; {describe(options.device)}")
+    print(f"{options.places} places; {options.runs} runs; seconds, p50 and p99")
     print(
         f"{'clients':>7} {'mode':9} {'count':>5} {'first byte':>15} {'whole':>15} {'share':>6} {'wait':>15}"
     )
@@ -183,7 +185,8 @@ def main() -> None:
             f"{each['clients']:7} {each['mode']:9} {each['requests']:5} {first} {whole} "
             f"{each['first_byte_share']:6.0%} {wait}"
         )
-    keep(options.json, options.device, places=options.places, runs=options.runs, rows=rows)
+    facts = {"model": options.model, "places": options.places, "runs": options.runs}
+    keep(options.json, options.device, **facts, rows=rows)
 
 
 if __name__ == "__main__":

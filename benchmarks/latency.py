@@ -1,7 +1,7 @@
 """Time to first audio, and silence between pieces, of streams that begin at random; both hop policies.
 
-    python -m benchmarks.latency [--checkpoint DIR] [--device cpu|cuda] [--streams 1,4,8,16,32] [--rate HZ]
-                                 [--requests N] [--runs N] [--json FILE]
+    python -m benchmarks.latency [--checkpoint DIR] [--model NAME] [--device cpu|cuda] [--rate HZ]
+                                 [--streams 1,4,8,16,32] [--requests N] [--runs N] [--json FILE]
 
 A stream is open from the call of ``synthesize`` until its audio is played. Requests arrive as a Poisson
 process, so many a second that the streams named are open on average when nobody waits; with --rate, so many
@@ -28,7 +28,6 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
@@ -38,10 +37,11 @@ from benchmarks.machine import describe, keep, results_file
 from benchmarks.ours import load_for_most
 from benchmarks.sentences import replies
 from benchmarks.upstream import speaker
-from benchmarks.weights import temporary_weights
+from benchmarks.weights import add_model, temporary_weights
 from cancel import CancelToken
 from errors import OutOfMemory
 from speech.contract import AudioChunk, Conditionals, Hop, Utterance
+from speech.models.spec import MODELS
 from speech.pipeline import ChatterboxSynthesizer
 
 HOPS: tuple[Hop, ...] = get_args(Hop)
@@ -89,7 +89,8 @@ Listen = Callable[[int], Stream]  # a request's number
 def listen(synthesizer: ChatterboxSynthesizer, voice: Conditionals, hop: Hop, number: int) -> Stream:
     """Speaks the text of a request. The same number gives the same text and seed."""
     texts, pieces = replies(), []
-    utterance = Utterance(texts[number % len(texts)], voice, seed=number)
+    language = synthesizer.info.spec.default_language
+    utterance = Utterance(texts[number % len(texts)], voice, seed=number, language=language)
     started = time.perf_counter()
     ready_s = 0.0
 
@@ -195,7 +196,7 @@ def percentiles(values: Sequence[float], percents: Sequence[int] = (50, 95)) -> 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.latency")
-    parser.add_argument("--checkpoint", type=Path)
+    add_model(parser)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument(
         "--streams", type=lambda text: [int(count) for count in text.split(",")], help="such as 1,8,32"
@@ -212,13 +213,13 @@ def main() -> None:
     on_gpu = options.device.startswith("cuda")
     options.runs = options.runs or (5 if on_gpu else 2)
     streams = options.streams or ([1, 4, 8, 16, 32] if on_gpu else [1, 2])
-    with temporary_weights(options.checkpoint) as checkpoint:
-        synthesizer, voice, streams = load_for_most(checkpoint, options.device, streams)
+    with temporary_weights(options.checkpoint, model=options.model) as checkpoint:
+        synthesizer, voice, streams = load_for_most(checkpoint, options.device, streams, options.model)
         figures: dict[str, Any] = {}
-        with closing(synthesizer), speaker(checkpoint, options.device) as upstream:
+        with closing(synthesizer), speaker(checkpoint, options.device, MODELS[options.model]) as upstream:
             for figures in measure(synthesizer, voice, upstream, streams, options):
-                keep(options.json, options.device, runs=options.runs, **figures)
-    print(f"{describe(options.device)}; {options.runs} runs; seconds, p50 and p95")
+                keep(options.json, options.device, model=options.model, runs=options.runs, **figures)
+    print(f"{options.model}; {describe(options.device)}; {options.runs} runs; seconds, p50 and p95")
     print(
         f"{'streams':>7} {'hop':6} {'rate/s':>6} {'count':>5} {'open':>5} "
         f"{'first audio':>13} {'first marked':>13} {'stall':>13} {'stalled':>7}"

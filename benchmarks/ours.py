@@ -34,7 +34,7 @@ def load(
 
 
 def load_for_most(
-    checkpoint: Path, device: str, counts: Sequence[int]
+    checkpoint: Path, device: str, counts: Sequence[int], model: str = CHATTERBOX.name
 ) -> tuple[ChatterboxSynthesizer, Conditionals, list[int]]:
     """Loads for the largest number of jobs that the device's memory allows.
 
@@ -42,7 +42,7 @@ def load_for_most(
     """
     for most in sorted(counts, reverse=True):
         try:
-            synthesizer, voice = load(checkpoint, device, most)
+            synthesizer, voice = load(checkpoint, device, most, model)
         except ModelUnavailable as error:
             if most == min(counts):
                 raise

@@ -1,6 +1,6 @@
 """What a step of T3 and a chunk of S3Gen consist of: operators, kernels and waits, ours beside upstream's.
 
-    python -m benchmarks.profile [--checkpoint DIR] [--device cpu|cuda] [--json FILE]
+    python -m benchmarks.profile [--checkpoint DIR] [--model NAME] [--device cpu|cuda] [--json FILE]
 
 Counted by PyTorch's profiler, for a step as the difference between a long and a short run, divided by the
 steps between them, and for a chunk in its second run; a chunk has 25 speech tokens after a prompt of ten
@@ -20,8 +20,7 @@ import argparse
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -29,20 +28,20 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.decode import load_upstreams, make_ours, memory_speed, request
+from benchmarks.decode import gigabytes_a_step, load_ours, load_upstreams, memory_speed, request, rows_of
 from benchmarks.machine import describe, keep, results_file
 from benchmarks.probe import product_speed
 from benchmarks.s3gen import make_requests
-from benchmarks.weights import temporary_weights
-from speech.models.spec import CHATTERBOX
+from benchmarks.weights import add_model, temporary_weights
+from speech.models.spec import MODELS, ModelSpec
+from speech.models.t3 import T3
 from speech.pipeline import STEPS_PER_POLL, t3_dtype
 from speech.runtime import Batch
 from speech.s3gen.s3gen import Renderer
-from speech.t3.batch import ROWS_WITH_CFG, RunningBatch
+from speech.t3.batch import RunningBatch
 from speech.upstream import UpstreamBatch
 from speech.weights.checkpoint import Checkpoint
-from speech.weights.files import read_weights
-from speech.weights.load import Model, load_model
+from speech.weights.load import Model
 
 SHORT, LONG = 8, 40
 CHUNK_TOKENS, LONG_CHUNK_TOKENS = 25, 250
@@ -138,35 +137,32 @@ def decoder(batch: Batch, model: Model) -> Callable[[int], object]:
     return decode
 
 
-def load_ours(checkpoint: Checkpoint, device: torch.device, precision: str) -> Model:
-    """Our model, whose T3 never stops."""
-    endless = make_ours(load_upstreams(CHATTERBOX, checkpoint, device), precision)
-    return replace(load_model(CHATTERBOX, checkpoint, device, t3_dtype(device, precision)), t3=endless.t3)
-
-
-def ours(checkpoint: Checkpoint, device: torch.device) -> tuple[dict[str, Any], dict[str, Any]]:
+def ours(
+    spec: ModelSpec, checkpoint: Checkpoint, device: torch.device
+) -> tuple[dict[str, Any], dict[str, Any]]:
     on_gpu = device.type == "cuda"
-    model = load_ours(checkpoint, device, "auto")
-    batch = RunningBatch(model.t3, ROWS_WITH_CFG, poll_every=STEPS_PER_POLL, graphs=on_gpu)
+    model = load_ours(spec, checkpoint, device, "auto")
+    batch = RunningBatch(model.t3, rows_of(model), poll_every=STEPS_PER_POLL, graphs=on_gpu)
     found = a_step(decoder(batch, model), on_gpu)
     if not on_gpu:  # on a CPU no operator shows that ``step_many`` looks
         found["waits"] += 1 / STEPS_PER_POLL
     return found, a_chunk(model.s3gen, device)
 
 
-def upstreams(checkpoint: Checkpoint, device: torch.device) -> tuple[dict[str, Any], dict[str, Any]]:
-    model = load_upstreams(CHATTERBOX, checkpoint, device)
+def upstreams(
+    spec: ModelSpec, checkpoint: Checkpoint, device: torch.device
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    model = load_upstreams(spec, checkpoint, device)
     step = a_step(decoder(UpstreamBatch(model.t3, model.spec), model), device.type == "cuda")
     return step, a_chunk(model.s3gen, device)
 
 
-def floor(checkpoint: Checkpoint, device: torch.device) -> dict[str, float]:
+def floor(spec: ModelSpec, checkpoint: Checkpoint, device: torch.device) -> dict[str, float]:
     """Returns what a step reads and a long chunk computes, the speeds of the machine, and both in ms."""
     dtype = t3_dtype(device, "auto")
-    model = load_ours(checkpoint, device, "exact")
-    size = torch.empty(0, dtype=dtype).element_size()
-    weights = read_weights(checkpoint.folder / model.spec.files.t3, device)
-    step_gb = 1e-9 * size * sum(weight.numel() for name, weight in weights.items() if is_read_a_step(name))
+    model = load_ours(spec, checkpoint, device, "exact")
+    assert isinstance(model.t3, T3)
+    step_gb = gigabytes_a_step(model.t3) * dtype.itemsize / torch.float32.itemsize
     # Attention written out, since the counter does not know a CPU's kernel.
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         model.s3gen.render(make_requests(LONG_CHUNK_TOKENS, 1, device))
@@ -182,24 +178,20 @@ def floor(checkpoint: Checkpoint, device: torch.device) -> dict[str, float]:
     }
 
 
-def is_read_a_step(name: str) -> bool:
-    """Whether a step reads a weight whole: those of the layers and of the head, not the embeddings."""
-    return name.startswith(("tfmr.layers.", "speech_head."))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.profile")
-    parser.add_argument("--checkpoint", type=Path)
+    add_model(parser)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--json", type=results_file)
     options = parser.parse_args()
     warnings.simplefilter("ignore")  # upstream's, and the profiler's on machines without a GPU
     device = torch.device(options.device)
-    with temporary_weights(options.checkpoint) as folder:
+    spec = MODELS[options.model]
+    with temporary_weights(options.checkpoint, model=options.model) as folder:
         checkpoint = Checkpoint(folder, None, may_be_unpublished=True)
-        sides = {"upstream": upstreams(checkpoint, device), "ours": ours(checkpoint, device)}
-        least = floor(checkpoint, device)
-    print(describe(options.device))
+        sides = {"upstream": upstreams(spec, checkpoint, device), "ours": ours(spec, checkpoint, device)}
+        least = floor(spec, checkpoint, device)
+    print(f"{options.model}; {describe(options.device)}")
     steps, chunks = ({side: found[index] for side, found in sides.items()} for index in range(2))
     show(f"a step of one request, polled every {STEPS_PER_POLL} steps here", steps)
     show("a chunk", chunks)
@@ -209,7 +201,7 @@ def main() -> None:
         f"{least['chunk_tflop']:.2f} TFLOP at {least['product_tflop_per_s']:.2f} TFLOP/s, "
         f"{least['chunk_ms']:.1f} ms"
     )
-    keep(options.json, options.device, a_step=steps, a_chunk=chunks, floor=least)
+    keep(options.json, options.device, model=options.model, a_step=steps, a_chunk=chunks, floor=least)
 
 
 def show(what: str, sides: Mapping[str, Mapping[str, Any]]) -> None:

@@ -1,6 +1,7 @@
 """What a reference costs a job, in workers that have just started, beside upstream.
 
-    python -m benchmarks.reference [--checkpoint DIR] [--device cpu|cuda] [--runs 5] [--json FILE]
+    python -m benchmarks.reference [--checkpoint DIR] [--model NAME] [--device cpu|cuda] [--runs 5]
+                                   [--json FILE]
 
 Each run is three processes, one after the other: a worker of ours that gets recordings with its jobs, one
 that speaks in a stored voice, and upstream's ``prepare_conditionals`` with WAV files, which it calls for each
@@ -30,6 +31,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.machine import describe, keep, results_file
+from benchmarks.weights import add_model, temporary_weights
 
 if TYPE_CHECKING:
     from operations.conditionals import Reference
@@ -50,7 +52,7 @@ def seconds(work: Callable[[], object]) -> float:
 # What one process does. Imports are those of the way that is measured, so that its time holds them.
 
 
-def ours(checkpoint: Path, device: str, folder: Path, started: float) -> dict[str, float]:
+def ours(model: str, checkpoint: Path, device: str, folder: Path, started: float) -> dict[str, float]:
     """A worker that gets recordings with its jobs."""
     import base64
 
@@ -60,7 +62,7 @@ def ours(checkpoint: Path, device: str, folder: Path, started: float) -> dict[st
     from operations.reference import ReferenceFields, decode_reference
     from speech.pipeline import load_synthesizer
 
-    synthesizer = load_synthesizer("chatterbox", checkpoint_dir=checkpoint, device=device)
+    synthesizer = load_synthesizer(model, checkpoint_dir=checkpoint, device=device)
     warm_up()
     stages = {"start": time.time() - started}
     known, cancel = VoiceConditionals(), CancelToken()
@@ -84,30 +86,31 @@ def ours(checkpoint: Path, device: str, folder: Path, started: float) -> dict[st
     return stages
 
 
-def ours_stored(checkpoint: Path, device: str, folder: Path, started: float) -> dict[str, float]:
+def ours_stored(model: str, checkpoint: Path, device: str, folder: Path, started: float) -> dict[str, float]:
     """A worker that speaks in a stored voice."""
     from cancel import CancelToken
     from operations.conditionals import VoiceConditionals
     from speech.pipeline import load_synthesizer
 
-    synthesizer = load_synthesizer("chatterbox", checkpoint_dir=checkpoint, device=device)
+    synthesizer = load_synthesizer(model, checkpoint_dir=checkpoint, device=device)
     known, stored = VoiceConditionals(), _stored(folder)
     stages = {"stored": seconds(lambda: known.get(stored(), synthesizer, CancelToken()))}
     synthesizer.close()
     return stages
 
 
-def upstreams(checkpoint: Path, device: str, folder: Path, started: float) -> dict[str, float]:
+def upstreams(model: str, checkpoint: Path, device: str, folder: Path, started: float) -> dict[str, float]:
     """Upstream as its users load it. It keeps nothing."""
     import warnings
 
     warnings.simplefilter("ignore")
     from benchmarks.upstream import load
+    from speech.models.spec import MODELS
 
-    model = load(checkpoint, device)
+    loaded = load(checkpoint, device, MODELS[model])
     stages = {"start": time.time() - started}
     for stage, name in (("first", NAMES[0]), ("new", NAMES[1]), ("known", NAMES[1])):
-        stages[stage] = seconds(partial(model.prepare_conditionals, folder / f"{name}.wav"))
+        stages[stage] = seconds(partial(loaded.prepare_conditionals, folder / f"{name}.wav"))
     return stages | {"stored": stages["first"]}
 
 
@@ -123,10 +126,11 @@ def _stored(folder: Path) -> Callable[[], Reference]:
 WAYS = {"ours": ours, "ours stored": ours_stored, "upstream": upstreams}
 
 
-def run_process(way: str, checkpoint: Path, device: str, folder: Path) -> dict[str, float]:
+def run_process(way: str, model: str, checkpoint: Path, device: str, folder: Path) -> dict[str, float]:
     """Returns seconds by stage."""
     search_path = os.pathsep.join([".", *filter(None, [os.environ.get("PYTHONPATH")])])
-    command = [sys.executable, "-m", "benchmarks.reference", "--way", way, "--folder", str(folder)]
+    command = [sys.executable, "-m", "benchmarks.reference", "--way", way, "--model", model]
+    command += ["--folder", str(folder)]
     finished = subprocess.run(  # noqa: S603
         [*command, "--checkpoint", str(checkpoint), "--device", device, "--started", str(time.time())],
         capture_output=True,
@@ -158,7 +162,7 @@ def write_recordings(folder: Path) -> None:
             VoiceStore(folder / "voices").put(Waveform(samples, MODEL_SAMPLE_RATE_HZ), name)
 
 
-def measure(checkpoint: Path, device: str, runs: int) -> dict[str, dict[str, list[float]]]:
+def measure(model: str, checkpoint: Path, device: str, runs: int) -> dict[str, dict[str, list[float]]]:
     """Returns seconds of every counted run, by side and stage."""
     results: dict[str, dict[str, list[float]]] = {
         side: {stage: [] for stage in STAGES} for side in ("ours", "upstream")
@@ -167,7 +171,7 @@ def measure(checkpoint: Path, device: str, runs: int) -> dict[str, dict[str, lis
         write_recordings(Path(temporary))
         for number in range(runs + 1):
             for way in WAYS:
-                for stage, duration_s in run_process(way, checkpoint, device, Path(temporary)).items():
+                for stage, duration_s in run_process(way, model, checkpoint, device, Path(temporary)).items():
                     if number:
                         results[way.split()[0]][stage].append(duration_s)
     return results
@@ -175,7 +179,7 @@ def measure(checkpoint: Path, device: str, runs: int) -> dict[str, dict[str, lis
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.reference")
-    parser.add_argument("--checkpoint", type=Path)
+    add_model(parser)
     parser.add_argument("--device")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--json", type=results_file)
@@ -184,24 +188,24 @@ def main() -> None:
     options = parser.parse_args()
     if options.way:
         way = WAYS[options.way]
-        stages = way(options.checkpoint, options.device, Path(options.folder), float(options.started))
+        stages = way(
+            options.model, options.checkpoint, options.device, Path(options.folder), float(options.started)
+        )
         print(json.dumps(stages))
         return
 
     import torch
 
-    from benchmarks.weights import temporary_weights
-
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    with temporary_weights(options.checkpoint) as checkpoint:
-        results = measure(checkpoint, device, options.runs)
-    print(f"{describe(device)}; medians of {options.runs} runs, seconds")
+    with temporary_weights(options.checkpoint, model=options.model) as checkpoint:
+        results = measure(options.model, checkpoint, device, options.runs)
+    print(f"{options.model}; {describe(device)}; medians of {options.runs} runs, seconds")
     print(f"{'':8} {'ours':>8} {'largest':>8} {'upstream':>9} {'ratio':>8}")
     for stage in STAGES:
         mine, theirs = (statistics.median(results[side][stage]) for side in ("ours", "upstream"))
         largest = max(results["ours"][stage])
         print(f"{stage:8} {mine:8.3f} {largest:8.3f} {theirs:9.3f} {theirs / mine:8.1f}")
-    keep(options.json, device, seconds=results)
+    keep(options.json, device, model=options.model, seconds=results)
 
 
 if __name__ == "__main__":

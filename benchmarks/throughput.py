@@ -1,7 +1,7 @@
 """Seconds of audio for a second of work with several jobs at once, beside upstream, and what it costs.
 
-    python -m benchmarks.throughput [--checkpoint DIR] [--device cpu|cuda] [--jobs 1,8,32] [--texts 3]
-                                    [--runs N] [--price-per-hour 0.69] [--json FILE]
+    python -m benchmarks.throughput [--checkpoint DIR] [--model NAME] [--device cpu|cuda] [--jobs 1,8,32]
+                                    [--texts 3] [--runs N] [--price-per-hour 0.69] [--json FILE]
 
 So many threads take the next text from a common list as soon as they are done with one; --texts says how many
 there are for each. Upstream speaks so many texts one after the other, which is all that it can do. The
@@ -19,7 +19,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from functools import partial
 from itertools import cycle, islice
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,9 +28,10 @@ from benchmarks.machine import describe, keep, results_file
 from benchmarks.ours import load_for_most
 from benchmarks.sentences import replies
 from benchmarks.upstream import speaker
-from benchmarks.weights import temporary_weights
+from benchmarks.weights import add_model, temporary_weights
 from errors import OutOfMemory
 from speech.contract import Conditionals
+from speech.models.spec import MODELS
 from speech.pipeline import ChatterboxSynthesizer
 
 
@@ -90,7 +90,7 @@ def cost_of_an_hour(audio_s_per_s: float, price_per_hour: float) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.throughput")
-    parser.add_argument("--checkpoint", type=Path)
+    add_model(parser)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument(
         "--jobs", type=lambda text: [int(count) for count in text.split(",")], help="such as 1,8,32"
@@ -103,11 +103,11 @@ def main() -> None:
     on_gpu = options.device.startswith("cuda")
     options.runs = options.runs or (5 if on_gpu else 2)
     jobs = options.jobs or ([1, 8, 32] if on_gpu else [1, 2])
-    with temporary_weights(options.checkpoint) as checkpoint:
-        synthesizer, voice, jobs = load_for_most(checkpoint, options.device, jobs)
-        with closing(synthesizer), speaker(checkpoint, options.device) as upstream:
+    with temporary_weights(options.checkpoint, model=options.model) as checkpoint:
+        synthesizer, voice, jobs = load_for_most(checkpoint, options.device, jobs, options.model)
+        with closing(synthesizer), speaker(checkpoint, options.device, MODELS[options.model]) as upstream:
             rows = measure(synthesizer, voice, upstream, jobs, options.texts, options.runs)
-    print(f"{describe(options.device)}; medians of {options.runs} runs")
+    print(f"{options.model}; {describe(options.device)}; medians of {options.runs} runs")
     print(
         f"{'':8} {'jobs':>4} {'seconds':>8} {'audio, s':>9} {'audio/s':>8}"
         + f"{'  an hour costs':>15}" * bool(options.price_per_hour)
@@ -119,7 +119,8 @@ def main() -> None:
             row["cost_of_an_hour"] = cost_of_an_hour(row["audio_s_per_s"], options.price_per_hour)
             line += f"{row['cost_of_an_hour']:15.4f}"
         print(line)
-    keep(options.json, options.device, price_per_hour=options.price_per_hour, rows=rows)
+    facts = {"model": options.model, "price_per_hour": options.price_per_hour}
+    keep(options.json, options.device, **facts, rows=rows)
 
 
 if __name__ == "__main__":

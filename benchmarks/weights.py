@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 import tempfile
@@ -9,7 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from speech.models.spec import CHATTERBOX
+from speech.models.spec import CHATTERBOX, MODELS
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that say which model is measured, and with which weights."""
+    parser.add_argument("--checkpoint", type=Path, help="its weights; without it untrained ones are written")
+    parser.add_argument("--model", choices=tuple(MODELS), default=CHATTERBOX.name, help="%(default)s without")
 
 
 @contextmanager

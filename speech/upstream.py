@@ -338,7 +338,7 @@ def without_storage() -> Iterator[None]:
         yield
 
 
-class _Config(T3Config):  # type: ignore[misc]
+class MasterConfig(T3Config):  # type: ignore[misc]
     """A configuration for the loop of chatterbox's master, whatever the size of the vocabulary.
 
     With multilingual vocabularies, 0.1.7 runs an alignment analyzer in its loop, which master has removed.
@@ -349,7 +349,7 @@ class _Config(T3Config):  # type: ignore[misc]
 
 def build_t3(dimensions: ModelDimensions, spec: ModelSpec) -> Any:
     """Builds upstream's ``T3``, text tokens to speech tokens."""
-    config = _Config(text_tokens_dict_size=spec.text_vocabulary)
+    config = MasterConfig(text_tokens_dict_size=spec.text_vocabulary)
     config.speech_tokens_dict_size = spec.speech_vocabulary
     config.start_speech_token, config.stop_speech_token = spec.tokens.start_speech, spec.tokens.stop_speech
     config.speech_cond_prompt_len = spec.conditioning.t3_prompt_tokens

@@ -14,11 +14,13 @@ import pytest
 import torch
 
 from benchmarks import __main__ as benchmarks
-from benchmarks import cold_start, http_server, latency, machine, ours, probe, throughput
+from benchmarks import cold_start, decode, http_server, latency, machine, ours, probe, throughput
 from benchmarks.decode import Way, fits
 from benchmarks.latency import Piece, Stream
 from benchmarks.plot import Line, chart
 from errors import ModelUnavailable
+from speech.models.spec import NANO
+from speech.smoke import write_smoke_checkpoint
 
 
 def test_without_git_figures_are_kept_with_an_unknown_commit(tmp_path, monkeypatch):
@@ -70,7 +72,7 @@ def test_loads_count_enough_requests_after_the_streams_are_open():
 
 
 def test_a_count_that_the_memory_does_not_allow_is_left_out(monkeypatch, capsys):
-    def load(checkpoint, device, most):
+    def load(checkpoint, device, most, model):
         if most > 8:
             raise ModelUnavailable(f"the GPU's memory does not suffice for MAX_CONCURRENCY {most}")
         return f"for {most}", "voice"
@@ -135,6 +137,26 @@ def test_the_http_server_of_a_small_model_is_measured(smoke_checkpoint, tmp_path
     ]
     for row in rows:
         assert 0 < row["first_byte_s"]["p50"] < row["whole_s"]["p99"]
+
+
+def test_steps_of_a_gpt2_model_draw_upstreams_tokens_and_are_timed_beside_its(tmp_path, monkeypatch):
+    folder, file = tmp_path / "nano", tmp_path / "decode.json"
+    write_smoke_checkpoint(folder, spec=NANO)
+    run_main(
+        decode.main,
+        monkeypatch,
+        *["--checkpoint", str(folder), "--model", "nano", "--device", "cpu", "--batches", "2"],
+        *["--steps", "12", "--rounds", "1", "--json", str(file)],
+    )
+    figures = json.loads(file.read_text())
+    assert figures["model"] == "nano"
+    rows = {row["way"]: row for row in figures["rows"]}
+    assert all(row["ms_a_step"] > 0 for row in rows.values())
+    exact = rows["ours, exact"]
+    assert exact["tokens_as_upstreams"] == 12
+    # A step reads two layers and the head: 12 D^2 each, and 6563 D.
+    read_gb = 4 * (2 * 12 * 64**2 + 6563 * 64) / 1e9
+    assert exact["gb_per_s"] * exact["ms_a_step"] == pytest.approx(1e3 * read_gb)
 
 
 def test_a_section_of_the_probe_that_fails_does_not_stop_the_next_one(tmp_path, monkeypatch):

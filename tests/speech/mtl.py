@@ -6,41 +6,16 @@ repetition penalty is 2.0 and not 1.2, and the audio keeps the sound of the last
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
 from chatterbox.models.tokenizers import MTLTokenizer
-from chatterbox.models.tokenizers import tokenizer as upstream_tokenizer
 from chatterbox.mtl_tts import ChatterboxMultilingualTTS, Conditionals
 
+from benchmarks.upstream import speaks_as_master, without_downloads
 from speech.models.spec import ModelSpec
-
-SAMPLES_A_TOKEN = 960
-
-
-class FullCase(MTLTokenizer):
-    """What v3 was trained on, which ``MTLTokenizer`` can do and master does not ask for."""
-
-    def text_to_tokens(self, text: str, language_id: str | None = None) -> torch.Tensor:
-        return super().text_to_tokens(text, language_id, lowercase=False)
-
-
-@contextmanager
-def without_downloads(folder: Path) -> Iterator[None]:
-    """Lets upstream's tokenizer be made without the hub's table of Chinese and GitHub's segmenter.
-
-    Upstream asks the hub for the table wherever its file is; here it is in the folder.
-    """
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(upstream_tokenizer.ChineseCangjieConverter, "_init_segmenter", lambda self: None)
-        patch.setattr(upstream_tokenizer, "hf_hub_download", lambda **_: str(folder / "Cangjie5_TC.json"))
-        yield
 
 
 def upstreams_tokenizer(
@@ -49,18 +24,6 @@ def upstreams_tokenizer(
     """Upstream's tokenizer of a checkpoint; of Chinese words it knows none."""
     with without_downloads(folder):
         return kind(str(folder / spec.files.tokenizer[0]))
-
-
-def speaks_as_master(tts: ChatterboxMultilingualTTS) -> ChatterboxMultilingualTTS:
-    """Cuts the sound of the last token, before the watermark."""
-    mark = tts.watermarker.apply_watermark
-
-    def mark_without_last_token(wav: np.ndarray, sample_rate: int) -> np.ndarray:
-        tokens = math.ceil(len(wav) / SAMPLES_A_TOKEN)
-        return mark(wav[: max(1, tokens - 1) * SAMPLES_A_TOKEN], sample_rate=sample_rate)
-
-    tts.watermarker.apply_watermark = mark_without_last_token
-    return tts
 
 
 def upstreams_tts(

@@ -19,6 +19,7 @@ from chatterbox.models.t3.modules.t3_config import T3Config
 from chatterbox.mtl_tts import ChatterboxMultilingualTTS
 from safetensors.torch import load_file
 
+from benchmarks.upstream import FullCase, speaks_as_master, without_downloads
 from speech.models.llama_t3 import LlamaT3, T3Weights
 from speech.models.spec import MULTILINGUAL, MULTILINGUAL_V2, ModelSpec
 from speech.pipeline import make_synthesizer
@@ -30,14 +31,7 @@ from speech.watermark import Watermarker
 from speech.weights.checkpoint import Checkpoint
 from speech.weights.load import Model, load_model
 from speech.weights.modules import assign_weights
-from tests.speech.mtl import (
-    FullCase,
-    generate,
-    speaks_as_master,
-    upstreams_tokenizer,
-    upstreams_tts,
-    without_downloads,
-)
+from tests.speech.mtl import generate, upstreams_tokenizer, upstreams_tts
 from tests.speech.reference.test_encoder import assert_equal_conditionals
 from tests.speech.speaking import join_marked, recording, speak
 from tests.speech.t3.requests import decode_all, mixed_requests

@@ -14,13 +14,14 @@ from chatterbox.models.tokenizers import MTLTokenizer
 from chatterbox.mtl_tts import punc_norm
 from tokenizers import Tokenizer
 
+from benchmarks.upstream import FullCase
 from errors import InvalidRequest, ModelUnavailable, UnsupportedLanguage
 from speech.models.spec import CHATTERBOX, MULTILINGUAL, MULTILINGUAL_V2, PACKS, ModelSpec
 from speech.models.tokenizers import MultilingualTokenizer, load_tokenizer
 from speech.smoke import letters_tokenizer
 from speech.text.chinese import CangjieCodes
 from speech.weights.checkpoint import Checkpoint
-from tests.speech.mtl import FullCase, upstreams_tokenizer
+from tests.speech.mtl import upstreams_tokenizer
 from tests.speech.text.language_sentences import SENTENCES
 
 UNKNOWN_ID = 1
