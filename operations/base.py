@@ -29,7 +29,8 @@ class Services:
     fetch: Fetch
     max_text_chars: int  # longest text of one job
     require_consent: bool = False  # clones need somebody's consent
-    default_language: str | None = None  # of texts and voices that name none; None: the first model's
+    # Of texts and voices that name none; None: English where a model speaks it, else the model's own.
+    default_language: str | None = None
     store_is_shared: bool = True  # False: stored voices end with this worker, and no other worker sees them
 
 

@@ -17,8 +17,8 @@ ModelName = Annotated[
     str | None, Field(description="the name of a model of this worker, such as 'chatterbox'")
 ]
 # Codes for what the models' codes mean: Norwegian in either of its forms, Mandarin, Hebrew's old code.
-UNLESS_SET = "en"  # the default language
 SAME_LANGUAGE = {"nb": "no", "nn": "no", "cmn": "zh", "iw": "he"}
+FALLBACK_LANGUAGE = "en"  # where no default is set
 Language = Annotated[str | None, Field(description="a language code such as 'en'")]
 
 
@@ -69,7 +69,7 @@ def choose_model(
         if found is not None:
             return ChosenModel(*found, _substitutes(passed_over, found[1]))
         passed_over.append(f"{whose} language {printable_excerpt(code)}")
-    chosen, code = _first_that_speaks(UNLESS_SET, candidates) or (
+    chosen, code = _first_that_speaks(FALLBACK_LANGUAGE, candidates) or (
         candidates[0],
         candidates[0].info.default_language,
     )
@@ -79,8 +79,8 @@ def choose_model(
 def check_default_language(code: str | None, models: Models) -> None:
     """Raises ModelUnavailable for a default language that no model of a worker speaks."""
     if code is not None and _first_that_speaks(code, list(models)) is None:
-        unavailable = (each.info.unavailable_languages.get(code) for each in models)
-        reason = next(filter(None, unavailable), "no model of MODEL speaks it")
+        unavailable = {code: why for each in models for code, why in each.info.unavailable_languages.items()}
+        reason = unavailable.get(_code_of(code, unavailable) or "", "no model of MODEL speaks it")
         codes = dict.fromkeys(code for each in models for code in each.info.languages)
         raise ModelUnavailable(
             f"DEFAULT_LANGUAGE is {code!r}: {reason}",

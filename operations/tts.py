@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field
 from cancel import CancelToken
 from errors import TextTooLong
 from operations.base import Services
-from operations.chosen_model import Language, ModelName, choose_model
+from operations.chosen_model import Language, ModelName, choose_model, named_model
 from operations.chosen_voice import VoiceFields, VoiceReceipt, choose_voice, conditionals_of
 from operations.event_tags import sayable
 from operations.parameters import NORMAL_SPEED, SPEED, SpeechParameters, resolved, usable_defaults
@@ -62,8 +62,9 @@ def run(request: TtsRequest, services: Services, cancel: CancelToken) -> SpeechR
     """
     start_s = time.perf_counter()
     _check_text(request.text, services.max_text_chars)
-    if request.model is not None or request.language is not None:
-        choose_model(request.model, request.language, services)  # before a recording is fetched
+    named_model(request.model, services.models)  # before a recording is fetched
+    if request.language is not None:
+        choose_model(request.model, request.language, services)
     voice = choose_voice(request, services, cancel)
     chosen = choose_model(request.model, request.language, services, voice.language)
     synthesizer, language = chosen.synthesizer, chosen.language

@@ -119,8 +119,8 @@ def parse_openai_request(
     if model is not None and not _is_known(model, models):
         reason = f"{value_excerpt(model)} is not spoken by this worker"
         problems.append(Problem(reason, "model", f"send one of {', '.join([*models, *OPENAI_MODELS])}"))
-    if model not in models:  # unknown, or a name of OpenAI's: whichever speaks the language
-        rest.pop("model", None)
+    if not isinstance(model, str) or model not in models:
+        rest.pop("model", None)  # unknown, or a name of OpenAI's: whichever speaks the language
     stream_format = rest.pop("stream_format", "audio")
     if stream_format not in STREAM_FORMATS:
         reason = f"must be one of {', '.join(STREAM_FORMATS)}, not {value_excerpt(stream_format)}"

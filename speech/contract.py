@@ -46,7 +46,7 @@ class ModelInfo:
     spec: ModelSpec
     revision: str  # the weights' commit or content digest, hex
     notice: str | None = None  # of ``NOTICES``, for weights that are not the published ones
-    # Languages of the model that this worker cannot read, and why, as the predicate of a sentence.
+    # Languages of the model that this worker cannot read, and why: a sentence that says what to do.
     unavailable_languages: Mapping[str, str] = field(default_factory=dict)
 
     @property

@@ -284,10 +284,9 @@ class ChatterboxSynthesizer:
                 cancel=cancel,
             )
             texts[-1] = replace(texts[-1], pause_after_s=utterance.pause_after_s)
-            chunks += [
-                (index, chunk, self._request(chunk.text, utterance, position, hop))
-                for position, chunk in enumerate(texts)
-            ]
+            for position, chunk in enumerate(texts):
+                cancel.raise_if_cancelled()  # readings of a long text take seconds
+                chunks.append((index, chunk, self._request(chunk.text, utterance, position, hop)))
         return chunks
 
     def _unknown(self, text: str, language: str, index: int, count: int) -> list[str]:
@@ -482,7 +481,7 @@ def make_synthesizers(
             f"the GPU's memory does not suffice for MAX_CONCURRENCY {max_concurrency}: "
             f"the key-value cache needs {1e-9 * needed_bytes:.1f} GB, and "
             f"{1e-9 * free_bytes:.1f} GB are free beside the weights, for rendering too",
-            hint="set it lower, or choose a GPU with more memory",
+            hint="set it lower, name fewer models in MODEL, or choose a GPU with more memory",
         ) from error
     if device.type == "cuda":
         watermarker.compute = runtime.compute

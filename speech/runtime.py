@@ -486,13 +486,14 @@ class DeviceRuntime:
         waiting = [
             job for job in self._jobs if job.waiting and not (job.one_by_one and self._is_working_on(job))
         ]
-        others = sum(other.in_batch > 0 for other in self._jobs)
         full: set[str] = set()  # whoever waits for a batch does not let others pass
         for job in sorted(waiting, key=lambda job: job.in_batch):
             request = job.waiting[0].request
             assert isinstance(request, ChunkRequest)
             if request.model in full:
                 continue
+            in_it = [chunk for chunk in self._in_batch.values() if chunk.request.model == request.model]
+            others = len({chunk.job for chunk in in_it})
             spare_rows = ROWS_WITH_CFG * max(self._max_jobs - others, 0) if job.in_batch else 0
             if self._batches[request.model].has_room_for(request.decode, spare_rows):
                 return job

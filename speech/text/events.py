@@ -28,8 +28,6 @@ def with_known_tags(text: str) -> str:
 def without_tags(text: str) -> str:
     """Returns the text without its tags and the space before each, or behind those that begin a line.
 
-    Nor are there any that only come about when others are left out.
+    What only becomes a tag when another one is left out of it is a word.
     """
-    while _TAG.search(text):
-        text = _TAG_AND_SPACE.sub("", text)
-    return text
+    return _TAG.sub(lambda match: match.group()[1:-1], _TAG_AND_SPACE.sub("", text))

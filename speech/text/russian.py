@@ -42,7 +42,9 @@ class RussianStress:
     def _stress(self, text: str) -> str:
         # A plus of the text would be one of the accentor's; "=" divides words as well.
         bare = text.replace(STRESS_MARK, "").replace("+", "=")
-        stressed = iter(_WORD.findall(_marks_behind(self._accentor(bare, stress_single_vowel=False))))
+        with torch.inference_mode():
+            accented = self._accentor(bare, stress_single_vowel=False)
+        stressed = iter(_WORD.findall(_marks_behind(accented)))
         return str(_WORD.sub(lambda match: _chosen(match[0], next(stressed, "")), text))
 
 

@@ -248,3 +248,12 @@ async def test_what_openais_route_cannot_do_is_said(tmp_path, job, says):
     reply = await build_worker(tmp_path).handle(job)
     assert reply["error_code"] == "invalid_request"
     assert says in reply["error"]
+
+
+@pytest.mark.parametrize("model", [[], {}, 5, "whisper-1"])
+async def test_a_model_that_is_none_is_refused_with_the_models(tmp_path, model):
+    worker = build_worker(tmp_path)
+    job_input = {"openai_route": "/v1/audio/speech", "openai_input": {"input": "Hello.", "model": model}}
+    reply = await worker.handle({"id": "job-1", "input": job_input})
+    assert reply["error_code"] == "invalid_request"
+    assert "send one of chatterbox, tts-1" in reply["error"]

@@ -22,11 +22,12 @@ from speech.pipeline import ChatterboxSynthesizer, make_batch, make_synthesizer,
 from speech.runtime import DeviceModel, DeviceRuntime
 from speech.s3gen.s3gen import S3Gen
 from speech.smoke import write_smoke_checkpoint
+from speech.t3.batch import RunningBatch
 from speech.weights.checkpoint import Checkpoint
 from speech.weights.load import Model, load_model
 from speech.weights.memory import check_room
 from speech.weights.shared import SharedParts
-from tests.speech.runtimes import TokensAsSamples, WatchedBatch, chunk
+from tests.speech.runtimes import ConstantBatch, TokensAsSamples, WatchedBatch, chunk, held
 from tests.speech.speaking import encode, join, speak
 
 CPU = torch.device("cpu")
@@ -138,13 +139,18 @@ def test_models_of_one_group_share_all_but_t3(checkpoint, second_checkpoint, wat
 def test_chunks_of_models_that_share_s3gen_are_rendered_together(our_model):
     renderer = Gathering()
     models = {
-        name: DeviceModel(lambda: make_batch(our_model), renderer) for name in (CHATTERBOX.name, "second")
+        name: DeviceModel(lambda: ConstantBatch([1, 2, 3]), renderer) for name in (CHATTERBOX.name, "second")
     }
     one = chunk(our_model)
-    pair = [one, replace(one, model="second")]
     with closing(DeviceRuntime(CPU, models, max_jobs=2)) as runtime, ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda each: list(runtime.speak([each], CancelToken())), pair))
-    assert sum(renderer.calls) == 2
+        with held(runtime) as wait_for:
+            spoken = [
+                pool.submit(lambda each: list(runtime.speak([each], CancelToken())), each)
+                for each in (one, replace(one, model="second"))
+            ]
+            wait_for(2)
+        assert all(len(each.result()) == 1 for each in spoken)
+    assert renderer.calls == [2]
 
 
 class Gathering(TokensAsSamples):
@@ -198,23 +204,51 @@ def test_a_failure_of_one_models_batch_leaves_the_other_alone(our_model, turbo):
 
 
 def test_a_full_batch_of_one_model_stops_no_job_of_another(our_model, turbo):
-    """Seven chunks of one text fill the English batch; turbo's words are admitted beside them."""
+    """The second English job waits for the first one's rows; turbo, which came last, does not."""
     order: list[str] = []
 
     def watched(model: Model) -> WatchedBatch:
-        return WatchedBatch(make_batch(model, 1), on_add=lambda: order.append(model.spec.name))
+        batch = RunningBatch(model.t3, 2, poll_every=1, graphs=False)
+        return WatchedBatch(batch, on_add=lambda: order.append(model.spec.name))
 
     models = {
         model.spec.name: DeviceModel(lambda model=model: watched(model), TokensAsSamples())
         for model in (our_model, turbo)
     }
-    long = [chunk(our_model, "a" * 40, seed=seed) for seed in range(9)]
+    with closing(DeviceRuntime(CPU, models, max_jobs=3)) as runtime, ThreadPoolExecutor(3) as pool:
+        with held(runtime) as wait_for:
+            spoken = []
+            for count, model in enumerate((our_model, our_model, turbo), 1):
+                spoken.append(
+                    pool.submit(lambda each: list(runtime.speak([each], CancelToken())), chunk(model))
+                )
+                wait_for(count)
+        assert all(len(each.result()) == 1 for each in spoken)
+    assert order == ["chatterbox", "turbo", "chatterbox"]
+
+
+def test_a_short_text_never_waits_for_a_long_one_whatever_other_models_do(our_model, turbo):
+    """A long text leaves room for the next job of its model, also while a job of another model runs."""
+    rows: list[int] = []
+
+    def english() -> WatchedBatch:
+        batch = RunningBatch(our_model.t3, 6, poll_every=1, graphs=False)
+        return WatchedBatch(batch, on_step=lambda: rows.append(batch.used_rows))
+
+    models = {
+        our_model.spec.name: DeviceModel(english, TokensAsSamples()),
+        turbo.spec.name: DeviceModel(lambda: make_batch(turbo), TokensAsSamples()),
+    }
+    long = [chunk(our_model, seed=seed) for seed in range(5)]
     with closing(DeviceRuntime(CPU, models, max_jobs=2)) as runtime, ThreadPoolExecutor(2) as pool:
-        started = pool.submit(lambda: list(runtime.speak(long, CancelToken())))
-        list(runtime.speak([chunk(turbo)], CancelToken()))
-        assert len(started.result()) == 9
-    assert order.count("turbo") == 1
-    assert order[-1] != "turbo"
+        with held(runtime) as wait_for:
+            other = pool.submit(lambda: list(runtime.speak([chunk(turbo, "b" * 60)], CancelToken())))
+            wait_for(1)
+            mine = pool.submit(lambda: list(runtime.speak(long, CancelToken())))
+            wait_for(2)
+        assert len(mine.result()) == 5
+        other.result()
+    assert max(rows) == 4  # of 6: two are for whoever comes
 
 
 def test_a_model_that_does_not_fit_is_refused_with_both_numbers(checkpoint, monkeypatch):

@@ -43,3 +43,9 @@ def test_what_is_no_tag_stays(text):
         assert left == text
     else:
         assert not set(left.replace(" ", "")) - set(text)
+
+
+def test_what_only_becomes_a_tag_by_leaving_one_out_is_a_word():
+    assert event_tags(without_tags("Hi [la[laugh]ugh] x")) == []
+    nested = "[lau" * 20_000 + "[laugh]" + "gh]" * 20_000
+    assert event_tags(without_tags(nested)) == []
