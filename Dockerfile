@@ -3,8 +3,8 @@
 #   docker build -t REGISTRY/chatterbox-voice-worker:VERSION .
 #
 #   --build-arg BAKE_WEIGHTS=1         put the published weights into the image
-#   --build-arg MODEL=chatterbox,turbo of which models; a worker of the image speaks with them, and with the
-#                                      first where a job names none; name@COMMIT pins a revision
+#   --build-arg MODEL=chatterbox,turbo of which models; a worker of the image speaks with them;
+#                                      name@COMMIT pins a revision
 #   --build-arg MODEL_REVISION=COMMIT  which revision of the first to bake, and to look for at the start
 #   --secret id=HF_TOKEN,env=HF_TOKEN  the token for that download, where the hub asks for one
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from speech.models.sources import model_sources
+from speech.models.sources import model_sources, shortened
 from speech.models.spec import ModelSource
 
 VOLUME = Path("/runpod-volume")  # where the platform mounts an endpoint's network volume
@@ -22,12 +22,12 @@ LARGEST_MAX_CONCURRENCY = 64
 DEFAULT_REGION = "us-east-1"  # what stores expect that know no regions
 DEFAULT_URL_EXPIRY_S = 24 * 3600
 LONGEST_URL_EXPIRY_S = 7 * 24 * 3600  # of an S3 signature, version 4
-MAX_SHOWN_CHARS = 80  # of a bad value
 LONGEST_JOB_TIMEOUT_S = 86_400
 PLATFORM_JOB_TIMEOUT_S = 540  # a minute less than endpoints have unless they are told otherwise
 HTTP_JOB_TIMEOUT_S = 300  # half a minute less than a load-balancing endpoint gives a request
 LONGEST_SHUTDOWN_GRACE_S = 3_600
 ENGINES = ("fast", "upstream")
+OPENAI_MODEL_PREFIXES = ("tts-", "gpt-")  # a request for such a model is for any of the worker's
 ENDPOINT_MODES = ("basic", "streaming", "http")
 LOOPBACK_HOSTS = ("127.0.0.1", "::1", "localhost")
 PLATFORM_PORT, LAPTOP_PORT = 80, 8000
@@ -334,7 +334,7 @@ class _Reader:
         is_open = found.api_key is None and not found.allow_anonymous
         if needs_key and is_open and not found.is_on_loopback:
             self.problems.append(
-                f"API_KEY is not set, and HOST is {_shortened(found.host)}, which others reach: set API_KEY "
+                f"API_KEY is not set, and HOST is {shortened(found.host)}, which others reach: set API_KEY "
                 "to a secret of your own, or ALLOW_ANONYMOUS to true"
             )
         if found.api_key is not None and not _API_KEY.fullmatch(found.api_key):
@@ -387,6 +387,11 @@ class _Reader:
     def models(self) -> tuple[ModelSource, ...]:
         sources, problems = model_sources(self._env)
         self.problems += problems
+        for name in [source.name for source in sources if source.name.startswith(OPENAI_MODEL_PREFIXES)]:
+            self.problems.append(
+                f"MODEL_DIRS has a folder of {name}: choose another name; those that begin with "
+                f"{' or '.join(OPENAI_MODEL_PREFIXES)} mean any model to OpenAI's clients"
+            )
         return sources
 
     def store_folder(self, name: str, default: Path, volume: Path) -> Path:
@@ -404,16 +409,12 @@ class _Reader:
                 return path
             else:
                 missing = next(folder for folder in reversed(path.parents) if not folder.is_dir())
-                self._refuse(name, f"a folder in one that exists ({_shortened(str(missing))} is missing)")
+                self._refuse(name, f"a folder in one that exists ({shortened(str(missing))} is missing)")
         except (RuntimeError, OSError, ValueError):
             self._refuse(name, "a folder, not a file")
         return default
 
     def _refuse(self, name: str, wanted: str, remark: str = "") -> None:
         value = self.text(name)
-        found = f"{name} is {_shortened(value)!r}" if value else f"{name} is not set"
+        found = f"{name} is {shortened(value)!r}" if value else f"{name} is not set"
         self.problems.append(f"{found}: set it to {wanted}, or unset it{remark and f' ({remark})'}")
-
-
-def _shortened(value: str) -> str:
-    return value if len(value) <= MAX_SHOWN_CHARS else f"{value[: MAX_SHOWN_CHARS - 3]}..."

@@ -13,13 +13,13 @@ from operations.chosen_voice import VOICE_FIELDS
 from operations.request import did_you_mean, parse_request, value_excerpt
 from operations.tts import TtsRequest
 from operations.voice_details import comparable
+from settings import OPENAI_MODEL_PREFIXES
 
 # Voices of OpenAI's that clients send without asking which ones there are.
 _OPENAI_VOICES = "alloy ash ballad coral echo fable onyx nova sage shimmer verse marin cedar"
 OPENAI_VOICES = frozenset(_OPENAI_VOICES.split())
 # Models of OpenAI's that clients send; each means the first model that speaks the text's language.
 OPENAI_MODELS = ("tts-1", "tts-1-hd", "gpt-4o-mini-tts")
-OPENAI_MODEL_PREFIXES = ("tts-", "gpt-")
 DEFAULT_FORMAT = "mp3"  # OpenAI's
 STREAM_FORMATS = ("audio", "sse")
 # Tools send these as empty strings when nobody filled in their settings.

@@ -239,7 +239,7 @@ class Synthesizer(Protocol):
 
 
 class Models:
-    """The warm models of a worker, in the order of the setting MODEL. The first is the default."""
+    """The warm models of a worker, in the order of the setting MODEL."""
 
     def __init__(self, synthesizers: Sequence[Synthesizer]) -> None:
         """synthesizers: at least one, each with a name of its own."""

@@ -40,7 +40,7 @@ from speech.trim import Samples, TailCutter, fade_in, fade_out
 from speech.watermark import PieceMarker, Watermarker
 from speech.weights.find import find_model
 from speech.weights.load import Model, load_model
-from speech.weights.memory import check_room, free_memory
+from speech.weights.memory import check_room, free_memory, no_room
 from speech.weights.shared import SharedParts
 
 log = logging.getLogger(__name__)
@@ -91,9 +91,7 @@ class ChatterboxSynthesizer:
         """
         spec = self._model.spec
         voice = self._model.builtin_voice or dummy_voice(spec.conditioning)
-        unavailable = self._model.tokenizer.unavailable
-        language = next(each for each in (spec.default_language, *spec.languages) if each not in unavailable)
-        word = Utterance("Ready.", voice, seed=0, language=language)
+        word = Utterance("Ready.", voice, seed=0, language=self.info.default_language)
         try:
             (chunk,) = self.synthesize([word], CancelToken())
             list(self.watermark([chunk]))
@@ -160,9 +158,10 @@ class ChatterboxSynthesizer:
         if not chunks:
             raise InvalidRequest("has nothing in it to say", field="text", hint="send words")
         count = len(chunks)
-        requests = [request for _, _, request in chunks]
+        requests = [request for _, _, request, _ in chunks]
         with closing(self._runtime.speak(requests, cancel)) as rendered:
-            for index, (utterance, chunk, _) in enumerate(chunks):
+            for index, (utterance, chunk, _, unknown) in enumerate(chunks):
+                segment = f"{index + 1} of {count}"
                 ends = _ChunkEnds(
                     cut_last_token=self._model.spec.cut_last_token,
                     fades_in=index > 0,
@@ -175,6 +174,7 @@ class ChatterboxSynthesizer:
                     waited_s = time.perf_counter() - started_s
                     is_over = audio.ends_chunk
                     _check_finite(audio.samples, index)
+                    warnings = (*_warnings(audio, segment), *_unsayable(unknown, segment))
                     yield AudioChunk(
                         waveform=Waveform(ends.shape(audio.samples, is_last=is_over), MODEL_SAMPLE_RATE_HZ),
                         pause_after_s=chunk.pause_after_s if is_over and index < count - 1 else 0.0,
@@ -183,12 +183,7 @@ class ChatterboxSynthesizer:
                         index=index,
                         count=count,
                         ends_chunk=is_over,
-                        warnings=(
-                            *_warnings(audio, f"{index + 1} of {count}"),
-                            *self._unknown(chunk.text, utterances[utterance].language, index, count),
-                        )
-                        if is_over
-                        else (),
+                        warnings=warnings if is_over else (),
                         # What is left of T3's time: later chunks decode while earlier ones are rendered.
                         stage_times_s={"t3": max(0.0, waited_s - audio.render_s), "s3gen": audio.render_s},
                     )
@@ -270,9 +265,12 @@ class ChatterboxSynthesizer:
 
     def _split(
         self, utterances: Sequence[Utterance], hop: Hop, cancel: CancelToken
-    ) -> list[tuple[int, Chunk, ChunkRequest]]:
-        """Every chunk with the index of its utterance and what the runtime needs of it."""
-        chunks: list[tuple[int, Chunk, ChunkRequest]] = []
+    ) -> list[tuple[int, Chunk, ChunkRequest, str]]:
+        """Every chunk with the index of its utterance before it.
+
+        Behind it stands what the runtime needs of it, and the characters that the model does not know.
+        """
+        chunks: list[tuple[int, Chunk, ChunkRequest, str]] = []
         for index, utterance in enumerate(utterances):
             if not has_speakable(utterance.text):
                 continue
@@ -286,16 +284,10 @@ class ChatterboxSynthesizer:
             texts[-1] = replace(texts[-1], pause_after_s=utterance.pause_after_s)
             for position, chunk in enumerate(texts):
                 cancel.raise_if_cancelled()  # readings of a long text take seconds
-                chunks.append((index, chunk, self._request(chunk.text, utterance, position, hop)))
+                request = self._request(chunk.text, utterance, position, hop)
+                unknown = self._model.tokenizer.unknown(chunk.text, utterance.language)
+                chunks.append((index, chunk, request, unknown))
         return chunks
-
-    def _unknown(self, text: str, language: str, index: int, count: int) -> list[str]:
-        """What to tell the caller of characters that the model does not know."""
-        unknown = self._model.tokenizer.unknown(text, language)
-        if not unknown:
-            return []
-        characters = printable_excerpt(" ".join(unknown))
-        return [f"segment {index + 1} of {count} holds what the model cannot say: {characters}"]
 
     def _request(self, text: str, utterance: Utterance, position: int, hop: Hop) -> ChunkRequest:
         """A chunk of an utterance with the draws of upstream's ``generate`` after ``manual_seed(seed)``."""
@@ -344,6 +336,13 @@ def _check_finite(samples: Samples, index: int) -> None:
 
 def _no_pause(index: int, count: int) -> str:
     return f"segment {index + 1} of {count} ends where the source has no pause; listen to the seam"
+
+
+def _unsayable(unknown: str, segment: str) -> tuple[str, ...]:
+    """What to tell the caller of characters that the model does not know. segment: "1 of 3"."""
+    if not unknown:
+        return ()
+    return (f"segment {segment} holds what the model cannot say: {printable_excerpt(' '.join(unknown))}",)
 
 
 def _warnings(audio: RenderedAudio, segment: str) -> tuple[str, ...]:
@@ -399,14 +398,19 @@ def load_synthesizers(
         started = time.perf_counter()
         dtype = t3_dtype(target, precision)
         needed_bytes = check_room(spec, checkpoint, target, torch.float32 if upstream else dtype, shared)
-        if upstream:
-            from speech.upstream import load_upstream_model
+        try:
+            if upstream:
+                from speech.upstream import load_upstream_model
 
-            model = load_upstream_model(spec, checkpoint, target)
-        else:
-            # In exact nothing depends on company; GPUs without bfloat16 gain by it in float32, too.
-            together = target.type == "cuda" and precision == "auto"
-            model = load_model(spec, checkpoint, target, dtype, together=together, shared=shared)
+                model = load_upstream_model(spec, checkpoint, target)
+            else:
+                # In exact nothing depends on company; GPUs without bfloat16 gain by it in float32, too.
+                together = target.type == "cuda" and precision == "auto"
+                model = load_model(spec, checkpoint, target, dtype, together=together, shared=shared)
+        except Exception as error:
+            if gpu_fault(error) is not GpuFault.MEMORY:  # libraries have errors of their own for it
+                raise
+            raise no_room(spec, needed_bytes, free_memory(target) or 0, target) from error
         _log_model(model, models, needed_bytes, time.perf_counter() - started)
         models.append(model)
     if target.type == "cpu" and all(model.is_tiny for model in models):

@@ -552,18 +552,18 @@ class DeviceRuntime:
             if piece.ends_chunk:
                 del piece.chunk.job.decoded[piece.chunk.index]
                 piece.chunk.job.next_to_render += 1
-        of_renderer: dict[int, list[_Piece]] = {}
+        of_renderer: dict[Renderer, list[_Piece]] = {}
         for piece in pieces:
-            of_renderer.setdefault(id(self._models[piece.chunk.request.model].renderer), []).append(piece)
-        for together in of_renderer.values():
-            self._render_together(together)
+            of_renderer.setdefault(self._models[piece.chunk.request.model].renderer, []).append(piece)
+        for renderer, together in of_renderer.items():
+            self._render_together(renderer, together)
 
-    def _render_together(self, pieces: Sequence[_Piece]) -> None:
+    def _render_together(self, renderer: Renderer, pieces: Sequence[_Piece]) -> None:
         """Renders pieces of models that share a renderer."""
         started_s = time.perf_counter()
         try:
             with self._on_render_stream():
-                self._start_rendering(pieces, started_s)
+                self._start_rendering(renderer, pieces, started_s)
         except Exception as error:
             for piece in pieces:
                 piece.chunk.pieces -= 1
@@ -619,13 +619,12 @@ class DeviceRuntime:
         tokens = batch.speech_so_far(sequence, chunk.piece_end + 1)
         return None if tokens is None else _Piece(chunk, tokens[: chunk.piece_end], ends_chunk=False)
 
-    def _start_rendering(self, pieces: Sequence[_Piece], started_s: float) -> None:
+    def _start_rendering(self, renderer: Renderer, pieces: Sequence[_Piece], started_s: float) -> None:
         # The model may have stopped at once: silence of one token.
         silent = [piece for piece in pieces if len(piece.tokens) < MIN_TOKENS]
         audible = [piece for piece in pieces if len(piece.tokens) >= MIN_TOKENS]
         silence = torch.zeros(MODEL_SAMPLE_RATE_HZ // SPEECH_TOKENS_PER_S)
         requests = [self._render_request(piece) for piece in audible]
-        renderer = self._models[pieces[0].chunk.request.model].renderer
         samples = renderer.render(requests) if requests else []
         renderings = [
             _Rendering(piece, _HostCopy.of(each), started_s)

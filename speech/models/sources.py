@@ -11,7 +11,6 @@ from speech.models.spec import CHATTERBOX, MODELS, ModelSource
 
 MAX_SHOWN_CHARS = 80  # of a bad value
 DEFAULT_REVISION = "main"
-OF_OTHERS = ("tts-", "gpt-")  # names of OpenAI's models begin so
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
 
@@ -79,9 +78,10 @@ class _Reader:
         revision = self._text("MODEL_REVISION")
         if revision is None or revision == DEFAULT_REVISION:  # as the image has it
             return
-        if names[first] not in (None, revision):
+        pinned = names[first]
+        if pinned not in (None, revision):
             self._report(
-                f"MODEL_REVISION is {_shown(revision)}, and MODEL has {first}@{_shortened(names[first])}: "
+                f"MODEL_REVISION is {_shown(revision)}, and MODEL has {first}@{shortened(pinned or '')}: "
                 "unset one of them"
             )
         names[first] = revision
@@ -110,11 +110,6 @@ class _Reader:
                 )
             elif name in folders:
                 self._report(f"MODEL_DIRS has two folders of {name}: remove one")
-            elif name.startswith(OF_OTHERS):
-                self._report(
-                    f"MODEL_DIRS has {_shown(entry)}: choose another name; those that begin with "
-                    f"{' or '.join(OF_OTHERS)} mean any model to OpenAI's clients"
-                )
             else:
                 folders[name] = self._folder(
                     value,
@@ -145,9 +140,9 @@ def _entries(text: str) -> list[str]:
 
 
 def _shown(value: str | None) -> str:
-    return repr(_shortened(value))
+    return repr(shortened(value or ""))
 
 
-def _shortened(value: str | None) -> str:
-    value = value or ""
+def shortened(value: str) -> str:
+    """Returns a value as it is shown in a sentence about it."""
     return value if len(value) <= MAX_SHOWN_CHARS else f"{value[: MAX_SHOWN_CHARS - 3]}..."

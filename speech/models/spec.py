@@ -108,9 +108,8 @@ class ModelSpec:
     files: WeightFiles
     family: Literal["llama", "gpt2"]  # the architecture of T3, see ``speech.models``
     dimensions: ModelDimensions  # of the published weights
-    tokenizer: Literal[
-        "english", "turbo", "multilingual"
-    ]  # the text front end, see ``speech.models.tokenizers``
+    # The text front end, see ``speech.models.tokenizers``.
+    tokenizer: Literal["english", "turbo", "multilingual"]
     languages: tuple[str, ...]  # codes of the languages that it speaks
     tokens: SpecialTokens
     text_vocabulary: int  # number of text ids
@@ -233,12 +232,10 @@ MULTILINGUAL_LANGUAGES = (
 MULTILINGUAL_V2 = replace(
     CHATTERBOX,
     name="multilingual-v2",
-    files=WeightFiles(
+    files=replace(
+        CHATTERBOX.files,
         t3="t3_mtl23ls_v2.safetensors",
-        s3gen="s3gen.safetensors",
-        voice_encoder="ve.safetensors",
         tokenizer=("grapheme_mtl_merged_expanded_v1.json",),
-        builtin_voice="conds.pt",
         cangjie_table="Cangjie5_TC.json",
     ),
     tokenizer="multilingual",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
@@ -76,11 +75,6 @@ def _is_border(before: str, after: str) -> bool:
     return bool(_HAN.match(before[-1]) or _HAN.match(after))
 
 
-def segment_words(text: str) -> Sequence[str]:
-    """Returns the words of a text. The first call loads the segmenter, see ``load_segmenter``."""
-    return _segmenter()(text)
-
-
 def load_segmenter() -> Segmenter:
     """Returns pkuseg's word borders where the package and its model are installed, else rjieba's.
 
@@ -99,6 +93,3 @@ def load_segmenter() -> Segmenter:
 
     default: Segmenter = rjieba.cut
     return default
-
-
-_segmenter = functools.cache(load_segmenter)

@@ -13,12 +13,14 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from errors import ModelUnavailable, UnsupportedLanguage
 
 log = logging.getLogger(__name__)
 
 LanguageStep = Callable[[str], str]
+Result = TypeVar("Result")
 
 CANGJIE_TABLE = "Cangjie5_TC.json"
 CANGJIE_REPOSITORY = "ResembleAI/chatterbox"
@@ -65,7 +67,7 @@ def _load_japanese() -> LanguageStep:
 
         return JapaneseReadings()
 
-    return _StepOnDemand("Japanese", load)
+    return _OnDemand("Japanese", load)
 
 
 def _load_russian() -> LanguageStep:
@@ -76,7 +78,7 @@ def _load_russian() -> LanguageStep:
 
         return RussianStress()
 
-    return _StepOnDemand("Russian", load)
+    return _OnDemand("Russian", load)
 
 
 def _load_chinese(table: Path | None) -> LanguageStep:
@@ -84,10 +86,10 @@ def _load_chinese(table: Path | None) -> LanguageStep:
     hint = f"put {CANGJIE_TABLE} of {CANGJIE_REPOSITORY} beside the weights"
     if table is None:
         raise ModelUnavailable(f"Chinese needs {CANGJIE_TABLE}, which the checkpoint lacks", hint=hint)
-    from speech.text.chinese import CangjieCodes, segment_words
+    from speech.text.chinese import CangjieCodes, load_segmenter
 
     try:
-        return CangjieCodes(table, segment_words)
+        return CangjieCodes(table, _OnDemand("Chinese", load_segmenter))
     except (OSError, ValueError) as error:
         raise ModelUnavailable(f"{table.name} cannot be read, which Chinese needs", hint=hint) from error
 
@@ -101,16 +103,16 @@ def _require_package(language: str, module: str, package: str) -> None:
         )
 
 
-class _StepOnDemand:
-    """A step that is loaded when it is first called, and called by one thread at a time."""
+class _OnDemand(Generic[Result]):
+    """What reads a text, loaded when it is first called, and called by one thread at a time."""
 
-    def __init__(self, language: str, load: Callable[[], LanguageStep]) -> None:
+    def __init__(self, language: str, load: Callable[[], Callable[[str], Result]]) -> None:
         self._language, self._load = language, load
-        self._step: LanguageStep | None = None
+        self._step: Callable[[str], Result] | None = None
         self._lock = threading.Lock()
 
-    def __call__(self, text: str) -> str:
-        """Returns what the step returns. Raises UnsupportedLanguage if it cannot be loaded."""
+    def __call__(self, text: str) -> Result:
+        """Returns what is read. Raises UnsupportedLanguage if it cannot be loaded."""
         with self._lock:
             if self._step is None:
                 try:

@@ -27,7 +27,7 @@ SAMPLED_TENSOR_BYTES, SAMPLE_BYTES = 1 << 18, 256
 LARGEST_READ_WHOLE_BYTES = 1 << 24  # of a .pt file: the built-in voice, the voice encoder
 # Of the weights in S3Gen's file, those that speaking takes (``S3Gen.state_dict()``, chatterbox-tts 0.1.7).
 # The rest is for new references.
-S3GEN_PREFIXES = ("flow.", "mel2wav.")
+FLOW_PREFIX, VOCODER_PREFIX = S3GEN_PREFIXES = ("flow.", "mel2wav.")
 
 
 def read_weights(file: Path, device: torch.device, prefixes: tuple[str, ...] = ("",)) -> dict[str, Tensor]:

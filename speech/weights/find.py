@@ -16,8 +16,7 @@ from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from errors import ModelUnavailable
 from speech.models.spec import MODELS, ModelSource, ModelSpec, WeightFiles
-from speech.weights.checkpoint import Checkpoint as Checkpoint
-from speech.weights.checkpoint import existing_file
+from speech.weights.checkpoint import Checkpoint, existing_file
 from speech.weights.config import CONFIG_FILE, CONFIG_FORMAT, damaged_config, read_config_file
 
 log = logging.getLogger(__name__)

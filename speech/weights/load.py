@@ -124,7 +124,8 @@ def load_model(
     shared = shared or SharedParts()
     content = fingerprint(checkpoint.files(spec.files.all))
     packed = t3_dtype == torch.bfloat16
-    t3_weights = _read(checkpoint.file(spec.files.t3), device, packed=packed)
+    # Made before S3Gen is read, so that its float32 weights are gone by then.
+    t3 = _make_t3(_read(checkpoint.file(spec.files.t3), device, packed=packed), spec, dimensions, t3_dtype)
     s3gen_file = checkpoint.file(spec.files.s3gen)
 
     def read_s3gen() -> WeightsView:
@@ -143,8 +144,8 @@ def load_model(
         revision=checkpoint.revision or with_config(checkpoint.folder, content),
         notice=config.notice,
         device=device,
-        t3=_make_t3(t3_weights, spec, dimensions, t3_dtype),
-        s3gen=shared.s3gen(s3gen_file, spec, dimensions, read_s3gen, make_s3gen),
+        t3=t3,
+        s3gen=shared.s3gen(s3gen_file, spec.flow, read_s3gen, make_s3gen),
         reference_encoder=shared.encoder(
             conditionals_digest, lambda: load_reference_encoder(checkpoint, spec, dimensions, device)
         ),

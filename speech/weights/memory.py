@@ -28,7 +28,12 @@ def check_room(
     needed_bytes = weights_bytes(spec, checkpoint, t3_dtype, shared)
     if free_bytes is None or needed_bytes <= free_bytes:
         return needed_bytes
-    raise ModelUnavailable(
+    raise no_room(spec, needed_bytes, free_bytes, device)
+
+
+def no_room(spec: ModelSpec, needed_bytes: int, free_bytes: int, device: torch.device) -> ModelUnavailable:
+    """Returns the error for a model that the memory has no room for."""
+    return ModelUnavailable(
         f"the weights of {spec.name} need {1e-9 * needed_bytes:.1f} GB of the "
         f"{'machine' if device.type == 'cpu' else 'GPU'}'s memory, and {1e-9 * free_bytes:.1f} GB are free",
         hint="name fewer models in MODEL, or choose one with more memory",
@@ -42,7 +47,7 @@ def weights_bytes(spec: ModelSpec, checkpoint: Checkpoint, t3_dtype: torch.dtype
     """
     t3, s3gen = (checkpoint.file(name) for name in (spec.files.t3, spec.files.s3gen))
     t3_bytes = t3.stat().st_size * t3_dtype.itemsize // torch.float32.itemsize
-    return t3_bytes + (0 if shared.has_s3gen(s3gen) else s3gen.stat().st_size)
+    return t3_bytes + shared.missing_bytes(s3gen, spec.flow)
 
 
 def free_memory(device: torch.device) -> int | None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable
 from pathlib import Path
+
+import torch
 
 from speech.models.dimensions import ModelDimensions
 from speech.models.spec import FlowSpec, ModelSpec
@@ -12,10 +15,9 @@ from speech.reference.encoder import RecordingEncoder, reference_shapes
 from speech.reference.shapes import voice_encoder_shapes
 from speech.s3gen.packed import PackedS3Gen
 from speech.s3gen.s3gen import S3Gen
-from speech.s3gen.shapes import s3gen_shapes
 from speech.s3gen.weights import WeightsView
 from speech.weights.checkpoint import Checkpoint
-from speech.weights.files import S3GEN_PREFIXES, digest_of_tensors, fingerprint
+from speech.weights.files import FLOW_PREFIX, VOCODER_PREFIX, digest_of_tensors, read_shapes
 
 
 class SharedParts:
@@ -26,17 +28,14 @@ class SharedParts:
     """
 
     def __init__(self) -> None:
-        self._s3gens: dict[
-            tuple[str, FlowSpec], dict[str, S3Gen | PackedS3Gen]
-        ] = {}  # by flow, then by vocoder
+        # By flow, then by vocoder.
+        self._s3gens: dict[tuple[str, FlowSpec], dict[str, S3Gen | PackedS3Gen]] = {}
         self._encoders: dict[str, RecordingEncoder] = {}
-        self._files: set[str] = set()  # fingerprints of S3Gen's
 
     def s3gen(
         self,
         file: Path,
-        spec: ModelSpec,
-        dimensions: ModelDimensions,
+        flow: FlowSpec,
         read: Callable[[], WeightsView],
         make: Callable[[WeightsView], S3Gen | PackedS3Gen],
     ) -> S3Gen | PackedS3Gen:
@@ -44,28 +43,43 @@ class SharedParts:
 
         read: reads them, when they are not there yet. make: makes a renderer of them.
         """
-        self._files.add(fingerprint((file,)))
-        names = s3gen_shapes(dimensions, spec.flow)
-        flow, vocoder = (
-            digest_of_tensors(file, [name for name in names if name.startswith(prefix)])
-            for prefix in S3GEN_PREFIXES
-        )
-        with_flow = self._s3gens.setdefault((flow, spec.flow), {})
-        if vocoder not in with_flow:
+        flow_digest, vocoder_digest = _digests(file)
+        with_flow = self._s3gens.setdefault((flow_digest, flow), {})
+        if vocoder_digest not in with_flow:
             other = next(iter(with_flow.values()), None)
             weights = read()
-            with_flow[vocoder] = make(weights) if other is None else other.with_vocoder(weights / "mel2wav")
-        return with_flow[vocoder]
+            with_flow[vocoder_digest] = (
+                make(weights) if other is None else other.with_vocoder(weights / "mel2wav")
+            )
+        return with_flow[vocoder_digest]
 
-    def has_s3gen(self, file: Path) -> bool:
-        """Whether the same file's S3Gen is loaded."""
-        return fingerprint((file,)) in self._files
+    def missing_bytes(self, file: Path, flow: FlowSpec) -> int:
+        """Returns the bytes of a file's S3Gen, in float32, that ``s3gen`` would load."""
+        flow_digest, vocoder_digest = _digests(file)
+        with_flow = self._s3gens.get((flow_digest, flow))
+        if with_flow is None:
+            return file.stat().st_size
+        if vocoder_digest in with_flow:
+            return 0
+        shapes = read_shapes(file)
+        values = sum(math.prod(shapes[name]) for name in shapes if name.startswith(VOCODER_PREFIX))
+        return values * torch.float32.itemsize
 
     def encoder(self, digest: str, load: Callable[[], RecordingEncoder]) -> RecordingEncoder:
         """Returns the reference encoder of ``digest_of_conditionals``. load: loads it."""
         if digest not in self._encoders:
             self._encoders[digest] = load()
         return self._encoders[digest]
+
+
+def _digests(file: Path) -> tuple[str, str]:
+    """Returns what names the flow's and the vocoder's weights in S3Gen's file."""
+    names = read_shapes(file)
+    flow, vocoder = (
+        digest_of_tensors(file, [name for name in names if name.startswith(prefix)])
+        for prefix in (FLOW_PREFIX, VOCODER_PREFIX)
+    )
+    return flow, vocoder
 
 
 def digest_of_conditionals(checkpoint: Checkpoint, spec: ModelSpec, dimensions: ModelDimensions) -> str:

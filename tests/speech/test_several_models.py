@@ -18,14 +18,20 @@ from torch import Tensor
 from cancel import CancelToken
 from errors import ModelUnavailable
 from speech.models.spec import CHATTERBOX, ModelSpec
-from speech.pipeline import ChatterboxSynthesizer, make_batch, make_synthesizer, make_synthesizers
+from speech.pipeline import (
+    ChatterboxSynthesizer,
+    load_synthesizer,
+    make_batch,
+    make_synthesizer,
+    make_synthesizers,
+)
 from speech.runtime import DeviceModel, DeviceRuntime
 from speech.s3gen.s3gen import S3Gen
 from speech.smoke import write_smoke_checkpoint
 from speech.t3.batch import RunningBatch
 from speech.weights.checkpoint import Checkpoint
 from speech.weights.load import Model, load_model
-from speech.weights.memory import check_room
+from speech.weights.memory import check_room, weights_bytes
 from speech.weights.shared import SharedParts
 from tests.speech.runtimes import ConstantBatch, TokensAsSamples, WatchedBatch, chunk, held
 from tests.speech.speaking import encode, join, speak
@@ -264,6 +270,24 @@ def test_a_model_of_the_same_group_needs_room_for_its_t3_alone(checkpoint, secon
     shared = SharedParts()
     load_model(CHATTERBOX, checkpoint, CPU, shared=shared)
     check_room(SECOND, second_checkpoint, CPU, torch.float32, shared)
+
+
+def test_a_pack_needs_room_for_its_t3_and_its_vocoder(checkpoint, pack_checkpoint):
+    shared = SharedParts()
+    load_model(CHATTERBOX, checkpoint, CPU, shared=shared)
+    needed_bytes = weights_bytes(PACK, pack_checkpoint, torch.float32, shared)
+    files = [pack_checkpoint.folder / name for name in (CHATTERBOX.files.t3, CHATTERBOX.files.s3gen)]
+    t3_bytes, s3gen_bytes = (file.stat().st_size for file in files)
+    assert t3_bytes < needed_bytes < t3_bytes + s3gen_bytes // 2
+
+
+def test_memory_that_runs_out_while_a_model_is_loaded_is_named_with_both_numbers(checkpoint, monkeypatch):
+    def run_out(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("speech.pipeline.load_model", run_out)
+    with pytest.raises(ModelUnavailable, match=r"chatterbox need 0\.\d GB .* GB are free"):
+        load_synthesizer("chatterbox", checkpoint_dir=checkpoint.folder, device="cpu")
 
 
 @pytest.mark.parametrize("part", ["voice_encoder", "s3gen"])

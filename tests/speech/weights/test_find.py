@@ -18,7 +18,8 @@ from huggingface_hub import constants
 from errors import ModelUnavailable
 from speech.models.spec import CHATTERBOX, MODELS, TURBO, ModelSource
 from speech.weights import find
-from speech.weights.find import Checkpoint, find_model
+from speech.weights.checkpoint import Checkpoint
+from speech.weights.find import find_model
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 OTHER_COMMIT = "89abcdef0123456789abcdef0123456789abcdef"
