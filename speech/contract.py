@@ -12,6 +12,7 @@ from audio.waveform import Waveform
 from cancel import CancelToken
 from speech.models.spec import ModelSpec
 from speech.text.events import event_tags, with_known_tags, without_tags
+from speech.trim import decay_of
 
 # What the log and every reply say of weights that are not the published ones, by the word in their
 # ``config.json``.
@@ -114,7 +115,8 @@ class Utterance:
     seed: int  # 0 to 2**63 - 1; of the first chunk, from which the seeds of the others follow
     params: SamplingParams = field(default_factory=SamplingParams)
     language: str = "en"  # one of the model's
-    pause_after_s: float = 0.0  # silence before the next utterance; unused after the last
+    pause_after_s: float = 0.0  # silence after it
+    pause_is_exact: bool = False  # it stays as it is when the speed changes
 
 
 @dataclass(frozen=True)
@@ -125,12 +127,14 @@ class AudioChunk:
     """
 
     waveform: Waveform  # 24 kHz mono, trimmed and faded, not watermarked
-    pause_after_s: float  # silence after it; 0 after the last, and where more of the chunk follows
+    pause_after_s: float  # silence after it; 0 where more of the chunk follows
     text: str  # as it was spoken; empty for a converted recording
     utterance: int  # index of its utterance
     index: int  # from 0, over all utterances
     count: int  # chunks of the whole request
     ends_chunk: bool = True  # False: more audio of the same chunk of text follows
+    span: tuple[int, int] = (0, 0)  # start and end index of the chunk in its utterance's text
+    pause_is_exact: bool = False  # it stays as it is when the speed changes
     warnings: tuple[str, ...] = ()  # sentences for the caller
     stage_times_s: Mapping[str, float] = field(default_factory=dict)  # seconds by stage
 
@@ -140,9 +144,14 @@ class AudioChunk:
         return (len(self.waveform.samples) + self._pause_samples) / self.waveform.sample_rate_hz
 
     def with_pause(self) -> Waveform:
-        """The waveform and the silence after it."""
-        silence = np.zeros(self._pause_samples, np.float32)
-        return Waveform(np.concatenate([self.waveform.samples, silence]), self.waveform.sample_rate_hz)
+        """The waveform and the silence after it.
+
+        Speech that does not end in silence fades out within the pause, so that nothing clicks.
+        """
+        pause = np.zeros(self._pause_samples, np.float32)
+        decay = decay_of(self.waveform.samples, self.waveform.sample_rate_hz)[: len(pause)]
+        pause[: len(decay)] = decay
+        return Waveform(np.concatenate([self.waveform.samples, pause]), self.waveform.sample_rate_hz)
 
     @property
     def _pause_samples(self) -> int:

@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -35,8 +35,9 @@ from speech.runtime import Batch, ChunkRequest, DeviceModel, DeviceRuntime, Rend
 from speech.t3.batch import CAPACITY, ROWS_WITH_CFG, RunningBatch
 from speech.t3.request import DecodeRequest
 from speech.t3.sampling import Sampling
-from speech.text import Chunk, has_speakable, max_speech_tokens, split_text
-from speech.trim import Samples, TailCutter, fade_in, fade_out
+from speech.text import has_speakable, max_speech_tokens, split_text
+from speech.text.spans import chunk_spans
+from speech.trim import FADE_S, Samples, TailCutter, fade_out
 from speech.watermark import PieceMarker, Watermarker
 from speech.weights.find import find_model
 from speech.weights.load import Model, load_model
@@ -158,15 +159,11 @@ class ChatterboxSynthesizer:
         if not chunks:
             raise InvalidRequest("has nothing in it to say", field="text", hint="send words")
         count = len(chunks)
-        requests = [request for _, _, request, _ in chunks]
+        requests = [planned.request for planned in chunks]
         with closing(self._runtime.speak(requests, cancel)) as rendered:
-            for index, (utterance, chunk, _, unknown) in enumerate(chunks):
+            for index, planned in enumerate(chunks):
                 segment = f"{index + 1} of {count}"
-                ends = _ChunkEnds(
-                    cut_last_token=self._model.spec.cut_last_token,
-                    fades_in=index > 0,
-                    fades_out=index < count - 1,
-                )
+                ends = _ChunkEnds(cut_last_token=self._model.spec.cut_last_token)
                 is_over = False
                 while not is_over:
                     started_s = time.perf_counter()
@@ -174,15 +171,17 @@ class ChatterboxSynthesizer:
                     waited_s = time.perf_counter() - started_s
                     is_over = audio.ends_chunk
                     _check_finite(audio.samples, index)
-                    warnings = (*_warnings(audio, segment), *_unsayable(unknown, segment))
+                    warnings = (*_warnings(audio, segment), *_unsayable(planned.unknown, segment))
                     yield AudioChunk(
                         waveform=Waveform(ends.shape(audio.samples, is_last=is_over), MODEL_SAMPLE_RATE_HZ),
-                        pause_after_s=chunk.pause_after_s if is_over and index < count - 1 else 0.0,
-                        text=chunk.text,
-                        utterance=utterance,
+                        pause_after_s=planned.pause_after_s if is_over else 0.0,
+                        text=planned.text,
+                        utterance=planned.utterance,
                         index=index,
                         count=count,
                         ends_chunk=is_over,
+                        span=planned.span,
+                        pause_is_exact=planned.pause_is_exact,
                         warnings=warnings if is_over else (),
                         # What is left of T3's time: later chunks decode while earlier ones are rendered.
                         stage_times_s={"t3": max(0.0, waited_s - audio.render_s), "s3gen": audio.render_s},
@@ -263,31 +262,38 @@ class ChatterboxSynthesizer:
         """Ends the runtime's thread. For tests and tools."""
         self._runtime.close()
 
-    def _split(
-        self, utterances: Sequence[Utterance], hop: Hop, cancel: CancelToken
-    ) -> list[tuple[int, Chunk, ChunkRequest, str]]:
-        """Every chunk with the index of its utterance before it.
-
-        Behind it stands what the runtime needs of it, and the characters that the model does not know.
-        """
-        chunks: list[tuple[int, Chunk, ChunkRequest, str]] = []
+    def _split(self, utterances: Sequence[Utterance], hop: Hop, cancel: CancelToken) -> list[_PlannedChunk]:
+        """Every chunk of every utterance that has something to say."""
+        planned: list[_PlannedChunk] = []
         for index, utterance in enumerate(utterances):
             if not has_speakable(utterance.text):
                 continue
-            texts = split_text(
+            chunks = split_text(
                 utterance.text,
                 self._model.spec.max_chunk_chars,
                 language=utterance.language,
-                starts_short=hop == "stream" and not chunks,
+                starts_short=hop == "stream" and not planned,
                 cancel=cancel,
             )
-            texts[-1] = replace(texts[-1], pause_after_s=utterance.pause_after_s)
-            for position, chunk in enumerate(texts):
+            spans = chunk_spans(utterance.text, [chunk.text for chunk in chunks])
+            for position, (chunk, span) in enumerate(zip(chunks, spans, strict=True)):
                 cancel.raise_if_cancelled()  # readings of a long text take seconds
-                request = self._request(chunk.text, utterance, position, hop)
-                unknown = self._model.tokenizer.unknown(chunk.text, utterance.language)
-                chunks.append((index, chunk, request, unknown))
-        return chunks
+                is_last = position == len(chunks) - 1
+                planned.append(
+                    _PlannedChunk(
+                        utterance=index,
+                        text=chunk.text,
+                        span=span,
+                        # Speech that is cut off needs a little time to fade.
+                        pause_after_s=utterance.pause_after_s
+                        if is_last
+                        else max(chunk.pause_after_s, FADE_S),
+                        pause_is_exact=utterance.pause_is_exact and is_last,
+                        request=self._request(chunk.text, utterance, position, hop),
+                        unknown=self._model.tokenizer.unknown(chunk.text, utterance.language),
+                    )
+                )
+        return planned
 
     def _request(self, text: str, utterance: Utterance, position: int, hop: Hop) -> ChunkRequest:
         """A chunk of an utterance with the draws of upstream's ``generate`` after ``manual_seed(seed)``."""
@@ -308,13 +314,25 @@ class ChatterboxSynthesizer:
         return ChunkRequest(spec.name, decode, voice, seeds, in_pieces, spec.silence_tokens)
 
 
-class _ChunkEnds:
-    """Cuts and fades the ends of a chunk's audio, which may come in pieces."""
+@dataclass(frozen=True)
+class _PlannedChunk:
+    """A chunk of text on its way to the runtime."""
 
-    def __init__(self, *, cut_last_token: bool, fades_in: bool, fades_out: bool) -> None:
+    utterance: int  # index of its utterance
+    text: str
+    span: tuple[int, int]  # start and end index in the utterance's text
+    pause_after_s: float
+    pause_is_exact: bool
+    request: ChunkRequest
+    unknown: str  # characters that the model does not know
+
+
+class _ChunkEnds:
+    """Cuts the end of a chunk's audio, which may come in pieces. Its start is faded by S3Gen."""
+
+    def __init__(self, *, cut_last_token: bool) -> None:
         self._cut_last_token, self._count = cut_last_token, 0
         self._cutter = TailCutter(MODEL_SAMPLE_RATE_HZ)
-        self._fades_in, self._fades_out = fades_in, fades_out  # ends that meet a pause are faded
 
     def shape(self, samples: Samples, *, is_last: bool) -> Samples:
         """Returns what is certain of the samples so far and was not yet returned."""
@@ -323,10 +341,7 @@ class _ChunkEnds:
             tokens = math.ceil((self._count + len(samples)) / SAMPLES_A_TOKEN)
             samples = samples[: max(0, max(1, tokens - 1) * SAMPLES_A_TOKEN - self._count)]
         self._count += len(samples)
-        samples = self._cutter.add(samples, is_last=is_last)
-        if self._fades_in and len(samples):
-            samples, self._fades_in = fade_in(samples, MODEL_SAMPLE_RATE_HZ), False
-        return fade_out(samples, MODEL_SAMPLE_RATE_HZ) if is_last and self._fades_out else samples
+        return self._cutter.add(samples, is_last=is_last)
 
 
 def _check_finite(samples: Samples, index: int) -> None:

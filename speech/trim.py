@@ -88,6 +88,6 @@ def fade_out(samples: Samples, sample_rate_hz: int) -> Samples:
     return faded
 
 
-def fade_in(samples: Samples, sample_rate_hz: int) -> Samples:
-    """Returns a copy whose first 20 ms rise from zero along a cosine."""
-    return fade_out(samples[::-1], sample_rate_hz)[::-1]
+def decay_of(samples: Samples, sample_rate_hz: int) -> Samples:
+    """Returns 20 ms that lead from the end of the samples to silence: the end backwards, faded out."""
+    return fade_out(samples[: -1 - round(FADE_S * sample_rate_hz) : -1], sample_rate_hz)

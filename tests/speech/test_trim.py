@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from speech.trim import KEPT_TAIL_S, TailCutter, cut_trailing_noise, fade_in, fade_out
+from speech.trim import KEPT_TAIL_S, TailCutter, cut_trailing_noise, decay_of, fade_out
 from tests.recordings import speech_like
 
 RATE = 24_000
@@ -27,18 +27,22 @@ def test_a_faded_end_falls_to_zero_within_20_ms():
     assert (np.diff(faded[-480:]) <= 0).all()
 
 
-def test_a_faded_start_rises_from_zero_within_20_ms():
-    faded = fade_in(np.ones(RATE, np.float32), RATE)
-    assert abs(faded[0]) < 1e-3
-    assert faded[480] == 1.0
-    assert faded[-1] == 1.0
+def test_a_decay_goes_on_where_the_samples_end_and_falls_to_zero():
+    samples = np.sin(np.arange(2400, dtype=np.float32) / 20)
+    decay = decay_of(samples, RATE)
+    assert len(decay) == 480
+    assert decay[0] == pytest.approx(samples[-1], abs=1e-4)
+    assert abs(decay[-1]) < 1e-3
+    assert np.abs(np.diff(decay)).max() <= np.abs(np.diff(samples)).max() * 1.1
+    assert not decay_of(seconds(1.0), RATE).any(), "after silence it is silence"
+    assert len(decay_of(samples[:7], RATE)) == 7
+    assert len(decay_of(samples[:0], RATE)) == 0
 
 
-@pytest.mark.parametrize("fade", [fade_in, fade_out])
-def test_fading_copies_and_survives_anything_short(fade):
+def test_fading_copies_and_survives_anything_short():
     for count in (0, 1, 5, 479, 480):
         samples = np.ones(count, np.float32)
-        assert len(fade(samples, RATE)) == count
+        assert len(fade_out(samples, RATE)) == count
         assert samples.all()
 
 
