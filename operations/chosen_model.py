@@ -76,6 +76,33 @@ def choose_model(
     return ChosenModel(chosen, code, _substitutes(passed_over, code))
 
 
+def choose_common_model(
+    name: str | None, texts: Sequence[tuple[str | None, str | None]], services: Services
+) -> list[ChosenModel]:
+    """Returns for each of several texts the model, which is the same for all, and its code for the language.
+
+    texts: of each text the language that was sent and that of its voice. Without a name it is the first model
+    that speaks all of the languages. Raises what ``choose_model`` raises, and UnsupportedLanguage where every
+    language is spoken, but by no model all of them.
+    """
+    first = [choose_model(name, *text, services) for text in texts]  # raises for what none speaks
+    if len({each.synthesizer.info.spec.name for each in first}) == 1:
+        return first
+    for candidate in services.models:
+        try:
+            chosen = [choose_model(candidate.info.spec.name, *text, services) for text in texts]
+        except UnsupportedLanguage:
+            continue
+        if not any(each.warnings for each in chosen):
+            return chosen
+    codes = dict.fromkeys(each.language for each in first)
+    raise UnsupportedLanguage(
+        f"no model of this worker speaks all of {', '.join(codes)}, which one job has",
+        field="language",
+        hint="send a job for each language, or use a worker whose MODEL names multilingual",
+    )
+
+
 def check_default_language(code: str | None, models: Models) -> None:
     """Raises ModelUnavailable for a default language that no model of a worker speaks."""
     if code is not None and _first_that_speaks(code, list(models)) is None:

@@ -59,9 +59,22 @@ def choose_voice(request: VoiceFields, services: Services, cancel: CancelToken) 
         return ChosenVoice(Reference.of(sent.waveform), receipt, warnings=sent.warnings)
     if request.voice_name is None and request.voice_id is None:
         return ChosenVoice(None)
-    voice = services.voices.get(name=request.voice_name, voice_id=request.voice_id)
+    return choose_stored_voice(
+        services, request.max_reference_duration_sec, name=request.voice_name, voice_id=request.voice_id
+    )
+
+
+def choose_stored_voice(
+    services: Services, max_duration_s: float, *, name: str | None = None, voice_id: str | None = None
+) -> ChosenVoice:
+    """Returns the stored voice of a name or an id.
+
+    max_duration_s: of its recording, as the model hears it. Raises VoiceNotFound, StoreCorrupt,
+    StoreUnavailable.
+    """
+    voice = services.voices.get(name=name, voice_id=voice_id)
     return ChosenVoice(
-        stored_reference(voice, request.max_reference_duration_sec),
+        stored_reference(voice, max_duration_s),
         VoiceReceipt(voice_id=voice.voice_id, voice_name=voice.name),
         voice.metadata["default_parameters"],
         voice.metadata["language"],

@@ -5,6 +5,8 @@ from __future__ import annotations
 from characters import has_speakable
 from errors import InvalidRequest
 from speech.contract import ModelInfo
+from speech.text.events import tag_spans
+from speech.text.replacements import Replacement
 
 
 def sayable(text: str, info: ModelInfo, *, field: str, strict: bool = False) -> tuple[str, list[str]]:
@@ -24,3 +26,14 @@ def sayable(text: str, info: ModelInfo, *, field: str, strict: bool = False) -> 
             hint="leave them out, or use a model that knows them, such as turbo",
         )
     return rest, [f"the {name} model does not know event tags: left out {listed}"]
+
+
+def unknown_tags(
+    text: str, info: ModelInfo, *, field: str, strict: bool = False
+) -> tuple[list[Replacement], list[str]]:
+    """Returns the event tags in a text that the model does not know, as what is not spoken, and warnings.
+
+    Arguments and errors: see ``sayable``.
+    """
+    _, warnings = sayable(text, info, field=field, strict=strict)
+    return ([Replacement(start, end, "") for start, end in tag_spans(text)] if warnings else []), warnings

@@ -23,7 +23,20 @@ from speech.contract import Utterance
 class TtsRequest(SpeechParameters, VoiceFields):
     """mode and delivery are the transport's: how the audio reaches the caller."""
 
-    text: Annotated[str, Field(description="a string, the text to speak"), AfterValidator(check_speakable)]
+    text: Annotated[
+        str | None, Field(description="a string, the text to speak"), AfterValidator(check_speakable)
+    ] = None
+    turns: Annotated[
+        list[Turn] | None,
+        Field(
+            min_length=1,
+            max_length=MAX_TURNS,
+            description=f"a list of 1 to {MAX_TURNS} objects with text and, if wanted, a voice",
+        ),
+    ] = None
+    markup: Annotated[Markup, Field(description="one of tags, ssml, plain")] = "tags"
+    normalize_text: Annotated[bool, Field(description="true or false")] = True
+    pronunciations: Pronunciations = None
     mode: Annotated[Literal["basic", "streaming"], Field(description="'basic' or 'streaming'")] = "basic"
     seed: Seed = None
     model: ModelName = None
@@ -33,8 +46,28 @@ class TtsRequest(SpeechParameters, VoiceFields):
     audio_normalization: Annotated[
         Literal["peak", "rms", "lufs"] | None, Field(description="null or one of peak, rms, lufs")
     ] = None
+    even_level: Annotated[bool, Field(description="true or false")] = False
+    room_tone: Annotated[bool, Field(description="true or false")] = False
+    timestamps: Annotated[Literal["none", "words"], Field(description="'none' or 'words'")] = "none"
+    subtitles: Annotated[Literal["none", "srt", "vtt"], Field(description="one of none, srt, vtt")] = "none"
+    max_takes: Annotated[int, between(1, MAX_TAKES, "a whole number")] = DEFAULT_TAKES
     strict: Annotated[bool, Field(description="true or false")] = False
     delivery: DeliveryWay = "auto"
+
+    @classmethod
+    def conflicts(cls, sent: Collection[str]) -> list[Problem]:
+        problems = super().conflicts(sent)
+        match ("text" in sent, "turns" in sent):
+            case (True, True):
+                problems.append(Problem("text and turns exclude each other", hint="send one of them"))
+            case (False, False):
+                problems.append(Problem("is required", "text", "send the text to speak, or turns of a dialogue"))
+        return problems
+
+    @property
+    def texts(self) -> list[str]:
+        """The texts that were sent: one, or one for each turn."""
+        return [turn.text for turn in self.turns] if self.turns is not None else [self.text or ""]
 
 
 class TtsReceipt(TypedDict):
@@ -61,58 +94,87 @@ def run(request: TtsRequest, services: Services, cancel: CancelToken) -> SpeechR
     and what ``decode_reference`` and ``VoiceConditionals.get`` raise.
     """
     start_s = time.perf_counter()
-    _check_text(request.text, services.max_text_chars)
+    _check_length(request, services.max_text_chars)
     named_model(request.model, services.models)  # before a recording is fetched
     if request.language is not None:
         choose_model(request.model, request.language, services)
-    voice = choose_voice(request, services, cancel)
-    chosen = choose_model(request.model, request.language, services, voice.language)
-    synthesizer, language = chosen.synthesizer, chosen.language
-    info = synthesizer.info
-    text, tag_warnings = sayable(request.text, info, field="text", strict=request.strict)
-    defaults, default_warnings = usable_defaults(voice.default_parameters)
-    found_s = time.perf_counter()
-    conditionals = conditionals_of(voice, synthesizer, services, cancel)
-    ready_s = time.perf_counter()
-
     seed = random_seed() if request.seed is None else request.seed
-    params, speed = resolved({**defaults, **request.sent_parameters()})
-    utterance = Utterance(text, conditionals, seed, params, language)
-    chunks = synthesizer.synthesize(
-        [utterance], cancel, hop="stream" if request.mode == "streaming" else "whole"
+    script = read_parts(
+        request.text,
+        request.turns,
+        markup=request.markup,
+        strict=request.strict,
+        seed=seed,
+        language=request.language,
+        parameters=request.sent_parameters(),
     )
+    default_voice = choose_voice(request, services, cancel)
+    voices = choose_voices(script.parts, default_voice, services, request.max_reference_duration_sec)
+    found_s = time.perf_counter()
+    conditionals_s = 0.0
+    read = read_lines(
+        script.parts,
+        voices,
+        services,
+        cancel,
+        model=request.model,
+        strict=request.strict,
+        normalizes=request.normalize_text,
+        pronunciations=request.pronunciations or [],
+        max_takes=request.max_takes,
+    )
+    ready_s = time.perf_counter()
+    lines = read.lines
+    synthesizer = read.chosen.synthesizer
+    info = synthesizer.info
+    is_streamed = request.mode == "streaming"
+    utterances = [line.utterance for line in lines]
+    chunks = synthesizer.synthesize(utterances, cancel, hop="stream" if is_streamed else "whole")
+    chunks = at_speed(chunks, [line.speed for line in lines])
+    if request.even_level:
+        chunks = even_level(chunks, streamed=is_streamed)
+    if request.room_tone:
+        chunks = room_tone(chunks, seed)
     return SpeechResult(
-        chunks if speed == NORMAL_SPEED else at_speed(chunks, speed),
+        chunks,
         synthesizer,
         cancel,
         format=request.format,
         sample_rate_hz=request.sample_rate,
         normalization=request.audio_normalization,
+        lines=[line.receipt for line in lines],
+        pause_before_s=script.pause_before_s,
         facts={
-            "text": request.text,
+            "text": "\n".join(request.texts),
             "mode": request.mode,
-            "voice": voice.receipt,
+            "voice": lines[0].voice.receipt,
             "seed": seed,
             "model": {"variant": info.spec.name, "revision": info.revision},
             "parameters": {
-                **info.resolve(params),
-                "language": language,
+                **info.resolve(utterances[0].params),
+                "language": read.chosen.language,
                 "max_reference_duration_sec": request.max_reference_duration_sec,
                 "audio_normalization": request.audio_normalization,
-                SPEED: speed,
+                SPEED: lines[0].speed,
+                "markup": request.markup,
+                "normalize_text": request.normalize_text,
+                "even_level": request.even_level,
+                "room_tone": request.room_tone,
+                "max_takes": request.max_takes,
                 "delivery": request.delivery,
             },
         },
-        warnings=[*chosen.warnings, *tag_warnings, *voice.warnings, *default_warnings, *info.ignored(params)],
+        warnings=[*script.warnings, *read.warnings],
         stage_times_s={"reference": found_s - start_s, "conditionals": ready_s - found_s},
         started_s=start_s,
     )
 
 
-def _check_text(text: str, max_chars: int) -> None:
-    if len(text) > max_chars:
+def _check_length(request: TtsRequest, max_chars: int) -> None:
+    count = sum(map(len, request.texts))
+    if count > max_chars:
         raise TextTooLong(
-            f"has {len(text)} characters and at most {max_chars} are spoken in one job",
-            field="text",
+            f"has {count} characters and at most {max_chars} are spoken in one job",
+            field="text" if request.turns is None else "turns",
             hint="send it in several jobs",
         )

@@ -20,6 +20,11 @@ def event_tags(text: str) -> list[str]:
     return list(dict.fromkeys(tag.lower() for tag in _TAG.findall(text)))
 
 
+def tag_spans(text: str) -> list[tuple[int, int]]:
+    """Returns the start and end index of each tag with the space before it, see ``without_tags``."""
+    return [match.span() for match in _TAG_AND_SPACE.finditer(text)]
+
+
 def with_known_tags(text: str) -> str:
     """Returns the text with its tags in the small letters in which models know them."""
     return _TAG.sub(lambda match: match.group().lower(), text)

@@ -1,0 +1,314 @@
+"""What a ``tts`` job says: passages of text, each with its voice, language, speed and seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import Field
+
+from audio.speed import FASTEST, SLOWEST
+from cancel import CancelToken
+from characters import printable_excerpt
+from errors import InvalidRequest, Problem, VoiceNotFound, WorkerError
+from operations.base import Services
+from operations.chosen_model import ChosenModel, Language, choose_common_model
+from operations.chosen_voice import ChosenVoice, choose_stored_voice, conditionals_of
+from operations.event_tags import unknown_tags
+from operations.parameters import SpeechParameters, resolved, usable_defaults
+from operations.request import Request, between
+from operations.spoken_audio import LARGEST_SEED, Seed
+from operations.stored_voice import VoiceId, VoiceName
+from operations.voice_details import comparable
+from speech.contract import Conditionals, SamplingParams, Utterance
+from speech.text import PARAGRAPH_PAUSE_S, clean_text, usual_pause_s
+from speech.text.markup import Markup, Passage, parse_markup
+from speech.text.markup.script import MAX_PAUSE_S
+from speech.text.normalization import normalize, say_as
+from speech.text.pronunciations import Pronunciation, find_pronunciations
+from speech.text.replacements import Replacement, SpokenText, without_overlaps
+
+MAX_TURNS = 1000
+# A turn without a seed has the job's and this much more for each turn before it.
+TURN_SEED_STEP = 1_000_003
+# Seeds of a text's passages lie far apart, and from those of an utterance's chunks (``SEED_STRIDE``): the
+# digits of the square root of two.
+_PASSAGE_SEED_STEP = 0x6A09E667F3BCC909
+
+
+class Turn(Request):
+    """What one speaker of a dialogue says."""
+
+    text: Annotated[str, Field(description="a string, the text to speak")]
+    voice_name: VoiceName = None
+    voice_id: VoiceId = None
+    language: Language = None
+    parameters: Annotated[
+        SpeechParameters | None,
+        Field(description=f"an object that holds some of {', '.join(SpeechParameters.model_fields)}"),
+    ] = None
+    seed: Seed = None
+    pause_after_s: Annotated[float | None, between(0, MAX_PAUSE_S)] = None
+
+
+class VoiceKey(NamedTuple):
+    """Names a stored voice, by its name or id as it was sent."""
+
+    name: str | None
+    voice_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Part:
+    """A passage as it was sent: what is not known before the voices and the model are chosen is left open."""
+
+    passage: Passage
+    field: str  # of its text: "text" or "turns[3].text"
+    turn: int | None  # index; None: the job has no turns
+    voice: VoiceKey | None  # None: the job's
+    voice_field: str  # where the voice was named
+    language: str | None  # as it was sent
+    parameters: Mapping[str, Any]  # that were sent, the turn's before the job's
+    seed: int
+    pause_after_s: float
+    pause_is_exact: bool
+
+
+@dataclass(frozen=True)
+class Parts:
+    """All of a job's, in order."""
+
+    parts: Sequence[Part]
+    pause_before_s: float = 0.0
+    warnings: Sequence[str] = ()
+
+
+def read_parts(
+    text: str | None,
+    turns: Sequence[Turn] | None,
+    *,
+    markup: Markup,
+    strict: bool,
+    seed: int,
+    language: str | None,
+    parameters: Mapping[str, Any],
+) -> Parts:
+    """Returns the passages of a job's text or turns. Arguments: the job's fields as they were sent.
+
+    Raises InvalidRequest for markup that is malformed and for texts with nothing to say, in all turns at once.
+    """
+    if turns is None:
+        assert text is not None
+        turns = [Turn(text=text, seed=seed)]
+        field_of: Callable[[int], str] = lambda _: "text"  # noqa: E731
+        is_dialogue = False
+    else:
+        field_of, is_dialogue = (lambda index: f"turns[{index}].text"), True
+    parts: list[Part] = []
+    problems: list[Problem] = []
+    warnings: list[str] = []
+    pause_before_s = 0.0
+    for index, turn in enumerate(turns):
+        field_name = field_of(index)
+        try:
+            script = parse_markup(clean_text(turn.text), markup, strict=strict, field=field_name)
+        except InvalidRequest as error:
+            problems += error.problems
+            continue
+        warnings += script.warnings
+        if not parts:
+            pause_before_s = script.pause_before_s
+        elif script.pause_before_s:
+            last = parts[-1]
+            before_s = last.pause_after_s if last.pause_is_exact else 0.0
+            pause_s = before_s + script.pause_before_s
+            parts[-1] = replace(last, pause_after_s=pause_s, pause_is_exact=True)
+        turn_seed = (seed + index * TURN_SEED_STEP) % (LARGEST_SEED + 1) if turn.seed is None else turn.seed
+        own = {} if turn.parameters is None else turn.parameters.sent_parameters()
+        names_voice = turn.voice_name is not None or turn.voice_id is not None
+        turn_voice = VoiceKey(turn.voice_name, turn.voice_id) if names_voice else None
+        last_index = len(script.passages) - 1
+        for position, passage in enumerate(script.passages):
+            is_last = position == last_index
+            exact_s = passage.pause_after_s
+            if is_last and turn.pause_after_s is not None:
+                exact_s = turn.pause_after_s
+            if exact_s is not None:
+                pause_s = exact_s
+            elif not is_last:
+                pause_s = PARAGRAPH_PAUSE_S if passage.ends_paragraph else usual_pause_s(passage.text)
+            else:
+                pause_s = PARAGRAPH_PAUSE_S if index + 1 < len(turns) else 0.0
+            parts.append(
+                Part(
+                    passage,
+                    field=field_name,
+                    turn=index if is_dialogue else None,
+                    voice=turn_voice if passage.voice is None else VoiceKey(passage.voice),
+                    voice_field=field_name
+                    if passage.voice is not None
+                    else f"turns[{index}].{'voice_id' if turn.voice_name is None else 'voice_name'}",
+                    language=passage.language or turn.language or language,
+                    parameters={**parameters, **own},
+                    seed=(turn_seed + position * _PASSAGE_SEED_STEP) % (LARGEST_SEED + 1),
+                    pause_after_s=pause_s,
+                    pause_is_exact=exact_s is not None,
+                )
+            )
+    if problems:
+        raise InvalidRequest.of(problems)
+    return Parts(parts, pause_before_s, list(dict.fromkeys(warnings)))
+
+
+@dataclass(frozen=True)
+class Line:
+    """A passage as it is spoken, and what the receipt says of it."""
+
+    utterance: Utterance
+    spoken: SpokenText  # of the utterance's text
+    speed: float
+    voice: ChosenVoice
+    turn: int | None
+
+
+@dataclass(frozen=True)
+class Lines:
+    """All that a job says, by one model."""
+
+    lines: Sequence[Line]  # at least one
+    chosen: ChosenModel  # with the language of the first line
+    warnings: Sequence[str]
+
+
+def choose_voices(
+    parts: Sequence[Part], default: ChosenVoice, services: Services, max_reference_duration_s: float
+) -> list[ChosenVoice]:
+    """Returns the voice of each part. default: that of parts that name none.
+
+    Raises VoiceNotFound that names all of the unknown ones, StoreCorrupt, StoreUnavailable.
+    """
+    voices: dict[VoiceKey | None, ChosenVoice] = {None: default}
+    problems: dict[VoiceKey, Problem] = {}
+    listed: set[str] | None = None  # of names and ids, once one was not found: looking for each takes time
+    for part in parts:
+        key = part.voice
+        if key in voices or key in problems:
+            continue
+        assert key is not None
+        if listed is not None and comparable(key.name or key.voice_id or "") not in listed:
+            problems[key] = _unknown_voice(part, key)
+            continue
+        try:
+            voices[key] = _stored(key, services, max_reference_duration_s)
+        except VoiceNotFound as error:
+            problems[key] = replace(error.problems[0], field=part.voice_field)
+            listed = _names_and_ids(services)
+    if problems:
+        raise VoiceNotFound.of(list(problems.values()))
+    return [voices[part.voice] for part in parts]
+
+
+def _stored(key: VoiceKey, services: Services, max_reference_duration_s: float) -> ChosenVoice:
+    """The voice of a name, or of an id where no voice has that name."""
+    if key.voice_id is not None:
+        return choose_stored_voice(services, max_reference_duration_s, voice_id=key.voice_id)
+    try:
+        return choose_stored_voice(services, max_reference_duration_s, name=key.name)
+    except VoiceNotFound as not_found:
+        try:
+            return choose_stored_voice(services, max_reference_duration_s, voice_id=key.name)
+        except WorkerError:
+            raise not_found from None
+
+
+def _names_and_ids(services: Services) -> set[str]:
+    names: set[str] = set()
+    for voice in services.voices.list():
+        names.update(map(comparable, (voice["voice_id"], voice["speaker_name"], *voice["aliases"])))
+    return names
+
+
+def _unknown_voice(part: Part, key: VoiceKey) -> Problem:
+    what = "named" if key.voice_id is None else "with the id"
+    return Problem(f'no voice is {what} "{printable_excerpt(key.name or key.voice_id or "")}"', part.voice_field)
+
+
+def read_lines(
+    parts: Sequence[Part],
+    voices: Sequence[ChosenVoice],
+    services: Services,
+    cancel: CancelToken,
+    *,
+    model: str | None,
+    strict: bool,
+    normalizes: bool,
+    pronunciations: Sequence[Pronunciation],
+    max_takes: int,
+) -> Lines:
+    """Returns what is spoken of each part, in its voice.
+
+    Raises InvalidRequest, UnsupportedLanguage, Cancelled, and what ``conditionals_of`` raises.
+    """
+    languages = [(part.language, voice.language) for part, voice in zip(parts, voices, strict=True)]
+    distinct = list(dict.fromkeys(languages))
+    by_language = dict(zip(distinct, choose_common_model(model, distinct, services), strict=True))
+    synthesizer = next(iter(by_language.values())).synthesizer
+    info = synthesizer.info
+    warnings: dict[str, None] = {}
+    conditionals: dict[int, Conditionals] = {}
+    lines = []
+    for part, voice, language in zip(parts, voices, languages, strict=True):
+        chosen = by_language[language]
+        warnings |= dict.fromkeys(chosen.warnings)
+        if id(voice) not in conditionals:
+            conditionals[id(voice)] = conditionals_of(voice, synthesizer, services, cancel)
+        defaults, default_warnings = usable_defaults(voice.default_parameters)
+        params, speed = resolved({**defaults, **part.parameters})
+        dropped, tag_warnings = unknown_tags(part.passage.text, info, field=part.field, strict=strict)
+        spoken = _spoken(part, chosen.language, dropped, pronunciations, voice, normalizes, cancel)
+        warnings |= dict.fromkeys((*tag_warnings, *default_warnings, *info.ignored(params), *spoken.warnings))
+        rate = part.passage.rate or 1.0
+        utterance = Utterance(
+            info.sayable(spoken.text)[0],
+            conditionals[id(voice)],
+            part.seed,
+            params,
+            chosen.language,
+            pause_after_s=part.pause_after_s,
+            pause_is_exact=part.pause_is_exact,
+            max_takes=max_takes,
+        )
+        lines.append(Line(utterance, spoken, min(max(speed * rate, SLOWEST), FASTEST), voice, part.turn))
+    return Lines(lines, by_language[languages[0]], list(warnings))
+
+
+def _spoken(
+    part: Part,
+    language: str,
+    dropped: Sequence[Replacement],
+    levels: Sequence[Sequence[Pronunciation]],
+    *,
+    normalizes: bool,
+    cancel: CancelToken,
+) -> SpokenText:
+    """What is spoken of a passage.
+
+    dropped: spans that are left out. levels: see ``find_pronunciations``.
+    """
+    text, warnings = part.passage.text, []
+    asked_for = [*part.passage.replacements]
+    for each in part.passage.say_as:
+        written = text[each.start : each.end]
+        reading = say_as(each.interpret_as, written, language, each.format)
+        if reading is None:
+            excerpt = printable_excerpt(written)
+            warnings.append(f"{excerpt!r} cannot be read as {each.interpret_as} in {language}: it is read as usual")
+        else:
+            asked_for.append(Replacement(each.start, each.end, reading))
+    fixed = without_overlaps(dropped, sorted(asked_for, key=lambda each: each.start))
+    fixed = without_overlaps(find_pronunciations(text, levels, fixed), fixed)
+    if not normalizes:
+        return SpokenText(text, fixed, warnings)
+    spoken = normalize(text, language, fixed, cancel)
+    return SpokenText(text, spoken.replacements, [*warnings, *spoken.warnings])
