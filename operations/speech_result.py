@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NotRequired, TypedDict
 
@@ -15,6 +15,7 @@ from audio.speed import SpeedChanger
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform
 from cancel import CancelToken
 from errors import Internal
+from operations.evenness import closed_at_end
 from speech.contract import AudioChunk, Synthesizer
 
 
@@ -75,7 +76,7 @@ class SpeechResult:
         """
         try:
             for chunk in synthesizer.watermark(until_cancelled(chunks, cancel)):
-                end_s = self._duration_s + chunk.waveform.duration_s
+                end_s = self._duration_s + chunk.speech_s
                 if chunk.index == len(self._segments):
                     start_s = milliseconds(self._duration_s)
                     segment = SegmentReceipt(start=start_s, end=start_s)
@@ -111,24 +112,26 @@ class SpeechResult:
         }
 
 
-def at_speed(chunks: Iterator[AudioChunk], speed: float) -> Generator[AudioChunk, None, None]:
-    """Yields the chunks at another speed, see ``audio.speed``; pauses between them change with it.
+def at_speed(chunks: Iterator[AudioChunk], speeds: Sequence[float]) -> Generator[AudioChunk, None, None]:
+    """Yields the chunks of each utterance at its speed, see ``audio.speed``; a speed of 1 changes nothing.
 
-    Of a chunk in pieces, the end of each piece is yielded with the next one. Closes the chunks at its end.
+    speeds: by the index of the utterance. The pauses after chunks change as their speech does, but those
+    that are exact. Of a chunk in pieces, the end of each piece is yielded with the next one. Closes the
+    chunks at its end.
     """
-    try:
+    with closed_at_end(chunks):
         changer: SpeedChanger | None = None
         for chunk in chunks:
-            rate_hz = chunk.waveform.sample_rate_hz
+            speed, rate_hz = speeds[chunk.utterance], chunk.waveform.sample_rate_hz
+            if speed == 1:
+                yield chunk
+                continue
             changer = changer or SpeedChanger(speed, rate_hz)
             samples = changer.add(chunk.waveform.samples)
             if chunk.ends_chunk:
                 samples, changer = np.concatenate([samples, changer.finish()]), None
-            pause_s = chunk.pause_after_s / speed
+            pause_s = chunk.pause_after_s if chunk.pause_is_exact else chunk.pause_after_s / speed
             yield replace(chunk, waveform=Waveform(samples, rate_hz), pause_after_s=pause_s)
-    finally:
-        if isinstance(chunks, Generator):
-            chunks.close()
 
 
 def level(chunks: Iterator[AudioChunk], normalization: str, cancel: CancelToken) -> Iterator[AudioChunk]:

@@ -13,7 +13,7 @@ from operations.base import Services
 from operations.chosen_model import Language, ModelName, choose_model, named_model
 from operations.chosen_voice import VoiceFields, VoiceReceipt, choose_voice, conditionals_of
 from operations.event_tags import sayable
-from operations.parameters import NORMAL_SPEED, SPEED, SpeechParameters, resolved, usable_defaults
+from operations.parameters import SPEED, SpeechParameters, resolved, usable_defaults
 from operations.request import check_speakable
 from operations.speech_result import SegmentReceipt, SpeechResult, at_speed
 from operations.spoken_audio import DeliveryWay, Format, SampleRate, Seed, random_seed
@@ -82,7 +82,7 @@ def run(request: TtsRequest, services: Services, cancel: CancelToken) -> SpeechR
         [utterance], cancel, hop="stream" if request.mode == "streaming" else "whole"
     )
     return SpeechResult(
-        chunks if speed == NORMAL_SPEED else at_speed(chunks, speed),
+        at_speed(chunks, [speed]),
         synthesizer,
         cancel,
         format=request.format,

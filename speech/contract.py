@@ -131,21 +131,29 @@ class AudioChunk:
     index: int  # from 0, over all utterances
     count: int  # chunks of the whole request
     ends_chunk: bool = True  # False: more audio of the same chunk of text follows
+    pause_is_exact: bool = False  # the pause was asked for by its length, which no speed changes
+    filled_pause_s: float = 0.0  # of the waveform's end: a pause with noise instead of silence
     warnings: tuple[str, ...] = ()  # sentences for the caller
     stage_times_s: Mapping[str, float] = field(default_factory=dict)  # seconds by stage
 
     @property
     def duration_s(self) -> float:
         """Seconds, the pause included."""
-        return (len(self.waveform.samples) + self._pause_samples) / self.waveform.sample_rate_hz
+        return (len(self.waveform.samples) + self.pause_samples) / self.waveform.sample_rate_hz
+
+    @property
+    def speech_s(self) -> float:
+        """Seconds without any pause after it."""
+        return self.waveform.duration_s - self.filled_pause_s
 
     def with_pause(self) -> Waveform:
         """The waveform and the silence after it."""
-        silence = np.zeros(self._pause_samples, np.float32)
+        silence = np.zeros(self.pause_samples, np.float32)
         return Waveform(np.concatenate([self.waveform.samples, silence]), self.waveform.sample_rate_hz)
 
     @property
-    def _pause_samples(self) -> int:
+    def pause_samples(self) -> int:
+        """Samples of silence after it."""
         return round(self.pause_after_s * self.waveform.sample_rate_hz)
 
 
