@@ -85,12 +85,14 @@ def choose_common_model(
     that speaks all of the languages. Raises what ``choose_model`` raises, and UnsupportedLanguage where every
     language is spoken, but by no model all of them.
     """
-    first = [choose_model(name, *text, services) for text in texts]  # raises for what none speaks
+    # Raises for what no model speaks.
+    first = [choose_model(name, language, services, voices) for language, voices in texts]
     if len({each.synthesizer.info.spec.name for each in first}) == 1:
         return first
     for candidate in services.models:
         try:
-            chosen = [choose_model(candidate.info.spec.name, *text, services) for text in texts]
+            own = candidate.info.spec.name
+            chosen = [choose_model(own, language, services, voices) for language, voices in texts]
         except UnsupportedLanguage:
             continue
         if not any(each.warnings for each in chosen):

@@ -16,7 +16,7 @@ from operations.base import Result, Services
 from operations.chosen_model import choose_model
 from operations.conditionals import Reference
 from operations.event_tags import sayable
-from operations.parameters import DEFAULT_PARAMETERS, NORMAL_SPEED, resolved, usable_defaults
+from operations.parameters import DEFAULT_PARAMETERS, resolved, usable_defaults
 from operations.reference import REFERENCE_AUDIO, ReferenceFields, decode_reference, one_recording
 from operations.request import check_speakable
 from operations.speech_result import at_speed, join
@@ -158,7 +158,7 @@ def _preview(
         conditionals = services.conditionals.get(reference, synthesizer, cancel)
         utterance = Utterance(text, conditionals, PREVIEW_SEED, params, code)
         spoken = synthesizer.synthesize([utterance], cancel)
-        chunks = list(synthesizer.watermark(spoken if speed == NORMAL_SPEED else at_speed(spoken, speed)))
+        chunks = list(synthesizer.watermark(at_speed(spoken, [speed])))
     except Exception as error:
         if not facts["saved_to_library"]:
             raise

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field
@@ -18,16 +18,19 @@ from operations.chosen_voice import ChosenVoice, choose_stored_voice, conditiona
 from operations.event_tags import unknown_tags
 from operations.parameters import SpeechParameters, resolved, usable_defaults
 from operations.request import Request, between
+from operations.speech_result import SpokenLine
 from operations.spoken_audio import LARGEST_SEED, Seed
 from operations.stored_voice import VoiceId, VoiceName
 from operations.voice_details import comparable
-from speech.contract import Conditionals, SamplingParams, Utterance
-from speech.text import PARAGRAPH_PAUSE_S, clean_text, usual_pause_s
+from speech.contract import Conditionals, Utterance
+from speech.text import clean_text
 from speech.text.markup import Markup, Passage, parse_markup
 from speech.text.markup.script import MAX_PAUSE_S
 from speech.text.normalization import normalize, say_as
+from speech.text.pauses import usual_pause_s
 from speech.text.pronunciations import Pronunciation, find_pronunciations
 from speech.text.replacements import Replacement, SpokenText, without_overlaps
+from speech.text.split import PARAGRAPH_PAUSE_S
 
 MAX_TURNS = 1000
 # A turn without a seed has the job's and this much more for each turn before it.
@@ -96,21 +99,20 @@ def read_parts(
 ) -> Parts:
     """Returns the passages of a job's text or turns. Arguments: the job's fields as they were sent.
 
-    Raises InvalidRequest for markup that is malformed and for texts with nothing to say, in all turns at once.
+    Raises InvalidRequest for markup that is malformed and for texts with nothing to say, of all turns at
+    once.
     """
     if turns is None:
         assert text is not None
-        turns = [Turn(text=text, seed=seed)]
-        field_of: Callable[[int], str] = lambda _: "text"  # noqa: E731
-        is_dialogue = False
+        turns, is_dialogue = [Turn(text=text, seed=seed)], False
     else:
-        field_of, is_dialogue = (lambda index: f"turns[{index}].text"), True
+        is_dialogue = True
     parts: list[Part] = []
     problems: list[Problem] = []
     warnings: list[str] = []
     pause_before_s = 0.0
     for index, turn in enumerate(turns):
-        field_name = field_of(index)
+        field_name = f"turns[{index}].text" if is_dialogue else "text"
         try:
             script = parse_markup(clean_text(turn.text), markup, strict=strict, field=field_name)
         except InvalidRequest as error:
@@ -170,6 +172,13 @@ class Line:
     speed: float
     voice: ChosenVoice
     turn: int | None
+
+    @property
+    def receipt(self) -> SpokenLine:
+        """What the receipt says of it."""
+        receipt = self.voice.receipt
+        name = None if receipt is None else receipt["voice_name"]
+        return SpokenLine(self.spoken, name, self.utterance.language, self.turn)
 
 
 @dataclass(frozen=True)
@@ -231,7 +240,9 @@ def _names_and_ids(services: Services) -> set[str]:
 
 def _unknown_voice(part: Part, key: VoiceKey) -> Problem:
     what = "named" if key.voice_id is None else "with the id"
-    return Problem(f'no voice is {what} "{printable_excerpt(key.name or key.voice_id or "")}"', part.voice_field)
+    return Problem(
+        f'no voice is {what} "{printable_excerpt(key.name or key.voice_id or "")}"', part.voice_field
+    )
 
 
 def read_lines(
@@ -243,7 +254,7 @@ def read_lines(
     model: str | None,
     strict: bool,
     normalizes: bool,
-    pronunciations: Sequence[Pronunciation],
+    pronunciations: Sequence[Pronunciation] | None,
     max_takes: int,
 ) -> Lines:
     """Returns what is spoken of each part, in its voice.
@@ -266,8 +277,17 @@ def read_lines(
         defaults, default_warnings = usable_defaults(voice.default_parameters)
         params, speed = resolved({**defaults, **part.parameters})
         dropped, tag_warnings = unknown_tags(part.passage.text, info, field=part.field, strict=strict)
-        spoken = _spoken(part, chosen.language, dropped, pronunciations, voice, normalizes, cancel)
-        warnings |= dict.fromkeys((*tag_warnings, *default_warnings, *info.ignored(params), *spoken.warnings))
+        levels = [pronunciations or [], *()]
+        spoken = _spoken(part, chosen.language, dropped, levels, normalizes=normalizes, cancel=cancel)
+        warnings |= dict.fromkeys(
+            (
+                *tag_warnings,
+                *voice.warnings,
+                *default_warnings,
+                *info.ignored(params),
+                *spoken.warnings,
+            )
+        )
         rate = part.passage.rate or 1.0
         utterance = Utterance(
             info.sayable(spoken.text)[0],
@@ -303,7 +323,9 @@ def _spoken(
         reading = say_as(each.interpret_as, written, language, each.format)
         if reading is None:
             excerpt = printable_excerpt(written)
-            warnings.append(f"{excerpt!r} cannot be read as {each.interpret_as} in {language}: it is read as usual")
+            warnings.append(
+                f"{excerpt!r} cannot be read as {each.interpret_as} in {language}: it is read as usual"
+            )
         else:
             asked_for.append(Replacement(each.start, each.end, reading))
     fixed = without_overlaps(dropped, sorted(asked_for, key=lambda each: each.start))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NotRequired, TypedDict
 
 import numpy as np
@@ -15,15 +15,62 @@ from audio.speed import SpeedChanger
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform
 from cancel import CancelToken
 from errors import Internal
+from operations.evenness import closed_at_end
 from speech.contract import AudioChunk, Synthesizer
+from speech.text.replacements import SpokenText
+
+
+class ReplacedText(TypedDict):
+    """A part of a written text, and what is spoken in its place; empty: nothing is."""
+
+    text: str
+    spoken: str
 
 
 class SegmentReceipt(TypedDict):
-    """A chunk of text as it was spoken, and where it lies in the audio, in seconds."""
+    """A chunk of text as it was spoken, and where it lies in the audio, in seconds.
 
-    text: NotRequired[str]  # absent for a converted recording
+    A converted recording has start and end alone.
+    """
+
+    text: NotRequired[str]  # as it was written, without markup
+    spoken: NotRequired[str]  # as the model was given it
+    replaced: NotRequired[list[ReplacedText]]  # where the two differ; absent where they do not
+    voice: NotRequired[str | None]  # the stored voice's name; null for others
+    language: NotRequired[str]
+    turn: NotRequired[int]  # index of the turn; absent where the job has none
     start: float
     end: float
+
+
+@dataclass(frozen=True)
+class SpokenLine:
+    """What the receipt says of an utterance."""
+
+    spoken: SpokenText
+    voice: str | None
+    language: str
+    turn: int | None
+
+    def segment(self, text: str, span: tuple[int, int], start_s: float) -> SegmentReceipt:
+        """Returns the segment of a chunk that begins at a time. text, span: the chunk's."""
+        start, end = self.spoken.written_start(span[0]), self.spoken.written_end(span[1])
+        written = self.spoken.written
+        segment: SegmentReceipt = {
+            "text": written[start:end].strip(),
+            "spoken": text,
+            "voice": self.voice,
+            "language": self.language,
+            "start": start_s,
+            "end": start_s,
+        }
+        if replaced := self.spoken.within(start, end):
+            segment["replaced"] = [
+                {"text": written[each.start : each.end], "spoken": each.spoken} for each in replaced
+            ]
+        if self.turn is not None:
+            segment["turn"] = self.turn
+        return segment
 
 
 class SpeechResult:
@@ -38,6 +85,8 @@ class SpeechResult:
         format: str,
         sample_rate_hz: int,
         normalization: str | None,
+        lines: Sequence[SpokenLine] = (),
+        pause_before_s: float = 0.0,
         facts: Mapping[str, Any],
         warnings: Iterable[str],
         stage_times_s: Mapping[str, float],
@@ -45,6 +94,7 @@ class SpeechResult:
     ) -> None:
         """chunks: as the synthesizer yields them. normalization: see ``audio.loudness.gain_for``.
 
+        lines: of each utterance; none for a converted recording. pause_before_s: silence before all of it.
         facts, warnings, stage_times_s: what the receipt says besides what the chunks tell. started_s: when
         the job began, by ``time.perf_counter``.
         """
@@ -57,6 +107,7 @@ class SpeechResult:
         self.notices = () if notice is None else (notice,)
         self._started_s = started_s
         self._stage_times_s = dict(stage_times_s)
+        self._lines, self._pause_before_s = lines, pause_before_s
         self._segments: list[SegmentReceipt] = []
         self._duration_s = 0.0
         leveled = chunks if normalization is None else level(chunks, normalization, cancel)
@@ -75,21 +126,28 @@ class SpeechResult:
         """
         try:
             for chunk in synthesizer.watermark(until_cancelled(chunks, cancel)):
-                end_s = self._duration_s + chunk.waveform.duration_s
+                silence_s = 0.0 if self._segments else self._pause_before_s
+                if silence_s:
+                    chunk = _after_silence(chunk, silence_s)
                 if chunk.index == len(self._segments):
-                    start_s = milliseconds(self._duration_s)
-                    segment = SegmentReceipt(start=start_s, end=start_s)
-                    self._segments.append({"text": chunk.text, **segment} if chunk.text else segment)
-                self._segments[-1]["end"] = milliseconds(end_s)
+                    self._segments.append(self._segment(chunk, self._duration_s + silence_s))
+                segment = self._segments[-1]
+                segment["end"] = milliseconds(self._duration_s + chunk.speech_s)
                 self._duration_s += chunk.duration_s
                 self.warnings.extend(warning for warning in chunk.warnings if warning not in self.warnings)
                 add_times(self._stage_times_s, chunk.stage_times_s)
-                yield chunk
+                yield replace(chunk, text=segment.get("text", ""))
             if self._duration_s == 0:
                 raise Internal("the model gave no audio", hint="send the job again")
         finally:
             if isinstance(source, Generator):
                 source.close()  # whoever stops listening ends the work on the device
+
+    def _segment(self, chunk: AudioChunk, start_s: float) -> SegmentReceipt:
+        start_s = milliseconds(start_s)
+        if not self._lines:
+            return {"start": start_s, "end": start_s}
+        return self._lines[chunk.utterance].segment(chunk.text, chunk.span, start_s)
 
     def receipt(self, encode_s: float = 0.0) -> dict[str, Any]:
         """Returns the facts about the speech, JSON-safe. encode_s: seconds that encoding took."""
@@ -111,24 +169,32 @@ class SpeechResult:
         }
 
 
-def at_speed(chunks: Iterator[AudioChunk], speed: float) -> Generator[AudioChunk, None, None]:
-    """Yields the chunks at another speed, see ``audio.speed``; pauses between them change with it.
+def _after_silence(chunk: AudioChunk, silence_s: float) -> AudioChunk:
+    rate_hz = chunk.waveform.sample_rate_hz
+    silence = np.zeros(round(silence_s * rate_hz), np.float32)
+    return replace(chunk, waveform=Waveform(np.concatenate([silence, chunk.waveform.samples]), rate_hz))
 
-    Of a chunk in pieces, the end of each piece is yielded with the next one. Closes the chunks at its end.
+
+def at_speed(chunks: Iterator[AudioChunk], speeds: Sequence[float]) -> Generator[AudioChunk, None, None]:
+    """Yields the chunks of each utterance at its speed, see ``audio.speed``; a speed of 1 changes nothing.
+
+    speeds: by the index of the utterance. The pauses after chunks change as their speech does, but those
+    that are exact. Of a chunk in pieces, the end of each piece is yielded with the next one. Closes the
+    chunks at its end.
     """
-    try:
+    with closed_at_end(chunks):
         changer: SpeedChanger | None = None
         for chunk in chunks:
-            rate_hz = chunk.waveform.sample_rate_hz
+            speed, rate_hz = speeds[chunk.utterance], chunk.waveform.sample_rate_hz
+            if speed == 1:
+                yield chunk
+                continue
             changer = changer or SpeedChanger(speed, rate_hz)
             samples = changer.add(chunk.waveform.samples)
             if chunk.ends_chunk:
                 samples, changer = np.concatenate([samples, changer.finish()]), None
-            pause_s = chunk.pause_after_s / speed
+            pause_s = chunk.pause_after_s if chunk.pause_is_exact else chunk.pause_after_s / speed
             yield replace(chunk, waveform=Waveform(samples, rate_hz), pause_after_s=pause_s)
-    finally:
-        if isinstance(chunks, Generator):
-            chunks.close()
 
 
 def level(chunks: Iterator[AudioChunk], normalization: str, cancel: CancelToken) -> Iterator[AudioChunk]:

@@ -1,23 +1,27 @@
-"""``tts``: text, spoken in a stored, a sent or the built-in voice."""
+"""``tts``: text or a dialogue, spoken in stored voices, in one that is sent, or in the built-in one."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from typing import Annotated, Any, Literal, TypedDict
 
 from pydantic import AfterValidator, Field
 
 from cancel import CancelToken
-from errors import TextTooLong
+from errors import Problem, TextTooLong
 from operations.base import Services
 from operations.chosen_model import Language, ModelName, choose_model, named_model
-from operations.chosen_voice import VoiceFields, VoiceReceipt, choose_voice, conditionals_of
-from operations.event_tags import sayable
-from operations.parameters import NORMAL_SPEED, SPEED, SpeechParameters, resolved, usable_defaults
-from operations.request import check_speakable
+from operations.chosen_voice import VoiceFields, VoiceReceipt, choose_voice
+from operations.evenness import even_level, room_tone
+from operations.parameters import SPEED, SpeechParameters
+from operations.pronunciations import Pronunciations
+from operations.request import between, check_speakable
+from operations.script import MAX_TURNS, Turn, choose_voices, read_lines, read_parts
 from operations.speech_result import SegmentReceipt, SpeechResult, at_speed
 from operations.spoken_audio import DeliveryWay, Format, SampleRate, Seed, random_seed
-from speech.contract import Utterance
+from speech.contract import DEFAULT_TAKES, MAX_TAKES
+from speech.text.markup import Markup
 
 
 class TtsRequest(SpeechParameters, VoiceFields):
@@ -61,7 +65,9 @@ class TtsRequest(SpeechParameters, VoiceFields):
             case (True, True):
                 problems.append(Problem("text and turns exclude each other", hint="send one of them"))
             case (False, False):
-                problems.append(Problem("is required", "text", "send the text to speak, or turns of a dialogue"))
+                problems.append(
+                    Problem("is required", "text", "send the text to speak, or turns of a dialogue")
+                )
         return problems
 
     @property
@@ -111,7 +117,6 @@ def run(request: TtsRequest, services: Services, cancel: CancelToken) -> SpeechR
     default_voice = choose_voice(request, services, cancel)
     voices = choose_voices(script.parts, default_voice, services, request.max_reference_duration_sec)
     found_s = time.perf_counter()
-    conditionals_s = 0.0
     read = read_lines(
         script.parts,
         voices,

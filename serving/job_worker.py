@@ -258,7 +258,7 @@ class JobWorker:
         limits: Limits,
         cancel: CancelToken,
     ) -> dict[str, Any]:
-        text = request.text if isinstance(request, TtsRequest) else ""
+        text = "\n".join(request.texts) if isinstance(request, TtsRequest) else ""
         is_streamed = request.mode == "streaming"
         if is_streamed:
             assert isinstance(request, TtsRequest)  # the other one has no such mode

@@ -129,7 +129,8 @@ def check_length(request: TtsRequest, limits: Limits) -> None:
     is_stored = request.voice_name is not None or request.voice_id is not None
     # A stored voice may have a speed of its own.
     speed = request.speed or (FASTEST if is_stored else NORMAL_SPEED)
-    least_s = sum(map(str.isalnum, request.text)) / MAX_CHARS_PER_S / speed
+    chars = sum(sum(map(str.isalnum, text)) for text in request.texts)
+    least_s = chars / MAX_CHARS_PER_S / speed
     if most_s is not None and least_s > most_s:
         raise _too_long(request.format, most_s)
 

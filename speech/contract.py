@@ -106,6 +106,10 @@ class Conditionals(Protocol):
         ...
 
 
+MAX_TAKES = 5
+DEFAULT_TAKES = 2
+
+
 @dataclass(frozen=True)
 class Utterance:
     """A text to speak in one voice. A request is a list of them."""
@@ -116,7 +120,9 @@ class Utterance:
     params: SamplingParams = field(default_factory=SamplingParams)
     language: str = "en"  # one of the model's
     pause_after_s: float = 0.0  # silence after it
-    pause_is_exact: bool = False  # it stays as it is when the speed changes
+    pause_is_exact: bool = False  # the pause was asked for by its length, which no speed changes
+    max_takes: int = DEFAULT_TAKES  # 1 to 5; readings of a chunk, until one has no fault
+    align: bool = False  # whether audio chunks are to have their alignment, where the model can tell
 
 
 @dataclass(frozen=True)
@@ -134,27 +140,34 @@ class AudioChunk:
     count: int  # chunks of the whole request
     ends_chunk: bool = True  # False: more audio of the same chunk of text follows
     span: tuple[int, int] = (0, 0)  # start and end index of the chunk in its utterance's text
-    pause_is_exact: bool = False  # it stays as it is when the speed changes
+    pause_is_exact: bool = False  # the pause was asked for by its length, which no speed changes
+    filled_pause_s: float = 0.0  # of the waveform's end: a pause with noise instead of silence
     warnings: tuple[str, ...] = ()  # sentences for the caller
     stage_times_s: Mapping[str, float] = field(default_factory=dict)  # seconds by stage
 
     @property
     def duration_s(self) -> float:
         """Seconds, the pause included."""
-        return (len(self.waveform.samples) + self._pause_samples) / self.waveform.sample_rate_hz
+        return (len(self.waveform.samples) + self.pause_samples) / self.waveform.sample_rate_hz
+
+    @property
+    def speech_s(self) -> float:
+        """Seconds without any pause after it."""
+        return self.waveform.duration_s - self.filled_pause_s
 
     def with_pause(self) -> Waveform:
         """The waveform and the silence after it.
 
         Speech that does not end in silence fades out within the pause, so that nothing clicks.
         """
-        pause = np.zeros(self._pause_samples, np.float32)
+        pause = np.zeros(self.pause_samples, np.float32)
         decay = decay_of(self.waveform.samples, self.waveform.sample_rate_hz)[: len(pause)]
         pause[: len(decay)] = decay
         return Waveform(np.concatenate([self.waveform.samples, pause]), self.waveform.sample_rate_hz)
 
     @property
-    def _pause_samples(self) -> int:
+    def pause_samples(self) -> int:
+        """Samples of silence after it."""
         return round(self.pause_after_s * self.waveform.sample_rate_hz)
 
 

@@ -16,6 +16,7 @@ SILENCE_BELOW_SPEECH_DB = 40.0
 STRAY_GAP_S = 0.35
 STRAY_LENGTH_S = 0.3
 STRAY_BELOW_SPEECH_DB = 12.0
+_SILENT_END, _END_SAMPLES = 1e-3, 24
 
 
 def cut_trailing_noise(samples: Samples, sample_rate_hz: int) -> Samples:
@@ -89,5 +90,17 @@ def fade_out(samples: Samples, sample_rate_hz: int) -> Samples:
 
 
 def decay_of(samples: Samples, sample_rate_hz: int) -> Samples:
-    """Returns 20 ms that lead from the end of the samples to silence: the end backwards, faded out."""
-    return fade_out(samples[: -1 - round(FADE_S * sample_rate_hz) : -1], sample_rate_hz)
+    """Returns 20 ms that lead from the end of the samples to silence: the end backwards, faded out.
+
+    Zeros where the samples end in silence.
+    """
+    end_backwards = samples[: -1 - round(FADE_S * sample_rate_hz) : -1]
+    return (
+        np.zeros_like(end_backwards) if ends_in_silence(samples) else fade_out(end_backwards, sample_rate_hz)
+    )
+
+
+def ends_in_silence(samples: Samples) -> bool:
+    """True for samples that end below -60 dBFS, as those do that were faded."""
+    end = samples[-_END_SAMPLES:]
+    return not len(end) or float(np.sqrt(np.mean(np.square(end)))) < _SILENT_END

@@ -32,6 +32,7 @@ from speech.contract import (
     Utterance,
 )
 from speech.models.spec import CHATTERBOX
+from speech.text.spans import chunk_spans
 from voice_store import VoiceStore
 from voice_store.live import Timing
 
@@ -163,23 +164,26 @@ class FakeSynthesizer:
         raise AssertionError("nobody opened the gate")
 
     def _chunks(self, utterances: Sequence[Utterance], cancel: CancelToken) -> Iterator[AudioChunk]:
-        parts = [
-            (number, sentence)
-            for number, utterance in enumerate(utterances)
-            for sentence in map(str.strip, utterance.text.replace("!", ".").split("."))
-            if sentence
-        ]
-        for index, (number, sentence) in enumerate(parts):
+        parts: list[tuple[int, str, tuple[int, int]]] = []
+        for number, utterance in enumerate(utterances):
+            sentences = [*filter(None, map(str.strip, utterance.text.replace("!", ".").split(".")))]
+            spans = chunk_spans(utterance.text, sentences)
+            parts += [(number, *each) for each in zip(sentences, spans, strict=True)]
+        for index, (number, sentence, span) in enumerate(parts):
             cancel.raise_if_cancelled()
             utterance = utterances[number]
             key = repr((sentence, utterance.voice, utterance.seed, astuple(utterance.params)))
             rng = np.random.default_rng(int.from_bytes(hashlib.sha256(key.encode()).digest()))
             count = max(1, round(len(sentence) * SECONDS_PER_CHARACTER * MODEL_SAMPLE_RATE_HZ))
             samples = (0.1 * rng.standard_normal(count, np.float32)).clip(-0.9, 0.9)
+            ends_utterance = index + 1 == len(parts) or parts[index + 1][0] != number
+            pause_s = utterance.pause_after_s if ends_utterance else PAUSE_S
             yield AudioChunk(
                 waveform=Waveform(samples, MODEL_SAMPLE_RATE_HZ),
-                pause_after_s=PAUSE_S if index + 1 < len(parts) else 0.0,
+                pause_after_s=pause_s,
+                pause_is_exact=ends_utterance and utterance.pause_is_exact,
                 text=sentence,
+                span=span,
                 utterance=number,
                 index=index,
                 count=len(parts),

@@ -72,6 +72,29 @@ class SynthesizerContract:
         assert all(chunk.pause_after_s >= 0 for chunk in chunks)
         assert chunks[-1].pause_after_s == 0
 
+    def test_chunks_know_where_in_the_text_they_come_from(self, synthesizer):
+        text = "Nobody knew.  The ship left!\n\nIt was late."
+        utterances = [Utterance(text, synthesizer.builtin_voice(), seed) for seed in (1, 2)]
+        chunks = list(synthesizer.synthesize(utterances, CancelToken()))
+        for number in (0, 1):
+            mine = [chunk for chunk in chunks if chunk.utterance == number and chunk.ends_chunk]
+            starts = [chunk.span[0] for chunk in mine]
+            assert starts == sorted(starts)
+            for chunk in mine:
+                start, end = chunk.span
+                assert list(filter(str.isalnum, text[start:end])) == list(filter(str.isalnum, chunk.text))
+
+    def test_the_pause_after_an_utterance_is_the_one_that_was_asked_for(self, synthesizer):
+        voice = synthesizer.builtin_voice()
+        utterances = [
+            Utterance("Nobody knew.", voice, seed=1, pause_after_s=0.7, pause_is_exact=True),
+            Utterance("The ship left.", voice, seed=2, pause_after_s=1.3),
+        ]
+        first, last = synthesizer.synthesize(utterances, CancelToken())
+        assert (first.pause_after_s, first.pause_is_exact) == (0.7, True)
+        assert (last.pause_after_s, last.pause_is_exact) == (1.3, False)
+        assert len(first.with_pause().samples) - len(first.waveform.samples) == 16_800
+
     def test_several_utterances_are_spoken_in_order(self, synthesizer, low_voice):
         utterances = [
             Utterance("Nobody knew.", low_voice, seed=1),

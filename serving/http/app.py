@@ -126,7 +126,7 @@ class Routes:
             "tts",
             speech.with_voice,
             request.state.request_id,
-            {"input": {"operation": "tts", "text": speech.request.text}, "openai": True},
+            {"input": {"operation": "tts", "text": "\n".join(speech.request.texts)}, "openai": True},
         )
         return SpeechResponse(job, self._gate, self._metrics, speech.stream_format)
 

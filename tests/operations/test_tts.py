@@ -35,6 +35,11 @@ OTHER_PARAMETERS = {
     "max_reference_duration_sec": 30.0,
     "audio_normalization": None,
     "speed": 1.0,
+    "markup": "tags",
+    "normalize_text": True,
+    "even_level": False,
+    "room_tone": False,
+    "max_takes": 2,
     "delivery": "auto",
 }
 
