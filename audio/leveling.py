@@ -22,7 +22,8 @@ LARGEST_LOWERING_LU = 6.0
 # Of audio in pieces, whose gain follows what is known so far.
 _BLOCK_S = 0.01
 _HELD_BLOCKS = 2  # of a piece that are returned with the next one, so that a peak in that one is seen before
-_CORRECTION_DB = 0.03  # a block at most: 3 dB/s, slower than speech itself rises and falls
+_CORRECTION_DB = 0.06  # a block at most: 6 dB/s, slower than speech itself rises and falls
+_LARGEST_COMPENSATION_DB = 1.0  # of the rest of a stretch, for what was too loud or too soft of it
 _GENTLE_FALL_DB = 0.3  # a block at most towards a peak that is known early enough
 _STEEP_FALL_DB = LARGEST_CHANGE_DB / _HELD_BLOCKS  # a block, else: enough for any peak
 
@@ -72,7 +73,7 @@ class StreamLeveler:
     """Brings stretches of speech, each in one piece or several, to the loudness of those before.
 
     The first one that is not silent stays as it is. A stretch that comes whole has one gain. The gain of one
-    in pieces is that which its first piece needs; it is corrected by at most 3 dB/s as more is known, and
+    in pieces is that which its first piece needs; it is corrected by at most 6 dB/s as more is known, and
     falls before a peak that it would raise above -1 dBFS. For one audio.
     """
 
@@ -130,15 +131,33 @@ class StreamLeveler:
         if end <= self._done:
             return _NO_SAMPLES
         rest = self._read[self._done :]
+        wanted_db = self._wanted_db(target_lufs, rest)
+        if wanted_db is None:
+            return rest[: end - self._done]
+        edges_db = _gain_curve(self._gain_db, wanted_db, _headrooms_db(rest, self._block))
+        places = np.arange(end - self._done + 1)
+        gains_db = np.interp(places, self._block * np.arange(len(edges_db)), edges_db)
+        self._gain_db = float(gains_db[-1])
+        return np.asarray(rest[: end - self._done] * 10 ** (gains_db[:-1] / 20), np.float32)
+
+    def _wanted_db(self, target_lufs: float, rest: Samples) -> float | None:
+        """Returns the gain with which the stretch so far comes nearest to the target; None for silence.
+
+        rest: what was not yet returned of it.
+        """
         loudness_lufs = measure_loudness_lufs(self._waveform(self._read))
         if loudness_lufs is None:
-            return rest[: end - self._done]
-        wanted_db = Level(loudness_lufs, math.inf).gain_to(target_lufs)
-        edges_db = _gain_curve(self._gain_db, wanted_db, _headrooms_db(rest, self._block))
-        places = np.arange(self._done, end) - self._done
-        gain_db = np.interp(places, self._block * np.arange(len(edges_db)), edges_db)
-        self._gain_db = float(np.interp(end - self._done, self._block * np.arange(len(edges_db)), edges_db))
-        return np.asarray(rest[: end - self._done] * 10 ** (gain_db / 20), np.float32)
+            return None
+        wanted_db = _clamped(target_lufs - loudness_lufs, LARGEST_CHANGE_DB)
+        returned_lufs = measure_loudness_lufs(self._waveform(np.concatenate(self._returned)))
+        rest_lufs = measure_loudness_lufs(self._waveform(rest))
+        if returned_lufs is None or rest_lufs is None:
+            return wanted_db
+        target, returned, left = (10 ** (each / 10) for each in (target_lufs, returned_lufs, rest_lufs))
+        needed = target * len(self._read) - returned * self._done
+        exact_db = 10 * math.log10(max(needed, 1e-9 * target) / (left * len(rest)))
+        compensation_db = _clamped(exact_db - wanted_db, _LARGEST_COMPENSATION_DB)
+        return _clamped(wanted_db + compensation_db, LARGEST_CHANGE_DB)
 
     def _waveform(self, samples: Samples) -> Waveform:
         return Waveform(samples, self._sample_rate_hz)
@@ -159,7 +178,7 @@ def _gain_curve(start_db: float | None, wanted_db: float, headrooms_db: Sequence
     gains_db = [min(wanted_db, bounds_db[0]) if start_db is None else start_db]
     for bound_db in bounds_db[1:]:
         last_db = gains_db[-1]
-        slow_db = last_db + max(-_CORRECTION_DB, min(wanted_db - last_db, _CORRECTION_DB))
+        slow_db = last_db + _clamped(wanted_db - last_db, _CORRECTION_DB)
         gains_db.append(max(min(slow_db, bound_db), last_db - _STEEP_FALL_DB))
     return gains_db
 
@@ -171,6 +190,10 @@ def _headrooms_db(samples: Samples, block: int) -> list[float]:
     with np.errstate(divide="ignore"):
         headrooms_db: list[float] = np.maximum(PEAK_TARGET_DBFS - 20 * np.log10(peaks), 0.0).tolist()
     return headrooms_db
+
+
+def _clamped(value_db: float, most_db: float) -> float:
+    return max(-most_db, min(value_db, most_db))
 
 
 def _factor(gain_db: float) -> float:

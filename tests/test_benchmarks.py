@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from benchmarks import __main__ as benchmarks
-from benchmarks import cold_start, decode, http_server, latency, machine, ours, probe, throughput
+from benchmarks import cold_start, decode, evenness, http_server, latency, machine, ours, probe, throughput
 from benchmarks.decode import Way, fits
 from benchmarks.latency import Piece, Stream
 from benchmarks.plot import Line, chart
@@ -137,6 +137,21 @@ def test_the_http_server_of_a_small_model_is_measured(smoke_checkpoint, tmp_path
     ]
     for row in rows:
         assert 0 < row["first_byte_s"]["p50"] < row["whole_s"]["p99"]
+
+
+@pytest.mark.slow
+def test_evenness_is_measured_for_each_way_of_speaking(smoke_checkpoint, tmp_path, monkeypatch, capsys):
+    file = tmp_path / "evenness.json"
+    usual = ["--checkpoint", str(smoke_checkpoint), "--sentences", "2", "--json", str(file)]
+    run_main(evenness.main, monkeypatch, *usual)
+    rows = json.loads(file.read_text())["rows"]
+    assert [(row["name"], row["hop"]) for row in rows] == [
+        (name, hop) for name in ("built-in", "cloned", "in turn") for hop in ("whole", "stream")
+    ]
+    for row in rows:
+        assert row["chunks"] == 2
+        assert row["spread_after_lu"] < (0.01 if row["hop"] == "whole" else 1)
+    assert "in turn" in capsys.readouterr().out
 
 
 def test_steps_of_a_gpt2_model_draw_upstreams_tokens_and_are_timed_beside_its(tmp_path, monkeypatch):

@@ -19,7 +19,7 @@ import torch
 from audio.decode import decode_audio
 from audio.encode import FORMATS
 from audio.waveform import Waveform, resample
-from benchmarks import ears, flite, hear
+from benchmarks import ears, evenness, flite, hear
 from benchmarks.pieces import flux_db, frames_at
 from cancel import CancelToken
 from handler import SMALL_MODEL
@@ -162,6 +162,22 @@ def test_speech_in_pieces_is_recognised_and_has_no_clicks(synthesizer, recognise
 
 def level_db(waveform: Waveform) -> float:
     return float(10 * np.log10(np.square(waveform.samples).mean()))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("hop", ["whole", "stream"])
+def test_two_voices_are_brought_to_one_level(synthesizer, hop):
+    clone = synthesizer.encode_reference(decode_audio(REFERENCE.read_bytes()), CancelToken())
+    voices = [synthesizer.builtin_voice(), clone]
+    turns = [
+        Utterance(text, voices[number % 2], number, pause_after_s=0.4) for number, text in enumerate(TEN[:6])
+    ]
+    figures = evenness.measure("turns", hop, list(synthesizer.synthesize(turns, CancelToken(), hop=hop)))
+    assert figures["spread_before_lu"] > 3
+    assert figures["spread_after_lu"] < 1
+    assert figures["peak_after_dbfs"] < -1
+    assert figures["noise_dbfs"] < -60
+    assert figures["warnings"] == []
 
 
 def test_upstreams_own_modules_give_the_same_tokens_and_the_same_sound(model):

@@ -13,6 +13,7 @@ from benchmarks import ears
 from tests.recordings import silence, speech_like, tone
 
 SAMPLE = Path(__file__).parents[2] / "samples" / "small-model.flac"
+SPEECH = Path(__file__).parents[1] / "speech_samples"
 RATE_HZ = 24_000
 SPEEDS = (SLOWEST, 0.5, 0.7, 0.99, 1.01, 1.25, 1.5, 2.0, 3.0, FASTEST)
 
@@ -36,6 +37,41 @@ def test_the_length_is_divided_and_the_pitch_kept(speed):
         found = changed(tone(4.0, pitch_hz), speed)
         assert len(found) == round(4.0 * RATE_HZ / speed)
         assert frequency_hz(found) == pytest.approx(pitch_hz, rel=0.01)
+
+
+def pitch_hz(samples: np.ndarray, hop: float) -> np.ndarray:
+    """Fundamental frequency at multiples of ``hop`` samples, by autocorrelation; nan without a voice."""
+    window = np.hanning(1_200)
+    places = np.arange(0, len(samples), hop).astype(int)  # of the middles of frames
+    frames = np.pad(samples, len(window) // 2)[places[:, None] + np.arange(len(window))]
+    frames -= frames.mean(axis=1, keepdims=True)
+    power = np.square(frames).mean(axis=1)
+    correlation, of_window = (
+        np.fft.irfft(np.square(np.abs(np.fft.rfft(each, 4_096))))[..., :320]
+        for each in (frames * window, window)
+    )
+    correlation /= of_window
+    correlation /= correlation[:, :1] + 1e-12
+    is_peak = (correlation[:, 1:-1] > correlation[:, :-2]) & (correlation[:, 1:-1] >= correlation[:, 2:])
+    peaks = np.where(np.pad(is_peak, ((0, 0), (1, 1))), correlation, 0)
+    peaks[:, : RATE_HZ // 400] = 0
+    lag = (peaks >= 0.9 * peaks.max(axis=1, keepdims=True)).argmax(axis=1)  # the first: no octave too low
+    is_voiced = (peaks.max(axis=1) > 0.85) & (power > 1e-3 * power.max())
+    return np.where(is_voiced, RATE_HZ / np.maximum(lag, 1), np.nan)
+
+
+@pytest.mark.parametrize("speed", [0.5, 0.7, 1.25, 2.0])
+@pytest.mark.parametrize("name", ["rms-ferry", "slt-ferry"])
+def test_the_pitch_of_speech_is_kept_wherever_it_is_voiced(name, speed):
+    speech = resample(decode_audio((SPEECH / f"{name}.flac").read_bytes()), RATE_HZ).samples
+    before, after = pitch_hz(speech, 240), pitch_hz(changed(speech, speed), 240 / speed)
+    count = min(len(before), len(after))
+    ratios = after[:count] / before[:count]
+    ratios = ratios[np.isfinite(ratios)]
+    assert len(ratios) > 100
+    is_near = np.abs(ratios - 1) < 0.05
+    assert is_near.mean() > 0.97
+    assert ratios[is_near].mean() == pytest.approx(1, abs=0.01)
 
 
 @pytest.mark.parametrize("speed", [0.5, 0.7, 0.99, 1.01, 1.25, 1.5, 2.0])

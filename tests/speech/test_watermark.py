@@ -6,6 +6,7 @@ import gc
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,10 @@ from audio.waveform import Waveform
 from cancel import CancelToken
 from errors import Cancelled
 from operations.check_watermark import THRESHOLD
+from operations.evenness import even_level, room_tone
+from operations.speech_result import at_speed, join
+from speech.contract import AudioChunk
+from speech.trim import fade_in, fade_out
 from speech.watermark import PieceMarker
 from tests.recordings import speech_like
 from tests.speech.detector import confidence
@@ -119,6 +124,33 @@ def test_the_mark_is_found_after_an_mp3_and_at_a_telephones_rate(watermarker, na
         )
         for each in heard:
             assert (watermarker.detect(each, CancelToken()) >= THRESHOLD) == is_marked
+
+
+def spoken_in_pieces(name: str) -> Iterator[AudioChunk]:
+    """A recording twice, as chunks in pieces with a long pause between them."""
+    samples = decode_audio((ROOT / "tests" / "speech_samples" / f"{name}.flac").read_bytes()).samples
+    for index in range(2):
+        faded = fade_in(samples, RATE_HZ) if index else fade_out(samples, RATE_HZ)
+        pieces = np.split(faded, [8_000, 40_000])
+        for number, piece in enumerate(pieces):
+            ends_chunk = number + 1 == len(pieces)
+            pause_s = 1.5 if ends_chunk and index == 0 else 0.0
+            yield AudioChunk(Waveform(piece, RATE_HZ), pause_s, "Text.", index, index, 2, ends_chunk)
+
+
+@pytest.mark.parametrize("is_filled", [False, True], ids=["silent", "filled"])
+@pytest.mark.parametrize("speed", [0.5, 2.0])
+@pytest.mark.parametrize("name", SPEECH[:2])
+def test_the_mark_is_found_at_any_speed_and_with_noise_in_pauses(synthesizer, perth, name, speed, is_filled):
+    """The mark comes after everything that changes the sound."""
+    chunks = even_level(at_speed(spoken_in_pieces(name), [speed] * 2), streamed=True)
+    unmarked = list(room_tone(chunks, 1) if is_filled else chunks)
+    assert any(chunk.filled_pause_s for chunk in unmarked) == is_filled
+    clean, marked = join(unmarked), join(synthesizer.watermark(unmarked))
+    assert len(marked.samples) == len(clean.samples)
+    assert synthesizer.detect_watermark(marked, CancelToken()) > 0.9
+    assert confidence(perth, marked.samples) > 0.9
+    assert synthesizer.detect_watermark(clean, CancelToken()) < THRESHOLD
 
 
 def test_silence_is_marked_without_a_nan(watermarker):
