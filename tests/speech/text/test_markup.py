@@ -132,7 +132,7 @@ def test_pauses_in_a_row_add_up_without_rounding() -> None:
 
 
 OTHER_BRACKETS = [
-    "[pause]", "[pause 1s]", "[pauses:1s]", "[ pause:1s]", "[pause=1s]", "(pause:1s)", "[paus\u017fe:1s]",
+    "[pause]", "[pause 1s]", "[pauses:1s]", "[ pause:1s]", "[pause=1s]", "(pause:1s)", "[pau\u017fe:1s]",
     "[emphasis]", "[1]", "[sic]", "[[x]]", "[", "]", "[]", "a[b:c]d", "[voice:", "[voice:Ann\n]", "[rate:1.2",
 ]  # fmt: skip
 
@@ -367,7 +367,7 @@ def test_what_has_no_effect_is_spoken_with_a_warning(content: str) -> None:
         ('<say-as interpret-as="date" format="dmx">1</say-as>', 'has the format "dmx" of a date'),
         ("a & b", "is malformed SSML at line 1, column 11: not well-formed (invalid token); "),
         ("a & b", "; close every element, and write & as &amp; and < as &lt;"),
-        ("a\n日本 &nbsp;", "is malformed SSML at line 2, column 4: undefined entity"),
+        ("a\n日本 &nbsp;", "at line 2, column 4: undefined entity; write the character itself"),
         ("<s>", "mismatched tag"),
         ("<x:s/>", "unbound prefix"),
         ("\x00", "not well-formed"),
@@ -394,7 +394,10 @@ def test_what_is_refused_is_named_with_its_place(content: str, words: str) -> No
         ("<s>One</s>", "has <s> outside <speak>"),
         ("<speak>One</speak><speak>Two</speak>", "junk after document element"),
         ("<speak>One", "no element found"),
-        (' <?xml version="1.0"?><speak>One</speak>', "XML or text declaration not at start of entity"),
+        (
+            ' <?xml version="1.0"?><speak>One</speak>',
+            "not at start of entity; leave out what is before <?xml",
+        ),
         ("<!DOCTYPE speak><speak>One</speak>", "has a document type (<!DOCTYPE ...>) at line 1"),
     ],
 )
