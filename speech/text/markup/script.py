@@ -44,7 +44,7 @@ class SayAs:
 class Passage:
     """A stretch of a text in one voice, one language and at one rate. It has a letter or digit to say."""
 
-    text: str  # as written, without markup
+    text: str  # as written, without markup; where there was any, without white space at its ends
     replacements: tuple[Replacement, ...] = ()  # what is spoken instead; spans of ``text``, in order
     say_as: tuple[SayAs, ...] = ()  # in order; none overlaps another or a replacement
     voice: str | None = None  # a stored voice's name or id; None: the job's
@@ -119,7 +119,7 @@ class ScriptBuilder:
 
     What stands in one style without a pause becomes one passage, however many tags are in it. A stretch
     without a letter or digit, such as a full stop after a tag, joins the passage before it if no pause is
-    between them; elsewhere it is dropped.
+    between them; after a pause and before the first passage it is dropped.
     """
 
     def __init__(self, field: str) -> None:
@@ -184,7 +184,7 @@ class ScriptBuilder:
                 kept.append(stretch)
             elif stretch.pause_s is not None:
                 last.add_pause(stretch.pause_s, stretch.pause_place)
-        kept[-1].ends_paragraph = _count_line_breaks(self._space) > 1
+        kept[-1].ends_paragraph |= _count_line_breaks(self._space) > 1
         self._check_pauses(kept)
         passages = tuple(stretch.passage() for stretch in kept[1:])
         if not passages:

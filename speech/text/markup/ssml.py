@@ -99,6 +99,13 @@ _TEXT_ONLY = ("sub", "say-as")
 _WHITE_SPACE = " \t\r\n"  # XML's; others are characters of the text
 _WHITE_SPACES = re.compile(f"[{_WHITE_SPACE}]+")
 _REPEATED = re.compile(r"(.)\1+")
+# By expat's code of an error.
+_HINTS: Mapping[int, str] = {
+    expat.errors.codes[expat.errors.XML_ERROR_MISPLACED_XML_PI]: "leave out what is before <?xml",
+    expat.errors.codes[expat.errors.XML_ERROR_UNDEFINED_ENTITY]: (
+        "write the character itself; known are &amp; &lt; &gt; &quot; &apos; and numbers such as &#233;"
+    ),
+}
 # Expat reads on to the end of what it has been given once a handler has raised.
 _BLOCK_BYTES = 65_536
 
@@ -163,7 +170,7 @@ class _Reader:
                 f"is malformed SSML at line {error.lineno}, column {error.offset + 1}: "
                 f"{expat.ErrorString(error.code)}",
                 field=self._field,
-                hint="close every element, and write & as &amp; and < as &lt;",
+                hint=_HINTS.get(error.code, "close every element, and write & as &amp; and < as &lt;"),
             ) from None
         return self._builder.script(self._warnings.values())
 
