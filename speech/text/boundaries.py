@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import IntEnum
 
 import regex
@@ -51,11 +52,12 @@ _CLUSTER = regex.compile(
 )
 
 
-def rank_boundaries(text: str, language: str | None = None) -> list[Boundary]:
+def rank_boundaries(text: str, language: str | None = None, line_ends: Iterable[int] = ()) -> list[Boundary]:
     """Returns for each position p of the text what a cut between text[:p] and text[p:] would divide.
 
     The text is one paragraph in which the only white space is single spaces. A cut at a space drops the
     space. Takes time linear in the length of the text. language: its code; None: it is not known.
+    line_ends: positions at which a sentence ends whatever its last word is.
     """
     ranks = [Boundary.INSIDE_WORD] * len(text)
     if not text.isascii():
@@ -65,7 +67,7 @@ def rank_boundaries(text: str, language: str | None = None) -> list[Boundary]:
         ranks[space] = _rank_space(text, space)
         ranks[space + 1] = Boundary.AFTER_SPACE
         space = text.find(" ", space + 1)
-    for end in sentence_ends(text, language):
+    for end in (*sentence_ends(text, language), *line_ends):
         ranks[end] = Boundary.SENTENCE
     ranks[0] = Boundary.AFTER_SPACE
     return ranks

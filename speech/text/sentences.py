@@ -11,6 +11,7 @@ from speech.text import abbreviations as lists
 
 # After a mark: in German “ and « close what „ and » opened; Hebrew quotes with gershayim.
 CLOSERS = "\"'`“”‘’«»‹›״)]}」』）】》〉"
+_OPENERS = "“‘«‹„「『（《〈"
 _CLOSERS_AFTER_FULL_WIDTH = CLOSERS.translate({ord(opener): None for opener in "“‘«‹"})
 
 # A row of marks with the quotes and brackets that close behind it; French puts a space before those. The
@@ -22,6 +23,7 @@ _MARKS = regex.compile(
         (?<=[。！？]) [{regex.escape(_CLOSERS_AFTER_FULL_WIDTH)}]*+
       | (?<![。！？]) [{regex.escape(CLOSERS)}]*+ (?:\ [»›](?=[\s.,;:!?…]|$))?
     )
+    (?:\[\p{{Nd}}{{1,3}}\]){{0,9}}  # a footnote's number
     """,
     regex.VERBOSE,
 )
@@ -34,7 +36,7 @@ _LONGEST_QUOTE = 300
 _CANNOT_START = regex.compile(r"[.,;:!?…%)\]}」』）】》〉、。，；：！？]|[’”»›](?![\p{L}\p{N}])")
 
 # "U.S", "Ph.D", "z.B", "S.p.A", "J.-P", "LL.M"; not "example.com" or "3.14".
-_DOTTED = regex.compile(r"\p{L}{1,4}(?:\.-?\p{L}{1,3})+")
+_DOTTED = regex.compile(r"(?:\p{L}\p{M}*+){1,4}(?:\.-?(?:\p{L}\p{M}*+){1,3})+")
 # Not a Korean syllable or a Han character, which may be a word.
 _SINGLE_LETTER = regex.compile(
     r"(?:\p{L}\p{M}*-)?[\p{L}--[\p{Hangul}\p{Han}\p{scx=Hiragana}]]\p{M}*", regex.V1
@@ -84,8 +86,9 @@ class _Rules:
         self._list_ends = lists.LIST_ENDS | changes.list_ends
         self._references = lists.REFERENCES - changes.words
         self._references_before_digits = lists.REFERENCES_BEFORE_DIGITS | lists.REFERENCES & changes.words
-        self._abbreviations = self._connectors | self._titles | lists.OTHERS - changes.words
+        self._abbreviations = self._connectors | self._titles | lists.OTHERS - changes.words | changes.others
         self._has_ordinals = language in lists.WITH_ORDINALS
+        self._longest_of_date = lists.LONGEST_OF_DATE.get(language or "", 0)
         self._has_ordinals_before_names = language in lists.WITH_ORDINALS_BEFORE_NAMES
 
     def ends_sentence(self, text: str, match: regex.Match[str]) -> bool:
@@ -95,9 +98,14 @@ class _Rules:
             between_digits = text[match.start() - 1 : match.start()].isnumeric() and text[end].isnumeric()
             return (
                 marks[-1] not in ".!?…;"
-                and (not closers or _is_introduced(text, match.start()))
+                and (
+                    not closers
+                    or closers[-1] in "）】"  # "（他走了。）她来了。"
+                    or text[end] in "“‘「『"  # “走吧。”“好。”
+                    or _is_introduced(text, match.start())
+                )
                 and not between_digits
-                and (text[end].isalnum() or text[end] in "“‘«‹„「『（《〈")
+                and (text[end].isalnum() or text[end] in _OPENERS)
             )
         following = _NEXT_WORD.match(text, end)
         if following is None or _CANNOT_START.match(text, end + 1):
@@ -126,8 +134,15 @@ class _Rules:
         return self._capital_starts_sentence(before, word, following)
 
     def _is_ordinal(self, before: str, number: str, following: str) -> bool:
-        """Whether the full stop makes an ordinal or a list item's number: "der 2. Weltkrieg", "1. First"."""
-        if not number.isdigit() or len(number) > 2:
+        """Whether the full stop makes an ordinal, part of a date or an item's number.
+
+        "der 2. Weltkrieg", "5. 3. 2024", "1. First".
+        """
+        if not number.isdigit():
+            return False
+        if following.isdigit() and len(number) <= self._longest_of_date:
+            return True
+        if len(number) > 2:
             return False
         starts_item = not before or before[-1] in "!?:"
         starts_item = starts_item or (before[-1] == "." and not self._takes_number(before[:-1]))
