@@ -195,16 +195,20 @@ CHANGES = {
         connectors=_words("βλ δηλ λ.χ π.χ πρβλ"),
         titles=_words("αγ δρ κ κα καθ κος λεωφ οδ πλ στρ"),
         list_ends=_words("κ.ά κ.λπ κ.ο.κ κ.τ.λ κλπ κτλ"),
-        others=_words("αι αρ αριθ απρ αυγ δεκ εικ εκ ιαν ιουλ ιουν κεφ μαρτ νοε οκτ σελ σεπ τηλ φεβ χιλ"),
+        others=_words("""
+            αι αρ αριθ απρ αυγ δεκ εικ εκ ιαν ιουλ ιουν κεφ μαρτ νοε οκτ σελ σεπ τηλ φεβ χιλ
+        """),
     ),
-    "en": Changes(others=_words("d.phil hosp mex scil")),
+    "en": Changes(others=_words("d.phil hosp mex scil NE NW SE SW")),
     "es": Changes(
         words=_words("ave para par ver"),
-        titles=_words("Arq Cap Ctra Dir Hna Hno Hnos Ing Lcda Lcdo Lda Ldo Mons pbro pdta pdte Sto Sta Sgto"),
+        titles=_words("""
+            Arq Cap Ctra Dir Hna Hno Hnos Ing Lcda Lcdo Lda Ldo Mons pbro pdta pdte Sto Sta Sgto
+        """),
         connectors=_words("máx mín"),
         others=_words("""
-            admón ago apdo cdad cra ctra dcha dcho depto dpto ed ext fdo gob izda izdo izq nov oct párr pl
-            ppal prov pza sept trad
+            admón ago apdo cdad cra ctra dcha dcho depto dpto ed ext fdo gob Dom Jue Lun Mar Mié Sáb Vie párrf
+            izda izdo izq nov oct párr pl ppal prov pza sept trad
         """),
     ),
     "fi": Changes(
@@ -220,12 +224,16 @@ CHANGES = {
         words=_words("est par sec"),
         titles=_words("Cie Ets Pr Sté boul boulev"),
         connectors=_words("env"),
-        others=_words("adj ann déc éd fasc fém fig hab id inf lib masc nov oct sing suiv sup suppl trad"),
+        others=_words("""
+            adj ann déc éd fasc fém fig hab id inf lib masc nov oct sing suiv sup suppl trad
+        """),
     ),
     "he": Changes(titles=_words("פרופ ופרופ גב וגב ד וד")),
     "hi": Changes(
         words=_words("है हैं था थी थीं थे"),
-        titles=_words("एच एन एफ एम एल एस आर क्यू डब्ल्यू डब्लू यू कु कै पं मि श्री श्रीमती सुश्री स्व"),
+        titles=_words("""
+            एच एन एफ एम एल एस आर क्यू डब्ल्यू डब्लू यू कु कै पं मि श्री श्रीमती सुश्री स्व
+        """),
         others=_words("ई.पू कि.मी पृ रु सं"),
     ),
     "it": Changes(
@@ -235,9 +243,10 @@ CHANGES = {
             Serg Spett Ten
         """),
         connectors=_words("es cfr"),
-        others=_words(
-            "ago all artt cit cod es ext feb fig figg int nov num ott pref reg sett suppl trad voll"
-        ),
+        others=_words("""
+            ago all artt cit cod es ext feb fig figg int nov num ott pref reg set sett suppl trad voll dom gio
+            lun mer sab ven
+        """),
     ),
     "ms": Changes(
         connectors=_words("cth mis"),
@@ -251,9 +260,9 @@ CHANGES = {
         ),
         titles=_words("burg ds em fam ir kard kapt mr mw"),
         list_ends=_words("e.d enz etc"),
-        others=_words(
-            "afd afl alg apr aug betr dec eig feb geb gem jan jul jun nov okt ong red sep sept temp vert"
-        ),
+        others=_words("""
+            afd afl alg apr aug betr dec eig feb geb gem jan jul jun nov okt ong red sep sept temp vert
+        """),
     ),
     "no": Changes(
         words=_words("al av ed med min par tab"),

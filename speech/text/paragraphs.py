@@ -39,6 +39,7 @@ _STANZA_LINES = 3
 # What is not spoken at the start of a line. A dash introduces an item or a turn: "- milk", "— Oui.", "—Sí.".
 _HEADING = regex.compile(r"#{1,6}\s+")
 _BULLET = regex.compile(r"[-*•‣⁃◦▪▫■□●○▶►➤→✓✔·∙]\s+|[•‣◦▪●・](?=\S)|-(?=[\p{Lu}\p{Lo}¿¡«“„])")
+_INLINE_BULLET = regex.compile(r" (?=[•‣●▪◦] )")  # of a list whose line breaks were lost
 _DASH = regex.compile(r"(?:[–—―]+|--+)(?:\s+|(?=[\p{L}¿¡«“„‘\"'(…]))")
 # What is spoken at the start of an item: "1.", "2)", "３、", "②".
 _NUMBER = regex.compile(r"\p{Nd}{1,3}(?:[.)]\s|[、．])|[①-⑳㈠-㈩]")
@@ -76,7 +77,7 @@ def paragraphs(text: str) -> Iterator[Paragraph]:
     a dialogue at the start of a line are left out. Of more than 20 characters in a row that are no letters or
     digits, 20 stay. Takes time linear in the length of the text.
     """
-    lines = clean_text(text).replace("\u2029", "\n\n").splitlines()
+    lines = _INLINE_BULLET.sub("\n", clean_text(text).replace("\u2029", "\n\n")).splitlines()
     collapsed = (" ".join(line.split()) for line in lines)
     for speakable, group in groupby(collapsed, key=has_speakable):
         if speakable:

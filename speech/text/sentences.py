@@ -23,7 +23,7 @@ _MARKS = regex.compile(
         (?<=[。！？]) [{regex.escape(_CLOSERS_AFTER_FULL_WIDTH)}]*+
       | (?<![。！？]) [{regex.escape(CLOSERS)}]*+ (?:\ [»›](?=[\s.,;:!?…]|$))?
     )
-    (?:\[\p{{Nd}}{{1,3}}\]){{0,9}}  # a footnote's number
+    (?:\ ?\[\p{{Nd}}{{1,3}}\]){{0,9}}  # a footnote's number
     """,
     regex.VERBOSE,
 )
@@ -32,6 +32,7 @@ _NEXT_WORD = regex.compile(r"[^\p{L}\p{N}]{0,20}((?:\p{L}\.)+(?!\w)|[\p{L}\p{N}]
 _LONGEST_LOOKBACK = 100
 _QUOTE_START = regex.compile(r"""(\S)\ ?["“«„״「『]""", regex.REVERSE)
 _LONGEST_QUOTE = 300
+_LONGEST_TITLE = 40
 # Finnish and Swedish open with the quotes that close elsewhere.
 _CANNOT_START = regex.compile(r"[.,;:!?…%)\]}」』）】》〉、。，；：！？]|[’”»›](?![\p{L}\p{N}])")
 
@@ -87,6 +88,7 @@ class _Rules:
         self._references = lists.REFERENCES - changes.words
         self._references_before_digits = lists.REFERENCES_BEFORE_DIGITS | lists.REFERENCES & changes.words
         self._abbreviations = self._connectors | self._titles | lists.OTHERS - changes.words | changes.others
+        self._has_i = language in (None, "en")  # a capital in the middle of a sentence
         self._has_ordinals = language in lists.WITH_ORDINALS
         self._longest_of_date = lists.LONGEST_OF_DATE.get(language or "", 0)
         self._has_ordinals_before_names = language in lists.WITH_ORDINALS_BEFORE_NAMES
@@ -105,6 +107,7 @@ class _Rules:
                     or _is_introduced(text, match.start())
                 )
                 and not between_digits
+                and not _is_in_title(text, match.start())
                 and (text[end].isalnum() or text[end] in _OPENERS)
             )
         following = _NEXT_WORD.match(text, end)
@@ -117,7 +120,7 @@ class _Rules:
         if closers and marks[-1] in "?!؟" and not (word[0].isupper() or word[0].isdigit()):
             return _is_introduced(text, match.start())  # the same in a script without capitals
         if "…" in marks or ".." in marks or ". ." in marks:
-            return not (goes_on or word[0].isdigit() or word.partition("'")[0] == "I")
+            return not (goes_on or word[0].isdigit() or (self._has_i and word.partition("'")[0] == "I"))
         return marks != "." or self._full_stop_ends_sentence(text, match.start(), word)
 
     def _full_stop_ends_sentence(self, text: str, stop: int, following: str) -> bool:
@@ -144,7 +147,7 @@ class _Rules:
             return True
         if len(number) > 2:
             return False
-        starts_item = not before or before[-1] in "!?:"
+        starts_item = not before or before[-1] in "!?:•-–—*"
         starts_item = starts_item or (before[-1] == "." and not self._takes_number(before[:-1]))
         return (
             starts_item
@@ -210,6 +213,12 @@ def _is_introduced(text: str, position: int) -> bool:
     """Whether a colon introduces the quotation before the position, as in "他说：“走吧。”"."""
     opener = _QUOTE_START.search(text, max(0, position - _LONGEST_QUOTE), position)
     return opener is not None and opener[1] in ":："
+
+
+def _is_in_title(text: str, position: int) -> bool:
+    """Whether the position is inside the name of a work, as in "《摔跤吧！爸爸》"."""
+    start = max(0, position - _LONGEST_TITLE)
+    return text.rfind("《", start, position) > text.rfind("》", start, position)
 
 
 def _words_before(text: str, stop: int) -> tuple[str, str]:
