@@ -27,7 +27,7 @@ _OPENERS = frozenset("“‘«‹([{「『（【《〈¿¡„")
 _CLAUSE_MARKS = frozenset(",;:!?…—،؛؟")
 _FULL_WIDTH_MARKS = "。！？．，、；：…—"
 # What must not be the first character of a chunk.
-_NEVER_FIRST = frozenset(_FULL_WIDTH_MARKS) | frozenset(".,;:!?”’»›)]}%–-،؛؟।॥」』）】》〉・")
+_NEVER_FIRST = frozenset(_FULL_WIDTH_MARKS) | frozenset(".,;:!?”’»›)]}%–-،؛؟۔।॥」』）】》〉・")
 
 _AFTER_FULL_WIDTH_MARK = regex.compile(rf"""[{_FULL_WIDTH_MARKS}]["'”’»›)\]}}」』）】》〉]*+(?=\S)""")
 # Letters of scripts that put no space between words, with the signs above and below them.
@@ -88,6 +88,8 @@ def _rank_between_letters(text: str, ranks: list[Boundary]) -> None:
 
 def _rank_space(text: str, space: int) -> Boundary:
     before, after = text[space - 1], text[space + 1]
+    if after in "—–" and text[space + 2 : space + 3].isalpha():  # "No sé —dijo ella—."
+        return Boundary.CLAUSE
     if _is_closing(text, space + 1) or _is_opening(text, space - 1):
         return Boundary.TIED
     if before.isnumeric() and after.isalnum():  # "10 000", "5 km", "3 p.m."

@@ -4,13 +4,14 @@ A line ends on purpose, and not because it was full, where
 
 - it is a heading ("# "), or the next line is an item of a list or a speaker's line of a dialogue, or
 - it is shorter than 40 letters and the next line does not start with a small letter, or
-- it is a line of verse: three or more lines in a row are shorter than 60 letters, and of most of them the
-  next word would have fitted into the longest, or of any where all are short or none starts with a small
-  letter.
+- it is a line of verse: three or more lines in a row are shorter than 60 letters, after one of them the next
+  word would have fitted into the longest, and none starts with a small letter, or all are shorter than 40 and
+  without marks.
 
-There is a pause after such a line: a mark at its end stays, else it gets a full stop. A line of verse gets a
-comma where the next one starts with a small letter, or where other lines of the stanza end with commas and
-the like. All other line ends are spaces, or nothing between two characters of Chinese or Japanese.
+There is a pause after such a line: a mark at its end stays, else it gets a full stop. In three or more lines
+shorter than 60 letters it gets a comma where the next line starts with a small letter, where lines end with
+commas and the like, or where only the last ends with a mark. So verse with marks and small letters is read by
+its marks. All other line ends are spaces, or nothing between two characters of Chinese or Japanese.
 """
 
 from __future__ import annotations
@@ -43,20 +44,23 @@ _INLINE_BULLET = regex.compile(r" (?=[•‣●▪◦] )")  # of a list whose li
 _DASH = regex.compile(r"(?:[–—―]+|--+)(?:\s+|(?=[\p{L}¿¡«“„‘\"'(…]))")
 # What is spoken at the start of an item: "1.", "2)", "３、", "②".
 _NUMBER = regex.compile(r"\p{Nd}{1,3}(?:[.)]\s|[、．])|[①-⑳㈠-㈩]")
-# The same, but it may also start a line of wrapped prose: "a)", "(iv)", "б)", "א.", "가.", "一、".
+# The same, but it may also start a line of wrapped prose: "a)", "(iv)", "б)", "一、".
 _LETTER = regex.compile(
     r"""
     [(（](?:\p{Nd}{1,3}|\p{L}|[ivx]{1,5}|[一二三四五六七八九十]{1,3})[)）]
-    | (?:\p{L}|[ivx]{1,5}|[IVX]{1,5})[.)]\s
+    | (?:\p{L}|[ivx]{1,5}|[IVX]{1,5})\)\s
     | [一二三四五六七八九十]{1,3}[、．]
     """,
     regex.VERBOSE,
 )
+# The same, but it may also be an abbreviation whose first part is in the line before: "A.", "א.", "가.".
+_INITIAL = regex.compile(r"(?:\p{L}|[ivx]{1,5}|[IVX]{1,5})\.\s")
 
 _CLOSING = rf"(?:\ ?[{regex.escape(CLOSERS)}])*+$"
 _ENDS_WITH_MARK = regex.compile(rf"[\p{{Terminal_Punctuation}}…‥⋯·–—―~〜\-]{_CLOSING}")
 _ENDS_SENTENCE = regex.compile(rf"[\p{{Sentence_Terminal}}…‥⋯]{_CLOSING}")
 _ENDS_CLAUSE = regex.compile(rf"[,;:—–،؛，、；：·]{_CLOSING}")
+_MARK_BEFORE_SPACE = regex.compile(r"[\p{Terminal_Punctuation}…–—]\S{0,3}\ ")
 _FIRST_LETTER = regex.compile(r"[\p{L}\p{N}]")
 _KANA = regex.compile(r"[\p{Hiragana}\p{Katakana}]")
 _MUTE_STRETCH = regex.compile(rf"[\W_]{{{MAX_MUTE_CHARS + 1},}}")
@@ -110,8 +114,10 @@ def _items(lines: Sequence[str]) -> list[int | None]:
     starts: list[int | None] = []
     previous, is_after_item = "", True
     for line in lines:
-        is_likely = is_after_item or _units(previous) < _WRAPPED_LINE_UNITS or _ends_with_mark(previous)
-        starts.append(_item_start(line, is_likely=is_likely))
+        is_unwrapped = is_after_item or _units(previous) < _WRAPPED_LINE_UNITS
+        is_likely = is_unwrapped or _ends_with_mark(previous)
+        start = _item_start(line, is_likely=is_likely)
+        starts.append(0 if start is None and is_unwrapped and _INITIAL.match(line) else start)
         previous, is_after_item = line, starts[-1] is not None
     return starts
 
@@ -119,12 +125,11 @@ def _items(lines: Sequence[str]) -> list[int | None]:
 def _item_start(line: str, *, is_likely: bool) -> int | None:
     """is_likely: whether a new item is likelier than the next line of a sentence, by the line before it."""
     if unspoken := _HEADING.match(line) or _BULLET.match(line):
-        return unspoken.end()
+        return int(unspoken.end())
     if dash := _DASH.match(line):
-        if line[dash.end() : dash.end() + 1].islower():  # "—dijo ella—" goes on
-            is_likely = is_likely and dash.group().endswith(" ")
-            return dash.end() if is_likely else None
-        return dash.end()
+        start = int(dash.end())
+        goes_on = line[start : start + 1].islower() and not (is_likely and dash.group().endswith(" "))
+        return None if goes_on else start  # "—dijo ella—" goes on
     if _NUMBER.match(line) or (is_likely and _LETTER.match(line)):
         return 0
     return None
@@ -148,18 +153,25 @@ def _marks_of_prose(lines: Sequence[str]) -> Iterator[str]:
     longest = max(map(len, lines))
     # A line that was wrapped is full: the next word would not have fitted.
     is_early = [len(line) + 1 + _first_word_chars(after) <= longest for line, after in pairwise(lines)]
-    are_short = max(units) < _WRAPPED_LINE_UNITS
     may_be_verse = len(lines) >= _STANZA_LINES and max(units) < _VERSE_LINE_UNITS
-    is_verse = may_be_verse and (
-        2 * sum(is_early) > len(is_early) or (any(is_early) and (are_short or not any(starts_small)))
-    )
+    are_short = max(units) < _WRAPPED_LINE_UNITS
+    is_verse = may_be_verse and any(is_early)
+    is_verse = is_verse and (not any(starts_small) or (are_short and not _have_marks(lines)))
     is_wrapped = may_be_verse and are_short and any(starts_small)
-    has_clauses = may_be_verse and any(map(_ENDS_CLAUSE.search, lines[:-1]))
+    is_one_sentence = may_be_verse and (
+        any(map(_ENDS_CLAUSE.search, lines[:-1]))
+        or (_ends_with_mark(lines[-1]) and not any(map(_ends_with_mark, lines[:-1])))
+    )
     for duration, small in zip(units, starts_small, strict=False):
         if is_verse or not (is_wrapped or duration >= _WRAPPED_LINE_UNITS or small):
-            yield "," if small or has_clauses else "."
+            yield "," if small or is_one_sentence else "."
         else:
             yield ""
+
+
+def _have_marks(lines: Sequence[str]) -> bool:
+    """Whether there is a mark in the lines, the end of the last apart."""
+    return any(map(_MARK_BEFORE_SPACE.search, lines)) or any(map(_ends_with_mark, lines[:-1]))
 
 
 def _units(line: str) -> float:
@@ -205,6 +217,7 @@ def _full_width(mark: str, line: str) -> str:
 
 
 def _shorten(mute: regex.Match[str]) -> str:
-    kept = mute.group()[:MAX_MUTE_CHARS]
-    # Never weld two words together.
-    return kept[:-1].rstrip() + " " if " " in mute.group() or "\n" in mute.group() else kept
+    stretch = str(mute.group())
+    kept = stretch[:MAX_MUTE_CHARS]
+    has_space = " " in stretch or "\n" in stretch
+    return kept[:-1].rstrip() + " " if has_space else kept  # never weld two words together
