@@ -86,7 +86,9 @@ class _Rules:
         self._titles = lists.TITLES - changes.words | changes.titles
         self._list_ends = lists.LIST_ENDS | changes.list_ends
         self._references = lists.REFERENCES - changes.words
-        self._references_before_digits = lists.REFERENCES_BEFORE_DIGITS | lists.REFERENCES & changes.words
+        self._references_before_digits = (
+            lists.REFERENCES_BEFORE_DIGITS | (lists.REFERENCES | lists.MONTHS) & changes.words
+        )
         self._abbreviations = self._connectors | self._titles | lists.OTHERS - changes.words | changes.others
         self._has_i = language in (None, "en")  # a capital in the middle of a sentence
         self._has_ordinals = language in lists.WITH_ORDINALS
@@ -238,7 +240,7 @@ def _is_starter(word: str) -> bool:
 
 
 def _is_unit(before: str, word: str) -> bool:
-    return before[-1:].isdigit() and _is_listed(word, lists.UNITS)
+    return before.rstrip(".")[-1:].isdigit() and _is_listed(word, lists.UNITS)  # "5 km", "5. jan"
 
 
 def _is_listed(word: str, words: frozenset[str]) -> bool:
