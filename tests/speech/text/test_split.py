@@ -169,6 +169,31 @@ def test_nothing_is_cut_inside(unit):
         assert joined.count(unit) == 40, joined
 
 
+@pytest.mark.parametrize("language", SENTENCES)
+def test_every_language_is_cut_between_sentences(language):
+    sentences = [clean_text(sentence) for sentence in SENTENCES[language]]
+    chunks = texts(split_text(" ".join(sentences), language=language))
+    assert len(chunks) > 1
+    for chunk in chunks:
+        while chunk:  # whole sentences one after the other
+            assert chunk.startswith(sentences[0])
+            chunk = chunk.removeprefix(sentences.pop(0)).lstrip()
+    assert not sentences
+
+
+def test_a_turn_of_a_dialogue_ends_a_sentence_whatever_its_last_word_is():
+    turn = "Иванов долго шёл по дороге и пришёл наконец в старый г."
+    chunks = split_text(f"— {turn}\n" * 8, language="ru")
+    assert len(chunks) > 1
+    assert all(chunk.text.endswith("г.") for chunk in chunks)
+    assert {chunk.pause_after_s for chunk in chunks[:-1]} == {SENTENCE_PAUSE_S}
+
+
+def test_a_dash_before_what_a_speaker_does_is_a_place_to_cut():
+    sentence = "No sé qué quieres hacer —dijo ella— ni por qué has venido " * 6
+    assert all(text.startswith("No sé") or text[0] in "—n" for text in texts(split_text(sentence)))
+
+
 def test_an_all_lower_case_text_is_still_cut_at_sentences():
     chunks = split_text("hello there. how are you. i am fine thanks. " * 12)
     assert all(chunk.text.endswith(".") and chunk.pause_after_s in (SENTENCE_PAUSE_S, 0) for chunk in chunks)
@@ -298,6 +323,12 @@ LONG = {
     "abbreviations": "e.g. Ms. U.S. p. ex. " * 5_000,
     "lines of a letter": "a\n" * 100_000,
     "joined letters": "a" + "क्" * 50_000,
+    "one line of a list": "milk • eggs " * 10_000,
+    "verse": "The road went on\nand on and on\nso far\n" * 3_000,
+    "turns of a dialogue": "— Tu viens ?\n—No —dijo ella—\n- Nein\n" * 3_000,
+    "footnotes": "He left.[1] [2] She. " * 5_000,
+    "names of works": "《书！" * 25_000,
+    "closing quotes": ("a." + "”»" * 9 + "\n") * 5_000,
 }
 
 
