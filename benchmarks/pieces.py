@@ -82,7 +82,7 @@ def decode(model: Model, text: str, seed: int) -> Tensor:
             exaggeration=model.spec.default_parameters["exaggeration"],
             text_tokens=model.tokenizer.encode(text, "en"),
             sampling=Sampling.of(model.spec.default_parameters),
-            max_tokens=max_speech_tokens(text),
+            max_tokens=max_speech_tokens(text, "en"),
             seed=seed,
         )
     )

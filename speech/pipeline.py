@@ -270,7 +270,7 @@ class ChatterboxSynthesizer:
                 continue
             chunks = split_text(
                 utterance.text,
-                self._model.spec.max_chunk_chars,
+                self._model.spec.max_chunk_s,
                 language=utterance.language,
                 starts_short=hop == "stream" and not planned,
                 cancel=cancel,
@@ -307,7 +307,7 @@ class ChatterboxSynthesizer:
             exaggeration=parameters["exaggeration"] or 0.0,
             text_tokens=self._model.tokenizer.encode(text, utterance.language),
             sampling=Sampling.of(parameters),
-            max_tokens=min(max_speech_tokens(text), spec.max_speech_tokens),
+            max_tokens=min(max_speech_tokens(text, utterance.language), spec.max_speech_tokens),
             seed=seeds[0],
         )
         in_pieces = hop == "stream" and isinstance(self._model.t3, T3)  # upstream's knows only the whole

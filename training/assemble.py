@@ -29,7 +29,7 @@ from training.t3 import SHARPNESS
 BUILTIN_SPEAKER = "rms*1.00"
 BUILTIN_S = 5.0
 # Chunks of more than one sentence are spoken worse: most sequences of the training are one.
-MAX_CHUNK_CHARS = 110
+MAX_CHUNK_S = 7.35  # 110 letters
 # T3's logits are so sharp that with the model's default, 1.2, it repeats tokens: speech gets longer than the
 # teacher's.
 REPETITION_PENALTY = 1.8
@@ -73,7 +73,7 @@ def write_encoders(folder: Path, work: Path, spec: ModelSpec) -> None:
         folder,
         SMALL,
         "demonstration",
-        max_chunk_chars=MAX_CHUNK_CHARS,
+        max_chunk_s=MAX_CHUNK_S,
         default_parameters={"repetition_penalty": REPETITION_PENALTY},
     )
 

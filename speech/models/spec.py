@@ -118,7 +118,7 @@ class ModelSpec:
     flow: FlowSpec
     sampler: tuple[SamplerStep, ...]  # in the order in which they are applied
     default_parameters: Mapping[str, float]  # by the names of ``SamplingParams``; others have no effect
-    max_chunk_chars: int  # longest chunk of text, in the units of ``speech.text.duration``
+    max_chunk_s: float  # longest chunk of text, at the pace of ``speech.text.duration``
     max_speech_tokens: int  # longest answer of T3
     # Which of upstream's loops draws the tokens: ``T3.inference`` or ``T3.inference_turbo``. In the second, a
     # stop that is drawn first ends nothing, and the start of speech is penalised as seen in the first draw
@@ -169,8 +169,8 @@ CHATTERBOX = ModelSpec(
         "min_p": 0.05,
         "repetition_penalty": 1.2,
     },
-    # About 19 s at an ordinary pace: half of upstream's 40 s, so that a slow reading fits as well.
-    max_chunk_chars=280,
+    # Half of upstream's 40 s and a little less, so that a slow reading fits as well: 280 letters of English.
+    max_chunk_s=18.7,
     max_speech_tokens=1000,
 )
 
@@ -202,7 +202,7 @@ TURBO = ModelSpec(
     # ``ChatterboxTurboTTS.generate``.
     default_parameters={"temperature": 0.8, "top_p": 0.95, "repetition_penalty": 1.2, "top_k": 1000},
     # It was trained on answers of up to 604 tokens; longer ones turn into gibberish, as users report.
-    max_chunk_chars=230,
+    max_chunk_s=15.35,
     max_speech_tokens=604,
     loop="turbo",
     silence_tokens=3,

@@ -3,10 +3,10 @@
 from characters import has_speakable
 from speech.text.clean import clean_text, normalize_multilingual_text, normalize_text, normalize_turbo_text
 from speech.text.duration import duration_units, estimate_duration_s, max_speech_tokens
-from speech.text.split import DEFAULT_MAX_CHARS, Chunk, split_text
+from speech.text.split import DEFAULT_MAX_CHUNK_S, Chunk, split_text
 
 __all__ = [
-    "DEFAULT_MAX_CHARS",
+    "DEFAULT_MAX_CHUNK_S",
     "Chunk",
     "clean_text",
     "duration_units",

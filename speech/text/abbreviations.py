@@ -62,10 +62,19 @@ LIST_ENDS = _words("""
     etc usw usf u.v.m u.ä o.ä ecc enz osv m.m itd itp atd apod т.д т.п
 """)
 
+# Names of months after the day: "5. jan.", "5 ott.", "5 янв.".
+MONTHS_AFTER_DAY = _words("""
+    jan feb febr mar mars apr maj jun juni jul aug sep sept oct okt nov dec des dez janv févr avr juil déc
+    ene abr ago dic gen genn febb mag giu lug set sett ott fev mai out
+    stycz lut kwiec czerw lip sierp wrzes wrześ pazdz paźdz listop grudz
+    ιαν φεβ μαρτ απρ ιουν ιουλ αυγ σεπ οκτ νοε δεκ янв февр апр авг сент окт нояб дек
+""")
+
 # Units of measure, after a number only: "5 in." but "come in.".
-UNITS = _words("""
+UNITS = MONTHS_AFTER_DAY | _words("""
     in ft yd yds mi lb lbs oz pt pts qt qts gal tsp tbsp min mins sec secs hr hrs std sek wk wks yr yrs mo mos
-    sq cu fl km cm mm kg mg ml mio mrd tsd mln mld tys tyś тыс млн млрд руб коп
+    sq cu fl km cm mm kg mg ml mio mrd tsd mln mld tys tyś mill milj тыс млн млрд руб коп мин сек
+    εκ δισ χιλ كم كلم سم ملم كجم كغ
 """)
 
 TIME_ZONES = _words("""
@@ -167,69 +176,152 @@ class Changes(NamedTuple):
     connectors: frozenset[str] = frozenset()
     titles: frozenset[str] = frozenset()
     list_ends: frozenset[str] = frozenset()
+    others: frozenset[str] = frozenset()
 
 
 CHANGES = {
-    "ar": Changes(list_ends=_words("إلخ الخ")),
+    "ar": Changes(list_ends=_words("إلخ الخ"), others=_words("هـ")),
     "da": Changes(
-        words=_words("al ed il med min op par sig ud"),
-        connectors=_words("bl.a ca evt f.eks fx hhv jf mht pga"),
+        words=_words("Jan al ed il med min op par sig ud"),
+        connectors=_words("ang bl.a ca ekskl eksl evt f.eks fx hhv inkl jf mht pga vedr"),
         list_ends=_words("m.fl m.v o.lign osv"),
+        others=_words("""
+            adr afd alm ank cand dr.phil eftf egl forts kgl maks mia nuv omr opr skr tidl udg årg årh
+        """),
+    ),
+    "de": Changes(
+        words=_words("Jan"),
+        titles=_words("Fa Univ.-Prof"),
+        connectors=_words("bes einschl entspr exkl gem mind od rd sogen urspr vorm wg"),
+        list_ends=_words("dergl desgl u.dgl o.dgl"),
+        others=_words("""
+            allg anl ausg ehem eigtl engl etw forts franz gegr ges gest gez griech inh ital jg lat od österr
+            röm schweiz sen span staatl städt stellv Univ verf zit zul zzt
+        """),
     ),
     "el": Changes(
         connectors=_words("βλ δηλ λ.χ π.χ πρβλ"),
-        titles=_words("αγ δρ κ καθ κος στρ"),
+        titles=_words("αγ δρ κ κα καθ κος λεωφ οδ πλ στρ"),
         list_ends=_words("κ.ά κ.λπ κ.ο.κ κ.τ.λ κλπ κτλ"),
+        others=_words("αι αρ αριθ εικ κεφ σελ τηλ"),
     ),
-    "es": Changes(words=_words("ave para par ver")),
+    "en": Changes(others=_words("d.phil hosp mex scil NE NW SE SW")),
+    "es": Changes(
+        words=_words("ave para par ver"),
+        titles=_words("""
+            Arq Cap Ctra Dir Hna Hno Hnos Ing Lcda Lcdo Lda Ldo Mons pbro pdta pdte Sto Sta Sgto
+        """),
+        connectors=_words("máx mín"),
+        others=_words("""
+            admón apdo cdad cra ctra dcha dcho depto dpto ed ext fdo gob Dom Jue Lun Mar Mié Sáb Vie párrf
+            izda izdo izq nov oct párr pl ppal prov pza sept trad
+        """),
+    ),
     "fi": Changes(
-        connectors=_words("ekr esim jkr klo ks n nk ns puh vrt"),
-        titles=_words("hra maist nti prof rva tri"),
+        words=_words("Jan"),
+        connectors=_words("eaa ekr em esim huom jkr klo ko ks lk mm n nk ns nyk puh synt ts vrt"),
+        titles=_words("""
+            alik arkkit ev.luutn hra joht kapt kers luutn maist maj nti os prof rva siht toht toim toim.joht
+            tri vänr vääp ylik ylil
+        """),
         list_ends=_words("jne tms ym yms"),
+        others=_words("alk alkup ent ilm jatk kirj myöh suom toim ev.lut"),
     ),
-    "fr": Changes(words=_words("est par sec")),
+    "fr": Changes(
+        words=_words("est par sec"),
+        titles=_words("Cie Ets Pr Sté boul boulev"),
+        connectors=_words("env"),
+        others=_words("adj ann éd fasc fém fig hab id inf lib masc sing suiv sup suppl trad"),
+    ),
     "he": Changes(titles=_words("פרופ ופרופ גב וגב ד וד")),
-    "hi": Changes(words=_words("है हैं था थी थीं थे"), titles=_words("कु पं श्री श्रीमती")),
-    "it": Changes(words=_words("ave est")),
+    "hi": Changes(
+        words=_words("है हैं था थी थीं थे"),
+        titles=_words("""
+            एच एन एफ एम एल एस आर क्यू डब्ल्यू डब्लू यू कु कै पं मि श्री श्रीमती सुश्री स्व
+        """),
+        others=_words("ई.पू कि.मी पृ रु सं"),
+    ),
+    "it": Changes(
+        words=_words("ave est"),
+        titles=_words("""
+            Amm Arch arch Card Cav Comm Dir Egr Gent gent.ma gent.mo gen ill.mo Ing Mons on On Rag rag Sen
+            Serg Spett Ten
+        """),
+        connectors=_words("es cfr"),
+        others=_words("""
+            all artt cit cod es ext fig figg int num pref reg suppl trad voll dom gio lun mer sab ven
+        """),
+    ),
     "ms": Changes(
-        connectors=_words("cth"), titles=_words("En Hj Pn Sdr Tn"), list_ends=_words("dll dsb spt")
+        connectors=_words("cth mis"),
+        titles=_words("En Hj Hjh Ir Pn Sdr Tn Ust YAB YB"),
+        list_ends=_words("dkk dll dsb dst spt"),
     ),
     "nl": Changes(
-        words=_words("al min op ver"),
-        connectors=_words("evt m.b.t nl o.a t.a.v t.o.v"),
-        titles=_words("ir mr mw"),
+        words=_words("Jan al min op ver"),
+        connectors=_words("""
+            afb bijl evt excl incl m.a.w m.b.t m.n nl o.a resp t.a.v t.g.v t.o.v vgl z.g zgn
+        """),
+        titles=_words("ds em fam ir kard kapt mr mw"),
         list_ends=_words("e.d enz etc"),
+        others=_words("afd afl alg betr eig geb gem ong temp vert"),
     ),
     "no": Changes(
-        words=_words("al av ed med min par tab"),
-        connectors=_words("bl.a ca ev evt f.eks jf mht pga"),
+        words=_words("Jan al av ed med min par tab"),
+        connectors=_words("ang bl.a ca dvs ekskl ev evt f.eks iht inkl jf mht pga vedr"),
         list_ends=_words("m.fl m.m o.l osv"),
+        others=_words("adm adr alm avd forf forts kgl maks mva omtr oppr tidl utg årg årh"),
     ),
     "pl": Changes(
-        words=_words("co dres par"),
-        connectors=_words("im m.in ok por pt tzn tzw"),
-        titles=_words("al bp gen hab inż kard ks mec mgr os pl płk red"),
+        words=_words("Jan co dres par"),
+        connectors=_words("im m.in ok por pt tzn tzw wg zob"),
+        titles=_words("""
+            abp al arcybp bł bp dyr gen hab inż kard ks mec mgr os pl płk por ppłk pow red sierż woj
+        """),
+        others=_words("ang franc łac maks mies niem rozdz ros ryc rys tłum ur wyd"),
     ),
-    "pt": Changes(words=_words("ave para par ver"), titles=_words("Av Eng Exma R")),
+    "pt": Changes(
+        words=_words("ave para par ver"),
+        titles=_words("Arq Av Cap Cel Des Eng Exma Ilma Ilmo Pça Pe R Rod Sarg Sta Sto Ten"),
+        connectors=_words("máx mín"),
+        others=_words("abr ago ap cód depto dez ed fev nov obs out prov séc tb trad"),
+    ),
     "ru": Changes(
-        connectors=_words("см ср т.е т.к т.н"),
-        titles=_words("им пл пр просп"),
+        connectors=_words("им см ср т.е т.к т.н"),
+        titles=_words("акад ген доц инж им кап лейт о обл пл полк пос пр просп проф респ св тов"),
         list_ends=_words("др пр т.д т.п"),
+        others=_words("""
+            Род ок англ букв вост греч долл зап изд инст ист канд корп лат напр нем обл прим ред рус ст ун-т
+            фр франц экз
+        """),
     ),
     "sv": Changes(
-        words=_words("al av ed ej med min par sig tab"),
-        connectors=_words("bl.a ca d.v.s dvs f.d ff jfr kl s.k t.ex"),
+        words=_words("Jan al av ed ej med min par sig tab"),
+        connectors=_words("""
+            ang bl.a ca d.v.s dvs enl exkl f.d ff fr.o.m inkl jfr kl m.a.o p.g.a resp s.k t.ex t.o.m
+        """),
         list_ends=_words("m.fl m.m osv"),
+        others=_words("avd forts förf nuv obs omkr prel trol uppl urspr utg vard"),
     ),
-    "sw": Changes(titles=_words("Bi Bw Dkt Mhe Prof"), connectors=_words("k.m k.v"), list_ends=_words("n.k")),
+    "sw": Changes(
+        titles=_words("Bi Bw Dkt Mch Mhe Mwl Prof"),
+        connectors=_words("k.m k.v taz"),
+        list_ends=_words("n.k"),
+        others=_words("Na Sh uk"),
+    ),
     "tr": Changes(
         words=_words("al av ev il ver vs"),
         connectors=_words("bkz krş örn"),
-        titles=_words("Alb Arş Av Bn Cad Doç Gör Mah Org Öğr Sn Sok Yrd Yzb"),
+        titles=_words("""
+            Alb Apt Arş Asb Av Bn Bul Cad Doç Ecz Gen Gör Hz Mah Mim Müh Org Öğr Sn Sok Ütğm Uzm Yrd Yzb
+        """),
         list_ends=_words("vb vd vs"),
+        others=_words("alm ark bs Çev fr ing Kat mad osm"),
     ),
 }
 # A full stop makes an ordinal: "3. maj", "19. århundrede", "3. toukokuuta", "19. yüzyıl".
 WITH_ORDINALS = frozenset({"da", "de", "fi", "no", "pl", "tr"})
+# Dates are written with full stops: how many digits the numbers before them have, "5. 3. 2024", "2024. 3. 5."
+LONGEST_OF_DATE = {**dict.fromkeys(WITH_ORDINALS, 2), "ko": 4}
 # Ordinals before names, which have capitals: "II. Mehmet".
 WITH_ORDINALS_BEFORE_NAMES = frozenset({"tr"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import IntEnum
 
 import regex
@@ -26,7 +27,7 @@ _OPENERS = frozenset("“‘«‹([{「『（【《〈¿¡„")
 _CLAUSE_MARKS = frozenset(",;:!?…—،؛؟")
 _FULL_WIDTH_MARKS = "。！？．，、；：…—"
 # What must not be the first character of a chunk.
-_NEVER_FIRST = frozenset(_FULL_WIDTH_MARKS) | frozenset(".,;:!?”’»›)]}%–-،؛؟।॥」』）】》〉・")
+_NEVER_FIRST = frozenset(_FULL_WIDTH_MARKS) | frozenset(".,;:!?”’»›)]}%–-،؛؟۔।॥」』）】》〉・")
 
 _AFTER_FULL_WIDTH_MARK = regex.compile(rf"""[{_FULL_WIDTH_MARKS}]["'”’»›)\]}}」』）】》〉]*+(?=\S)""")
 # Letters of scripts that put no space between words, with the signs above and below them.
@@ -51,11 +52,12 @@ _CLUSTER = regex.compile(
 )
 
 
-def rank_boundaries(text: str, language: str | None = None) -> list[Boundary]:
+def rank_boundaries(text: str, language: str | None = None, line_ends: Iterable[int] = ()) -> list[Boundary]:
     """Returns for each position p of the text what a cut between text[:p] and text[p:] would divide.
 
     The text is one paragraph in which the only white space is single spaces. A cut at a space drops the
     space. Takes time linear in the length of the text. language: its code; None: it is not known.
+    line_ends: positions at which a sentence ends whatever its last word is.
     """
     ranks = [Boundary.INSIDE_WORD] * len(text)
     if not text.isascii():
@@ -65,7 +67,7 @@ def rank_boundaries(text: str, language: str | None = None) -> list[Boundary]:
         ranks[space] = _rank_space(text, space)
         ranks[space + 1] = Boundary.AFTER_SPACE
         space = text.find(" ", space + 1)
-    for end in sentence_ends(text, language):
+    for end in (*sentence_ends(text, language), *line_ends):
         ranks[end] = Boundary.SENTENCE
     ranks[0] = Boundary.AFTER_SPACE
     return ranks
@@ -86,6 +88,8 @@ def _rank_between_letters(text: str, ranks: list[Boundary]) -> None:
 
 def _rank_space(text: str, space: int) -> Boundary:
     before, after = text[space - 1], text[space + 1]
+    if after in "—–" and text[space + 2 : space + 3].isalpha():  # "No sé —dijo ella—."
+        return Boundary.CLAUSE
     if _is_closing(text, space + 1) or _is_opening(text, space - 1):
         return Boundary.TIED
     if before.isnumeric() and after.isalnum():  # "10 000", "5 km", "3 p.m."

@@ -11,6 +11,7 @@ from speech.text import abbreviations as lists
 
 # After a mark: in German “ and « close what „ and » opened; Hebrew quotes with gershayim.
 CLOSERS = "\"'`“”‘’«»‹›״)]}」』）】》〉"
+_OPENERS = "“‘«‹„「『（《〈"
 _CLOSERS_AFTER_FULL_WIDTH = CLOSERS.translate({ord(opener): None for opener in "“‘«‹"})
 
 # A row of marks with the quotes and brackets that close behind it; French puts a space before those. The
@@ -22,6 +23,7 @@ _MARKS = regex.compile(
         (?<=[。！？]) [{regex.escape(_CLOSERS_AFTER_FULL_WIDTH)}]*+
       | (?<![。！？]) [{regex.escape(CLOSERS)}]*+ (?:\ [»›](?=[\s.,;:!?…]|$))?
     )
+    (?:\ ?\[\p{{Nd}}{{1,3}}\]){{0,9}}  # a footnote's number
     """,
     regex.VERBOSE,
 )
@@ -30,11 +32,12 @@ _NEXT_WORD = regex.compile(r"[^\p{L}\p{N}]{0,20}((?:\p{L}\.)+(?!\w)|[\p{L}\p{N}]
 _LONGEST_LOOKBACK = 100
 _QUOTE_START = regex.compile(r"""(\S)\ ?["“«„״「『]""", regex.REVERSE)
 _LONGEST_QUOTE = 300
+_LONGEST_TITLE = 40
 # Finnish and Swedish open with the quotes that close elsewhere.
 _CANNOT_START = regex.compile(r"[.,;:!?…%)\]}」』）】》〉、。，；：！？]|[’”»›](?![\p{L}\p{N}])")
 
 # "U.S", "Ph.D", "z.B", "S.p.A", "J.-P", "LL.M"; not "example.com" or "3.14".
-_DOTTED = regex.compile(r"\p{L}{1,4}(?:\.-?\p{L}{1,3})+")
+_DOTTED = regex.compile(r"(?:\p{L}\p{M}*+){1,4}(?:\.-?(?:\p{L}\p{M}*+){1,3})+")
 # Not a Korean syllable or a Han character, which may be a word.
 _SINGLE_LETTER = regex.compile(
     r"(?:\p{L}\p{M}*-)?[\p{L}--[\p{Hangul}\p{Han}\p{scx=Hiragana}]]\p{M}*", regex.V1
@@ -83,9 +86,13 @@ class _Rules:
         self._titles = lists.TITLES - changes.words | changes.titles
         self._list_ends = lists.LIST_ENDS | changes.list_ends
         self._references = lists.REFERENCES - changes.words
-        self._references_before_digits = lists.REFERENCES_BEFORE_DIGITS | lists.REFERENCES & changes.words
-        self._abbreviations = self._connectors | self._titles | lists.OTHERS - changes.words
+        self._references_before_digits = (
+            lists.REFERENCES_BEFORE_DIGITS | (lists.REFERENCES | lists.MONTHS) & changes.words
+        )
+        self._abbreviations = self._connectors | self._titles | lists.OTHERS - changes.words | changes.others
+        self._has_i = language in (None, "en")  # a capital in the middle of a sentence
         self._has_ordinals = language in lists.WITH_ORDINALS
+        self._longest_of_date = lists.LONGEST_OF_DATE.get(language or "", 0)
         self._has_ordinals_before_names = language in lists.WITH_ORDINALS_BEFORE_NAMES
 
     def ends_sentence(self, text: str, match: regex.Match[str]) -> bool:
@@ -95,9 +102,15 @@ class _Rules:
             between_digits = text[match.start() - 1 : match.start()].isnumeric() and text[end].isnumeric()
             return (
                 marks[-1] not in ".!?…;"
-                and (not closers or _is_introduced(text, match.start()))
+                and (
+                    not closers
+                    or closers[-1] in "）】"  # "（他走了。）她来了。"
+                    or text[end] in "“‘「『"  # “走吧。”“好。”
+                    or _is_introduced(text, match.start())
+                )
                 and not between_digits
-                and (text[end].isalnum() or text[end] in "“‘«‹„「『（《〈")
+                and not _is_in_title(text, match.start())
+                and (text[end].isalnum() or text[end] in _OPENERS)
             )
         following = _NEXT_WORD.match(text, end)
         if following is None or _CANNOT_START.match(text, end + 1):
@@ -109,7 +122,7 @@ class _Rules:
         if closers and marks[-1] in "?!؟" and not (word[0].isupper() or word[0].isdigit()):
             return _is_introduced(text, match.start())  # the same in a script without capitals
         if "…" in marks or ".." in marks or ". ." in marks:
-            return not (goes_on or word[0].isdigit() or word.partition("'")[0] == "I")
+            return not (goes_on or word[0].isdigit() or (self._has_i and word.partition("'")[0] == "I"))
         return marks != "." or self._full_stop_ends_sentence(text, match.start(), word)
 
     def _full_stop_ends_sentence(self, text: str, stop: int, following: str) -> bool:
@@ -126,10 +139,17 @@ class _Rules:
         return self._capital_starts_sentence(before, word, following)
 
     def _is_ordinal(self, before: str, number: str, following: str) -> bool:
-        """Whether the full stop makes an ordinal or a list item's number: "der 2. Weltkrieg", "1. First"."""
-        if not number.isdigit() or len(number) > 2:
+        """Whether the full stop makes an ordinal, part of a date or an item's number.
+
+        "der 2. Weltkrieg", "5. 3. 2024", "1. First".
+        """
+        if not number.isdigit():
             return False
-        starts_item = not before or before[-1] in "!?:"
+        if following.isdigit() and len(number) <= self._longest_of_date:
+            return True
+        if len(number) > 2:
+            return False
+        starts_item = not before or before[-1] in "!?:•-–—*"
         starts_item = starts_item or (before[-1] == "." and not self._takes_number(before[:-1]))
         return (
             starts_item
@@ -197,6 +217,12 @@ def _is_introduced(text: str, position: int) -> bool:
     return opener is not None and opener[1] in ":："
 
 
+def _is_in_title(text: str, position: int) -> bool:
+    """Whether the position is inside the name of a work, as in "《摔跤吧！爸爸》"."""
+    start = max(0, position - _LONGEST_TITLE)
+    return text.rfind("《", start, position) > text.rfind("》", start, position)
+
+
 def _words_before(text: str, stop: int) -> tuple[str, str]:
     """Returns the last two words before the position, the last one without what opens or joins it."""
     match = _LAST_WORDS.search(text, max(0, stop - _LONGEST_LOOKBACK), stop)
@@ -214,7 +240,7 @@ def _is_starter(word: str) -> bool:
 
 
 def _is_unit(before: str, word: str) -> bool:
-    return before[-1:].isdigit() and _is_listed(word, lists.UNITS)
+    return before.rstrip(".")[-1:].isdigit() and _is_listed(word, lists.UNITS)  # "5 km", "5. jan"
 
 
 def _is_listed(word: str, words: frozenset[str]) -> bool:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import math
-import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, groupby, pairwise
+from itertools import accumulate
 
 from cancel import CancelToken
-from characters import has_speakable
 from speech.text.boundaries import Boundary, rank_boundaries
-from speech.text.clean import clean_text
-from speech.text.duration import duration_units
+from speech.text.duration import UNITS_PER_S, duration_units, max_units
+from speech.text.paragraphs import Paragraph, paragraphs
 
-# About 19 s at an ordinary pace: half of upstream's 40 s, so that a slow reading fits as well.
-DEFAULT_MAX_CHARS = 280
+# Half of upstream's 40 s and a little less, so that a slow reading fits as well: 280 letters of English.
+DEFAULT_MAX_CHUNK_S = 280 / UNITS_PER_S
 
 # Readers leave about half a second between sentences and nearly twice that between paragraphs.
 # The model ends what it says with some of that silence; this is the rest.
@@ -25,21 +23,12 @@ PARAGRAPH_PAUSE_S = 0.5
 CLAUSE_PAUSE_S = 0.1
 _PAUSES_S = {Boundary.SENTENCE: SENTENCE_PAUSE_S, Boundary.CLAUSE: CLAUSE_PAUSE_S}
 
-# The longest stretch without a letter or digit that is kept: rows of dots, stars, emoji, marks.
-MAX_MUTE_CHARS = 20
-# A mute stretch, a digit and another mute stretch must fit, so that each chunk has a sound; and
-# numbers up to trillions, so that they stay whole.
-MIN_MAX_CHARS = 100
+# 100 letters of English, 89 of Polish. A mute stretch, a digit and another mute stretch must fit, so that
+# each chunk has a sound; and numbers up to hundreds of billions, so that they stay whole.
+MIN_MAX_CHUNK_S = 100 / UNITS_PER_S
 
 # Texts of a word or two come out as gibberish, so such a sentence is kept with its neighbour.
 _SHORT_SENTENCE_UNITS = 20
-# Wrapped prose has lines of 40 letters and more; what is shorter was ended on purpose.
-_WRAPPED_LINE_UNITS = 40
-
-_BULLET = re.compile(r"(?:[-*•‣◦▪–—]|#{1,6})\s+")
-_LIST_ITEM = re.compile(_BULLET.pattern + r"|(?:\d{1,3}[.)]|[A-Za-z]\))\s")
-_ENDS_WITH_MARK = re.compile(r"""[.!?…,;:–—\-。！？，、；：．،؛؟।॥\u17d4]["'”’»)\]}」』）】]*$""")
-_MUTE_STRETCH = re.compile(rf"[\W_]{{{MAX_MUTE_CHARS + 1},}}")
 
 
 @dataclass(frozen=True)
@@ -52,22 +41,24 @@ class Chunk:
 
 def split_text(
     text: str,
-    max_chars: int = DEFAULT_MAX_CHARS,
+    max_chunk_s: float = DEFAULT_MAX_CHUNK_S,
     *,
     language: str | None = None,
     starts_short: bool = False,
     cancel: CancelToken | None = None,
 ) -> list[Chunk]:
-    """Returns the text as chunks, cut at the best places, none longer than ``max_chars``.
+    """Returns the text as chunks, cut at the best places, none longer than ``max_chunk_s``.
 
-    language: the code of the text's language, whose rules tell where sentences end; None: it is not known.
+    max_chunk_s: the longest duration of a chunk at an ordinary pace, estimated by ``speech.text.duration``.
+    280 letters of English, 253 of German, 62 Han characters or 40 digits take the default.
 
-    starts_short: the first chunk is at most 100 long, the second 200: who listens while the text is spoken
+    language: the code of the text's language, whose rules tell where sentences end, and whose pace tells how
+    long they take; None: it is not known.
+
+    starts_short: the first chunk takes at most 6.7 s, the second 13.3 s: who listens while the text is spoken
     waits less for the first.
 
-    Length is counted in units of duration (``speech.text.duration``): a Latin letter is one, a digit seven, a
-    Han character four and a half. So a chunk may hold fewer characters than ``max_chars``, and each takes
-    about the same time. Sentences of a paragraph are packed together; what is too long is cut at
+    Sentences of a paragraph are packed together; what is too long is cut at
     clause marks, else at spaces, else between characters of a script without spaces, and only an unbroken
     run that is too long by itself is cut inside a word, number or address. The chunks of a paragraph are
     kept near equal, so that no tail of a word or two is left over.
@@ -75,26 +66,27 @@ def split_text(
     Every letter and digit of ``clean_text(text)`` is in exactly one chunk, in order. Changed are:
 
     - A line without a letter or digit is dropped; like an empty line it ends a paragraph.
-    - Bullets and heading marks ("- ", "* ", "# ") at the start of a line are dropped.
-    - A heading or list item gets a full stop if it has no mark at its end: the line after it
-      starts with a bullet or number, or it is shorter than wrapped lines are and the line after it
-      does not start with a small letter. Other line ends are spaces.
+    - Bullets, heading marks and the dashes of a dialogue at the start of a line are dropped.
+    - A heading, an item of a list and a speaker's line get a full stop if they have no mark at their end, and
+      a line of verse a comma or a full stop. Other line ends are spaces (``speech.text.paragraphs``).
     - Of more than 20 characters in a row that are no letters or digits, 20 are kept.
 
     Text with nothing to say gives no chunks. Takes time linear in the length of the text; ``cancel`` is
     checked before each paragraph and each chunk.
 
-    Raises ValueError if ``max_chars`` is below 100, and ``errors.Cancelled`` once ``cancel`` is cancelled.
+    Raises ValueError if ``max_chunk_s`` is below 6.67, and ``errors.Cancelled`` once ``cancel`` is cancelled.
     """
-    if max_chars < MIN_MAX_CHARS:
-        raise ValueError(f"max_chars must be at least {MIN_MAX_CHARS}, not {max_chars}")
+    if not max_chunk_s >= MIN_MAX_CHUNK_S:
+        raise ValueError(f"max_chunk_s must be at least {MIN_MAX_CHUNK_S:.2f}, not {max_chunk_s}")
     cancel = cancel or CancelToken()
     chunks: list[Chunk] = []
 
-    def limit() -> int:
-        return min(max_chars, MIN_MAX_CHARS * (len(chunks) + 1)) if starts_short else max_chars
+    longest, shortest = max_units(max_chunk_s, language), max_units(MIN_MAX_CHUNK_S, language)
 
-    for paragraph in _paragraphs(text):
+    def limit() -> int:
+        return min(longest, shortest * (len(chunks) + 1)) if starts_short else longest
+
+    for paragraph in paragraphs(text):
         cancel.raise_if_cancelled()
         for chunk in _split_paragraph(paragraph, limit, language):
             cancel.raise_if_cancelled()
@@ -104,65 +96,35 @@ def split_text(
     return chunks
 
 
-def _paragraphs(text: str) -> Iterator[str]:
-    lines = clean_text(text).replace("\u2029", "\n\n").splitlines()
-    collapsed = (" ".join(line.split()) for line in lines)
-    for speakable, group in groupby(collapsed, key=has_speakable):
-        if speakable:
-            yield _MUTE_STRETCH.sub(_shorten, _join_lines(list(group))).rstrip()
-
-
-def _join_lines(lines: Sequence[str]) -> str:
-    joined = []
-    for line, following in pairwise([*lines, ""]):
-        spoken = _BULLET.sub("", line, count=1) if _BULLET.match(line) else line
-        if following and _ends_on_purpose(line, following) and not _ENDS_WITH_MARK.search(spoken):
-            spoken += "."
-        joined.append(spoken)
-    return " ".join(joined)
-
-
-def _ends_on_purpose(line: str, following: str) -> bool:
-    if line.startswith("#") or _LIST_ITEM.match(following):
-        return True
-    if len(line) >= _WRAPPED_LINE_UNITS:
-        return False
-    return sum(duration_units(line)) < _WRAPPED_LINE_UNITS and not following[0].islower()
-
-
-def _shorten(mute: re.Match[str]) -> str:
-    kept = mute.group()[:MAX_MUTE_CHARS]
-    return kept[:-1].rstrip() + " " if " " in mute.group() else kept  # never weld two words together
-
-
-def _split_paragraph(paragraph: str, limit: Callable[[], int], language: str | None) -> Iterator[Chunk]:
+def _split_paragraph(paragraph: Paragraph, limit: Callable[[], int], language: str | None) -> Iterator[Chunk]:
     """Yields the chunks of a paragraph. limit: returns how many units the next one may have."""
-    units_before = [0, *accumulate(duration_units(paragraph))]
+    text = paragraph.text
+    units_before = [0, *accumulate(duration_units(text))]
     start = 0
     if units_before[-1] > limit():
-        ranks = rank_boundaries(paragraph, language)
-        speakable = [index for index, char in enumerate(paragraph) if char.isalnum()]
-        while units_before[-1] - units_before[start] > (max_units := limit()):
+        ranks = rank_boundaries(text, language, paragraph.line_ends)
+        speakable = [index for index, char in enumerate(text) if char.isalnum()]
+        while units_before[-1] - units_before[start] > (most := limit()):
             # Both sides of a cut must have something to say.
             first = speakable[bisect_left(speakable, start)] + 1
-            last = min(speakable[-1], bisect_right(units_before, units_before[start] + max_units) - 1)
-            cut = _choose_cut(units_before, ranks, range(first, last + 1), start, max_units)
-            yield Chunk(paragraph[start:cut], _PAUSES_S.get(ranks[cut], 0.0))
-            start = cut + (paragraph[cut] == " ")
-    yield Chunk(paragraph[start:], PARAGRAPH_PAUSE_S)
+            last = min(speakable[-1], bisect_right(units_before, units_before[start] + most) - 1)
+            cut = _choose_cut(units_before, ranks, range(first, last + 1), start, most)
+            yield Chunk(text[start:cut], _PAUSES_S.get(ranks[cut], 0.0))
+            start = cut + (text[cut] == " ")
+    yield Chunk(text[start:], PARAGRAPH_PAUSE_S)
 
 
 def _choose_cut(
-    units_before: Sequence[float], ranks: Sequence[Boundary], allowed: range, start: int, max_units: int
+    units_before: Sequence[float], ranks: Sequence[Boundary], allowed: range, start: int, most: int
 ) -> int:
     """Returns the position to end the chunk at: of the best rank to be had, the nearest to equal chunks.
 
     units_before: the duration of the text before each position. allowed: the positions to choose from.
-    start: where the chunk starts.
+    start: where the chunk starts. most: how many units it may have.
     """
     done, total = units_before[start], units_before[-1]
     remaining = total - done
-    ideal = remaining / math.ceil(remaining / max_units)
+    ideal = remaining / math.ceil(remaining / most)
     attempts = (  # the worst rank to take, the fewest units to leave on either side
         (Boundary.SENTENCE, ideal / 2),
         (Boundary.SENTENCE, _SHORT_SENTENCE_UNITS),

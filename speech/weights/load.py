@@ -29,7 +29,8 @@ from speech.s3gen.packed import PackedS3Gen
 from speech.s3gen.s3gen import Renderer, S3Gen
 from speech.s3gen.shapes import s3gen_shapes
 from speech.s3gen.weights import WeightsView, prepare
-from speech.text.split import MIN_MAX_CHARS
+from speech.text.duration import UNITS_PER_S
+from speech.text.split import MIN_MAX_CHUNK_S
 from speech.weights.checkpoint import Checkpoint
 from speech.weights.config import CONFIG_FILE, CONFIG_FORMAT, damaged_config, read_config_file
 from speech.weights.files import S3GEN_PREFIXES, check_shapes, fingerprint, read_shapes, read_weights
@@ -39,9 +40,8 @@ from speech.weights.sizes import with_backbone, with_vocabularies
 
 log = logging.getLogger(__name__)
 
-MAX_CHUNK_CHARS = max(
-    spec.max_chunk_chars for spec in MODELS.values()
-)  # as ``split_text`` counts: longer chunks do not fit into T3's longest answer
+# Longer chunks do not fit into T3's longest answer.
+MAX_CHUNK_S = max(spec.max_chunk_s for spec in MODELS.values())
 MAX_DIMENSION = 10_000  # of a network: what is larger is a mistake
 PUBLISHED = "published"  # of weights that need no notice, beside the keys of ``NOTICES``
 
@@ -58,7 +58,7 @@ class CheckpointConfig:
     text_vocabulary: int | None = None  # of T3's file; None: the model's
     speech_vocabulary: int | None = None
     kind: str | None = None  # of weights that are not the published ones, a key of ``NOTICES``
-    max_chunk_chars: int | None = None  # replaces ``ModelSpec.max_chunk_chars``
+    max_chunk_s: float | None = None  # replaces ``ModelSpec.max_chunk_s``
     # Replace those of ``ModelSpec.default_parameters``; others have no effect.
     default_parameters: Mapping[str, float] = field(default_factory=dict)
 
@@ -73,7 +73,7 @@ class CheckpointConfig:
             spec,
             text_vocabulary=self.text_vocabulary or spec.text_vocabulary,
             speech_vocabulary=self.speech_vocabulary or spec.speech_vocabulary,
-            max_chunk_chars=self.max_chunk_chars or spec.max_chunk_chars,
+            max_chunk_s=self.max_chunk_s or spec.max_chunk_s,
             default_parameters={
                 name: self.default_parameters.get(name, value)
                 for name, value in spec.default_parameters.items()
@@ -257,7 +257,7 @@ def read_config(folder: Path, published: ModelDimensions = FULL) -> CheckpointCo
             dimensions=published if sizes is None else _dimensions(sizes),
             has_sizes=sizes is not None,
             kind=None if kind == PUBLISHED else str(kind),
-            max_chunk_chars=_chunk_chars(config.get("max_chunk_chars")),
+            max_chunk_s=_max_chunk_s(config),
             default_parameters=_parameters(config.get("default_parameters") or {}),
         )
     except (ValueError, TypeError) as error:
@@ -278,11 +278,19 @@ def _dimensions(sizes: object) -> ModelDimensions:
     return dimensions
 
 
-def _chunk_chars(value: object) -> int | None:
-    """Returns a valid length of chunks. Raises ValueError."""
-    if value is None or (type(value) is int and MIN_MAX_CHARS <= value <= MAX_CHUNK_CHARS):
+def _max_chunk_s(config: Mapping[str, object]) -> float | None:
+    """Returns a valid length of chunks: ``max_chunk_s``, or ``max_chunk_chars`` of older files.
+
+    The latter counts letters of English. Raises ValueError.
+    """
+    value, letters = config.get("max_chunk_s"), config.get("max_chunk_chars")
+    if value is None and letters is None:
+        return None
+    if value is None and type(letters) is int:
+        value = letters / UNITS_PER_S
+    if isinstance(value, (int, float)) and MIN_MAX_CHUNK_S <= value <= MAX_CHUNK_S:
         return value
-    raise ValueError(f"max_chunk_chars must be a whole number from {MIN_MAX_CHARS} to {MAX_CHUNK_CHARS}")
+    raise ValueError(f"max_chunk_s must be a number from {MIN_MAX_CHUNK_S:.2f} to {MAX_CHUNK_S}")
 
 
 def _parameters(values: object) -> dict[str, float]:
@@ -303,7 +311,7 @@ def write_config(
     dimensions: ModelDimensions,
     kind: str,
     *,
-    max_chunk_chars: int | None = None,
+    max_chunk_s: float | None = None,
     default_parameters: Mapping[str, float] | None = None,
 ) -> None:
     """Writes what ``read_config`` reads. kind: a key of ``NOTICES``. None: the model's own value holds."""
@@ -311,7 +319,7 @@ def write_config(
         "format": CONFIG_FORMAT,
         "weights": kind,
         "sizes": dataclasses.asdict(dimensions),
-        "max_chunk_chars": max_chunk_chars,
+        "max_chunk_s": max_chunk_s,
         "default_parameters": dict(default_parameters or {}),
     }
     (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")

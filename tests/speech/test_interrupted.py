@@ -19,13 +19,14 @@ from errors import Cancelled, DeviceLost, DeviceSuspect, ModelUnavailable, OutOf
 from speech.gpu_faults import GpuFault, gpu_fault
 from speech.pipeline import ChatterboxSynthesizer, make_synthesizer
 from speech.s3gen.s3gen import Renderer, RenderRequest
+from speech.text.split import MIN_MAX_CHUNK_S
 from speech.watermark import Watermarker
 from speech.weights.load import Model
 from tests.speech.runtimes import WatchedBatch
 from tests.speech.speaking import join, says, speak, utter
 
 TEXT = " ".join(f"This is sentence number {count}, and it says nothing at all." for count in range(1, 4))
-CHUNK_CHARS = 100  # the shortest that texts are split to: a chunk a sentence
+CHUNK_S = MIN_MAX_CHUNK_S  # the shortest that texts are split to: a chunk a sentence
 SEED = 3
 
 Build = Callable[..., ChatterboxSynthesizer]
@@ -33,7 +34,7 @@ Build = Callable[..., ChatterboxSynthesizer]
 
 @pytest.fixture(scope="module")
 def our_model(our_model: Model) -> Model:
-    spec = dataclasses.replace(our_model.spec, max_chunk_chars=CHUNK_CHARS)
+    spec = dataclasses.replace(our_model.spec, max_chunk_s=CHUNK_S)
     return dataclasses.replace(our_model, spec=spec)
 
 

@@ -45,7 +45,7 @@ MADE_UP = ModelSpec(
     flow=FlowSpec(steps=4, guidance=0.4),
     sampler=("temperature", "min_p", "top_p", "repetition_penalty"),  # no guidance, penalty last
     default_parameters={"temperature": 0.9, "top_p": 0.95, "min_p": 0.02, "repetition_penalty": 1.1},
-    max_chunk_chars=120,
+    max_chunk_s=8.0,
     max_speech_tokens=90,
 )
 DIMENSIONS = replace(TINY, t3_width=48, t3_layers=3, t3_heads=4, flow_width=48, vocoder_width=64)
@@ -76,7 +76,7 @@ def speak(synthesizer: ChatterboxSynthesizer, text: str = TEXT, **params) -> lis
 
 def test_it_speaks_by_its_own_limits(made_up):
     waveforms = speak(made_up)
-    assert len(waveforms) == len(split_text(TEXT, MADE_UP.max_chunk_chars)) > 1
+    assert len(waveforms) == len(split_text(TEXT, MADE_UP.max_chunk_s)) > 1
     for waveform in waveforms:
         assert np.isfinite(waveform.samples).all()
         assert waveform.samples.any()

@@ -23,6 +23,7 @@ from speech.reference.encoder import ReferenceEncoder
 from speech.s3gen.s3gen import RenderRequest, S3Gen
 from speech.t3 import batch as batch_module
 from speech.t3.batch import RunningBatch
+from speech.text.split import MIN_MAX_CHUNK_S
 from speech.watermark import Watermarker
 from speech.weights.load import Model
 from tests.poison import poisoned_generators
@@ -30,7 +31,7 @@ from tests.recordings import speech_like
 
 PAGE = "Nine boats came home late. The harbour was dark. Nobody had lit the lamps, so they waited outside."
 LONG = " ".join([PAGE] * 4)
-CHUNK_CHARS = 100  # the shortest that texts are split to: several chunks of little work
+CHUNK_S = MIN_MAX_CHUNK_S  # the shortest that texts are split to: several chunks of little work
 PARAMS = {
     "top_p": SamplingParams(top_p=0.9),
     "top_p and another voice": SamplingParams(top_p=0.9, exaggeration=1.2),
@@ -107,7 +108,7 @@ def log(monkeypatch) -> DeviceLog:
 
 @pytest.fixture
 def logged_model(our_model: Model, log: DeviceLog) -> Model:
-    spec = replace(our_model.spec, max_chunk_chars=CHUNK_CHARS)
+    spec = replace(our_model.spec, max_chunk_s=CHUNK_S)
     return replace(our_model, spec=spec, s3gen=LoggedS3Gen(our_model.s3gen, log))
 
 

@@ -252,6 +252,7 @@ Er zijn katten, enz.| Dan regent het.
 वह आया।| वह गया।
 هل تأتي؟| نعم.
 यह डॉ. शर्मा हैं।| वह गए।
+یہ کتاب ہے۔| وہ گھر ہے۔
 """.strip().splitlines()
 
 CASES = [*INSIDE_A_SENTENCE, *AT_A_SENTENCE_END]
@@ -265,6 +266,12 @@ BY_LANGUAGE = {
 اشترى خبزًا وجبنًا إلخ.| ثم عاد.
 هل تسمع؟| نعم.
 جاء أحمد.| ذهب عمر.
+قال: «متى تأتي؟»| ثم خرج.
+جاء أحمد؛ وذهب عمر.| هل تسمع؟| نعم، أسمع!| حسنًا.
+وُلد سنة ١٩٥٠ هـ. في القاهرة.
+أ.د. سامي و أ. ليلى.
+قال: "اذهب."| ثم نام.
+(جاء أحمد.)| ثم نام.
 """,
     "da": """
 Kom med.| Anna venter.
@@ -277,6 +284,19 @@ Det er f.eks. Anna og bl.a. Peter.
 Hun bor på 2. sal i nr. 5.
 Vi har æbler, pærer osv.| Spis nu.
 Jeg ved det hele.| Prof. Holm gør ikke.
+Se afd. Nord og alm. Brug.
+Den 5. jan. Peter kom.
+Han bor i Kbh.| Hun bor i Ribe.
+Det er ca. 5 km inkl. moms.
+»Kommer du?« spurte hun.| »Ja.«| Hun gik.
+– Kommer du?| – Ja, sagde han.
+H.C. Andersen skrev det.
+Kl. 5 kom dr.phil. Hansen.
+Mødet er d. 5. ds. i Aarhus.
+Det er jf. § 5 stk. 2 nr. 3.
+Det blev mdr. senere.
+Det var i 1999.| 20 mennesker kom.
+Listen: • 9. Brød • 10. Ost.
 """,
     "de": """
 Das ist, was ich mag.| Tom mag es auch.
@@ -290,6 +310,22 @@ Es kostet ca. 5 Euro inkl. Steuer.
 Wir waren zu zweit.| Danach kam Eva.
 Er rief: „Halt!“| Dann lief er.
 „Halt!“, rief er.
+Er sagte: „Sie rief: ‚Komm!‘ und ging.“| Dann schlief er.
+Die Fa. Müller, bes. Herr Meier, einschl. Frau Weber.
+Univ.-Prof. Dr. Weber kam.
+Der hl. Franz und St. Martin.
+Sie kam mit dem allg. Plan.
+Siehe Art. 5 Abs. 2 S. 3 BGB.
+Es gab u. a. Äpfel, o. Ä.| Dann ging er.
+»Halt!«, rief er.| »Nein.«
+›Halt!‹ rief er.| ›Nein.‹
+Er ist ehem. Minister.| Sie ist stellv. Leiterin.
+Am Mo. 5. Mai um 3 Uhr.
+Das dauert 5 Std. 30 Min. und 10 Sek. insgesamt.
+Im Jg. 1950 erschien die Ausg. 3.
+Die Nr. 1 ist da.| Die Nr. 2 fehlt.
+Das war im Jahr 1999.| 20 Leute kamen.
+Er kam am 5. 3. 2024 und ging.
 """,
     "el": """
 Ο κ. Παπάς και ο Δρ. Νίκου ήρθαν.
@@ -299,6 +335,14 @@ Er rief: „Halt!“| Dann lief er.
 Έφερε ψωμί, τυρί κ.λπ.| Μετά έφυγε.
 Γεννήθηκε το 1950 μ.Χ. στην Αθήνα.
 Ήρθε η Άννα· έφυγε ο Πέτρος.
+Η κα. Παπά και ο καθ. Νίκου.
+Στις 5 π.μ. Ήρθε ο Νίκος.
+Βλ. σελ. 5 και κεφ. 3.
+«Πού πας;»| Ήταν αργά.
+Τον 5ο αι. π.Χ. Αθήνα.
+Μένει στην οδ. Ερμού, αρ. 5.
+«Ναι.»| Έφυγε.
+—Πού πας;| —Σπίτι.
 """,
     "en": """
 We came in.| Max stayed out.
@@ -307,6 +351,15 @@ Do it, e.g. Monday.
 “Is it true?” asked Anna.
 It was in vol. II of the book.
 The age of 3.| Then it grew.
+“He said, ‘Go.’”| She went.
+“He said, ‘Go.’ and left.”| She went.
+It was Sept. 5 and Oct. Sixth.
+See p. 5, ll. 3 and fn. 2.
+See Dr. A. B. Cole, R.N., at 5 a.m.| She waits.
+Mt. Sinai Hosp. Center opened.
+Is it?| — Yes.| — No.
+He left.[1]| She stayed.
+He left. [2]| She stayed.
 """,
     "es": """
 Queremos ver.| Juan también.
@@ -318,6 +371,21 @@ Vea el cap. 3 y la pág. 5.
 ¿Vienes?| Sí.| ¡Vamos!
 Fuimos al mar.| Pedro nadó.
 Compró pan, etc.| Luego salió.
+El Ing. Gómez y el Arq. Díaz.
+Vive en la Ctra. Nacional, núm. 5, 2.º izq.
+Sto. Domingo y Sta. Ana.
+El dpto. Legal y la admón. Pública.
+«Dijo: “Ven.”»| Se fue.
+—No sé —dijo ella—.| Tal vez.
+—¿Vienes? —preguntó Ana.
+—¡Vengo! —gritó él—.| ¡Espera!
+En el s. XX y el a. C. romano.
+Nació el 5 de oct. de 1950.
+¿Qué...?| ¿Quién?| Nada.
+Murió en el 44 a. C.| Luego hubo guerra.
+Tel. 5, ext. 3, C. P. 28001.
+El gral. Franco y el pdte. Suárez.
+La prof. Gil y el máx. nivel.
 """,
     "fi": """
 Hän syntyi 3. toukokuuta.
@@ -330,6 +398,18 @@ Hän sanoi.| ”Lähdetään.”
 ”Lähdetään!” hän sanoi.
 Kello on klo 5.| Mennään.
 Kysy prof. Virtaselta.
+Ks. s. 5 ja esim. kuva 3.
+Ev.lut. kirkko ja mm. Turku.
+Toim.joht. Virtanen ja ylil. Koski.
+Huom. Tämä on uusi.
+Se maksaa 5 milj. euroa.
+Ma 5. päivä klo 5.30.
+– Tuletko?| – En, sanoi hän.
+”Tule.”| Hän tuli.
+»Tule.»| Hän tuli.
+Hän asuu os. Katu 5.
+Asia, ts. Ongelma, on vaikea.
+Elokuvassa on mm. Anna.
 """,
     "fr": """
 Je sais où il est.| Pierre le sait aussi.
@@ -341,6 +421,17 @@ Voir p. ex. Paris, chap. II et vol. 3.
 Il a dit : « Non. »| Elle est partie.
 C’est le 3.| Paul arrive.
 Louis XIV. régnait alors.
+Il a vu Me. Dupont et le Pr. Martin.
+La Cie. Générale et les Ets. Martin.
+Le 5 janv. Paul est venu.
+L’art. 5 et l’al. 2.
+« Il a dit : “Viens.” »| Elle rit.
+« Non ! »| Il partit.
+— Tu viens ?| — Oui.
+C’est vrai…| Paul rit.
+Au XIXe s. Paris grandit.
+Le boul. Voltaire et la pl. Vendôme.
+Il pèse 5 kg.| Elle part.
 """,
     "he": """
 פרופ. לוי וד. כהן באו.
@@ -349,6 +440,12 @@ Louis XIV. régnait alors.
 מה שלומך?| טוב.
 שלום.| מה נשמע?
 זה הבית שלי.| שם גר דוד.
+״בוא!״ אמר דוד.| היא באה.
+הוא בא.| היא הלכה?| כן!
+עמ׳ 5 וכו׳.| הוא הלך.
+גב׳ לוי באה.| מר כהן הלך.
+"בוא."| היא באה.
+ב-5.5 באנו.
 """,
     "hi": """
 डॉ. शर्मा और श्री. वर्मा आए।| वे गए।
@@ -358,8 +455,18 @@ Louis XIV. régnait alors.
 क्या हुआ?| कुछ नहीं।
 यह घर है.| वह दुकान है.
 पं. नेहरू बोले।
+एस. के. शर्मा आए।| वे गए।
+उसने कहा, “चलो।”| वह गया।
+ए.पी.जे. अब्दुल कलाम आए।
+मि. शर्मा और स्व. गुप्ता।
+पृ. ५ और सं. ३ देखो।
+क्या?| हाँ!| अच्छा।
+५ रु. किलो और ३ कि.मी. दूर।
+यह पंक्ति है॥| दूसरी है॥
+यह सच है।”| वह गया।
 """,
     "it": """
+Ha perso un ago.| Maria cerca.
 Il sig. Rossi e il dott. Neri.
 Vediamo l'est.| Marco guarda.
 È un ave.| Maria canta.
@@ -368,6 +475,18 @@ Ha pane, olio ecc.| Poi esce.
 Disse: «No.»| Poi uscì.
 Vedi cap. 3 e pag. 5.
 È il n. 5 di via Roma.
+L’ing. Rossi, l’avv. Neri e l’on. Verdi.
+Mons. Bianchi e il gen. Russo.
+Nel 44 a.C. Roma cadde.
+Per es. Roma, cfr. Livio, op. cit. Vol. 2.
+«Disse: “Vieni.”»| Poi uscì.
+– Vieni?| – No.
+Il 5 ott. Marco venne.
+Spett. Ditta, gent.ma Sig.ra Neri.
+Sono le 5.| Marco esce.
+Via Roma n. 5, int. 3.
+Il prof. arch. Paolo Neri.
+Aspetta...| I gatti dormono.
 """,
     "ja": """
 今日は雨だ。|明日は晴れる。|本当？|はい！
@@ -375,6 +494,13 @@ Vedi cap. 3 e pag. 5.
 彼は「行く。」と言った。
 三・五と二.五は違う。
 「行こう。」太郎は立った。
+「行くの？」|「行かない。」と彼は言った。
+彼は来た……そして帰った。
+「行こう。」|「うん。」
+（彼は来た。）|そして帰った。
+えっ！？|本当？
+第1.5章は面白い。|次へ。
+Dr. スミスは来た。|帰った。
 """,
     "ko": """
 여기가 우리 집.| 저기가 학교.
@@ -383,6 +509,10 @@ Vedi cap. 3 e pag. 5.
 김 씨는 왔다.| 이 씨는 갔다.
 값은 3.5배다.| 비싸다.
 그는 “간다.”라고 말했다.
+3. 1. 운동은 중요하다.
+2024. 5. 1. 서울에서 만났다.
+예: A. 사과 B. 배.
+회의는 2024. 5. 1.에 열렸다.| 모두 왔다.
 """,
     "ms": """
 Dr. Siti dan Prof. Ali datang.
@@ -391,8 +521,18 @@ Dia membeli ikan, sayur dll.| Kemudian dia pulang.
 “Mahukah kamu?” tanya Ali.
 Lihat hlm. 5 dan No. 3.
 Itu rumah saya.| Abu jiran saya.
+Ir. Ahmad dan Ust. Ali.
+Di Jln. Ampang dan Kg. Baru.
+Buah, sayur dsb.| Ali pulang.
+Muka surat ms. 5.
+Y.B. Datuk Ali dan YAB. Tan Sri.
+Contohnya, mis. Ikan.
+"Mahu?"| Ali diam.
 """,
     "nl": """
+Dat is Jan.| Piet komt.
+In Jan. 2024 sneeuwde het.
+Hij zag Max.| Piet niet.
 Ik weet het al.| Jan ook.
 Sta op.| Jan wacht.
 Het is ver.| Piet loopt.
@@ -401,8 +541,19 @@ Hij eet o.a. Brie en bijv. Gouda.
 Kaas, brood enz.| Dan ging hij.
 ‘Kom je?’ vroeg Joost.
 Zie blz. 5 en nr. 3.
+Zie afb. 3 en hfst. Vier.
+De fam. Jansen, incl. Piet, excl. Klaas.
+Op 5 okt. Jan kwam.
+Prof. dr. ir. Bos en ds. Visser.
+Kardinaal, m.a.w. Een bisschop.
+‘Kom je?’| Joost knikte.
+“Hij zei: ‘Kom.’”| Zij kwam.
+Het kost ca. Tien euro, resp. Elf.
+Dat is z.g. Kunst, d.w.z. Niets.
+In de 19e eeuw n.Chr. Rome.
 """,
     "no": """
+Det var Jan.| Kari kom.
 Kom med.| Anna venter.
 Ta den av.| Per hjelper deg.
 Boken er min.| I dag leser jeg den.
@@ -411,6 +562,14 @@ På det 19. århundret og i 2. etasje.
 Det er f.eks. Anna og bl.a. Per.
 Vi har epler, pærer osv.| Spis nå.
 «Blir du med?» spurte hun.
+Se avd. Nord og adm. Direktør.
+Den 5. jan. Kari kom.
+Det koster 5 mill. Kroner.
+«Kom.»| Hun gikk.
+– Kommer du?| – Nei, sa han.
+Tlf. 5 og ekskl. mva. i tillegg.
+Forf. Hamsun og adm. Berg.
+Jf. § 5 ledd 2.
 """,
     "pl": """
 Nie wiem co.| Jan wie.
@@ -422,6 +581,16 @@ Lubię np. Annę i m.in. Jana.
 Chleb, ser itd.| Potem poszedł.
 Św. Jan i ks. Tischner.
 „Pójdziesz?” – zapytała Anna.
+Zob. rozdz. III i rys. 5.
+Abp. Nowak, ks. prof. Tischner i kpt. Żbik.
+W woj. Mazowieckim i pow. Łódzkim.
+Kosztuje ok. 5 tys. zł.| Anna kupiła.
+„Powiedział: «Chodź.»”| Poszła.
+– Idziesz?| – Nie – odparła.
+Ur. 5 grudz. 1950, zm. Wiosną.
+Firma sp. z o.o. Nowak.
+To jest tzw. Wielka Gra.
+XIX w. Polska.
 """,
     "pt": """
 Queremos ver.| Pedro também.
@@ -432,8 +601,19 @@ Mora na Av. Brasil.
 Veja o cap. 3 e a pág. 5.
 Pão, queijo, etc.| Depois saiu.
 «Vens?», perguntou a Ana.
+O Eng. Silva, o Cel. Costa e o Pe. João.
+S. Paulo e Sto. António e Sta. Maria.
+R. Augusta, n.º 5, ap. 3.
+No séc. XX e a.C. Roma.
+«Disse: “Vem.”»| Saiu.
+— Vens?| — Não.
+Em 5 de out. Pedro veio.
+O depto. Jurídico e a ed. Globo.
+V. Ex.ª Sabe.
+Ele tem 5 anos.| O Pedro tem 6.
 """,
     "ru": """
+Пришёл муж.| Анна спала.
 Он живёт на ул. Ленина у пл. Мира.
 Площадь им. Ленина.
 См. рис. 5 и гл. 2.
@@ -443,6 +623,21 @@ Pão, queijo, etc.| Depois saiu.
 Это стоит 5 руб.| Он купил.
 «Ты идёшь?» – спросила Анна.
 Он любит рис.| Мама тоже.
+Акад. Сахаров, проф. Иванов и доц. Петров.
+Обл. Больница и респ. Татарстан.
+См. гл. II, кн. 3, ч. 2, с. 5.
+Он сказал: «Она крикнула: „Иди!“ и ушла».| Потом уснул.
+— Ты идёшь?| — Нет, — сказала она.| — Не сегодня.
+В 5 тыс. км от г. Москвы, пос. Мирный.
+Род. 5 янв. Иванов.
+В XIX в. Россия росла.
+Ген. Иванов и полк. Петров.
+В 44 г. до н. э. Рим пал.
+Ул. Ленина, д. 5, кв. 3, корп. 2.
+«Иди!»| Он ушёл.
+Ок. Москвы и англ. Король.
+Он живёт в США.| Она нет.
+Ст. Петров пришёл в 5 ч. 30 мин. утра.
 """,
     "sv": """
 Kom med.| Anna väntar.
@@ -455,6 +650,14 @@ Vi har äpplen, päron osv.| Ät nu.
 ”Följer du med?” frågade Märta.
 Han köpte bröd.| ”Ät nu!” sa han.
 Vi ses kl. 5 vid nr. 3.
+Se avd. Norr och uppl. Två.
+Den 5 jan. Olle kom.
+Ca. 5 milj. Kronor inkl. moms.
+”Kom.”| Hon gick.
+– Kommer du?| – Nej, sa han.
+Enl. Olle resp. Karin är det sant, p.g.a. Regn.
+S:t Olof och dr. Holm.
+Kl. 5 fr.o.m. Måndag t.o.m. Fredag.
 """,
     "sw": """
 Bw. Juma na Bi. Fatuma wamefika.
@@ -463,6 +666,12 @@ Dkt. Mwangi ni daktari.
 Hii ni nyumba.| Ali anaishi hapa.
 Alinunua nyama, samaki n.k.| Kisha akaenda.
 Je, uko tayari?| Ndiyo.
+Uk. 5 na Na. 3.
+Mwl. Nyerere na Mh. Rais.
+Sh. 500 tu.
+“Njoo!”| Juma alikuja.
+Taz. Juma, k.v. Nyama.
+S.L.P. 5, Dar es Salaam.
 """,
     "tr": """
 Bu bizim ev.| Ali burada yaşıyor.
@@ -476,6 +685,17 @@ Ekmek, peynir vb.| Sonra gitti.
 Ekmek, peynir vs. aldım.
 Örn. Ali ve bkz. Ankara.
 “Gelir misin?” diye sordu.
+Uzm. Dr. Kaya ve Müh. Demir.
+Atatürk Blv. Çankaya, No. 5, Kat. 3.
+Hz. Muhammed ve St. Pierre.
+M.Ö. 44 yılında ve M.S. Roma.
+“‘Gel.’ dedi.”| Gitti.
+— Geliyor musun?| — Hayır.
+Saat 5.30'da geldi.| Gitti.
+T.C. Ankara Valiliği.
+Saat 5'te geldi.| Ali gitti.
+Çev. Ali Kaya, s. 5, bs. 2.
+A.Ş. Genel Müdürü.
 """,
     "zh": """
 今天很好。|我们走。|好吗？|好！
@@ -484,6 +704,13 @@ Ekmek, peynir vs. aldım.
 他住在北京。|“走吧。”
 三点五和3.5一样。
 你好！|再见。
+他走了……后来呢？|没人知道。
+《红楼梦》。|好书！
+（他走了。）|她来了。
+真的吗？！|是的。
+“走吧！”|“好。”
+一、面包。|二、牛奶。
+我们去看《快跑！孩子》好吗？|好！
 """,
 }
 CASES_BY_LANGUAGE = [

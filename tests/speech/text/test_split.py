@@ -12,7 +12,9 @@ from cancel import CancelToken
 from errors import Cancelled
 from speech.text import Chunk, clean_text, estimate_duration_s, has_speakable, split_text
 from speech.text.boundaries import Boundary, rank_boundaries
-from speech.text.split import CLAUSE_PAUSE_S, MIN_MAX_CHARS, PARAGRAPH_PAUSE_S, SENTENCE_PAUSE_S
+from speech.text.duration import UNITS_PER_S, units_per_s
+from speech.text.split import CLAUSE_PAUSE_S, MIN_MAX_CHUNK_S, PARAGRAPH_PAUSE_S, SENTENCE_PAUSE_S
+from tests.speech.text.language_sentences import SENTENCES
 from tests.speech.text.texts import ANY_TEXT, FAMILY, FLAGS
 
 UNITS = [
@@ -20,6 +22,8 @@ UNITS = [
     "vol. 2", "1,234.56", "3.14", "10:30", "2024-05-01", "10 000 000", "2.5 km", "5, 2024", "１，２３４",
     "https://example.com/a,b;c:d?e=f.g", "first.last@example.co.uk", "Node.js", "don’t", "co-operate",
 ]  # fmt: skip
+LIMITS_S = st.floats(MIN_MAX_CHUNK_S, 27)
+LANGUAGES = st.sampled_from([None, *SENTENCES])
 
 
 def texts(chunks: list[Chunk]) -> list[str]:
@@ -41,37 +45,37 @@ def test_marks_alone_cannot_be_spoken_and_give_no_chunks(text):
 
 
 @settings(max_examples=400, deadline=None)
-@given(text=ANY_TEXT, max_chars=st.integers(MIN_MAX_CHARS, 400))
-@example(text="a" + "!" * 500 + "b" + " ." * 300 + "c", max_chars=MIN_MAX_CHARS)
-@example(text="Z" + "\u0301" * 500 + "algo" * 100, max_chars=MIN_MAX_CHARS)
-@example(text="क्" * 400, max_chars=MIN_MAX_CHARS)
-@example(text="7" * 400, max_chars=MIN_MAX_CHARS)
-@example(text=FLAGS * 50 + "x", max_chars=MIN_MAX_CHARS)
-def test_every_chunk_fits_and_says_something_and_no_letter_is_lost(text, max_chars):
-    chunks = split_text(text, max_chars)
+@given(text=ANY_TEXT, max_chunk_s=LIMITS_S, language=LANGUAGES)
+@example(text="a" + "!" * 500 + "b" + " ." * 300 + "c", max_chunk_s=MIN_MAX_CHUNK_S, language="pl")
+@example(text="Z" + "\u0301" * 500 + "algo" * 100, max_chunk_s=MIN_MAX_CHUNK_S, language=None)
+@example(text="क्" * 400, max_chunk_s=MIN_MAX_CHUNK_S, language="hi")
+@example(text="7" * 400, max_chunk_s=MIN_MAX_CHUNK_S, language="pl")
+@example(text=FLAGS * 50 + "x", max_chunk_s=MIN_MAX_CHUNK_S, language=None)
+def test_every_chunk_fits_and_says_something_and_no_letter_is_lost(text, max_chunk_s, language):
+    chunks = split_text(text, max_chunk_s, language=language)
     for chunk in chunks:
-        assert len(chunk.text) <= max_chars
+        assert len(chunk.text) <= max_chunk_s * units_per_s(language)
         assert has_speakable(chunk.text)
         assert chunk.text == " ".join(chunk.text.split())
     assert letters_and_digits("".join(texts(chunks))) == letters_and_digits(clean_text(text))
-    assert chunks == split_text(text, max_chars)
+    assert chunks == split_text(text, max_chunk_s, language=language)
     assert all(chunk.pause_after_s in (0, 0.1, 0.2, 0.5) for chunk in chunks)
     assert not chunks or chunks[-1].pause_after_s == 0
 
 
 @settings(max_examples=200, deadline=None)
-@given(text=ANY_TEXT, max_chars=st.integers(MIN_MAX_CHARS, 400))
-def test_a_text_that_starts_short_loses_nothing_either(text, max_chars):
-    chunks = split_text(text, max_chars, starts_short=True)
+@given(text=ANY_TEXT, max_chunk_s=LIMITS_S)
+def test_a_text_that_starts_short_loses_nothing_either(text, max_chunk_s):
+    chunks = split_text(text, max_chunk_s, starts_short=True)
     for index, chunk in enumerate(chunks):
-        assert len(chunk.text) <= min(max_chars, MIN_MAX_CHARS * (index + 1))
+        assert len(chunk.text) <= min(max_chunk_s, MIN_MAX_CHUNK_S * (index + 1)) * UNITS_PER_S + 1e-6
         assert has_speakable(chunk.text)
     assert letters_and_digits("".join(texts(chunks))) == letters_and_digits(clean_text(text))
 
 
 def test_a_text_that_starts_short_starts_with_a_sentence():
     text = "It was late. " * 30
-    chunks = texts(split_text(text, 280, starts_short=True))
+    chunks = texts(split_text(text, starts_short=True))
     assert len(chunks[0]) < len(chunks[1])
     assert all(chunk.endswith(".") for chunk in chunks)
 
@@ -161,8 +165,33 @@ def test_nothing_is_cut_inside(unit):
     # The unit at every distance from the start, so that a cut would fall on each of its places.
     for offset in range(0, 140, 3):
         text = "x" * (offset + 1) + " " + f"{unit} and so " * 40
-        joined = " | ".join(texts(split_text(text, 120)))
+        joined = " | ".join(texts(split_text(text, 8)))
         assert joined.count(unit) == 40, joined
+
+
+@pytest.mark.parametrize("language", SENTENCES)
+def test_every_language_is_cut_between_sentences(language):
+    sentences = [clean_text(sentence) for sentence in SENTENCES[language]]
+    chunks = texts(split_text(" ".join(sentences), language=language))
+    assert len(chunks) > 1
+    for chunk in chunks:
+        while chunk:  # whole sentences one after the other
+            assert chunk.startswith(sentences[0])
+            chunk = chunk.removeprefix(sentences.pop(0)).lstrip()
+    assert not sentences
+
+
+def test_a_turn_of_a_dialogue_ends_a_sentence_whatever_its_last_word_is():
+    turn = "Иванов долго шёл по дороге и пришёл наконец в старый г."
+    chunks = split_text(f"— {turn}\n" * 8, language="ru")
+    assert len(chunks) > 1
+    assert all(chunk.text.endswith("г.") for chunk in chunks)
+    assert {chunk.pause_after_s for chunk in chunks[:-1]} == {SENTENCE_PAUSE_S}
+
+
+def test_a_dash_before_what_a_speaker_does_is_a_place_to_cut():
+    sentence = "No sé qué quieres hacer —dijo ella— ni por qué has venido " * 6
+    assert all(text.startswith("No sé") or text[0] in "—n" for text in texts(split_text(sentence)))
 
 
 def test_an_all_lower_case_text_is_still_cut_at_sentences():
@@ -239,8 +268,8 @@ def test_long_rows_of_marks_are_shortened_and_weld_no_words():
 
 
 def test_a_limit_too_small_for_numbers_is_refused():
-    with pytest.raises(ValueError, match="at least 100"):
-        split_text("hello", 99)
+    with pytest.raises(ValueError, match="at least 6.67"):
+        split_text("hello", 6.6)
 
 
 def test_splitting_needs_no_torch():
@@ -294,6 +323,12 @@ LONG = {
     "abbreviations": "e.g. Ms. U.S. p. ex. " * 5_000,
     "lines of a letter": "a\n" * 100_000,
     "joined letters": "a" + "क्" * 50_000,
+    "one line of a list": "milk • eggs " * 10_000,
+    "verse": "The road went on\nand on and on\nso far\n" * 3_000,
+    "turns of a dialogue": "— Tu viens ?\n—No —dijo ella—\n- Nein\n" * 3_000,
+    "footnotes": "He left.[1] [2] She. " * 5_000,
+    "names of works": "《书！" * 25_000,
+    "closing quotes": ("a." + "”»" * 9 + "\n") * 5_000,
 }
 
 

@@ -22,7 +22,7 @@ from speech.upstream import COMPUTED_BUFFERS, load_upstream_model
 from speech.weights import load as loading
 from speech.weights.checkpoint import Checkpoint
 from speech.weights.find import find_model
-from speech.weights.load import Model, load_model
+from speech.weights.load import Model, load_model, read_config
 from speech.weights.sizes import with_backbone, with_vocabularies
 from tests.recordings import speech_like
 from tests.speech.s3gen.packing import EIGHT, make_requests
@@ -158,6 +158,11 @@ def change_config(folder: Path, **fields) -> None:
         {"max_chunk_chars": 99},
         {"max_chunk_chars": 281},
         {"max_chunk_chars": "many"},
+        {"max_chunk_s": 6.6},
+        {"max_chunk_s": 18.8},
+        {"max_chunk_s": float("nan")},
+        {"max_chunk_s": "long"},
+        {"max_chunk_s": True},
         {"default_parameters": {"warmth": 1.0}},
         {"default_parameters": {"temperature": "hot"}},
         {"default_parameters": {"temperature": float("nan")}},
@@ -174,12 +179,17 @@ def test_a_damaged_config_is_named(damaged, fields):
 
 @pytest.mark.parametrize("loader", [load_model, load_upstream_model])
 def test_a_checkpoint_may_have_defaults_of_its_own(damaged, loader):
-    change_config(damaged, max_chunk_chars=110, default_parameters={"repetition_penalty": 2.0, "top_k": 9})
+    change_config(damaged, max_chunk_s=7.5, default_parameters={"repetition_penalty": 2.0, "top_k": 9})
     spec = loader(CHATTERBOX, Checkpoint(damaged, None, may_be_unpublished=True), CPU).spec
-    assert spec.max_chunk_chars == 110
+    assert spec.max_chunk_s == 7.5
     # top_k is not among them: the model does not have it.
     assert spec.default_parameters == {**CHATTERBOX.default_parameters, "repetition_penalty": 2.0}
     assert load(damaged).spec == spec
+
+
+def test_the_longest_chunk_may_be_counted_in_letters_of_english(damaged):
+    change_config(damaged, max_chunk_chars=120)
+    assert read_config(damaged).max_chunk_s == 8.0
 
 
 def test_untrained_weights_must_be_chosen_by_name(smoke_checkpoint):
