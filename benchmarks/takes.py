@@ -3,9 +3,10 @@
     python -m benchmarks.takes [--model NAME] [--checkpoint DIR] [--device cpu|cuda] [--texts N]
                                [--what faults,words,cost] [--json FILE]
 
-faults: readings without a fault have one put in, of each kind, and are checked; those that T3 gave are
-checked as they are, too: what is found in them is a false alarm, or a fault of T3's own. words: ends of words
-by T3's attention, beside forced alignment by PocketSphinx, which comes with the packages for development.
+faults: readings without a fault have one put in, of each kind, and are checked. "cut" and "held" change their
+tokens; "read" are readings of another text, in which words are left out or said again. Readings as T3 gave
+them are checked, too: what is found in them is a false alarm, or a fault of T3's own. words: ends of words by
+T3's attention, beside forced alignment by PocketSphinx, which comes with the packages for development.
 cost: milliseconds a chunk of the pass over it and of the check on the host, beside those of decoding it.
 Without --checkpoint a tiny one is written whose head follows the text.
 """
@@ -49,13 +50,11 @@ from speech.weights.load import Model, load_model
 
 WORDS = 4  # that are left out, or said again
 HELD_S = 1.6  # of a sound that does not end
-KINDS = {  # of faults that are put in, and the code that tells of each
-    "dropped": "skips",
-    "repeated": "repeats",
-    "stuck": "stuck",
-    "early end": "end_missing",
-}
+# Of faults that are put in, and the code that tells of each.
+CUT = {"dropped": "skips", "repeated": "repeats", "stuck": "stuck", "early end": "end_missing"}
+READ = {"dropped": "skips", "repeated": "repeats", "early end": "end_missing"}
 ROUNDS = 5
+COST_CHARS = 120  # of the chunk that is timed
 
 
 @dataclass(frozen=True)
@@ -113,16 +112,12 @@ def scores_of(model: Model, reading: Reading, tokens: Tensor, heads: Sequence[He
     return scores.mean(axis=0)
 
 
-def with_fault(
-    kind: str, tokens: Tensor, words: NDArray[np.int64], draw: np.random.Generator
-) -> Tensor | None:
-    """Returns a reading's tokens with a fault; None where the text is too short for it.
+def cut(kind: str, tokens: Tensor, words: NDArray[np.int64], draw: np.random.Generator) -> Tensor:
+    """Returns a reading's tokens with a fault.
 
-    words: int64 [T], the word at which each token is said, not falling.
+    words: int64 [T], the word at which each is said, not falling.
     """
     last = int(words[-1])
-    if last < WORDS + 2:
-        return None
     first = int(draw.integers(1, last - WORDS))
     start, end = (int(np.searchsorted(words, word)) for word in (first, first + WORDS))
     if kind == "dropped":
@@ -130,46 +125,70 @@ def with_fault(
     if kind == "repeated":
         return torch.cat([tokens[:end], tokens[start:]])
     if kind == "stuck":
-        return torch.cat(
-            [tokens[:start], tokens[start].expand(round(HELD_S * SPEECH_TOKENS_PER_S)), tokens[start:]]
-        )
+        held = tokens[start].expand(round(HELD_S * SPEECH_TOKENS_PER_S))
+        return torch.cat([tokens[:start], held, tokens[start:]])
     return tokens[: int(np.searchsorted(words, int(draw.integers(last // 3, last - 1))))]
 
 
+def rewrite(kind: str, text: str, draw: np.random.Generator) -> str:
+    """Returns a text with a fault."""
+    words = text.split()
+    first = int(draw.integers(1, len(words) - WORDS - 1))
+    if kind == "dropped":
+        words = words[:first] + words[first + WORDS :]
+    elif kind == "repeated":
+        words = words[: first + WORDS] + words[first:]
+    else:
+        words = words[: int(draw.integers(len(words) // 3, len(words) - 2))]
+    return " ".join(words)
+
+
 def measure_faults(model: Model, heads: Sequence[Head], texts: Sequence[str]) -> dict[str, dict[str, float]]:
-    """Prints and returns how many faults of each kind are found, and what is found in readings as they are."""
+    """Prints and returns how many faults are found, and what is found in readings as they are."""
     quiet = model.reference_encoder.tokenize(np.zeros(16_000, np.float32)).tolist()
-    readings = read(model, texts, 1, frozenset({SILENCE_TOKEN, *quiet}))
-    clean, alarms = [], []
-    for reading in readings:
-        tokens = reading.decoded.speech()
+    silence = frozenset({SILENCE_TOKEN, *quiet})
+    texts = [text for text in texts if len(text.split()) > WORDS + 2]
+
+    def codes(reading: Reading, tokens: Tensor, *, stopped: bool) -> set[str]:
         scores = scores_of(model, reading, tokens, heads)
-        faults = reading.check.faults(tokens.cpu().numpy(), scores, stopped=reading.decoded.stopped)
-        if faults:
-            alarms.append(f"{', '.join(fault.code for fault in faults)}: {reading.text}")
-        else:
-            clean.append((reading, tokens, scores))
-    print(f"\n{len(alarms)} of {len(readings)} readings as they are have a fault")
-    print(*(f"  {alarm}" for alarm in alarms), sep="\n")
-    figures: dict[str, dict[str, float]] = {"as they are": {"count": len(readings), "found": len(alarms)}}
-    print(f"\n{'put in':<12}{'readings':>10}{'found':>8}{'by its name':>13}")
-    for kind, code in KINDS.items():
-        draw = np.random.default_rng(0)
-        codes = []
-        for reading, tokens, scores in clean:
+        found = reading.check.faults(tokens.cpu().numpy(), scores, stopped=stopped)
+        return {fault.code for fault in found}
+
+    readings = read(model, texts, 1, silence)
+    as_they_are = [codes(each, each.decoded.speech(), stopped=each.decoded.stopped) for each in readings]
+    clean = [reading for reading, found in zip(readings, as_they_are, strict=True) if not found]
+    print(f"\n{len(readings) - len(clean)} of {len(readings)} readings as they are have a fault")
+    for reading, found in zip(readings, as_they_are, strict=True):
+        if found:
+            print(f"  {', '.join(sorted(found))}: {reading.text}")
+    figures: dict[str, dict[str, float]] = {
+        "as they are": {"count": len(readings), "found": len(readings) - len(clean)}
+    }
+    print(f"\n{'put in':<18}{'readings':>10}{'found':>8}{'by its name':>13}")
+
+    def report(name: str, code: str, found: Sequence[set[str]]) -> None:
+        any_found, by_name = sum(map(bool, found)), sum(code in each for each in found)
+        print(f"{name:<18}{len(found):>10}{any_found:>8}{by_name:>13}")
+        figures[name] = {"count": len(found), "found": any_found, "by_name": by_name}
+
+    for kind, code in CUT.items():
+        draw, found = np.random.default_rng(0), []
+        for reading in clean:
             assert reading.check.tokens is not None
-            words = reading.check.tokens.words[follow(scores, goes_back=False)]
-            faulty = with_fault(kind, tokens, words, draw)
-            if faulty is None or len(faulty) == 0:
-                continue
-            found = reading.check.faults(
-                faulty.cpu().numpy(), scores_of(model, reading, faulty, heads), stopped=True
-            )
-            codes.append({fault.code for fault in found})
-        count, any_found = len(codes), sum(map(bool, codes))
-        by_name = sum(code in each for each in codes)
-        print(f"{kind:<12}{count:>10}{any_found:>8}{by_name:>13}")
-        figures[kind] = {"count": count, "found": any_found, "by_name": by_name}
+            tokens = reading.decoded.speech()
+            track = follow(scores_of(model, reading, tokens, heads), goes_back=False)
+            faulty = cut(kind, tokens, reading.check.tokens.words[track], draw)
+            found.append(codes(reading, faulty, stopped=True))
+        report(f"{kind}, {'held' if kind == 'stuck' else 'cut'}", code, found)
+    for kind, code in READ.items():
+        draw = np.random.default_rng(0)
+        others = read(model, [rewrite(kind, each.text, draw) for each in clean], 1000, silence)
+        pairs = zip(clean, others, strict=True)
+        report(
+            f"{kind}, read",
+            code,
+            [codes(reading, other.decoded.speech(), stopped=True) for reading, other in pairs],
+        )
     return figures
 
 
@@ -186,7 +205,7 @@ def measure_cost(model: Model, heads: Sequence[Head], texts: Sequence[str]) -> d
             times_s.append(time.perf_counter() - started_s)
         return 1000 * statistics.median(times_s)
 
-    text = " ".join(texts)[: model.spec.max_chunk_chars]
+    text = " ".join(texts)[:COST_CHARS]
     (reading,) = read(model, [text], 0)
     tokens = reading.decoded.tokens
     scores = scores_of(model, reading, tokens, heads)

@@ -117,7 +117,7 @@ FAULTS = {
     "end_missing": "never reached its last words",
     "repeats": "says words again",
     "skips": "leaves words out",
-    "stuck": "stayed on one sound for over a second",
+    "stuck": "stayed at one place for too long",
 }
 
 

@@ -28,7 +28,8 @@ EVENT_S = 2.0  # a laugh may take longer than its tag
 
 JUMP_WORDS = 3  # words that are said again, or left out
 LONGEST_STAY_S = 1.0  # on one text token, with sound
-# A text token that stands for a long word may take as many times its estimated duration.
+LONGEST_WORD_S = 1.4  # within one word, with sound
+# What stands for much, such as a long word, may take as many times its estimated duration.
 LONGEST_STAY = 2.5
 
 # How bad faults are, beside each other: the take with the least sum is used when none is good.
@@ -73,22 +74,27 @@ class TextOfTokens:
     """What each text token of a chunk stands for."""
 
     words: NDArray[np.int64]  # [N], the number of the word that each belongs to, from 0
-    longest_steps: NDArray[np.int64]  # [N], how long a reading may stay on each with sound
+    longest_steps: NDArray[np.float64]  # [N], how long a reading may stay on each with sound
+    longest_word_steps: NDArray[np.float64]  # [words], and within each word
 
     @classmethod
     def of(cls, text: str, spans: Sequence[Span]) -> TextOfTokens:
         """spans: of each text token, in the text."""
-        starts = [match.start() for match in _WORD.finditer(text)]
+        starts = [match.start() for match in _WORD.finditer(text)] or [0]
         begins = np.array([start for start, _ in spans], np.int64)
-        words = np.searchsorted(starts, begins, side="right") - 1
+        words = np.maximum(np.searchsorted(starts, begins, side="right") - 1, 0)
         units = np.concatenate([[0.0], np.cumsum(duration_units(text))])
-        lengths_s = np.array([units[end] - units[start] for start, end in spans]) / UNITS_PER_S
-        longest_s = np.maximum(LONGEST_STAY_S, LONGEST_STAY * lengths_s)
+        lengths = np.array([units[end] - units[start] for start, end in spans])
+        longest = _longest_steps(lengths, LONGEST_STAY_S)
+        longest_word = _longest_steps(np.diff(units[[*starts, len(text)]]), LONGEST_WORD_S)
         for number, (start, end) in enumerate(spans):
             if text[start:end].strip().lower() in EVENT_TAGS:
-                longest_s[number] = np.inf
-        steps = np.minimum(longest_s * SPEECH_TOKENS_PER_S, np.iinfo(np.int32).max).astype(np.int64)
-        return cls(np.maximum(words, 0), steps)
+                longest[number] = longest_word[words[number]] = np.inf
+        return cls(words, longest, longest_word)
+
+
+def _longest_steps(units: NDArray[np.float64], least_s: float) -> NDArray[np.float64]:
+    return np.maximum(least_s, LONGEST_STAY / UNITS_PER_S * units) * SPEECH_TOKENS_PER_S
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,12 +163,24 @@ def alignment_faults(scores: Scores, tokens: TextOfTokens, has_sound: NDArray[np
     # A move to the next word leaves none out. What is left out before the first place counts as well.
     if (left_out := max(int(words[0]), int(moves.max(initial=0)) - 1)) >= JUMP_WORDS:
         found.append(Fault("skips", left_out / (last_word + 1)))
-    stays = np.split(np.arange(len(track)), np.flatnonzero(np.diff(track)) + 1)
-    longest = tokens.longest_steps[track]
-    excess = max(has_sound[stay].sum() / longest[stay[0]] for stay in stays)
+    excess = max(
+        _longest_stay(track, has_sound, tokens.longest_steps),
+        _longest_stay(words, has_sound, tokens.longest_word_steps),
+    )
     if excess > 1:
         found.append(Fault("stuck", excess - 1))
     return found
+
+
+def _longest_stay(
+    places: NDArray[np.int64], has_sound: NDArray[np.bool_], longest_steps: NDArray[np.float64]
+) -> float:
+    """Returns the longest stay at one place with sound, as a multiple of what is allowed there.
+
+    places: [T]. longest_steps: of each place.
+    """
+    stays = np.split(np.arange(len(places)), np.flatnonzero(np.diff(places)) + 1)
+    return float(max(has_sound[stay].sum() / longest_steps[places[stay[0]]] for stay in stays))
 
 
 def badness(faults: Sequence[Fault]) -> float:
