@@ -49,6 +49,7 @@ class ModelInfo:
     notice: str | None = None  # of ``NOTICES``, for weights that are not the published ones
     # Languages of the model that this worker cannot read, and why: a sentence that says what to do.
     unavailable_languages: Mapping[str, str] = field(default_factory=dict)
+    can_align: bool = False  # whether T3's attention tells when each text token is said
 
     @property
     def languages(self) -> list[str]:
@@ -109,6 +110,48 @@ class Conditionals(Protocol):
 MAX_TAKES = 5
 DEFAULT_TAKES = 2
 
+# What may be wrong with a take, by its code in replies, as a predicate.
+FAULTS = {
+    "empty": "came out empty",
+    "ran_on": "ran on and was cut",
+    "too_short": "is too short for its text",
+    "too_long": "is too long for its text",
+    "end_missing": "never reached its last words",
+    "repeats": "says words again",
+    "skips": "leaves words out",
+    "stuck": "stayed at one place for too long",
+}
+
+
+@dataclass(frozen=True)
+class Take:
+    """One reading of a chunk by T3."""
+
+    seed: int
+    faults: tuple[str, ...]  # keys of ``FAULTS``, the worst first; empty for a good one
+    used: bool  # whether it is the one that is heard
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """When the text tokens of a chunk are said, by T3's attention, to 40 ms."""
+
+    ends_s: tuple[float, ...]  # of each text token, within the chunk's audio; they do not fall
+    spans: tuple[tuple[int, int], ...]  # the characters of the chunk's text that each stands for
+
+    def character_times(self) -> list[tuple[int, float]]:
+        """Returns places in the chunk's text and the seconds at which what is before them is said.
+
+        A place is a number of characters. Places rise and times do not fall. Where the text front end keeps
+        letters a place is exact; within what it rewrites, such as Han characters, it is interpolated.
+        """
+        times: dict[int, float] = {}
+        place = 0
+        for (_, end), time_s in zip(self.spans, self.ends_s, strict=True):
+            place = max(place, end)
+            times[place] = time_s
+        return list(times.items())
+
 
 @dataclass(frozen=True)
 class Utterance:
@@ -144,6 +187,8 @@ class AudioChunk:
     filled_pause_s: float = 0.0  # of the waveform's end: a pause with noise instead of silence
     warnings: tuple[str, ...] = ()  # sentences for the caller
     stage_times_s: Mapping[str, float] = field(default_factory=dict)  # seconds by stage
+    takes: tuple[Take, ...] = ()  # of the chunk, on its last piece; empty for a converted recording
+    alignment: Alignment | None = None  # of the chunk, on its last piece, where it was asked for and is known
 
     @property
     def duration_s(self) -> float:

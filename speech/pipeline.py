@@ -24,22 +24,26 @@ from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform, resample
 from cancel import CancelToken
 from characters import printable_excerpt
 from errors import DeviceLost, DeviceSuspect, Internal, InvalidRequest, ModelUnavailable, WorkerError
-from speech.contract import AudioChunk, DeviceUsage, Hop, ModelInfo, Utterance
+from speech.contract import Alignment, AudioChunk, DeviceUsage, Hop, ModelInfo, Take, Utterance
 from speech.contract import Conditionals as AnyConditionals
 from speech.gpu_faults import GpuFault, gpu_fault
-from speech.models.spec import SPEECH_TOKENS_PER_S, ModelSource
-from speech.models.t3 import T3
+from speech.models.spec import SILENCE_TOKEN, SPEECH_TOKENS_PER_S, ModelSource
+from speech.models.t3 import T3, Head
 from speech.reference.conditionals import FILE_VERSION, Conditionals, dummy_voice
 from speech.reference.spectra import ENCODER_SAMPLE_RATE_HZ
 from speech.runtime import Batch, ChunkRequest, DeviceModel, DeviceRuntime, RenderedAudio, TokensRequest
+from speech.t3.alignment import align, find_alignment_heads
 from speech.t3.batch import CAPACITY, ROWS_WITH_CFG, RunningBatch
 from speech.t3.request import DecodeRequest
 from speech.t3.sampling import Sampling
+from speech.takes import TakeCheck, describe
 from speech.text import has_speakable, max_speech_tokens, split_text
+from speech.text.calibration import calibration_sentence
 from speech.text.spans import chunk_spans
 from speech.trim import FADE_S, Samples, TailCutter, fade_out
 from speech.watermark import PieceMarker, Watermarker
 from speech.weights.find import find_model
+from speech.weights.heads import AlignmentHeads, read_heads, write_heads
 from speech.weights.load import Model, load_model
 from speech.weights.memory import check_room, free_memory, no_room
 from speech.weights.shared import SharedParts
@@ -51,10 +55,11 @@ SAMPLES_A_TOKEN = MODEL_SAMPLE_RATE_HZ // SPEECH_TOKENS_PER_S
 # Seeds of an utterance's chunks lie far apart, so that one chunk's next seed is not another's first:
 # 2**64 divided by the golden ratio.
 SEED_STRIDE = 0x9E3779B97F4A7C15
-ATTEMPTS = 2  # a chunk that comes out empty or runs on is decoded once more with the next seed
 # Chunks of one text decode together; on a GPU each takes 0.4 GB in bfloat16, two rows of the KV cache.
 CHUNKS_AT_ONCE = 4
 LONGEST_PIECE_S = 30.0  # of a recording to convert: what the speech tokenizer hears at once
+INAUDIBLE = 3e-4  # of full scale: -70 dBFS
+NO_ALIGNMENT = AlignmentHeads((), frozenset())
 NO_SOUND = "the model says a word and no sound comes"
 STEPS_PER_POLL = 8  # on a GPU, which must not wait for the question whether a sequence is done
 
@@ -64,12 +69,13 @@ class ChatterboxSynthesizer:
 
     def __init__(self, model: Model, runtime: DeviceRuntime, watermarker: Watermarker) -> None:
         self._model, self._runtime, self._watermarker = model, runtime, watermarker
+        self._alignment = NO_ALIGNMENT if model.t3_file is None else self._read_alignment(model.t3_file)
 
     @property
     def info(self) -> ModelInfo:
         """Which model it is."""
-        model = self._model
-        return ModelInfo(model.spec, model.revision, model.notice, model.tokenizer.unavailable)
+        model, can_align = self._model, bool(self._alignment and self._alignment.heads)
+        return ModelInfo(model.spec, model.revision, model.notice, model.tokenizer.unavailable, can_align)
 
     @property
     def conditionals_key(self) -> str:
@@ -118,6 +124,57 @@ class ChatterboxSynthesizer:
         # Before the watermark, which on some CPUs is not silent in silence.
         if not chunk.waveform.samples.any():
             raise ModelUnavailable(NO_SOUND)
+        self._find_alignment()
+
+    def _read_alignment(self, t3_file: Path) -> AlignmentHeads | None:
+        dimensions = self._model.dimensions
+        if not isinstance(self._model.t3, T3):
+            return NO_ALIGNMENT
+        return read_heads(t3_file, dimensions.t3_layers, dimensions.t3_heads)
+
+    def _find_alignment(self) -> None:
+        """Finds T3's heads that follow the text, unless these weights' heads are known: speaks a sentence.
+
+        What goes wrong leaves the model without alignment. Raises DeviceLost when the GPU fails.
+        """
+        model, spec = self._model, self._model.spec
+        if self._alignment is not None:
+            return
+        self._alignment = NO_ALIGNMENT
+        started_s = time.perf_counter()
+        text = calibration_sentence(self.info.default_language)
+        voice = model.builtin_voice or dummy_voice(spec.conditioning)
+        utterance = Utterance(text, voice, seed=0, language=self.info.default_language, max_takes=1)
+        request = replace(self._request(text, utterance, 0, "whole"), heads=tuple(model.t3.all_heads))
+        try:
+            (audio,) = self._runtime.speak([request], CancelToken())
+            silence = self._silence_tokens()
+        except DeviceLost:
+            raise
+        except Exception as error:
+            log.warning("%s: no alignment, since a sentence failed (%s)", spec.name, error)
+            return
+        heads: tuple[Head, ...] = ()
+        if audio.attention is not None and not audio.failures:
+            found = find_alignment_heads(audio.attention)
+            heads = tuple(model.t3.all_heads[index] for index in found)
+        self._alignment = AlignmentHeads(heads, silence)
+        log.info(
+            "%s: %s, looked for in %.1f s",
+            spec.name,
+            f"heads {heads} follow the text" if heads else "no head follows the text: times are estimated",
+            time.perf_counter() - started_s,
+        )
+        assert model.t3_file is not None
+        write_heads(model.t3_file, self._alignment)
+
+    def _silence_tokens(self) -> frozenset[int]:
+        """The speech tokens of silence and of a noise that nobody hears."""
+        second = MODEL_SAMPLE_RATE_HZ
+        noise = np.random.default_rng(0).normal(0.0, INAUDIBLE, second)
+        quiet = np.concatenate([np.zeros(second), noise]).astype(np.float32)
+        tokens = self._tokenize(Waveform(quiet, MODEL_SAMPLE_RATE_HZ), CancelToken())
+        return frozenset({SILENCE_TOKEN, *tokens.tolist()})
 
     def builtin_voice(self) -> Conditionals:
         """The model's own voice. Raises InvalidRequest when the weights have none."""
@@ -185,6 +242,13 @@ class ChatterboxSynthesizer:
                         warnings=warnings if is_over else (),
                         # What is left of T3's time: later chunks decode while earlier ones are rendered.
                         stage_times_s={"t3": max(0.0, waited_s - audio.render_s), "s3gen": audio.render_s},
+                        takes=tuple(
+                            Take(take.seed, tuple(fault.code for fault in take.faults), take.used)
+                            for take in audio.takes
+                        ),
+                        alignment=_alignment(audio, planned.request)
+                        if utterances[planned.utterance].align
+                        else None,
                     )
 
     def convert(
@@ -300,7 +364,7 @@ class ChatterboxSynthesizer:
         spec, parameters = self._model.spec, self.info.resolve(utterance.params)
         voice = cast(Conditionals, utterance.voice)
         first_seed = utterance.seed + position * SEED_STRIDE
-        seeds = tuple((first_seed + attempt) % SEED_LIMIT for attempt in range(ATTEMPTS))
+        seeds = tuple((first_seed + take) % SEED_LIMIT for take in range(utterance.max_takes))
         decode = DecodeRequest(
             speaker_embedding=voice.speaker_embedding,
             prompt_tokens=voice.t3_prompt_tokens,
@@ -311,7 +375,12 @@ class ChatterboxSynthesizer:
             seed=seeds[0],
         )
         in_pieces = hop == "stream" and isinstance(self._model.t3, T3)  # upstream's knows only the whole
-        return ChunkRequest(spec.name, decode, voice, seeds, in_pieces, spec.silence_tokens)
+        alignment = self._alignment or NO_ALIGNMENT
+        spans = self._model.tokenizer.spans(text, utterance.language) if alignment.heads else None
+        check = TakeCheck.of(text, spans, alignment.silence, utterance.language)
+        return ChunkRequest(
+            spec.name, decode, voice, seeds, in_pieces, spec.silence_tokens, check, alignment.heads
+        )
 
 
 @dataclass(frozen=True)
@@ -361,17 +430,30 @@ def _unsayable(unknown: str, segment: str) -> tuple[str, ...]:
 
 
 def _warnings(audio: RenderedAudio, segment: str) -> tuple[str, ...]:
-    """What to tell the caller of attempts that failed. segment: "1 of 3"."""
-    match audio.failures:
-        case ():
-            return ()
-        case (only,) if audio.attempts == 1:  # its beginning was handed over by then
-            return (f"segment {segment} {only}; listen to it",)
-        case (first,):
-            outcome = "was spoken well then"
-        case (first, *_, last):
-            outcome = f"{last} again; listen to it"
-    return (f"segment {segment} {first}, so the next seed was tried, and {outcome}",)
+    """What to tell the caller of takes with faults. segment: "1 of 3"."""
+    if not audio.failures:
+        return ()
+    first, *more = audio.takes
+    if not more:  # one take was asked for, or its beginning was handed over by then
+        return (f"segment {segment} {describe(first.faults)}; listen to it",)
+    tried = "the next seed was tried" if len(more) == 1 else f"{len(more)} more seeds were tried"
+    used = next(take for take in audio.takes if take.used)
+    if not used.faults:
+        outcome = "was spoken well then"
+    elif len({tuple(fault.code for fault in take.faults) for take in audio.takes}) == 1:
+        outcome = f"{describe(used.faults)} again; listen to it"
+    else:
+        outcome = f"the best take {describe(used.faults)}; listen to it"
+    return (f"segment {segment} {describe(first.faults)}, so {tried}, and {outcome}",)
+
+
+def _alignment(audio: RenderedAudio, request: ChunkRequest) -> Alignment | None:
+    """When the text tokens of a chunk are said; None where its attention does not tell."""
+    if audio.attention is None or request.check.spans is None:
+        return None
+    scores = audio.attention.mean(axis=0)
+    ends_s = align(scores)
+    return None if ends_s is None else Alignment(tuple(ends_s.tolist()), request.check.spans)
 
 
 def load_synthesizer(

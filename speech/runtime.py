@@ -38,12 +38,14 @@ from cancel import CancelToken
 from errors import Cancelled, DeviceLost, DeviceSuspect, OutOfMemory
 from speech.contract import DeviceUsage
 from speech.gpu_faults import GpuFault, gpu_fault
-from speech.models.spec import SILENCE_TOKEN, SPEECH_TOKENS_PER_S
+from speech.models.spec import CODEBOOK_SIZE, SILENCE_TOKEN, SPEECH_TOKENS_PER_S
+from speech.models.t3 import Head
 from speech.reference.conditionals import Conditionals
 from speech.s3gen.s3gen import PieceRequest, Renderer, RenderRequest
 from speech.s3gen.stream import ChunkStream, piece_end
 from speech.t3.batch import ROWS_WITH_CFG
 from speech.t3.request import Decoded, DecodeRequest
+from speech.takes import UNCHECKED, Fault, TakeCheck, badness, describe
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +71,7 @@ class Batch(Protocol):
     def add(self, request: DecodeRequest) -> Any: ...
     def step_many(self) -> dict[Any, Decoded]: ...
     def speech_so_far(self, sequence: Any, at_least: int) -> Tensor | None: ...
+    def attention_to_text(self, request: DecodeRequest, tokens: Tensor, heads: Any) -> Tensor: ...
     def remove(self, sequences: Any) -> None: ...
     def capture(self) -> None: ...
 
@@ -88,9 +91,11 @@ class ChunkRequest:
     model: str  # one of the runtime's
     decode: DecodeRequest  # its seed and cancel token are set by the runtime
     voice: Conditionals
-    seeds: tuple[int, ...]  # one for each attempt: a chunk that fails is decoded again with the next
+    seeds: tuple[int, ...]  # one for each take: a chunk with a fault is decoded again with the next
     in_pieces: bool = False  # render it while it is decoded
     silence_tokens: int = 0  # speech tokens of silence that are rendered after T3's
+    check: TakeCheck = UNCHECKED  # of each take, beside that it has speech and ends
+    heads: tuple[Head, ...] = ()  # whose attention to the text is read, by one pass over what was decoded
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,15 +115,47 @@ class TokensRequest:
         return (self.seed,)
 
 
+@dataclass(frozen=True)
+class RenderedTake:
+    """A reading of a chunk: which, and what was wrong with it."""
+
+    seed: int
+    faults: tuple[Fault, ...]  # the worst first
+    used: bool
+
+
 @dataclass(frozen=True, eq=False)
 class RenderedAudio:
     """The audio of one chunk or a piece of it, and how it came to be."""
 
     samples: Samples  # float32 [n], 24 kHz
-    failures: tuple[str, ...]  # what was wrong with each attempt that failed, as a predicate
-    attempts: int
+    takes: tuple[RenderedTake, ...]  # of the chunk, on its last piece; empty if its tokens came with it
     render_s: float  # seconds that rendering took
     ends_chunk: bool = True  # False: more of the chunk follows
+    # float32 [heads, T, N], shares of the text tokens in the attention of each rendered token that T3 has
+    # told; with ``takes``, where heads were asked for.
+    attention: NDArray[np.float32] | None = None
+
+    @property
+    def attempts(self) -> int:
+        """How often T3 has read the chunk."""
+        return len(self.takes)
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """What was wrong with each take that has a fault, as a predicate."""
+        return tuple(describe(take.faults) for take in self.takes if take.faults)
+
+
+@dataclass(frozen=True, eq=False)
+class _Take:
+    """A reading of a chunk by T3: its tokens stay until the chunk is rendered."""
+
+    seed: int
+    decoded: Decoded
+    tokens: Tensor  # of ``decoded``, those that S3Gen takes
+    faults: tuple[Fault, ...]
+    attention: NDArray[np.float32] | None  # see ``RenderedAudio``
 
 
 @dataclass(eq=False)
@@ -128,10 +165,9 @@ class _Chunk:
     job: _Job
     index: int
     request: ChunkRequest | TokensRequest
-    failures: list[str] = field(default_factory=list)
-    attempts: int = 1
-    decoded: Decoded | None = None
-    tokens: Tensor | None = None  # of ``decoded``, those that S3Gen takes
+    takes: list[_Take] = field(default_factory=list)
+    used: _Take | None = None  # once it is decided
+    tokens: Tensor | None = None  # to be rendered, once they are known
     stream: ChunkStream | None = None  # of a chunk in pieces, once the first one is rendered
     pieces: int = 0  # that were rendered
     rendered_tokens: Tensor | None = None  # of the last of them
@@ -144,7 +180,8 @@ class _Chunk:
 
     @property
     def seed(self) -> int:
-        return self.request.seeds[self.attempts - 1]
+        """Of the take that is decoded now, or else of the one that is rendered."""
+        return self.request.seeds[len(self.takes)] if self.used is None else self.used.seed
 
     @property
     def keeps_tokens(self) -> bool:
@@ -169,6 +206,44 @@ class _Chunk:
     def decode_request(self) -> DecodeRequest:
         assert isinstance(self.request, ChunkRequest)
         return replace(self.request.decode, seed=self.seed, cancel=self.job.cancel)
+
+    def add_take(self, decoded: Decoded, attention: NDArray[np.float32] | None) -> bool:
+        """Checks a reading. Returns whether it is enough; otherwise the next seed is to be tried.
+
+        When it is enough, the best reading is the one to render, the first of equals; in a stream the last,
+        whose beginning may have been handed over.
+        """
+        assert isinstance(self.request, ChunkRequest)
+        tokens = decoded.speech()
+        scores = None if attention is None else attention.mean(axis=0)
+        faults = self.request.check.faults(tokens.cpu().numpy(), scores, stopped=decoded.stopped)
+        self.takes.append(_Take(self.seed, decoded, tokens, faults, attention))
+        can_begin_again = self.can_begin_again(tokens)
+        if faults and len(self.takes) < len(self.request.seeds) and can_begin_again:
+            return False
+        candidates = self.takes if can_begin_again else self.takes[-1:]
+        self.used = min(candidates, key=lambda take: badness(take.faults))
+        self.tokens = F.pad(self.used.tokens, (0, self.request.silence_tokens), value=SILENCE_TOKEN)
+        return True
+
+    def begin_again(self) -> None:
+        """Forgets what was decided: rendering may have drawn from the generator of the take that was used."""
+        if self.used is not None:
+            self.takes.clear()
+            self.used = self.tokens = None
+
+
+@dataclass(eq=False)
+class _Reading:
+    """A take that was decoded, on its way to be checked."""
+
+    chunk: _Chunk
+    decoded: Decoded
+    attention: _HostCopy | None = None  # once the pass over it has been started
+
+    @property
+    def is_checkable(self) -> bool:
+        return self.attention is not None and self.attention.is_ready()
 
 
 @dataclass(frozen=True, eq=False)
@@ -269,6 +344,7 @@ class DeviceRuntime:
         self._arrivals: deque[_Job | _Task] = deque()
         self._jobs: list[_Job] = []
         self._in_batch: dict[Any, _Chunk] = {}
+        self._readings: list[_Reading] = []
         self._rendering: list[_Rendering] = []
         self._computing: list[tuple[_Task, _HostCopy]] = []
         self._voices: WeakKeyDictionary[Conditionals, Conditionals] = WeakKeyDictionary()
@@ -392,7 +468,7 @@ class DeviceRuntime:
             try:
                 self._run_tasks(tasks)
                 self._drop_cancelled()
-                self._admit()
+                self._admit(MAX_PREFILLS - self._read_attention())
                 self._decode()
                 self._render()
                 self._deliver()
@@ -453,6 +529,7 @@ class DeviceRuntime:
 
     def _drop_ended_jobs(self) -> None:
         self._remove([sequence for sequence, chunk in self._in_batch.items() if chunk.job.is_over])
+        self._readings = [each for each in self._readings if not each.chunk.job.is_over]
         self._jobs = [job for job in self._jobs if not job.is_over]
 
     def _remove(self, sequences: Sequence[Any]) -> None:
@@ -464,9 +541,44 @@ class DeviceRuntime:
         for sequence in sequences:
             del self._in_batch[sequence]
 
-    def _admit(self) -> None:
+    def _read_attention(self) -> int:
+        """Reads a few decoded takes again for their attention to the text, which stops those that decode.
+
+        Checks those of which it is there. Returns how many were read.
+        """
+        unread = [each for each in self._readings if each.attention is None][:MAX_PREFILLS]
+        for each in unread:
+            if each not in self._readings:  # its job began again, or ended
+                continue
+            request, tokens = each.chunk.request, each.decoded.tokens
+            assert isinstance(request, ChunkRequest)
+            try:
+                spoken = torch.nonzero(tokens < CODEBOOK_SIZE)[:, 0]  # waits for the device: before the pass
+                batch = self._batches[request.model]
+                attention = batch.attention_to_text(each.chunk.decode_request(), tokens, request.heads)
+                each.attention = _HostCopy.of(attention.index_select(1, spoken))
+            except Exception as error:
+                self._readings.remove(each)
+                self._fail_chunks([each.chunk], error)
+        checkable = [each for each in self._readings if each.is_checkable]
+        for each in checkable:
+            assert each.attention is not None
+            self._readings.remove(each)
+            self._check(each.chunk, each.decoded, each.attention.tensor.numpy())
+        return len(unread)
+
+    def _check(self, chunk: _Chunk, decoded: Decoded, attention: NDArray[np.float32] | None) -> None:
+        """Decides whether a take is rendered or the chunk decoded again."""
+        if chunk.add_take(decoded, attention):
+            chunk.job.decoded[chunk.index] = chunk
+            return
+        failure = describe(chunk.takes[-1].faults)
+        log.info("chunk %d %s: decoded again with the next seed", chunk.index + 1, failure)
+        chunk.job.waiting.appendleft(chunk)
+
+    def _admit(self, count: int) -> None:
         """Lets a few chunks into the batches if there is room: reading a prompt stops those that decode."""
-        for _ in range(MAX_PREFILLS):
+        for _ in range(count):
             if (job := self._next_job()) is None:
                 return
             chunk = job.waiting.popleft()
@@ -518,18 +630,10 @@ class DeviceRuntime:
             chunk = self._in_batch.pop(sequence)
             chunk.job.in_batch -= 1
             assert isinstance(chunk.request, ChunkRequest)
-            tokens = decoded.speech()
-            failure = _decoding_failure(decoded, tokens)
-            if failure is not None:
-                chunk.failures.append(failure)
-                if chunk.attempts < len(chunk.request.seeds) and chunk.can_begin_again(tokens):
-                    log.info("chunk %d %s: decoded again with the next seed", chunk.index + 1, failure)
-                    chunk.attempts += 1
-                    chunk.job.waiting.appendleft(chunk)
-                    continue
-            chunk.decoded = decoded
-            chunk.tokens = F.pad(tokens, (0, chunk.request.silence_tokens), value=SILENCE_TOKEN)
-            chunk.job.decoded[chunk.index] = chunk
+            if chunk.request.heads and len(decoded.tokens):
+                self._readings.append(_Reading(chunk, decoded))
+            else:
+                self._check(chunk, decoded, None)
 
     def _render(self) -> None:
         """Renders of each job what is next and has its tokens: a chunk, a piece of one, or a few chunks."""
@@ -642,8 +746,8 @@ class DeviceRuntime:
             generator = torch.Generator(self._device).manual_seed(chunk.seed)
             return RenderRequest(piece.tokens, voice, generator)
         if not chunk.request.in_pieces:
-            assert chunk.decoded is not None
-            return RenderRequest(piece.tokens, voice, chunk.decoded.generator)
+            assert chunk.used is not None
+            return RenderRequest(piece.tokens, voice, chunk.used.decoded.generator)
         # A copy, which replaces it when the piece is rendered: what fails half-way is rendered again.
         stream = copy(chunk.stream) or ChunkStream(chunk.seed, self._device)
         return PieceRequest(piece.tokens, voice, stream, piece.ends_chunk)
@@ -693,10 +797,14 @@ class DeviceRuntime:
         return bool(renderings or computed)
 
     def _is_waiting(self) -> bool:
-        return bool(self._rendering or self._computing)
+        return bool(self._rendering or self._computing or self._readings)
 
     def _has_work(self) -> bool:
-        return bool(self._in_batch) or any(job.next_to_render in job.decoded for job in self._jobs)
+        return (
+            bool(self._in_batch)
+            or any(job.next_to_render in job.decoded for job in self._jobs)
+            or any(each.attention is None or each.is_checkable for each in self._readings)
+        )
 
     def _put_result(self, rendering: _Rendering) -> None:
         chunk = rendering.piece.chunk
@@ -704,14 +812,23 @@ class DeviceRuntime:
         if job.is_over:
             return
         took_s = time.perf_counter() - rendering.started_s
-        samples, ends_chunk = rendering.samples.tensor.numpy(), rendering.piece.ends_chunk
-        job.results.put(RenderedAudio(samples, tuple(chunk.failures), chunk.attempts, took_s, ends_chunk))
-        if not (job.waiting or job.in_batch or job.decoded or self._is_rendering(job)):
+        samples = rendering.samples.tensor.numpy()
+        if rendering.piece.ends_chunk:
+            takes = tuple(RenderedTake(take.seed, take.faults, take is chunk.used) for take in chunk.takes)
+            attention = None if chunk.used is None else chunk.used.attention
+            job.results.put(RenderedAudio(samples, takes, took_s, attention=attention))
+        else:
+            job.results.put(RenderedAudio(samples, (), took_s, ends_chunk=False))
+        if not (job.waiting or job.decoded or self._is_working_on(job)):
             job.is_over = True
             self._jobs.remove(job)
 
     def _is_working_on(self, job: _Job) -> bool:
-        return bool(job.in_batch) or job.next_to_render in job.decoded or self._is_rendering(job)
+        is_decoding = bool(job.in_batch) or self._is_checking(job)
+        return is_decoding or job.next_to_render in job.decoded or self._is_rendering(job)
+
+    def _is_checking(self, job: _Job) -> bool:
+        return any(each.chunk.job is job for each in self._readings)
 
     def _is_rendering(self, job: _Job) -> bool:
         return any(rendering.piece.chunk.job is job for rendering in self._rendering)
@@ -737,6 +854,8 @@ class DeviceRuntime:
             if chunk.job is job:
                 self._remove([sequence])
                 mine[chunk.index] = chunk
+        mine |= {each.chunk.index: each.chunk for each in self._readings if each.chunk.job is job}
+        self._readings = [each for each in self._readings if each.chunk.job is not job]
         mine |= job.decoded
         job.decoded = {index: chunk for index, chunk in mine.items() if chunk.keeps_tokens}
         next_to_render = min(job.next_to_render, *mine)
@@ -744,8 +863,7 @@ class DeviceRuntime:
             del mine[index]
         job.in_batch, job.one_by_one = 0, True
         for chunk in mine.values():
-            chunk.decoded = chunk.tokens = None
-            del chunk.failures[chunk.attempts - 1 :]
+            chunk.begin_again()
         job.waiting.extendleft(mine[index] for index in sorted(mine, reverse=True))
         job.next_to_render = next_to_render
         if self._device.type == "cuda":
@@ -772,13 +890,6 @@ def _next_piece(chunk: _Chunk) -> _Piece:
     if not chunk.request.in_pieces or len(chunk.tokens) <= chunk.piece_end:
         return _Piece(chunk, chunk.tokens, ends_chunk=True)
     return _Piece(chunk, chunk.tokens[: chunk.piece_end], ends_chunk=False)
-
-
-def _decoding_failure(decoded: Decoded, tokens: Tensor) -> str | None:
-    """What is wrong with a chunk's tokens, as the predicate of a sentence; None when nothing is."""
-    if len(tokens) == 0:
-        return "came out empty"
-    return None if decoded.stopped else "ran on and was cut"
 
 
 def _translated(error: Exception) -> Exception:

@@ -1,6 +1,6 @@
 """An untrained checkpoint in the published file layout, for tests, demos and benchmarks.
 
-    python -m speech.smoke DIR [--model chatterbox] [--size tiny|full] [--seed 0]
+    python -m speech.smoke DIR [--model chatterbox] [--size tiny|full] [--seed 0] [--follows-text]
 
 Weights are random and the audio is noise, but the length follows the text: the speech head
 is arranged so that a stop is all but certain once about 1.7 speech tokens have been spoken per
@@ -36,7 +36,7 @@ from safetensors.torch import save_file
 from tokenizers import AddedToken, Tokenizer
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel, Whitespace
-from torch import nn
+from torch import Tensor, nn
 
 from speech.models.dimensions import TINY, ModelDimensions
 from speech.models.spec import (
@@ -63,6 +63,12 @@ SPEECH_PER_TEXT_TOKEN = 1.7  # 25 speech tokens a second over some 15 letters a 
 MARK, BALANCE, CONSTANT = 0, 1, 2  # residual channels that only the arrangement above uses
 RESERVED = slice(0, 3)
 
+FOLLOWING_HEAD = (0, 1)  # layer and head, of a checkpoint that follows the text
+TICKS = 1024  # speech id modulo this is the tick that it stands for
+WAVES = 5.0 * 2.0 ** torch.arange(8)  # lengths in text tokens: the longest is that of the longest chunk
+WAVE_CHANNELS = slice(RESERVED.stop, RESERVED.stop + 2 * len(WAVES))
+WAVE_HEIGHT = 1.5
+
 
 def write_smoke_checkpoint(
     folder: Path,
@@ -71,10 +77,12 @@ def write_smoke_checkpoint(
     *,
     spec: ModelSpec = CHATTERBOX,
     dimensions: ModelDimensions | None = None,
+    follows_text: bool = False,
 ) -> None:
     """Writes a model's files and a ``config.json`` with their dimensions.
 
     folder: made if missing. size: "tiny" (a few MB) or "full" (as published); ``dimensions`` overrides it.
+    follows_text: whether a head of T3 follows the text; on Llama's backbone alone.
     """
     dimensions = dimensions or dimensions_of(spec, size)
     folder.mkdir(parents=True, exist_ok=True)
@@ -89,6 +97,9 @@ def write_smoke_checkpoint(
         with torch.no_grad():
             arrange = _make_gpt2_length_follow_text if spec.family == "gpt2" else _make_length_follow_text
             arrange(t3, spec)
+            if follows_text:
+                assert spec.family == "llama", "no heads of GPT-2 are arranged to follow the text"
+                _make_heads_follow_text(t3)
             longest = longest_s3gen_prompt(spec.conditioning)
             # Tests speak much: at small sizes the longest prompts would take most of their time.
             builtin_voice = _random_voice(spec, longest // 5 if dimensions.is_tiny else longest)
@@ -160,6 +171,55 @@ def _make_length_follow_text(t3: Any, spec: ModelSpec) -> None:
     head[CODEBOOK_SIZE:, CONSTANT] = -100.0
     head[stop_speech] = 0.0
     head[stop_speech, BALANCE] = 400.0
+
+
+def following_places(tokens: Tensor) -> Tensor:
+    """Returns where in the text the head of a checkpoint that follows it looks, when it tells these tokens.
+
+    tokens: int64 [T]. Counted in text tokens, float32 [T].
+    """
+    return (tokens % TICKS) / SPEECH_PER_TEXT_TOKEN - 1  # the text's start is a position, too
+
+
+def _make_heads_follow_text(t3: Any) -> None:
+    """Changes a T3 whose length follows the text in place, see the module's docstring."""
+
+    def waves(places: Tensor) -> Tensor:
+        """Returns [N, channels] of places, in text positions."""
+        angles = 2 * torch.pi * places[:, None] / WAVES
+        return torch.cat([angles.cos(), angles.sin()], dim=1)
+
+    width, channels = t3.dim, WAVE_CHANNELS
+    places = (torch.arange(CODEBOOK_SIZE) % TICKS) / SPEECH_PER_TEXT_TOKEN
+    following = ((torch.arange(CODEBOOK_SIZE) + 1) % TICKS) / SPEECH_PER_TEXT_TOKEN
+    speech, text = t3.speech_emb.weight, t3.text_pos_emb.emb.weight
+    for embedding in (t3.text_emb.weight, t3.speech_pos_emb.emb.weight, speech, text):
+        embedding[:, channels] = 0.0
+    text[:, channels] = WAVE_HEIGHT * waves(torch.arange(len(text)).float())
+    speech[:CODEBOOK_SIZE, channels] = WAVE_HEIGHT * waves(following)
+    speech[CODEBOOK_SIZE:, channels] = WAVE_HEIGHT * waves(torch.zeros(1))  # the start of speech
+    conditioning = t3.cond_enc
+    conditioning.spkr_enc.weight[channels] = 0.0
+    conditioning.spkr_enc.bias[channels] = 0.0
+    conditioning.emotion_adv_fc.weight[channels] = 0.0
+    conditioning.perceiver.pre_attention_query[..., channels] = 0.0
+    conditioning.perceiver.attn.proj_out.weight[channels] = 0.0
+    conditioning.perceiver.attn.proj_out.bias[channels] = 0.0
+    for layer in t3.tfmr.layers:
+        layer.self_attn.o_proj.weight[channels] = 0.0
+        layer.mlp.down_proj.weight[channels] = 0.0
+    # Rotary positions turn the last pairs of a head's channels so slowly that it does not matter.
+    head_width = t3.cfg.head_dim
+    half = head_width // 2
+    slow = torch.arange(half - len(WAVES), half)
+    index, head = FOLLOWING_HEAD
+    attention = t3.tfmr.layers[index].self_attn
+    rows = head * head_width + torch.cat([slow, half + slow])
+    gain = 2 * head_width**0.25 / WAVE_HEIGHT  # 4 for each wave, beside the norms
+    for projection in (attention.q_proj.weight, attention.k_proj.weight):
+        projection[head * head_width : (head + 1) * head_width] = 0.0
+        projection[rows, torch.arange(width)[channels]] = gain
+    t3.speech_head.weight[:CODEBOOK_SIZE, channels] = 12.0 * waves(places)
 
 
 def _make_gpt2_length_follow_text(t3: Any, spec: ModelSpec) -> None:
@@ -350,9 +410,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--model", choices=tuple(MODELS), default=CHATTERBOX.name)
     parser.add_argument("--size", choices=SIZES, default="tiny")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--follows-text", action="store_true", help="a head of T3 follows the text")
     options = parser.parse_args(arguments)
+    spec = MODELS[options.model]
+    if options.follows_text and spec.family != "llama":
+        parser.error(f"--follows-text is for models on Llama, and {spec.name} is on GPT-2")
     warnings.simplefilter("ignore")  # deprecations inside upstream's constructors
-    write_smoke_checkpoint(options.folder, options.size, options.seed, spec=MODELS[options.model])
+    write_smoke_checkpoint(
+        options.folder, options.size, options.seed, spec=spec, follows_text=options.follows_text
+    )
     kind = f"untrained {options.size} checkpoint of {options.model}"
     print(f"wrote an {kind} to {options.folder}: its audio is noise")
 

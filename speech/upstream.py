@@ -146,6 +146,10 @@ class UpstreamBatch:
     def speech_so_far(self, sequence: UpstreamSequence, at_least: int) -> None:
         """Returns None: no tokens are known before the last."""
 
+    def attention_to_text(self, request: DecodeRequest, tokens: Tensor, heads: Any) -> Tensor:
+        """Raises NotImplementedError: no heads of upstream's T3 are looked for."""
+        raise NotImplementedError
+
     def step_many(self) -> dict[UpstreamSequence, Decoded]:
         """Decodes the request to its end. Raises Cancelled within a step of its cancellation."""
         (sequence,) = self.sequences

@@ -8,7 +8,7 @@ arithmetic is the same within rounding.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -152,20 +152,31 @@ class Gpt2T3(T3):
         text = weights.text_embedding[upload(request.text_tokens.long(), self.device)]
         return torch.cat([F.linear(speaker, *weights.speaker)[:, None], prompt, text[None]], dim=1)
 
-    def prefill(self, prompt: Tensor, tables: tuple[Tensor, ...], cache: Tensor) -> None:
-        """Fills a cache with the keys and values of a prompt, see ``T3.prefill``."""
-        weights, (rows, length, width) = self.weights, prompt.shape
-        hidden = prompt + tables[0][:length]
-        for index, layer in enumerate(weights.layers):
-            projected = linear(_layer_norm(hidden, layer.attention_norm), *layer.qkv).to(cache.dtype)
+    def embed_speech(self, tokens: Tensor) -> Tensor:
+        """Returns tokens without positions, see ``T3.embed_speech``."""
+        return self.weights.speech_embedding[tokens][None]
+
+    def text_positions(self, request: DecodeRequest) -> range:
+        """The positions behind the voice's, see ``T3.text_positions``."""
+        first = 1 + request.prompt_tokens.shape[1]
+        return range(first, first + len(request.text_tokens))
+
+    def attention(
+        self, embedded: Tensor, tables: tuple[Tensor, ...]
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Yields queries, keys and values by layer, see ``T3.attention``."""
+        weights, (rows, length, width) = self.weights, embedded.shape
+        hidden = embedded + tables[0][:length]
+        for layer in weights.layers:
+            projected = linear(_layer_norm(hidden, layer.attention_norm), *layer.qkv).to(self.cache_dtype)
             split = projected.view(rows, length, 3, weights.heads, width // weights.heads)
             queries, keys, values = split.permute(2, 0, 3, 1, 4)
-            cache[index, 0, :, :, :length] = keys
-            cache[index, 1, :, :, :length] = values
-            if index < len(weights.layers) - 1:  # the last layer's output is not used
-                attended = F.scaled_dot_product_attention(queries, keys, values, is_causal=True)
-                attended = attended.transpose(1, 2).flatten(2).to(hidden.dtype)
-                hidden = _feed_forward(layer, hidden + linear(attended, *layer.out))
+            yield queries, keys, values
+            if layer is weights.layers[-1]:  # its output is not used
+                return
+            attended = F.scaled_dot_product_attention(queries, keys, values, is_causal=True)
+            attended = attended.transpose(1, 2).flatten(2).to(hidden.dtype)
+            hidden = _feed_forward(layer, hidden + linear(attended, *layer.out))
 
     def step(
         self,

@@ -6,7 +6,7 @@ The English and the multilingual models have it. Weights are named as in upstrea
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -257,23 +257,35 @@ class LlamaT3(T3):
         emotion = F.linear(exaggeration.to(weights.dtype), weights.exaggeration)
         return torch.cat([speaker[:, None], _perceive(weights.perceiver, prompt), emotion], dim=1)
 
-    def prefill(self, prompt: Tensor, tables: tuple[Tensor, ...], cache: Tensor) -> None:
-        """Fills a cache with the keys and values of a prompt, see ``T3.prefill``."""
-        weights, length = self.weights, prompt.shape[1]
+    def embed_speech(self, tokens: Tensor) -> Tensor:
+        """Returns tokens with their learned positions, see ``T3.embed_speech``."""
+        weights = self.weights
+        return (weights.speech_embedding[tokens] + weights.speech_positions[: len(tokens)])[None]
+
+    def text_positions(self, request: DecodeRequest) -> range:
+        """The positions behind the voice's and the text's start, see ``T3.text_positions``."""
+        first = CONDITIONING_POSITIONS + 1
+        return range(first, first + len(request.text_tokens))
+
+    def attention(
+        self, embedded: Tensor, tables: tuple[Tensor, ...]
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Yields queries, keys and values by layer, see ``T3.attention``."""
+        weights, length = self.weights, embedded.shape[1]
         cosines, sines = (table[:length] for table in tables)
-        hidden = prompt
-        for index, layer in enumerate(weights.layers):
+        hidden = embedded
+        for layer in weights.layers:
             projected = linear(_rms_norm(hidden, layer.attention_norm), layer.qkv).to(cosines.dtype)
             split = projected.view(*hidden.shape[:2], 3, weights.heads, weights.head_width)
             queries, keys, values = split.permute(2, 0, 3, 1, 4)
             _rotate(queries, cosines, sines)
             _rotate(keys, cosines, sines)
-            cache[index, 0, :, :, :length] = keys
-            cache[index, 1, :, :, :length] = values
-            if index < len(weights.layers) - 1:  # the last layer's output is not used
-                attended = F.scaled_dot_product_attention(queries, keys, values, is_causal=True)
-                attended = attended.transpose(1, 2).flatten(2).to(hidden.dtype)
-                hidden = _feed_forward(layer, hidden + linear(attended, layer.out))
+            yield queries, keys, values
+            if layer is weights.layers[-1]:  # its output is not used
+                return
+            attended = F.scaled_dot_product_attention(queries, keys, values, is_causal=True)
+            attended = attended.transpose(1, 2).flatten(2).to(hidden.dtype)
+            hidden = _feed_forward(layer, hidden + linear(attended, layer.out))
 
     def step(
         self,

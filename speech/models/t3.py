@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -14,8 +15,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from speech.models.spec import ModelSpec
 from speech.t3.request import DecodeRequest
+from speech.transfer import upload
 
 log = logging.getLogger(__name__)
+
+Head = tuple[int, int]  # layer and head of a backbone, both from 0
 
 
 class T3(ABC):
@@ -57,12 +61,62 @@ class T3(ABC):
         """Returns what is read before the first step, [rows, N, D]; two rows with guidance."""
 
     @abstractmethod
+    def embed_speech(self, tokens: Tensor) -> Tensor:
+        """Returns what the steps read that are fed these tokens, [1, T, D]; the first is the first step.
+
+        tokens: int64 [T], the start of speech first.
+        """
+
+    @abstractmethod
+    def text_positions(self, request: DecodeRequest) -> range:
+        """The positions of the text's tokens in a prompt, without marks of its start and end."""
+
+    @abstractmethod
+    def attention(
+        self, embedded: Tensor, tables: tuple[Tensor, ...]
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Yields queries, keys and values of one layer after the other, [rows, heads, N, head width] each.
+
+        embedded: [rows, N, D]. tables: see ``position_tables``, of the first N positions at least. What a
+        layer makes of them is only computed when the next layer is asked for.
+        """
+
     def prefill(self, prompt: Tensor, tables: tuple[Tensor, ...], cache: Tensor) -> None:
         """Fills a cache with the keys and values of a prompt.
 
         prompt: [rows, N, D]. tables: see ``position_tables``, of the first N positions at least.
         cache: see ``cache_shape``; its first N positions are written.
         """
+        length = prompt.shape[1]
+        for index, (_, keys, values) in enumerate(self.attention(prompt, tables)):
+            cache[index, 0, :, :, :length] = keys
+            cache[index, 1, :, :, :length] = values
+
+    @property
+    def all_heads(self) -> list[Head]:
+        """Every attention head."""
+        return [(layer, head) for layer in range(self._layers) for head in range(self._heads)]
+
+    @torch.inference_mode()
+    def attention_to_text(self, request: DecodeRequest, tokens: Tensor, heads: Collection[Head]) -> Tensor:
+        """Returns where some heads look in the text while tokens are spoken, float32 [heads, T, N].
+
+        It is the softmax over the N text tokens alone, of the conditional row. tokens: int64 [T], those that
+        were decoded; row t belongs to the step that tells token t. The tokens are read in one pass, up to the
+        highest layer of the heads.
+        """
+        fed = F.pad(upload(tokens, self.device)[:-1], (1, 0), value=self.spec.tokens.start_speech)
+        prompt = self.embed_prompt(request, use_cfg=False)
+        embedded = torch.cat([prompt, self.embed_speech(fed)], dim=1)
+        at, text = prompt.shape[1], self.text_positions(request)
+        scores: dict[Head, Tensor] = {}
+        last = max(layer for layer, _ in heads)
+        layers = self.attention(embedded, self.position_tables(embedded.shape[1]))
+        for index, (queries, keys, _) in zip(range(last + 1), layers, strict=False):
+            for head in (head for layer, head in heads if layer == index):
+                products = queries[0, head, at:].float() @ keys[0, head, text.start : text.stop].float().T
+                scores[index, head] = torch.softmax(products / self._head_width**0.5, dim=-1)
+        return torch.stack([scores[head] for head in heads])
 
     @abstractmethod
     def step(

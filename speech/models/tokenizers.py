@@ -7,7 +7,7 @@ import json
 import logging
 import re
 import unicodedata
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
@@ -23,6 +23,7 @@ from characters import has_speakable, normalize_unicode, printable_excerpt
 from errors import InvalidRequest, ModelUnavailable, UnsupportedLanguage
 from speech.models.spec import ModelSpec, TextRules
 from speech.text import normalize_multilingual_text, normalize_text, normalize_turbo_text
+from speech.text.spans import Span, spans_before
 from speech.weights.checkpoint import Checkpoint
 
 log = logging.getLogger(__name__)
@@ -69,6 +70,13 @@ class TextTokenizer(Protocol):
 
         language: one of the model's. Raises UnsupportedLanguage for one that is unavailable, and
         InvalidRequest for a text that the model cannot say.
+        """
+        ...
+
+    def spans(self, text: str, language: str) -> tuple[Span, ...]:
+        """Returns the characters of a chunk that each of the ids stands for, see ``spans_before``.
+
+        Raises what ``encode`` raises for the text.
         """
         ...
 
@@ -121,6 +129,12 @@ class EnglishTokenizer:
         """
         ids = self._tokenizer.encode(normalize_text(text).replace(" ", SPACE)).ids
         return torch.tensor(ids, dtype=torch.int64)
+
+    def spans(self, text: str, language: str) -> tuple[Span, ...]:
+        """See ``TextTokenizer.spans``."""
+        normalized = normalize_text(text)
+        encoding = self._tokenizer.encode(normalized.replace(" ", SPACE))
+        return spans_before(text, normalized, _with_plain_spaces(normalized, encoding.offsets))
 
     def unknown(self, text: str, language: str) -> str:
         """See ``TextTokenizer.unknown``."""
@@ -195,6 +209,13 @@ class MultilingualTokenizer:
             )
         return torch.tensor(ids, dtype=torch.int64)
 
+    def spans(self, text: str, language: str) -> tuple[Span, ...]:
+        """See ``TextTokenizer.spans``; the language's tag stands for none."""
+        spelled, _ = self._spell(text, language)
+        tag, *offsets = self._encode(_tag(language) + spelled).offsets
+        moved = [(start - tag[1], end - tag[1]) for start, end in offsets]
+        return ((0, 0), *spans_before(text, spelled, _with_plain_spaces(spelled, moved)))
+
     def unknown(self, text: str, language: str) -> str:
         """Returns the characters that ``encode`` leaves out, each once."""
         return self._spell(text, language)[1]
@@ -234,6 +255,13 @@ class MultilingualTokenizer:
 
     def _encode(self, text: str) -> Encoding:
         return self._tokenizer.encode(text.replace(" ", SPACE))
+
+
+def _with_plain_spaces(text: str, offsets: Iterable[Span]) -> list[Span]:
+    """Returns places in a text of places in the same text with ``SPACE`` for each space."""
+    places = [place for place, char in enumerate(text) for _ in (SPACE if char == " " else char)]
+    places.append(len(text))
+    return [(places[start], places[end]) for start, end in offsets]
 
 
 def _tag(language: str) -> str:
@@ -287,6 +315,12 @@ class TurboTokenizer:
         """Returns the ids of a chunk, int64 [n]."""
         ids = self._tokenizer.encode(normalize_turbo_text(text), add_special_tokens=False).ids
         return torch.tensor(ids, dtype=torch.int64)
+
+    def spans(self, text: str, language: str) -> tuple[Span, ...]:
+        """See ``TextTokenizer.spans``."""
+        normalized = normalize_turbo_text(text)
+        encoding = self._tokenizer.encode(normalized, add_special_tokens=False)
+        return spans_before(text, normalized, encoding.offsets)
 
     def unknown(self, text: str, language: str) -> str:
         """Returns nothing: every text has bytes."""

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from speech.models.llama_t3 import LlamaT3
 from speech.models.spec import CODEBOOK_SIZE
-from speech.models.t3 import T3
+from speech.models.t3 import T3, Head
 from speech.t3.fused_step import FEWEST_ROWS, FusedStep, StepTensors, load_fused_step
 from speech.t3.graphs import StepGraphs
 from speech.t3.prefill import GraphedPrefill
@@ -156,6 +156,10 @@ class RunningBatch:
         tokens = self._spoken[sequence.slot, : sequence.draws]
         tokens = tokens[tokens < CODEBOOK_SIZE]
         return tokens if len(tokens) >= at_least else None
+
+    def attention_to_text(self, request: DecodeRequest, tokens: Tensor, heads: Collection[Head]) -> Tensor:
+        """Returns where heads look in the text while decoded tokens are spoken: ``T3.attention_to_text``."""
+        return self.t3.attention_to_text(request, tokens, heads)
 
     @torch.inference_mode()
     def remove(self, sequences: Collection[DecodingSequence]) -> None:

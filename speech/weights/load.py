@@ -96,6 +96,7 @@ class Model:
     conditionals_digest: str  # of all that conditionals depend on besides the recording, 16 hex digits
     tokenizer: TextTokenizer
     builtin_voice: Conditionals | None  # on the CPU; None when the checkpoint has none
+    t3_file: Path | None = None  # of T3's weights, beside which ``speech.weights.heads`` are kept
 
     @property
     def is_tiny(self) -> bool:
@@ -152,6 +153,7 @@ def load_model(
         conditionals_digest=conditionals_digest,
         tokenizer=load_tokenizer(spec, checkpoint),
         builtin_voice=read_builtin_voice(checkpoint.file(spec.files.builtin_voice)),
+        t3_file=checkpoint.file(spec.files.t3),
     )
 
 

@@ -10,6 +10,7 @@ from speech.models.spec import MODELS, NANO, TURBO
 from speech.smoke import dimensions_of
 from speech.upstream import T3Cond, build_t3
 from speech.weights.modules import parameters_on_meta
+from tests.speech.models.test_llama_t3 import eager_attention
 from tests.speech.t3.requests import request
 
 TOKENS = torch.randint(0, 6561, (60,), generator=torch.Generator().manual_seed(0))
@@ -83,3 +84,25 @@ def test_the_shapes_are_those_of_upstreams_module(spec, size):
 def test_the_published_files_have_as_many_tensors():
     """Turbo's has 299: 24 blocks of 12, and 11 others."""
     assert len(gpt2_shapes(MODELS["turbo"], TURBO.dimensions)) == 299
+
+
+def test_attention_to_the_text_is_upstreams(turbo, upstream_turbo):
+    """Of every head, at the step that tells each token, as shares of what goes to the text."""
+    one, t3, voice = request(turbo), upstream_turbo.t3, turbo.builtin_voice
+    prompt, _ = t3.prepare_input_embeds(
+        t3_cond=T3Cond(
+            speaker_emb=voice.speaker_embedding,
+            cond_prompt_speech_tokens=voice.t3_prompt_tokens,
+            emotion_adv=0.5 * torch.ones(1, 1, 1),
+        ),
+        text_tokens=one.text_tokens[None],
+        speech_tokens=torch.tensor([[TURBO.tokens.start_speech]]),
+        cfg_weight=0.0,
+    )
+    read = torch.cat([prompt, t3.speech_emb(TOKENS[None, :-1])], dim=1)
+    with torch.inference_mode(), eager_attention(t3.tfmr):
+        weights = t3.tfmr(inputs_embeds=read, output_attentions=True).attentions
+    first = 1 + voice.t3_prompt_tokens.shape[1]
+    theirs = torch.stack(weights)[:, 0, :, -len(TOKENS) :, first : first + len(one.text_tokens)].flatten(0, 1)
+    ours = turbo.t3.attention_to_text(one, TOKENS, turbo.t3.all_heads)
+    torch.testing.assert_close(ours, theirs / theirs.sum(-1, keepdim=True), rtol=1e-4, atol=1e-6)

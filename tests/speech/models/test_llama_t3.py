@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pytest
 import torch
 
@@ -111,3 +114,38 @@ def test_company_changes_bfloat16_by_rounding_alone(our_model, rounded):
     alone = forced_logits(rounded, request(our_model), TOKENS)
     beside = forced_logits(rounded, request(our_model), TOKENS, room=200)
     assert (beside - alone).abs().max() < 0.01 * (alone.max() - alone.min())
+
+
+@contextmanager
+def eager_attention(backbone) -> Iterator[None]:
+    """Lets a backbone of transformers compute its attention in the way that can hand out the weights."""
+    config = backbone.config
+    before, config._attn_implementation = config._attn_implementation, "eager"
+    try:
+        yield
+    finally:
+        config._attn_implementation = before
+
+
+def test_attention_to_the_text_is_upstreams(our_model, upstream_model):
+    """Of every head, at the step that tells each token, as shares of what goes to the text."""
+    one, t3 = request(our_model), upstream_model.t3
+    with torch.inference_mode(), eager_attention(t3.tfmr):
+        text = torch.tensor([255, *one.text_tokens.tolist(), 0])
+        start = torch.full((2, 1), CHATTERBOX.tokens.start_speech)
+        prompt, _ = t3.prepare_input_embeds(
+            t3_cond=upstreams_voice(our_model.builtin_voice),
+            text_tokens=text.expand(2, -1),
+            speech_tokens=start,
+            cfg_weight=0.5,
+        )
+        spoken = torch.cat([start[:1], TOKENS[None, :-1]], dim=1)
+        speech = t3.speech_emb(spoken) + t3.speech_pos_emb.emb.weight[: len(TOKENS)]
+        read = torch.cat([prompt[:1], speech], dim=1)
+        weights = t3.tfmr(inputs_embeds=read, output_attentions=True).attentions
+    first = CONDITIONING_POSITIONS + 1
+    theirs = torch.stack(weights)[:, 0, :, -len(TOKENS) :, first : first + len(one.text_tokens)].flatten(0, 1)
+    ours = our_model.t3.attention_to_text(one, TOKENS, our_model.t3.all_heads)
+    torch.testing.assert_close(ours, theirs / theirs.sum(-1, keepdim=True), rtol=1e-4, atol=1e-6)
+    some = our_model.t3.attention_to_text(one, TOKENS, [(1, 1), (0, 0)])
+    torch.testing.assert_close(some, ours[[3, 0]])
