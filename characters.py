@@ -114,7 +114,7 @@ def fold_each_character(text: str) -> str:
 
 
 def plain_marks(text: str) -> str:
-    """Returns the text with plain spaces, apostrophes and hyphens, as ``fold_each_character``, in its case."""
+    """Returns the text with plain spaces, apostrophes and hyphens; see ``fold_each_character``."""
     if text.isascii():
         return text.translate(_ASCII_SPACES)
     return text.translate({ord(char): _plain_mark(char) for char in set(text)})

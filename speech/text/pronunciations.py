@@ -71,7 +71,7 @@ def find_pronunciations(
 
 
 def _cover(text: str, fixed: Sequence[Replacement]) -> str:
-    """The text with the fixed spans made unlike anything: no entry is found over one or beside its letters."""
+    """The text with fixed spans of characters that no entry has and that are edges of words."""
     parts, at = [], 0
     for each in fixed:
         parts += [text[at : each.start], _COVER * (each.end - each.start)]
