@@ -19,6 +19,8 @@ _UNDRAWN_CATEGORIES = frozenset({"Cc", "Cf", "Cs"})
 _LINE_BREAK_CATEGORIES = frozenset({"Zl", "Zp"})
 # Choose between two drawings of the character before them, which is the same character for a reader.
 _VARIATION_SELECTORS = re.compile("[\u180b-\u180d\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]")
+_PLAIN_MARKS = {"\u2019": "'", "\u02bc": "'", "\u2010": "-", "\u2011": "-"}
+_ASCII_SPACES = {ord(char): " " for char in "\t\n\v\f\r\x1c\x1d\x1e\x1f"}
 
 # No script needs more marks on one character; UAX #15 (Stream-Safe Text Format) has the same limit.
 MAX_COMBINING_MARKS = 30
@@ -97,6 +99,34 @@ def casefold_nfkc(text: str) -> str:
     for joiner in _JOINERS:
         visible = visible.replace(joiner, "")
     return normalize_unicode("NFKC", visible.casefold())
+
+
+def fold_each_character(text: str) -> str:
+    """Returns the text with each character folded by itself, so that the indices stay the same.
+
+    Unicode's simple case folding, for comparisons that ignore case. Characters that fold to several, such
+    as ``ß``, stay as they are. White space of any kind becomes a space, the typographic apostrophe and the
+    hyphens of Unicode become those of ASCII.
+    """
+    if text.isascii():
+        return text.translate(_ASCII_SPACES).lower()
+    return text.translate({ord(char): _fold_character(char) for char in set(text)})
+
+
+def plain_marks(text: str) -> str:
+    """Returns the text with plain spaces, apostrophes and hyphens; see ``fold_each_character``."""
+    if text.isascii():
+        return text.translate(_ASCII_SPACES)
+    return text.translate({ord(char): _plain_mark(char) for char in set(text)})
+
+
+def _plain_mark(char: str) -> str:
+    return " " if char.isspace() else _PLAIN_MARKS.get(char, char)
+
+
+def _fold_character(char: str) -> str:
+    folded = next((each for each in (char.casefold(), char.lower()) if len(each) == 1), char)
+    return _plain_mark(folded)
 
 
 def _is_drawn(char: str) -> bool:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from cancel import CancelToken
 from errors import Problem, ReferenceTooShort
@@ -46,6 +46,7 @@ class ChosenVoice:
     receipt: VoiceReceipt | None = None  # null in replies for the built-in voice
     default_parameters: Mapping[str, float] = field(default_factory=dict)  # as they are stored
     language: str | None = None  # as it is stored
+    pronunciations: Sequence[Mapping[str, Any]] = ()  # as they are stored
     warnings: tuple[str, ...] = ()
 
 
@@ -78,6 +79,7 @@ def choose_stored_voice(
         VoiceReceipt(voice_id=voice.voice_id, voice_name=voice.name),
         voice.metadata["default_parameters"],
         voice.metadata["language"],
+        voice.metadata["pronunciations"],
     )
 
 

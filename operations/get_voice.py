@@ -10,7 +10,7 @@ from pydantic import Field
 from audio.waveform import Waveform
 from cancel import CancelToken
 from operations.base import Result, Services
-from operations.stored_voice import StoredVoiceRequest, public_metadata
+from operations.stored_voice import FIELDS_OF_ONE, StoredVoiceRequest, public_metadata
 
 
 class GetVoiceRequest(StoredVoiceRequest):
@@ -20,7 +20,7 @@ class GetVoiceRequest(StoredVoiceRequest):
 class GetVoiceFacts(TypedDict):
     """What is returned besides the recording."""
 
-    voice: dict[str, Any]  # as ``list_voices`` has it
+    voice: dict[str, Any]  # as ``list_voices`` has it, and its pronunciations
     duration: NotRequired[float]  # of the recording, in seconds, with include_audio
     warnings: list[str]
 
@@ -32,11 +32,13 @@ def run(request: GetVoiceRequest, services: Services, cancel: CancelToken) -> Re
     """
     if not request.include_audio:
         known = services.voices.metadata(name=request.voice_name, voice_id=request.voice_id)
-        return Result({**GetVoiceFacts(voice=public_metadata(known), warnings=[])})
+        return Result({**GetVoiceFacts(voice=public_metadata(known, FIELDS_OF_ONE), warnings=[])})
     voice = services.voices.get(name=request.voice_name, voice_id=request.voice_id)
     recording, warnings = _within_full_scale(voice.waveform)
     facts = GetVoiceFacts(
-        voice=public_metadata(voice.metadata), duration=round(recording.duration_s, 3), warnings=warnings
+        voice=public_metadata(voice.metadata, FIELDS_OF_ONE),
+        duration=round(recording.duration_s, 3),
+        warnings=warnings,
     )
     return Result({**facts}, recording=recording)
 

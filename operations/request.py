@@ -15,7 +15,7 @@ from errors import InvalidRequest, Problem
 
 MAX_COMPARED_CHARS = 40  # of a word that may have been meant as another
 MAX_LISTED_PROBLEMS = 30  # more than any operation has fields; the rest is counted
-MAX_MEMBERS = 64  # of a list or object that is looked into: more than any field takes
+MAX_MEMBERS = 64  # of a list or object that is looked into, where its field does not take more
 MAX_INTEGER_BITS = 64  # beyond this no field has a use for it, and printing it may fail
 MIN_SIMILARITY = 0.75  # of a word that is suggested instead of another, see ``difflib``
 # What other speech services call our fields.
@@ -62,15 +62,18 @@ def parse_request(model: type[AnyRequest], operation: str, fields: Mapping[str, 
         del sent[name]
     problems = _unusable_values(model, sent)
     unusable = {path[0] for path in problems}
+    unlisted = len(uncounted)
     try:
-        request = model.model_validate({name: value for name, value in sent.items() if name not in unusable})
+        usable = {name: value for name, value in sent.items() if name not in unusable}
+        request = model.model_validate(_without_nulls(model, usable))
     except ValidationError as error:
-        for detail in error.errors(include_url=False):
-            if detail["loc"][0] not in unusable:
-                problems[detail["loc"]] = _problem(model, operation, detail)
+        details = [each for each in error.errors(include_url=False) if each["loc"][0] not in unusable]
+        for detail in details[:MAX_LISTED_PROBLEMS]:
+            problems[detail["loc"]] = _problem(model, operation, detail)
+        unlisted += len(details[MAX_LISTED_PROBLEMS:])
     listed = [*model.conflicts(sent.keys()), *problems.values()]
     if listed:
-        unlisted = len(listed) + len(uncounted) - MAX_LISTED_PROBLEMS
+        unlisted += len(listed) - MAX_LISTED_PROBLEMS
         if unlisted > 0:
             listed[MAX_LISTED_PROBLEMS:] = [Problem(f"and {unlisted} more")]
         raise InvalidRequest.of(listed)
@@ -80,7 +83,7 @@ def parse_request(model: type[AnyRequest], operation: str, fields: Mapping[str, 
 def _unusable_values(model: type[Request], fields: Mapping[str, Any]) -> dict[FieldPath, Problem]:
     """Problems of values that pydantic lets through or fails on, and that a reply cannot carry, by path."""
     problems = {}
-    for path, value in _values(fields):
+    for path, value, most in _values(model, fields):
         name, spelled = path[-1], _spelled(path)
         if isinstance(name, str) and printable_excerpt(name) != name:
             problems[path] = Problem("is not a field's name", spelled)
@@ -92,32 +95,66 @@ def _unusable_values(model: type[Request], fields: Mapping[str, Any]) -> dict[Fi
             )
         elif isinstance(value, int) and value.bit_length() > MAX_INTEGER_BITS:
             problems[path] = Problem("is too large a number", spelled, "at most 64 bits are read")
-        elif isinstance(value, list | Mapping) and len(value) > MAX_MEMBERS and len(path) == 1:
-            most = _most_members(model.model_fields.get(str(name)), value)
-            if most is not None:
-                problems[path] = _too_many(spelled, len(value), most)
+        elif most is not None and len(value) > max(most, MAX_MEMBERS):
+            problems[path] = _too_many(spelled, len(value), most)
     return problems
 
 
-def _values(fields: Mapping[str, Any]) -> Iterator[tuple[FieldPath, Any]]:
-    """The fields and what is directly in them: no field takes more than that. Longer ones are refused."""
+def _values(
+    model: type[Request], fields: Mapping[str, Any], above: FieldPath = ()
+) -> Iterator[tuple[FieldPath, Any, int | None]]:
+    """The fields and what is in them, as (path, value, most members): as deep as the model goes.
+
+    most members: see ``_most_members``. What holds more than that, and than MAX_MEMBERS, is not looked into.
+    """
     for name, value in fields.items():
-        yield (name,), value
-        if isinstance(value, Mapping) and len(value) <= MAX_MEMBERS:
-            yield from (((name, key), member) for key, member in value.items())
-        elif isinstance(value, list) and len(value) <= MAX_MEMBERS:
-            yield from (((name, index), member) for index, member in enumerate(value))
+        field, path = model.model_fields.get(name), (*above, name)
+        most = _most_members(field, value)
+        yield path, value, most
+        if not isinstance(value, list | Mapping) or len(value) > max(most or 0, MAX_MEMBERS):
+            continue
+        members = None if field is None or most is None else _members(field.annotation)
+        if isinstance(value, Mapping):
+            if members is not None:
+                yield from _values(members, value, path)
+            else:
+                yield from (((*path, key), member, None) for key, member in value.items())
+            continue
+        for index, member in enumerate(value):
+            if members is None or not isinstance(member, Mapping):
+                yield (*path, index), member, None
+                continue
+            most = len(members.model_fields)
+            yield (*path, index), member, most
+            if len(member) <= max(most, MAX_MEMBERS):
+                yield from _values(members, member, (*path, index))
+
+
+def _without_nulls(model: type[Request], fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields without those that are null, also in the objects among them. No list may be too long."""
+    sent = {}
+    for name, value in fields.items():
+        field = model.model_fields.get(name)
+        if field is not None and value is None:
+            continue
+        members = None if field is None else _members(field.annotation)
+        if members is not None and isinstance(value, Mapping):
+            value = _without_nulls(members, value)
+        elif members is not None and isinstance(value, list):
+            value = [_without_nulls(members, each) if isinstance(each, Mapping) else each for each in value]
+        sent[name] = value
+    return sent
 
 
 def _most_members(field: FieldInfo | None, value: object) -> int | None:
-    """How many members the field takes; None for a field that takes no such value at all."""
-    if field is None:
+    """How many members of a list or an object the field takes; None for a field that takes no such value."""
+    if field is None or not isinstance(value, list | Mapping):
         return None
+    takes_list = any(get_origin(kind) is list for kind in (field.annotation, *get_args(field.annotation)))
     if isinstance(value, Mapping):
-        members = _members(field)
+        members = None if takes_list else _members(field.annotation)
         return None if members is None else len(members.model_fields)
-    kinds = (field.annotation, *get_args(field.annotation))
-    if not any(get_origin(kind) is list for kind in kinds):
+    if not takes_list:
         return None
     limits = (getattr(item, "max_length", None) for item in field.metadata)
     return next((limit for limit in limits if limit is not None), None)
@@ -151,12 +188,15 @@ def _problem(model: type[Request], operation: str, detail: ErrorDetails) -> Prob
         return Problem(error.reason, spelled, error.hint)
     if kind == "too_long":
         return _too_many(spelled, detail["ctx"]["actual_length"], detail["ctx"]["max_length"])
-    if len(path) > 1:
-        members = _members(model.model_fields[name])
-        if members is None:
-            wanted = model.model_fields[name].description
-            return Problem(f"is {value_excerpt(detail['input'])}", spelled, f"{name} must be {wanted}")
-        model, operation, name = members, name, str(path[1])
+    is_member = False  # of a list, or of an object that is none of ours
+    for part in path[1:]:
+        members = None if isinstance(part, int) else _members(model.model_fields[name].annotation)
+        is_member = members is None
+        if members is not None:
+            model, operation, name = members, name, str(part)
+    if is_member:
+        wanted = model.model_fields[name].description
+        return Problem(f"is {value_excerpt(detail['input'])}", spelled, f"{name} must be {wanted}")
     if kind == "extra_forbidden":
         hint = did_you_mean(name, model.model_fields) or f"its fields are {', '.join(model.model_fields)}"
         return Problem(f"is not a field of {operation}", spelled, hint)
@@ -166,10 +206,11 @@ def _problem(model: type[Request], operation: str, detail: ErrorDetails) -> Prob
     return Problem(f"must be {wanted}, not {value_excerpt(detail['input'])}", spelled)
 
 
-def _members(field: FieldInfo) -> type[Request] | None:
-    """The fields of an object that is a field itself; None for any other kind of field."""
-    kinds = get_args(field.annotation) or (field.annotation,)
-    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Request)), None)
+def _members(kind: object) -> type[Request] | None:
+    """The fields of an object that a type takes, itself or in a list; None for a type that takes none."""
+    if isinstance(kind, type) and issubclass(kind, Request):
+        return kind
+    return next((found for each in get_args(kind) if (found := _members(each)) is not None), None)
 
 
 def did_you_mean(word: str, known: Collection[str]) -> str:

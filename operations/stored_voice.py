@@ -27,6 +27,8 @@ FIELDS = (
     "aliases",
     "consent",
 )
+# Shown of a single voice only: a list of voices would be megabytes long.
+FIELDS_OF_ONE = (*FIELDS, "pronunciations")
 NOT_SHARED = (
     "no network volume is attached to this endpoint: what was stored ends with this worker, and no other "
     "worker sees it; attach a volume"
@@ -58,9 +60,9 @@ class StoredVoiceRequest(Request):
         return []
 
 
-def public_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
+def public_metadata(metadata: Mapping[str, Any], fields: Collection[str] = FIELDS) -> dict[str, Any]:
     """What callers see of a voice. metadata: see ``VoiceStore.metadata``."""
-    return {field: metadata[field] for field in FIELDS}
+    return {field: metadata[field] for field in fields}
 
 
 def alias_warnings(voice: Mapping[str, Any], voices: VoiceStore) -> list[str]:

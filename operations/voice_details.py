@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field
 from characters import casefold_nfkc
 from errors import InvalidRequest
 from operations.parameters import DEFAULT_PARAMETERS, SpeechParameters
+from operations.pronunciations import Pronunciations, as_stored
 from operations.request import FieldError, Request, short_text
 from voice_store.metadata import MAX_ALIASES
 from voice_store.names import clean_name, fold_name
@@ -124,7 +125,6 @@ class VoiceDetails(Request):
         SpeechParameters | None,
         Field(description=f"an object that holds some of {', '.join(SpeechParameters.model_fields)}"),
     ] = None
-
     aliases: Annotated[
         list[str] | None,
         Field(max_length=MAX_ALIASES, description=f"a list of at most {MAX_ALIASES} further names"),
@@ -133,6 +133,7 @@ class VoiceDetails(Request):
     consent: Annotated[
         Consent | None, Field(description="an object that holds by, date and, if wanted, statement")
     ] = None
+    pronunciations: Pronunciations = None
 
     def as_stored(self) -> dict[str, Any]:
         """The details as the voice store's methods take them; None for those not sent."""
@@ -145,4 +146,5 @@ class VoiceDetails(Request):
             DEFAULT_PARAMETERS: None if parameters is None else parameters.sent_parameters(),
             "aliases": self.aliases,
             "consent": None if self.consent is None else self.consent.model_dump(),
+            "pronunciations": as_stored(self.pronunciations),
         }

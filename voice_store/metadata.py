@@ -9,6 +9,7 @@ from typing import Any
 
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform
 from voice_store.names import MAX_VISIBLE_CHARACTERS, fold_name, readable
+from voice_store.pronunciations import tidy_entries
 
 VOICE_TYPE = "chattts_embedding"  # the published name of this file format
 DATE_FORMAT = "%Y-%m-%dT%H:%M:%S"  # UTC, without saying so
@@ -21,7 +22,16 @@ MAX_STATEMENT_CHARACTERS = 2_000
 MAX_FORMER_NAMES = 32  # with it, no revision is larger than may be read
 
 # What can change about a voice besides its name; how an entry says which state of it it knows.
-DETAILS = ("gender", "description", "language", "tags", "default_parameters", "aliases", "consent")
+DETAILS = (
+    "gender",
+    "description",
+    "language",
+    "tags",
+    "default_parameters",
+    "aliases",
+    "consent",
+    "pronunciations",
+)
 REVISION = "revision"
 FORMER_NAMES = "former_names"
 
@@ -30,6 +40,7 @@ _NO_TAGS: list[str] = []
 _NO_PARAMETERS: dict[str, float] = {}
 _NO_ALIASES: list[str] = []
 _NO_CONSENT: dict[str, str] = {}
+_NO_PRONUNCIATIONS: list[dict[str, Any]] = []
 
 
 def now() -> str:
@@ -73,6 +84,7 @@ def given_details(
     default_parameters: Mapping[str, float] | None = None,
     aliases: Iterable[str] | None = None,
     consent: Mapping[str, str] | None = None,
+    pronunciations: Iterable[Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Those that are not None, fit to be stored; empty ones are to be forgotten."""
     details = {
@@ -83,6 +95,7 @@ def given_details(
         "default_parameters": None if default_parameters is None else _parameters(dict(default_parameters)),
         "aliases": None if aliases is None else _aliases(list(aliases)),
         "consent": None if consent is None else _consent(dict(consent)),
+        "pronunciations": None if pronunciations is None else tidy_entries(list(map(dict, pronunciations))),
     }
     return {key: value for key, value in details.items() if value is not None}
 
@@ -111,6 +124,7 @@ def tidy_metadata(voice_id: str, entry: Mapping[str, Any]) -> dict[str, Any]:
         "default_parameters": _parameters(entry.get("default_parameters")) or _NO_PARAMETERS,
         "aliases": _aliases(entry.get("aliases")) or _NO_ALIASES,
         "consent": _consent(entry.get("consent")) or _NO_CONSENT,
+        "pronunciations": tidy_entries(entry.get("pronunciations")) or _NO_PRONUNCIATIONS,
     }
 
 
@@ -122,6 +136,7 @@ def copy_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
         "default_parameters": {**metadata["default_parameters"]},
         "aliases": [*metadata["aliases"]],
         "consent": {**metadata["consent"]},
+        "pronunciations": [{**entry} for entry in metadata["pronunciations"]],
     }
 
 

@@ -14,7 +14,7 @@ from voice_store.metadata import foreign_keys
 
 log = logging.getLogger(__name__)
 
-MAX_METADATA_BYTES = 2**18
+MAX_METADATA_BYTES = 2**21  # 500 pronunciations take at most 2 MB
 
 _SUFFIX = ".json"
 

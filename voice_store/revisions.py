@@ -20,7 +20,7 @@ from voice_store.embeddings import is_voice_id
 from voice_store.files import Folder
 from voice_store.json_files import JsonObject, read_object, to_json
 
-MAX_REVISION_BYTES = 2**18
+MAX_REVISION_BYTES = 2**21  # 500 pronunciations take at most 2 MB
 
 _NAME = re.compile(r"(.+)\.([1-9][0-9]{0,8})\.json")
 

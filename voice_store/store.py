@@ -23,6 +23,7 @@ from voice_store.live import LiveLibrary, Timing
 from voice_store.metadata import copy_metadata, given_details, is_former_name, tidy_metadata
 from voice_store.mount import Mount, check_folder, make_parents
 from voice_store.names import MAX_VISIBLE_CHARACTERS, readable
+from voice_store.pronunciations import PronunciationsFile, StorePronunciations
 from voice_store.shelves import Shelf
 from voice_store.turns import in_turn
 from voice_store.writing import NewVoice, Writer
@@ -91,6 +92,7 @@ class VoiceStore:
         housekeeping = Housekeeping(folder, self._voices)
         self._library = LiveLibrary(self._voices, indexes, housekeeping, timing)
         self._cache = VoiceCache(self._voices.embeddings, CACHE_BYTES)
+        self._pronunciations = PronunciationsFile(folder)
         self._writer = Writer(folder, self._voices, indexes, self._library, self._cache)
 
     @in_turn
@@ -106,6 +108,7 @@ class VoiceStore:
         default_parameters: Mapping[str, float] | None = None,
         aliases: Iterable[str] | None = None,
         consent: Mapping[str, str] | None = None,
+        pronunciations: Iterable[Mapping[str, Any]] | None = None,
         original_file: str | None = None,
         voice_id: str | None = None,
         created_at: str | None = None,
@@ -130,6 +133,7 @@ class VoiceStore:
             default_parameters=default_parameters,
             aliases=aliases,
             consent=consent,
+            pronunciations=pronunciations,
         )
         new = NewVoice(waveform, name, details, original_file, voice_id, created_at, overwrite)
         self._check_volume()
@@ -164,7 +168,8 @@ class VoiceStore:
         voice_id, speaker_name, gender, original_file, embedding_file, duration (s; None when the file is
         damaged), sample_rate (Hz), created_at, type, description and language (None when unknown), tags
         (list of str), default_parameters (name -> number), aliases (further names, list of str), consent
-        (str by "by", "date" and "statement").
+        (str by "by", "date" and "statement"), pronunciations (list of objects, see
+        ``voice_store.pronunciations.tidy_entries``).
 
         Raises VoiceNotFound, InvalidRequest.
         """
@@ -197,6 +202,7 @@ class VoiceStore:
         default_parameters: Mapping[str, float] | None = None,
         aliases: Iterable[str] | None = None,
         consent: Mapping[str, str] | None = None,
+        pronunciations: Iterable[Mapping[str, Any]] | None = None,
     ) -> dict[str, Any]:
         """Changes what is known about a voice, and returns it; see ``metadata``.
 
@@ -213,6 +219,7 @@ class VoiceStore:
             default_parameters=default_parameters,
             aliases=aliases,
             consent=consent,
+            pronunciations=pronunciations,
         )
         found = self._renamed_before(name, new_name) or self._find(name, voice_id)[1]
         with volume_faults("changing the voice"):
@@ -237,6 +244,34 @@ class VoiceStore:
                 return DeleteResult(tombstone.voice_id, tombstone.name, deleted=False)
             found_name = library.voices[found]["speaker_name"] if found in library.voices else found
             return DeleteResult(found, found_name, self._writer.delete(found, found_name))
+
+    @in_turn
+    def pronunciations(self) -> StorePronunciations:
+        """Returns the pronunciations for all voices. Raises nothing: a job is spoken without them, too."""
+        return self._pronunciations.read()
+
+    @in_turn
+    def put_pronunciations(self, entries: Iterable[Mapping[str, Any]]) -> int:
+        """Adds pronunciations for all voices; returns how many took the place of one for the same text.
+
+        Two workers that do so at the same time take turns where locks work; else the later one's list counts.
+
+        Raises InvalidRequest (an entry, or too many), StoreCorrupt (a damaged file stays), StoreUnavailable.
+        """
+        self._check_volume()
+        with volume_faults("saving the pronunciations"), self._indexes.taking_turns():
+            make_parents(self._root)
+            return self._pronunciations.put(entries)
+
+    @in_turn
+    def remove_pronunciations(self, text: str) -> int:
+        """Removes the pronunciations of a text in any case; returns how many there were.
+
+        Raises StoreCorrupt (a damaged file stays), StoreUnavailable.
+        """
+        self._check_volume()
+        with volume_faults("saving the pronunciations"), self._indexes.taking_turns():
+            return self._pronunciations.remove(text)
 
     def _read(self, *, anew: bool = False) -> Library:
         self._check_volume()

@@ -31,6 +31,8 @@ from voice_store.library import Library
 from voice_store.names import fold_name, readable
 from voice_store.parallel import map_in_processes
 from voice_store.plain_files import reason
+from voice_store.pronunciations import FILE_NAME as PRONUNCIATIONS
+from voice_store.pronunciations import PronunciationsFile
 from voice_store.reader import ReadOnlyFolder, StoreReader
 from voice_store.revisions import MAX_REVISION_BYTES
 from voice_store.tombstones import MAX_TOMBSTONE_BYTES
@@ -82,6 +84,10 @@ def check(
         problems += _check_revisions(reader)
         problems += _check_deletions(reader)
         problems += _find_leftovers(root)
+        problems += [
+            Problem("", PRONUNCIATIONS, says, Remedy.BY_HAND)
+            for says in PronunciationsFile(reader.folder).read().warnings
+        ]
         durations_s = [verdict.duration_s for verdict in verdicts if verdict.duration_s is not None]
         return Report(
             tuple(sorted(problems, key=lambda problem: problem.file)),

@@ -25,7 +25,7 @@ from voice_store.metadata import tidy_metadata
 from voice_store.samples import MAX_DURATION_S
 
 FORMATS = ("wav", "flac")
-MAX_DESCRIPTION_BYTES = 2**18
+MAX_DESCRIPTION_BYTES = 2**21  # 500 pronunciations take at most 2 MB
 MAX_AUDIO_BYTES = 2**26  # ten minutes of 32-bit samples at 24 kHz, which is what the store takes
 
 _KIND = "chatterbox voice"

@@ -13,7 +13,7 @@ from audio.waveform import Waveform
 from errors import InvalidRequest, StoreUnavailable
 from voice_store.embeddings import Embeddings
 from voice_store.files import Folder
-from voice_store.metadata import DATE_FORMAT
+from voice_store.metadata import DATE_FORMAT, DETAILS
 from voice_store.plain_files import UnreadableFileError, read_plain_file, reason
 from voice_store.saving import read_recording
 from voice_store.transfer.description import MAX_AUDIO_BYTES, Description, decode_audio_file
@@ -133,8 +133,7 @@ class Stored:
 
 def told_details(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """What metadata says, as ``VoiceStore.put`` takes it; None for what it does not say."""
-    keys = ("description", "language", "tags", "default_parameters", "aliases", "consent", "original_file")
-    details = {key: metadata[key] or None for key in keys}
+    details = {key: metadata[key] or None for key in (*DETAILS, "original_file")}
     gender = metadata["gender"]
     return details | {
         "gender": None if gender == "unknown" else gender,
