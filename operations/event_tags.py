@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from characters import has_speakable
 from errors import InvalidRequest
 from speech.contract import ModelInfo
@@ -18,14 +20,21 @@ def sayable(text: str, info: ModelInfo, *, field: str, strict: bool = False) -> 
     rest, unknown = info.sayable(text)
     if not unknown:
         return rest, []
-    listed, name = ", ".join(unknown), info.spec.name
     if strict or not has_speakable(rest):
-        raise InvalidRequest(
-            f"has event tags that the {name} model does not know: {listed}",
-            field=field,
-            hint="leave them out, or use a model that knows them, such as turbo",
-        )
-    return rest, [f"the {name} model does not know event tags: left out {listed}"]
+        raise _unknown(unknown, info, field)
+    return rest, [_left_out(unknown, info)]
+
+
+def _unknown(tags: Sequence[str], info: ModelInfo, field: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"has event tags that the {info.spec.name} model does not know: {', '.join(tags)}",
+        field=field,
+        hint="leave them out, or use a model that knows them, such as turbo",
+    )
+
+
+def _left_out(tags: Sequence[str], info: ModelInfo) -> str:
+    return f"the {info.spec.name} model does not know event tags: left out {', '.join(tags)}"
 
 
 def unknown_tags(
@@ -33,7 +42,11 @@ def unknown_tags(
 ) -> tuple[list[Replacement], list[str]]:
     """Returns the event tags in a text that the model does not know, as what is not spoken, and warnings.
 
-    Arguments and errors: see ``sayable``.
+    Unlike ``sayable`` takes a text of such tags alone, unless strict.
     """
-    _, warnings = sayable(text, info, field=field, strict=strict)
-    return ([Replacement(start, end, "") for start, end in tag_spans(text)] if warnings else []), warnings
+    unknown = info.sayable(text)[1]
+    if not unknown:
+        return [], []
+    if strict:
+        raise _unknown(unknown, info, field)
+    return [Replacement(*span, "") for span in tag_spans(text)], [_left_out(unknown, info)]

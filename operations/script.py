@@ -10,19 +10,20 @@ from pydantic import Field
 
 from audio.speed import FASTEST, SLOWEST
 from cancel import CancelToken
-from characters import printable_excerpt
+from characters import has_speakable, printable_excerpt
 from errors import InvalidRequest, Problem, VoiceNotFound, WorkerError
 from operations.base import Services
 from operations.chosen_model import ChosenModel, Language, choose_common_model
 from operations.chosen_voice import ChosenVoice, choose_stored_voice, conditionals_of
 from operations.event_tags import unknown_tags
 from operations.parameters import SpeechParameters, resolved, usable_defaults
+from operations.pronunciations import PronunciationEntry, levels_for
 from operations.request import Request, between
 from operations.speech_result import SpokenLine
 from operations.spoken_audio import LARGEST_SEED, Seed
 from operations.stored_voice import VoiceId, VoiceName
 from operations.voice_details import comparable
-from speech.contract import Conditionals, Utterance
+from speech.contract import Conditionals, Synthesizer, Utterance
 from speech.text import clean_text
 from speech.text.markup import Markup, Passage, parse_markup
 from speech.text.markup.script import MAX_PAUSE_S
@@ -254,8 +255,9 @@ def read_lines(
     model: str | None,
     strict: bool,
     normalizes: bool,
-    pronunciations: Sequence[Pronunciation] | None,
+    pronunciations: Sequence[PronunciationEntry] | None,
     max_takes: int,
+    align: bool,
 ) -> Lines:
     """Returns what is spoken of each part, in its voice.
 
@@ -266,41 +268,78 @@ def read_lines(
     by_language = dict(zip(distinct, choose_common_model(model, distinct, services), strict=True))
     synthesizer = next(iter(by_language.values())).synthesizer
     info = synthesizer.info
+    speakers: dict[int, _Speaker] = {}  # by the identity of their voice
     warnings: dict[str, None] = {}
-    conditionals: dict[int, Conditionals] = {}
-    lines = []
+    lines: list[Line] = []
     for part, voice, language in zip(parts, voices, languages, strict=True):
+        cancel.raise_if_cancelled()
         chosen = by_language[language]
-        warnings |= dict.fromkeys(chosen.warnings)
-        if id(voice) not in conditionals:
-            conditionals[id(voice)] = conditionals_of(voice, synthesizer, services, cancel)
-        defaults, default_warnings = usable_defaults(voice.default_parameters)
-        params, speed = resolved({**defaults, **part.parameters})
+        if id(voice) not in speakers:
+            speakers[id(voice)] = _Speaker.of(voice, synthesizer, services, pronunciations, cancel)
+        speaker = speakers[id(voice)]
+        params, speed = resolved({**speaker.defaults, **part.parameters})
         dropped, tag_warnings = unknown_tags(part.passage.text, info, field=part.field, strict=strict)
-        levels = [pronunciations or [], *()]
-        spoken = _spoken(part, chosen.language, dropped, levels, normalizes=normalizes, cancel=cancel)
-        warnings |= dict.fromkeys(
-            (
-                *tag_warnings,
-                *voice.warnings,
-                *default_warnings,
-                *info.ignored(params),
-                *spoken.warnings,
-            )
+        spoken = _spoken(
+            part, chosen.language, dropped, speaker.pronunciations, normalizes=normalizes, cancel=cancel
         )
-        rate = part.passage.rate or 1.0
+        warnings |= dict.fromkeys(
+            [*chosen.warnings, *tag_warnings, *speaker.warnings, *info.ignored(params), *spoken.warnings]
+        )
         utterance = Utterance(
             info.sayable(spoken.text)[0],
-            conditionals[id(voice)],
+            speaker.conditionals,
             part.seed,
             params,
             chosen.language,
             pause_after_s=part.pause_after_s,
             pause_is_exact=part.pause_is_exact,
             max_takes=max_takes,
+            align=align,
         )
-        lines.append(Line(utterance, spoken, min(max(speed * rate, SLOWEST), FASTEST), voice, part.turn))
+        if has_speakable(utterance.text):
+            speed = min(max(speed * (part.passage.rate or 1.0), SLOWEST), FASTEST)
+            lines.append(Line(utterance, spoken, speed, voice, part.turn))
+        elif lines and part.pause_is_exact:  # event tags that the model does not know: the pause stays
+            lines[-1] = _with_longer_pause(lines[-1], part.pause_after_s)
+    if not lines:
+        raise InvalidRequest(
+            f"has nothing in it that the {info.spec.name} model can say",
+            field=parts[0].field,
+            hint="send at least one letter or digit besides event tags",
+        )
     return Lines(lines, by_language[languages[0]], list(warnings))
+
+
+@dataclass(frozen=True)
+class _Speaker:
+    """A voice as a model speaks in it."""
+
+    conditionals: Conditionals
+    defaults: Mapping[str, Any]  # parameters
+    pronunciations: Sequence[Sequence[Pronunciation]]  # see ``find_pronunciations``
+    warnings: Sequence[str]
+
+    @classmethod
+    def of(
+        cls,
+        voice: ChosenVoice,
+        synthesizer: Synthesizer,
+        services: Services,
+        pronunciations: Sequence[PronunciationEntry] | None,
+        cancel: CancelToken,
+    ) -> _Speaker:
+        """pronunciations: of the job. Raises what ``conditionals_of`` raises."""
+        defaults, default_warnings = usable_defaults(voice.default_parameters)
+        levels, entry_warnings = levels_for(pronunciations, voice.pronunciations, services.voices)
+        conditionals = conditionals_of(voice, synthesizer, services, cancel)
+        warnings = [*voice.warnings, *default_warnings, *entry_warnings]
+        return cls(conditionals, defaults, levels, warnings)
+
+
+def _with_longer_pause(line: Line, more_s: float) -> Line:
+    before = line.utterance
+    pause_s = (before.pause_after_s if before.pause_is_exact else 0.0) + more_s
+    return replace(line, utterance=replace(before, pause_after_s=pause_s, pause_is_exact=True))
 
 
 def _spoken(

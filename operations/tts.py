@@ -125,8 +125,9 @@ def run(request: TtsRequest, services: Services, cancel: CancelToken) -> SpeechR
         model=request.model,
         strict=request.strict,
         normalizes=request.normalize_text,
-        pronunciations=request.pronunciations or [],
+        pronunciations=request.pronunciations,
         max_takes=request.max_takes,
+        align=request.timestamps != "none" or request.subtitles != "none",
     )
     ready_s = time.perf_counter()
     lines = read.lines

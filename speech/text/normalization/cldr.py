@@ -141,5 +141,7 @@ def full_months(locale: str) -> frozenset[str]:
     found = _locale(locale)
     if found is None:
         return frozenset()
-    names = (found.months[context]["wide"][month] for context in ("format", "stand-alone") for month in _MONTHS)
+    names = (
+        found.months[context]["wide"][month] for context in ("format", "stand-alone") for month in _MONTHS
+    )
     return frozenset(unicodedata.normalize("NFC", str(name)).lower() for name in names)

@@ -157,7 +157,8 @@ def _warnings(spoken: SpokenText, fixed: set[tuple[int, int]], language: Languag
     """Returns a sentence for each thing that could not be read, at most five and how many more there are."""
     unread = list(dict.fromkeys(_unread(spoken, fixed)))
     sentences = [
-        f"{printable_excerpt(each, 40)!r} stays as written: it could not be read" for each in unread[:_MOST_WARNINGS]
+        f"{printable_excerpt(each, 40)!r} stays as written: it could not be read"
+        for each in unread[:_MOST_WARNINGS]
     ]
     if len(unread) > _MOST_WARNINGS:
         sentences.append(f"{len(unread) - _MOST_WARNINGS} more could not be read")

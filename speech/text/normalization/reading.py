@@ -14,7 +14,13 @@ import regex
 from speech.text.normalization import cldr, numbers
 from speech.text.normalization.languages import Language
 from speech.text.normalization.numbers import LARGEST, NumberRulesUnavailable
-from speech.text.normalization.scan import CURRENCY_CODES, money_signs, number_pattern, pattern_of, unit_symbols
+from speech.text.normalization.scan import (
+    CURRENCY_CODES,
+    money_signs,
+    number_pattern,
+    pattern_of,
+    unit_symbols,
+)
 
 Match = Any  # regex.Match[str]
 
@@ -29,9 +35,7 @@ _AFTER_SENTENCE = regex.compile(r"\s*$|\s{0,3}\n|\s{1,2}\p{Lu}|[ ]?[\"”’)]")
 # Spanish and Portuguese nouns in "a" that are masculine.
 _MASCULINE_A = ("día", "dia", "mapa", "planeta", "ma")
 _ITALIAN_LINKS = frozenset("a e o di da in su per con tra fra che non del al dal nel sul della alla".split())
-_KOREAN_COUNTERS = (
-    "개|명|사람|살|시간|시|번째|번|마리|병|잔|장|권|대|그루|벌|켤레|송이|곳|가지|달"  # and no others of one syllable
-)
+_KOREAN_COUNTERS = "개|명|사람|살|시간|시|번째|번|마리|병|잔|장|권|대|그루|벌|켤레|송이|곳|가지|달"  # and no others of one syllable
 _COUNTER = regex.compile(rf"[ ]?(?:{_KOREAN_COUNTERS})(?![가-힣]{{2}})")
 _CHINESE_MEASURES = frozenset("个位次天年周种点条张本只辆台件间家座名岁倍句场口双杯瓶")
 _GERMAN_SUFFIX = regex.compile(r"(?:er|fach|mal|te|ten|ter|tes)(?!\p{L})")
@@ -77,7 +81,9 @@ class Reader:
         self._operators = dict(zip(_SIGNS, language.signs.split("|"), strict=True))
         # A method for each kind, by the name of its group in the pattern.
         self._readings: dict[str, Callable[[Match, str], str | None]] = {
-            name.removeprefix("_read_"): getattr(self, name) for name in dir(self) if name.startswith("_read_")
+            name.removeprefix("_read_"): getattr(self, name)
+            for name in dir(self)
+            if name.startswith("_read_")
         }
 
     def read(self, match: Match, text: str) -> str | None:
@@ -86,7 +92,9 @@ class Reader:
         text: the text that was searched. Returns None where it is to stay as it is written.
         """
         kind = match.lastgroup
-        reading = self._readings.get(kind.rstrip("0123456789").rstrip("_") if kind not in self._readings else kind)
+        reading = self._readings.get(
+            kind.rstrip("0123456789").rstrip("_") if kind not in self._readings else kind
+        )
         assert reading is not None, kind
         try:
             spoken = reading(match, text)
@@ -158,13 +166,19 @@ class Reader:
         category = "other"
         if len(whole) <= 15:
             category = cldr.plural_category(Fraction(int(whole)), fraction, self._locale)
-        return (self._say_decimal(whole, fraction, gender) if fraction else self._say_whole(whole, gender)), category
+        return (
+            self._say_decimal(whole, fraction, gender) if fraction else self._say_whole(whole, gender)
+        ), category
 
     def _read_digits(self, match: Match, text: str) -> str:
         written = match["value"]
         start, end = match.span("value")
         before, after = _word_before(text, start), _word_after(text, end)
-        if len(written) == 4 and written.isdigit() and self._is_year(written, text, start, end, before, after):
+        if (
+            len(written) == 4
+            and written.isdigit()
+            and self._is_year(written, text, start, end, before, after)
+        ):
             return numbers.year(int(written), self._locale)
         if self._code == "ko" and (counter := self._korean_counter(written, text, end)):
             return counter
@@ -196,7 +210,11 @@ class Reader:
         value, noun = int(written), noun.rstrip(".,'’")
         last, last_two = value % 10, value % 100
         if self._code in ("es", "pt"):
-            if len(noun) < 4 or not noun.islower() or noun in ("como", "para", "pero", "porque", "quando", "cuando", "mais"):
+            if (
+                len(noun) < 4
+                or not noun.islower()
+                or noun in ("como", "para", "pero", "porque", "quando", "cuando", "mais")
+            ):
                 return ""
             singular = noun.removesuffix("s")
             return "f" if singular.endswith("a") and not singular.endswith(_MASCULINE_A) else "m"
@@ -301,7 +319,13 @@ class Reader:
         if whole is None:
             return words
         if not language.is_spaced or self._code == "ko":
-            return f"{self._say_whole(whole)} {words}" if self._code == "ko" else f"{self._say_whole(whole)}と{words}" if self._code == "ja" else f"{self._say_whole(whole)}又{words}"
+            return (
+                f"{self._say_whole(whole)} {words}"
+                if self._code == "ko"
+                else f"{self._say_whole(whole)}と{words}"
+                if self._code == "ja"
+                else f"{self._say_whole(whole)}又{words}"
+            )
         return f"{self._say_whole(whole)} {self._joined_by_and(words, self.language.and_)}"
 
     def _read_ordinal(self, match: Match, text: str) -> str | None:
@@ -325,7 +349,9 @@ class Reader:
 
     def _read_decade(self, match: Match, text: str) -> str:
         written = _leading_digits(match[0].lstrip("'’"))
-        words = numbers.year(int(written), "en") if len(written) == 4 else numbers.cardinal(int(written), "en")
+        words = (
+            numbers.year(int(written), "en") if len(written) == 4 else numbers.cardinal(int(written), "en")
+        )
         return words[:-1] + "ies" if words.endswith("y") else words + "s"
 
     # Quantities
@@ -380,7 +406,11 @@ class Reader:
             if unit is None:
                 return None
             if scale and language.of and not scale.endswith(("mil", "thousand")):
-                of = "d'" if self._code == "fr" and unit[0] in "aeiouy" else language.of.partition("|")[0] + " "
+                of = (
+                    "d'"
+                    if self._code == "fr" and unit[0] in "aeiouy"
+                    else language.of.partition("|")[0] + " "
+                )
                 unit = of + unit
             return f"{words} {unit}" if language.is_spaced else words + unit
         if own and own.part and len(fraction) == 2:
@@ -446,7 +476,9 @@ class Reader:
         return f"{words}, {numbers.year(int(match['year_2']), self._locale)}" if match["year_2"] else words
 
     def _read_iso(self, match: Match, text: str) -> str | None:
-        return self._numeric_date(match["iso_y"], int(match["iso_m"]), int(match["iso_d"]), text, match.start())
+        return self._numeric_date(
+            match["iso_y"], int(match["iso_m"]), int(match["iso_d"]), text, match.start()
+        )
 
     def _read_numeric(self, match: Match, text: str) -> str | None:
         first, second, year, mark = int(match["num_a"]), int(match["num_b"]), match["num_y"], match["num_s"]
@@ -463,11 +495,17 @@ class Reader:
             return None
         return self._date(year, None, month, day, _word_before(text, start))
 
-    def _date(self, year: str | None, written_month: str | None, month: int, day: int, before: str) -> str | None:
+    def _date(
+        self, year: str | None, written_month: str | None, month: int, day: int, before: str
+    ) -> str | None:
         """Returns a date in words. before: the word before it, on which a German ending depends."""
         language = self.language
         if self._code in ("ja", "ko", "zh"):
-            name = {6: "유월", 10: "시월"}.get(month, f"{self._say_whole(str(month))}월") if self._code == "ko" else self._say_whole(str(month))
+            name = (
+                {6: "유월", 10: "시월"}.get(month, f"{self._say_whole(str(month))}월")
+                if self._code == "ko"
+                else self._say_whole(str(month))
+            )
         else:
             name = self._month_name(written_month, month)
         if not name:
@@ -554,10 +592,16 @@ class Reader:
         hour, minute = int(match["hour"]), int(match["minute"])
         words = self._time(hour, minute, (match["half"] or "").strip(), _word_before(text, match.start()))
         if match["second"] and int(match["second"]):
-            seconds, category = self._counted(str(int(match["second"])), self._genders.get("second", self.language.gender))
+            seconds, category = self._counted(
+                str(int(match["second"])), self._genders.get("second", self.language.gender)
+            )
             pattern = cldr.unit_pattern("s", category, self._locale)
             if pattern:
-                words = f"{words} {pattern.replace('{0}', seconds)}" if self.language.is_spaced else words + pattern.replace("{0}", seconds).replace(" ", "")
+                words = (
+                    f"{words} {pattern.replace('{0}', seconds)}"
+                    if self.language.is_spaced
+                    else words + pattern.replace("{0}", seconds).replace(" ", "")
+                )
         return words
 
     def _read_clock(self, match: Match, text: str) -> str | None:
@@ -681,7 +725,9 @@ class Reader:
             before, after = text[start - 1 : start] if start else "", text[end : end + 1]
             if before.isalnum() and spoken[0].isalnum() and not _ATTACHED_BEFORE.match(before):
                 spoken = " " + spoken
-            is_glued = _ATTACHED_AFTER.match(after) or (self._code == "de" and _GERMAN_SUFFIX.match(text, end))
+            is_glued = _ATTACHED_AFTER.match(after) or (
+                self._code == "de" and _GERMAN_SUFFIX.match(text, end)
+            )
             if after.isalpha() and spoken[-1].isalnum() and not is_glued:
                 spoken += " "
         return spoken
@@ -702,7 +748,9 @@ class _Money:
             gender, forms = "", text
         named = forms.split("|")
         mark = "<" if named[0].startswith("<") else ""
-        by_category = {name: mark + form.removeprefix("<") for name, form in zip(plurals, named, strict=False)}
+        by_category = {
+            name: mark + form.removeprefix("<") for name, form in zip(plurals, named, strict=False)
+        }
         if "other" not in by_category:  # Russian: what follows a fraction is the form after 2
             by_category["other"] = by_category.get("few", mark + named[-1].removeprefix("<"))
         return by_category, gender

@@ -13,7 +13,9 @@ from speech.text.normalization.scan import plain
 _LONGEST = 200  # characters; longer texts are not read letter by letter
 _GROUPS = regex.compile(r"[\p{L}\p{Nd}]+")
 _DATE = regex.compile(r"([0-9]{1,4})[-/. ]([0-9]{1,2})(?:[-/. ]([0-9]{1,4}))?")
-_TIME = regex.compile(r"([01]?[0-9]|2[0-4])(?:[:.h]([0-5][0-9])(?::[0-5][0-9])?)?[ ]?([ap]\.?m\.?)?", regex.IGNORECASE)
+_TIME = regex.compile(
+    r"([01]?[0-9]|2[0-4])(?:[:.h]([0-5][0-9])(?::[0-5][0-9])?)?[ ]?([ap]\.?m\.?)?", regex.IGNORECASE
+)
 _SUFFIX = regex.compile(r"([0-9]{1,15})(?:\.|-?[\p{L}ºª.]{1,4})?")
 _ORDERS = frozenset({"mdy", "dmy", "ymd", "md", "dm", "ym", "my", "y", "d", "m"})
 
