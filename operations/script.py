@@ -15,7 +15,7 @@ from errors import InvalidRequest, Problem, VoiceNotFound, WorkerError
 from operations.base import Services
 from operations.chosen_model import ChosenModel, Language, choose_common_model
 from operations.chosen_voice import ChosenVoice, choose_stored_voice, conditionals_of
-from operations.event_tags import unknown_tags
+from operations.event_tags import sayable, unknown_tags
 from operations.parameters import SpeechParameters, resolved, usable_defaults
 from operations.pronunciations import PronunciationEntry, levels_for
 from operations.request import Request, between
@@ -302,11 +302,8 @@ def read_lines(
         elif lines and part.pause_is_exact:  # event tags that the model does not know: the pause stays
             lines[-1] = _with_longer_pause(lines[-1], part.pause_after_s)
     if not lines:
-        raise InvalidRequest(
-            f"has nothing in it that the {info.spec.name} model can say",
-            field=parts[0].field,
-            hint="send at least one letter or digit besides event tags",
-        )
+        sayable(parts[0].passage.text, info, field=parts[0].field)  # names event tags
+        raise InvalidRequest("has nothing in it to say", field=parts[0].field, hint="send words")
     return Lines(lines, by_language[languages[0]], list(warnings))
 
 
