@@ -79,9 +79,7 @@ def words_of(
         core = _SPOKEN_CORE.search(each.spoken)
         assert core is not None
         first = offset + each.spoken_start
-        words.append(
-            Word(each.text, each.spoken, first + core.start(), first + core.end(), each.space_after)
-        )
+        words.append(Word(each.text, each.spoken, first + core.start(), first + core.end(), each.space_after))
     return words
 
 
@@ -217,5 +215,3 @@ def _chinese_segmenter() -> Segmenter:
 
     segmenter: Segmenter = rjieba.cut
     return segmenter
-
-
