@@ -67,16 +67,16 @@ def subtitles(segments: Sequence[TimedSegment], format: SubtitleFormat) -> str:
 
     segments: in the order in which they are heard.
 
-    A cue has at most two lines of 42 columns. It ends, in this order of preference, at the end of a sentence, at a
-    clause mark, between words; inside a word only where that is longer than a line. It never holds words
-    of two speakers, or a pause of more than 1 s, and never takes more than 7 s. It is shown for at least 1 s,
-    and long enough to be read at 21 columns a second, where the silence after it allows that; otherwise it is joined
-    with its neighbour where that makes it long enough, and else it is as short as its words. The last cue may
-    reach beyond the end of the audio. Cues are in order and none overlaps another.
+    A cue has at most two lines of 42 columns. It ends at the end of a sentence, else at a clause mark, else
+    between words; inside a word only where that is longer than a line. It never holds words of two speakers,
+    or a pause of more than 1 s, and never takes more than 7 s. It is shown for at least 1 s, and long enough
+    to be read at 21 columns a second, where the silence after it allows that. Otherwise it is joined with its
+    neighbour where that makes it long enough, and else it is as short as its words. The last cue may reach
+    beyond the end of the audio. Cues are in order, and none overlaps another.
 
     Speakers are named by a voice tag in WebVTT, and in SRT by "Name: " where another one begins to speak. SRT
-    has no escapes: "<", ">" and a backslash are written with characters that look alike.
-    Takes time linear in the number of words.
+    has no escapes: "<", ">" and a backslash are written with characters that look alike. No segments, or none
+    with words, give a file without cues. Takes time linear in the number of words.
     """
     runs = [_with_borders(run) for run in _runs(segments)]
     cues: list[_Cue] = []
@@ -279,7 +279,7 @@ def _cue(pieces: Sequence[_Piece], speaker: str) -> _Cue:
 
 
 def _lines(pieces: Sequence[_Piece]) -> list[str]:
-    """Returns a cue's pieces on one line if they fit, else on two: at a good border, and of about equal length."""
+    """Returns a cue's pieces on one line if they fit, else on two: cut at a good border, near the middle."""
     widths = [0]
     for piece in pieces:
         widths.append(widths[-1] + piece.columns + piece.space_after)

@@ -58,14 +58,14 @@ def words_of(
     """Returns the words of ``spoken.written[start:end]``, in order.
 
     A word is what stands between spaces, with its marks: caption and karaoke tools put such words side by
-    side. Marks that stand alone belong to the word before them ("word —"), at the start and where they open
-    something to the one after them. A dash or dots between letters end a word. In scripts without spaces words are
-    those of rjieba (Chinese), a noun or stem with its endings (Japanese), and letters with their signs (Thai,
-    Lao, Khmer, Burmese).
+    side. Marks that stand alone belong to the word before them ("word —"); at the start, and where they open
+    something, to the one after them. A dash or dots between letters end a word. In scripts without spaces,
+    words are those of rjieba (Chinese), a noun or stem with its endings (Japanese), and letters with their
+    signs (Thai, Lao, Khmer, Burmese).
 
-    What is replaced as a whole is one word, even if it has spaces: "May 3, 2024", but for words at its start
-    and end that are spoken as they are written. What is dropped is in no word, and neither are marks where nothing is
-    spoken. A replacement that is only partly in the range counts as if it were in it.
+    What is replaced as a whole is one word, even with spaces in it ("3, 2024"), but for words at its start
+    and end that are spoken as they are written. What is dropped is in no word, and a text in which nothing
+    is spoken has none. A replacement that is only partly in the range counts as if all of it were.
 
     language: the code of the text's language; None: it is not known. Takes linear time.
     """
@@ -203,10 +203,10 @@ def _tokens(text: str, language: str | None) -> Iterator[int]:
 
 def _unspaced_words(run: str, *, is_japanese: bool) -> list[str]:
     if is_japanese:
-        return _JAPANESE_PHRASE.findall(run)
+        return [match.group() for match in _JAPANESE_PHRASE.finditer(run)]
     if _HAN.search(run):
         return list(_chinese_segmenter()(run))
-    return CLUSTER.findall(run)
+    return [match.group() for match in CLUSTER.finditer(run)]
 
 
 @cache
