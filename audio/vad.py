@@ -73,8 +73,11 @@ def detect_speech(waveform: Waveform) -> SpeechActivity:
     spectra = _power_spectra(waveform)
     level_dbfs = _level_dbfs(spectra)
     loud_dbfs = _loud_dbfs(level_dbfs)
-    floor_dbfs = _floor_dbfs(level_dbfs)
-    active = is_active(level_dbfs, loud_dbfs)
+    floor_dbfs = float(np.percentile(level_dbfs, _FLOOR_PERCENTILE))
+    # In a steady sound floor and loud nearly meet: halfway keeps the threshold between them.
+    above_floor_dbfs = min(floor_dbfs + _ACTIVE_ABOVE_FLOOR_DB, (floor_dbfs + loud_dbfs) / 2)
+    active = level_dbfs >= max(loud_dbfs - _ACTIVE_BELOW_LOUD_DB, above_floor_dbfs)
+    active &= level_dbfs > DIGITAL_SILENCE_DBFS
     speech_s, active_share = _measure_segments(active)
     return SpeechActivity(
         level_dbfs=level_dbfs,
@@ -86,15 +89,6 @@ def detect_speech(waveform: Waveform) -> SpeechActivity:
         shape_spread_db=_shape_spread_db(spectra[active]),
         partials_share=_partials_share(spectra[active]),
     )
-
-
-def is_active(level_dbfs: NDArray[np.float32], loud_dbfs: float) -> NDArray[np.bool_]:
-    """Returns ``SpeechActivity.active`` by what ``measure_levels`` returned."""
-    floor_dbfs = _floor_dbfs(level_dbfs)
-    # In a steady sound floor and loud nearly meet: halfway keeps the threshold between them.
-    above_floor_dbfs = min(floor_dbfs + _ACTIVE_ABOVE_FLOOR_DB, (floor_dbfs + loud_dbfs) / 2)
-    active = level_dbfs >= max(loud_dbfs - _ACTIVE_BELOW_LOUD_DB, above_floor_dbfs)
-    return active & (level_dbfs > DIGITAL_SILENCE_DBFS)
 
 
 def _power_spectra(waveform: Waveform) -> NDArray[np.float32]:
@@ -124,10 +118,6 @@ def _level_dbfs(spectra: NDArray[np.float32]) -> NDArray[np.float32]:
     power = spectra[:, _bins(*_BAND_HZ)].sum(axis=1)
     level_dbfs: NDArray[np.float32] = 10 * np.log10(power + np.float32(1e-20))
     return np.maximum(level_dbfs, np.float32(DIGITAL_SILENCE_DBFS))
-
-
-def _floor_dbfs(level_dbfs: NDArray[np.float32]) -> float:
-    return float(np.percentile(level_dbfs, _FLOOR_PERCENTILE))
 
 
 def _loud_dbfs(level_dbfs: NDArray[np.float32]) -> float:

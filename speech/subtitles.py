@@ -24,13 +24,14 @@ SubtitleFormat = Literal["srt", "vtt"]
 # Of the usual guidelines for subtitles. Columns are those of a terminal: a full-width character takes two.
 LINE_COLUMNS, LINES = 42, 2
 WIDE = 2
+EMOJI_SELECTOR = "\ufe0f"  # makes the character before it a wide one
 SHORTEST_S, LONGEST_S = 1.0, 7.0
 READING_COLUMNS_A_S = 21.0
 LONGEST_PAUSE_S = 1.0  # within a cue
 LABEL_COLUMNS = 30  # of a speaker's name in SRT; the rest is cut off
 
 # What is weighed against each other when cues are chosen: each cue, and what a border between two divides.
-_CUE_COST = 8.0
+_CUE_COST = 5.0
 _BORDER_COSTS = {
     Boundary.SENTENCE: 0.0,
     Boundary.CLAUSE: 3.0,
@@ -348,6 +349,8 @@ def _vtt_text(cue: _Cue) -> str:
 
 @lru_cache(maxsize=4096)
 def _columns(char: str) -> int:
+    if char == EMOJI_SELECTOR:
+        return 1
     if unicodedata.category(char) in ("Mn", "Me", "Cf"):
         return 0
     return WIDE if unicodedata.east_asian_width(char) in "WF" else 1

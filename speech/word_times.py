@@ -10,7 +10,7 @@ import numpy as np
 import regex
 from numpy.typing import NDArray
 
-from audio.vad import FRAME_S, HOP_S, is_active, measure_levels
+from audio.vad import DIGITAL_SILENCE_DBFS, FRAME_S, HOP_S, measure_levels
 from audio.waveform import Waveform
 from speech.text import duration_units
 from speech.text.words import Word
@@ -25,6 +25,10 @@ FINAL_LENGTHENING = 1.5
 SENTENCE_PAUSE_UNITS, CLAUSE_PAUSE_UNITS = 6.0, 3.0  # where only the text is known
 _ENDS_SENTENCE = regex.compile(r"[\p{Sentence_Terminal}…]\W*$")
 _ENDS_CLAUSE = regex.compile(r"[,;:–—،؛、，；：]\W*$|\W-$")
+
+# What is quieter than speech: a little above the recording's noise, and so much below its loudest 0.3 s.
+FLOOR_PERCENTILE, ABOVE_FLOOR_DB = 10, 6.0
+WEAKEST_SPEECH_DB, LOUDEST_PAUSE_DB = 30.0, 15.0
 
 # Of the search for borders between words.
 PAUSE_FRAMES = 8  # what is quiet for so long takes none of the words' estimated time
@@ -98,7 +102,7 @@ def estimate_word_times(
     """
     waveform = Waveform(samples, sample_rate_hz)
     level_dbfs, loud_dbfs = measure_levels(waveform)
-    active = np.flatnonzero(is_active(level_dbfs, loud_dbfs))
+    active = np.flatnonzero(_is_audible(level_dbfs, loud_dbfs))
     if len(active) == 0 or not words:
         return times_by_weight(words, 0.0, waveform.duration_s)
 
@@ -114,6 +118,13 @@ def estimate_word_times(
         return times_by_weight(words, time_s(int(active[0])), time_s(int(active[-1]) + 1))
     around = [speech.around(border) for border in borders]
     return [(time_s(start), time_s(end)) for (_, start), (end, _) in pairwise(around)]
+
+
+def _is_audible(level_dbfs: NDArray[np.float32], loud_dbfs: float) -> NDArray[np.bool_]:
+    """True for frames with speech. Unlike ``audio.vad``, takes for granted that there is some."""
+    above_floor_dbfs = np.percentile(level_dbfs, FLOOR_PERCENTILE) + ABOVE_FLOOR_DB
+    threshold_dbfs = np.clip(above_floor_dbfs, loud_dbfs - WEAKEST_SPEECH_DB, loud_dbfs - LOUDEST_PAUSE_DB)
+    return (level_dbfs >= threshold_dbfs) & (level_dbfs > DIGITAL_SILENCE_DBFS)
 
 
 @dataclass(frozen=True)
@@ -149,6 +160,8 @@ class _Speech:
 def _best_borders(words: Sequence[Word], speech: _Speech) -> list[int] | None:
     """Returns the borders around the words; None where there are too many words for the frames."""
     count = len(speech.frames)
+    if count < len(words):
+        return None
     weights = np.array(_weights(words))
     expected = count * weights / weights.sum()  # frames of each word
     targets = np.cumsum(expected)
@@ -172,7 +185,7 @@ def _best_borders(words: Sequence[Word], speech: _Speech) -> list[int] | None:
         costs = total[np.arange(len(following)), best] + at_border
         steps.append((following, best))
         borders = following
-    if count < len(words) or not np.isfinite(costs).any():
+    if not np.isfinite(costs).any():
         return None
     at, found = int(costs.argmin()), []
     for following, best in reversed(steps):
