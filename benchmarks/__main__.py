@@ -5,7 +5,7 @@
     python -m benchmarks plot [--to FOLDER]
 
 Each leaves what it printed and its figures as JSON in the folder. Another model than Chatterbox is measured
-with --model: its figures' names begin with the model's, and probe, memory and store, which measure no model
+with --model: its figures' names begin with the model's, and probe, memory, store and word_times, which measure no model
 or always that one, are left out unless --only names them. The exit status is 1 when one failed.
 ``plot`` runs nothing: it draws the newest figures of latency and throughput in that folder into ``docs/``.
 """
@@ -38,7 +38,7 @@ OF_THE_MODEL = (
     "http_server",
 )
 WITH_RUNS = ("s3gen", "cold_start", "reference", "end_to_end", "latency", "throughput", "http_server")
-NAMES = ("probe", *OF_THE_MODEL, "memory", "store")
+NAMES = ("probe", *OF_THE_MODEL, "memory", "store", "word_times")
 REHEARSAL = {  # with tiny weights, whose figures mean nothing
     "decode": ["--steps", "30", "--rounds", "1"],
     "latency": ["--rate", "2", "--requests", "2"],

@@ -179,7 +179,7 @@ class Line:
         """What the receipt says of it."""
         receipt = self.voice.receipt
         name = None if receipt is None else receipt["voice_name"]
-        return SpokenLine(self.spoken, name, self.utterance.language, self.turn)
+        return SpokenLine(self.spoken, name, self.utterance.language, self.turn, self.speed)
 
 
 @dataclass(frozen=True)

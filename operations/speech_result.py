@@ -16,7 +16,9 @@ from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform
 from cancel import CancelToken
 from errors import Internal
 from operations.evenness import closed_at_end
+from operations.timing import WordTimer
 from speech.contract import AudioChunk, Synthesizer
+from speech.subtitles import SubtitleFormat
 from speech.text.replacements import SpokenText
 
 
@@ -25,6 +27,14 @@ class ReplacedText(TypedDict):
 
     text: str
     spoken: str
+
+
+class TakeReceipt(TypedDict):
+    """One reading of a chunk by T3."""
+
+    seed: int
+    faults: list[str]  # keys of ``speech.contract.FAULTS``, the worst first
+    used: bool  # whether it is the one that is heard
 
 
 class SegmentReceipt(TypedDict):
@@ -39,6 +49,7 @@ class SegmentReceipt(TypedDict):
     voice: NotRequired[str | None]  # the stored voice's name; null for others
     language: NotRequired[str]
     turn: NotRequired[int]  # index of the turn; absent where the job has none
+    takes: NotRequired[list[TakeReceipt]]  # absent where the first one had no fault
     start: float
     end: float
 
@@ -51,10 +62,15 @@ class SpokenLine:
     voice: str | None
     language: str
     turn: int | None
+    speed: float = 1.0
+
+    def written_span(self, span: tuple[int, int]) -> tuple[int, int]:
+        """Returns a chunk's place in the written text. span: that in the spoken one."""
+        return self.spoken.written_start(span[0]), self.spoken.written_end(span[1])
 
     def segment(self, text: str, span: tuple[int, int], start_s: float) -> SegmentReceipt:
         """Returns the segment of a chunk that begins at a time. text, span: the chunk's."""
-        start, end = self.spoken.written_start(span[0]), self.spoken.written_end(span[1])
+        start, end = self.written_span(span)
         written = self.spoken.written
         segment: SegmentReceipt = {
             "text": written[start:end].strip(),
@@ -87,6 +103,8 @@ class SpeechResult:
         normalization: str | None,
         lines: Sequence[SpokenLine] = (),
         pause_before_s: float = 0.0,
+        times_words: bool = False,
+        subtitles: SubtitleFormat | None = None,
         facts: Mapping[str, Any],
         warnings: Iterable[str],
         stage_times_s: Mapping[str, float],
@@ -95,6 +113,7 @@ class SpeechResult:
         """chunks: as the synthesizer yields them. normalization: see ``audio.loudness.gain_for``.
 
         lines: of each utterance; none for a converted recording. pause_before_s: silence before all of it.
+        times_words, subtitles: whether the receipt has the times of words, and which subtitles.
         facts, warnings, stage_times_s: what the receipt says besides what the chunks tell. started_s: when
         the job began, by ``time.perf_counter``.
         """
@@ -109,6 +128,11 @@ class SpeechResult:
         self._stage_times_s = dict(stage_times_s)
         self._lines, self._pause_before_s = lines, pause_before_s
         self._segments: list[SegmentReceipt] = []
+        self._times_words, self._subtitles = times_words, subtitles
+        self._timer = None
+        if times_words or subtitles is not None:
+            several = len({(line.voice, line.turn) for line in lines}) > 1
+            self._timer = WordTimer(names_speakers=several)
         self._duration_s = 0.0
         leveled = chunks if normalization is None else level(chunks, normalization, cancel)
         self.chunks = self._finished(leveled, chunks, synthesizer, cancel)
@@ -124,15 +148,24 @@ class SpeechResult:
 
         Raises Cancelled: what consumes the chunks, such as encoding, ends here once nobody waits.
         """
+        start_s = 0.0  # of the chunk
         try:
             for chunk in synthesizer.watermark(until_cancelled(chunks, cancel)):
                 silence_s = 0.0 if self._segments else self._pause_before_s
+                if chunk.index == len(self._segments):
+                    start_s = self._duration_s + silence_s
+                    self._segments.append(self._segment(chunk, start_s))
+                if self._timer is not None:
+                    self._time_words(self._timer, chunk, start_s)
                 if silence_s:
                     chunk = _after_silence(chunk, silence_s)
-                if chunk.index == len(self._segments):
-                    self._segments.append(self._segment(chunk, self._duration_s + silence_s))
                 segment = self._segments[-1]
                 segment["end"] = milliseconds(self._duration_s + chunk.speech_s)
+                if len(chunk.takes) > 1 or any(take.faults for take in chunk.takes):
+                    segment["takes"] = [
+                        {"seed": take.seed, "faults": list(take.faults), "used": take.used}
+                        for take in chunk.takes
+                    ]
                 self._duration_s += chunk.duration_s
                 self.warnings.extend(warning for warning in chunk.warnings if warning not in self.warnings)
                 add_times(self._stage_times_s, chunk.stage_times_s)
@@ -143,11 +176,34 @@ class SpeechResult:
             if isinstance(source, Generator):
                 source.close()  # whoever stops listening ends the work on the device
 
+    def _timing(self) -> dict[str, Any]:
+        """What the receipt says of the times of words, where they were asked for."""
+        if self._timer is None:
+            return {}
+        timing: dict[str, Any] = {"timing": self._timer.timing}
+        if self._times_words:
+            timing["words"] = self._timer.receipt()
+        if self._subtitles is not None:
+            timing["subtitles"] = self._timer.subtitles(self._subtitles)
+        return timing
+
     def _segment(self, chunk: AudioChunk, start_s: float) -> SegmentReceipt:
         start_s = milliseconds(start_s)
         if not self._lines:
             return {"start": start_s, "end": start_s}
         return self._lines[chunk.utterance].segment(chunk.text, chunk.span, start_s)
+
+    def _time_words(self, timer: WordTimer, chunk: AudioChunk, start_s: float) -> None:
+        line = self._lines[chunk.utterance]
+        timer.add(
+            chunk,
+            line.spoken,
+            line.written_span(chunk.span),
+            start_s,
+            language=line.language,
+            speed=line.speed,
+            speaker=line.voice,
+        )
 
     def receipt(self, encode_s: float = 0.0) -> dict[str, Any]:
         """Returns the facts about the speech, JSON-safe. encode_s: seconds that encoding took."""
@@ -159,6 +215,7 @@ class SpeechResult:
             "duration": milliseconds(self._duration_s),
             **self.facts,
             "segments": list(self._segments),
+            **self._timing(),
             "metrics": {
                 "audio_duration": milliseconds(self._duration_s),
                 "total_generation_time": milliseconds(total_s),

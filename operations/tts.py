@@ -150,6 +150,8 @@ def run(request: TtsRequest, services: Services, cancel: CancelToken) -> SpeechR
         normalization=request.audio_normalization,
         lines=[line.receipt for line in lines],
         pause_before_s=script.pause_before_s,
+        times_words=request.timestamps == "words",
+        subtitles=None if request.subtitles == "none" else request.subtitles,
         facts={
             "text": "\n".join(request.texts),
             "mode": request.mode,

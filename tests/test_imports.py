@@ -62,6 +62,8 @@ ALLOWED = {
     "operations": {
         "speech.contract",
         "speech.text",
+        "speech.subtitles",
+        "speech.word_times",
         "voice_store",
         "delivery",
         "audio",

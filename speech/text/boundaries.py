@@ -23,7 +23,7 @@ class Boundary(IntEnum):
     AFTER_SPACE = 7  # the start, or the same cut as the position before, which is at a space
 
 
-_OPENERS = frozenset("“‘«‹([{「『（【《〈¿¡„")
+OPENERS = frozenset("“‘«‹([{「『（【《〈¿¡„")
 _CLAUSE_MARKS = frozenset(",;:!?…—،؛؟")
 _FULL_WIDTH_MARKS = "。！？．，、；：…—"
 # What must not be the first character of a chunk.
@@ -40,7 +40,7 @@ _UNSPACED_RUN = regex.compile(
 )
 # Unicode's grapheme clusters (UAX #29), and what it does not ask for: a vowel sign or small kana that is
 # pronounced with its neighbour stays with it, and so does a letter that a virama joins to the one before.
-_CLUSTER = regex.compile(
+CLUSTER = regex.compile(
     r"""
     [เแโใไເແໂໃໄ]?  # Thai and Lao vowels that are written before their consonant
     \X
@@ -80,7 +80,7 @@ def _rank_between_letters(text: str, ranks: list[Boundary]) -> None:
         end = mark.end()
         if text[end] not in _NEVER_FIRST and not (text[end].isnumeric() and _follows_digit(text, end)):
             ranks[end] = Boundary.CLAUSE
-    for cluster in _CLUSTER.finditer(text):
+    for cluster in CLUSTER.finditer(text):
         size = cluster.end() - cluster.start()
         if size > 1:
             ranks[cluster.start() + 1 : cluster.end()] = [Boundary.INSIDE_GRAPHEME] * (size - 1)
@@ -116,7 +116,7 @@ def _is_closing(text: str, position: int) -> bool:
 
 def _is_opening(text: str, position: int) -> bool:
     """True if the character opens something; German closes with “ and «."""
-    return text[position] in _OPENERS and text[max(0, position - 1)] in " " + text[position]
+    return text[position] in OPENERS and text[max(0, position - 1)] in " " + text[position]
 
 
 def _last_mark(text: str, position: int) -> str:

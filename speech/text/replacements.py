@@ -66,6 +66,17 @@ class SpokenText:
             return self.replacements[passed].end
         return position
 
+    def spoken_index(self, written_index: int) -> int:
+        """Returns where in ``text`` the written character at an index is spoken.
+
+        That of one inside a replacement is the replacement's start.
+        """
+        passed = bisect_right(self.replacements, written_index, key=lambda each: each.end)
+        position = written_index
+        if passed < len(self.replacements):
+            position = min(position, self.replacements[passed].start)
+        return position + self._shifts[passed]
+
     def within(self, start: int, end: int) -> list[Replacement]:
         """Returns the replacements that touch written[start:end]."""
         first = bisect_right(self.replacements, start, key=lambda each: each.end)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher
+from itertools import accumulate
 
 Span = tuple[int, int]  # first character, and the one after the last
 
@@ -48,6 +49,11 @@ def _marks_after(chunk: str) -> str:
     while end and not chunk[end - 1].isalnum():
         end -= 1
     return "".join(chunk[end:].split())
+
+
+def letters_before(text: str) -> list[int]:
+    """Returns for each place in a text, its end included, how many letters and digits are before it."""
+    return [0, *accumulate(map(str.isalnum, text))]
 
 
 def spans_before(written: str, rewritten: str, spans: Iterable[Span]) -> tuple[Span, ...]:
