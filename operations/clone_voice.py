@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, TypedDict
 
@@ -17,12 +17,15 @@ from operations.chosen_model import choose_model
 from operations.conditionals import Reference
 from operations.event_tags import sayable
 from operations.parameters import DEFAULT_PARAMETERS, resolved, usable_defaults
+from operations.pronunciations import levels_for
 from operations.reference import REFERENCE_AUDIO, ReferenceFields, decode_reference, one_recording
 from operations.request import check_speakable
 from operations.speech_result import at_speed, join
 from operations.stored_voice import NOT_SHARED, alias_warnings, name_conflict_warning
 from operations.voice_details import NewVoiceName, VoiceDetails
 from speech.contract import Utterance
+from speech.text.normalization import normalize
+from speech.text.pronunciations import find_pronunciations
 from voice_store import Voice
 from voice_store.metadata import given_details
 
@@ -97,7 +100,16 @@ def run(request: CloneVoiceRequest, services: Services, cancel: CancelToken) -> 
         facts["warnings"].extend(default_warnings)
         own_text = "preview_text" in request.model_fields_set
         language = request.language if own_text else PREVIEW_LANGUAGE
-        preview = _preview(facts, reference, request.preview_text, language, defaults, services, cancel)
+        preview = _preview(
+            facts,
+            reference,
+            request.preview_text,
+            language,
+            defaults,
+            details["pronunciations"] or (),
+            services,
+            cancel,
+        )
     return Result({**facts}, preview=preview)
 
 
@@ -143,6 +155,7 @@ def _preview(
     text: str,
     language: str | None,
     parameters: Mapping[str, Any],
+    pronunciations: Sequence[Mapping[str, Any]],
     services: Services,
     cancel: CancelToken,
 ) -> Waveform | None:
@@ -155,8 +168,10 @@ def _preview(
         chosen = choose_model(None, None, services, language)
         synthesizer, code = chosen.synthesizer, chosen.language
         text, tag_warnings = sayable(text, synthesizer.info, field="preview_text")
+        levels, entry_warnings = levels_for(None, pronunciations, services.voices)
+        spoken_text = normalize(text, code, find_pronunciations(text, levels), cancel)
         conditionals = services.conditionals.get(reference, synthesizer, cancel)
-        utterance = Utterance(text, conditionals, PREVIEW_SEED, params, code)
+        utterance = Utterance(spoken_text.text, conditionals, PREVIEW_SEED, params, code)
         spoken = synthesizer.synthesize([utterance], cancel)
         chunks = list(synthesizer.watermark(at_speed(spoken, [speed])))
     except Exception as error:
@@ -175,6 +190,8 @@ def _preview(
     warnings = [
         *chosen.warnings,
         *tag_warnings,
+        *entry_warnings,
+        *spoken_text.warnings,
         *synthesizer.info.ignored(params),
         *(said for chunk in chunks for said in chunk.warnings),
     ]

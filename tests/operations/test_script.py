@@ -233,3 +233,10 @@ def test_subtitles_name_the_speakers_and_can_be_read(voices):
 def test_one_speaker_is_not_named(voices):
     srt = speak(voices, text="It is late.", voice_name="Ada", subtitles="srt")["subtitles"]
     assert "Ada" not in srt
+
+
+def test_a_preview_is_read_as_a_job_is(services, synthesizer, recording):
+    entry = {"text": "Nguyen", "say": "win"}
+    fields = {"reference_audio": recording, "preview_text": "Nguyen has 12 boats."}
+    run_operation(services, "clone_voice", voice_name="Ada", pronunciations=[entry], **fields)
+    assert synthesizer.calls[-1].text == "win has twelve boats."
