@@ -111,14 +111,13 @@ def _values(
         field, path = model.model_fields.get(name), (*above, name)
         most = _most_members(field, value)
         yield path, value, most
-        if not isinstance(value, list | Mapping) or len(value) > max(most or 0, MAX_MEMBERS):
+        # No error repeats what is in a list or an object where the field takes none.
+        if field is None or most is None or len(value) > max(most, MAX_MEMBERS):
             continue
-        members = None if field is None or most is None else _members(field.annotation)
+        members = _members(field.annotation)
         if isinstance(value, Mapping):
-            if members is not None:
-                yield from _values(members, value, path)
-            else:
-                yield from (((*path, key), member, None) for key, member in value.items())
+            assert members is not None
+            yield from _values(members, value, path)
             continue
         for index, member in enumerate(value):
             if members is None or not isinstance(member, Mapping):
@@ -156,8 +155,8 @@ def _most_members(field: FieldInfo | None, value: object) -> int | None:
         return None if members is None else len(members.model_fields)
     if not takes_list:
         return None
-    limits = (getattr(item, "max_length", None) for item in field.metadata)
-    return next((limit for limit in limits if limit is not None), None)
+    limits: Iterator[int | None] = (getattr(item, "max_length", None) for item in field.metadata)
+    return next(limit for limit in limits if limit is not None)  # no list is without one
 
 
 def _too_many(spelled: str, count: int, most: int) -> Problem:

@@ -39,6 +39,14 @@ def test_speech_is_a_file_with_a_receipt(client, tmp_path):
     assert speech.receipt["segments"][0]["text"] == "Nobody knew"
 
 
+def test_pronunciations_of_a_voice_are_sent_and_returned(client):
+    entry = {"text": "Nguyen", "say": "win", "case_sensitive": False, "whole_word": True}
+    cloned = client.clone(RECORDING, "Ada", preview=False, pronunciations=[{"text": "Nguyen", "say": "win"}])
+    assert client.run("get_voice", voice_id=cloned.id)["voice"]["pronunciations"] == [entry]
+    changed = client.run("update_voice", voice_id=cloned.id, pronunciations=[])
+    assert changed["voice_info"]["pronunciations"] == []
+
+
 def test_a_voice_is_cloned_listed_used_and_deleted(client, tmp_path):
     recording = tmp_path / "recording.wav"
     recording.write_bytes(RECORDING)

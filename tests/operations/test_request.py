@@ -17,12 +17,21 @@ class Size(Request):
     depth: Annotated[float | None, Field(ge=0, le=2, description="a number from 0 to 2")] = None
 
 
+class Item(Request):
+    name: Annotated[str, Field(description="a name")]
+    fragile: Annotated[bool, Field(description="true or false")] = False
+    size: Annotated[Size | None, Field(description="an object with width and depth")] = None
+
+
 class ParcelRequest(Request):
     weight: Annotated[float, Field(ge=0, le=2, description="a number from 0 to 2")]
     address: Annotated[str, Field(description="an address")] = "here"
     count: Annotated[int, Field(ge=0, le=9, description="a whole number from 0 to 9")] = 1
     size: Annotated[Size | None, Field(description="an object with width and depth")] = None
     stamps: Annotated[list[str] | None, Field(max_length=3, description="a list of at most 3 texts")] = None
+    items: Annotated[
+        list[Item] | None, Field(max_length=100, description="a list of at most 100 objects")
+    ] = None
 
 
 def parse(**fields):
@@ -98,9 +107,63 @@ def test_a_list_that_is_too_long_is_refused_with_its_length():
     assert refusal(weight=1, stamps=["a"] * 4) == "stamps has 4 members; send at most 3"
 
 
+def test_objects_in_a_list_are_read():
+    items = [
+        {"name": "vase", "fragile": True, "size": {"width": 1}},
+        {"name": "book", "fragile": None, "size": None},
+    ]
+    assert parse(weight=1, items=items).items == [
+        Item(name="vase", fragile=True, size=Size(width=1)),
+        Item(name="book"),
+    ]
+    assert len(parse(weight=1, items=[{"name": "book"}] * 100).items) == 100
+
+
+def test_all_that_is_wrong_in_objects_of_a_list_is_named_with_its_place():
+    message = refusal(
+        weight="x",
+        items=[
+            {"name": "vase", "fragil": True},
+            {"fragile": "yes"},
+            5,
+            {"name": None},
+            {"name": "box", "size": {"width": 3, "hight": 1}},
+            {"name": "box", "size": [1]},
+            None,
+        ],
+    )
+    for said in (
+        "weight must be a number",
+        "items[0].fragil is not a field of items; did you mean 'fragile'?",
+        "items[1].name is required; send a name",
+        "items[1].fragile must be true or false, not 'yes'",
+        "items[2] is 5; items must be a list of at most 100 objects",
+        "items[3].name is required",
+        "items[4].size.width must be a number from 0 to 2, not 3",
+        "items[4].size.hight is not a field of size; its fields are width, depth",
+        "items[5].size must be an object with width and depth, not a list",
+        "items[6] is null; items must be",
+    ):
+        assert said in message
+    assert (
+        refusal(weight=1, items={"name": "a"}) == "items must be a list of at most 100 objects, not an object"
+    )
+    assert refusal(weight=1, items=[{"name": "a"}] * 101) == "items has 101 members; send at most 100"
+
+
+def test_thousands_of_faults_in_a_list_make_a_short_error():
+    items = [{f"field{index}_{number}": 1 for number in range(50)} for index in range(100)]
+    message = refusal(weight=1, items=items)
+    assert len(message) < 10_000
+    assert message.endswith("and 5070 more")  # each lacks its name, too
+
+
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
+        ({"items": [{"name": "\ud800"}]}, "items[0].name holds half a character"),
+        ({"items": [{"name": "a", "size": {"width": 10**400}}]}, "items[0].size.width is too large a number"),
+        ({"items": [{"\ud800": 1}]}, r"items[0].\ud800 is not a field's name"),
         ({"stamps": ["a", "\ud800"]}, "stamps[1] holds half a character"),
         ({"size": {"width": 10**400}}, "size.width is too large a number"),
         ({"size": {"\ud800": 1}}, r"size.\ud800 is not a field's name"),
@@ -111,8 +174,9 @@ def test_what_a_reply_cannot_carry_is_found_in_lists_and_objects_too(fields, sai
 
 
 def test_an_unknown_field_like_nothing_known_gets_the_list_of_fields():
-    assert "xyzzy is not a field of send; its fields are weight, address, count, size, stamps" in refusal(
-        weight=1, xyzzy=0
+    assert (
+        "xyzzy is not a field of send; its fields are weight, address, count, size, stamps, items"
+        in refusal(weight=1, xyzzy=0)
     )
 
 
@@ -146,6 +210,12 @@ def test_gigantic_numbers_are_refused_by_field(field, number):
     [
         ({"stamps": LONG_LIST}, "stamps has 3000000 members; send at most 3"),
         ({"size": dict.fromkeys(map(str, range(100_000)), 1)}, "size has 100000 members; send at most 2"),
+        ({"items": LONG_LIST}, "items has 3000000 members; send at most 100"),
+        (
+            {"items": [dict.fromkeys(map(str, range(100_000)), 1)]},
+            "items[0] has 100000 members; send at most 3",
+        ),
+        ({"items": [{"name": LONG_LIST}]}, "items[0].name must be a name, not a list"),
         ({"weight": LONG_LIST}, "weight must be a number from 0 to 2, not a list"),
         ({"unknown": LONG_LIST}, "unknown is not a field"),
     ],

@@ -265,6 +265,20 @@ def test_an_alias_is_a_voice_and_consent_is_kept(client):
     assert kept["statement"] == "I agree."
 
 
+def test_pronunciations_are_kept_with_a_voice(client):
+    voice = clone(client).json()
+    entry = {"text": "Nguyen", "say": "win", "case_sensitive": True, "whole_word": False}
+    changed = client.post("/jobs/update_voice", json={"voice_id": voice["id"], "pronunciations": [entry]})
+    assert changed.json()["voice_info"]["pronunciations"] == [entry]
+    got = client.post("/jobs/get_voice", json={"voice_id": voice["id"]}).json()
+    assert got["voice"]["pronunciations"] == [entry]
+    refused = client.post(
+        "/jobs/update_voice", json={"voice_id": voice["id"], "pronunciations": [{"text": "a"}]}
+    )
+    assert refused.status_code == 400
+    assert "pronunciations[0].say is required" in refused.json()["error"]
+
+
 def test_a_stored_voice_with_a_name_of_openais_wins(client):
     voice = clone(client, "Alloy").json()
     reply = client.post("/v1/audio/speech", json=SPEECH)

@@ -42,6 +42,7 @@ def test_a_kept_voice_is_found_by_name_and_by_id_by_another_worker(store, root):
             "default_parameters": {},
             "aliases": [],
             "consent": {},
+            "pronunciations": [],
         }
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", result.voice.metadata["created_at"])
 
