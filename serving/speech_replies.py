@@ -203,9 +203,15 @@ def _shorten(summary: dict[str, Any]) -> None:
     if count > MAX_WARNINGS:
         kept = [*summary["warnings"][: MAX_WARNINGS - 2], summary["warnings"][-1]]
         summary["warnings"] = [*kept, f"and {count - len(kept)} more warnings"]
-    if posted_bytes(summary) - posted_bytes(summary["text"]) > SUMMARY_BYTES - ENVELOPE_BYTES:
-        summary["segments"] = []
-        summary["warnings"].append("segments are left out, because there are too many: see the pieces")
+    room_bytes = SUMMARY_BYTES - ENVELOPE_BYTES + posted_bytes(summary["text"])
+    for key, instead in (
+        ("segments", "see the pieces"),
+        ("words", "ask for them in mode 'basic'"),
+        ("subtitles", "ask for them in mode 'basic'"),
+    ):
+        if key in summary and posted_bytes(summary) > room_bytes:
+            summary[key] = "" if key == "subtitles" else []
+            summary["warnings"].append(f"{key} are left out, because there are too many: {instead}")
 
 
 @dataclass

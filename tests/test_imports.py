@@ -63,6 +63,7 @@ ALLOWED = {
         "speech.contract",
         "speech.text",
         "speech.subtitles",
+        "speech.trim",
         "speech.word_times",
         "voice_store",
         "delivery",
