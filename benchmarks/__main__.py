@@ -5,8 +5,9 @@
     python -m benchmarks plot [--to FOLDER]
 
 Each leaves what it printed and its figures as JSON in the folder. Another model than Chatterbox is measured
-with --model: its figures' names begin with the model's, and probe, memory, store and word_times, which measure no model
-or always that one, are left out unless --only names them. The exit status is 1 when one failed.
+with --model: its figures' names begin with the model's, and probe, memory, store and word_times, which
+measure no model or always that one, are left out unless --only names them. The exit status is 1 when one
+failed.
 ``plot`` runs nothing: it draws the newest figures of latency and throughput in that folder into ``docs/``.
 """
 

@@ -41,7 +41,8 @@ def errors_s(text: str, spans: list[Span], recording: Waveform, way: str = "soun
         estimated = estimate_word_times(words, recording.samples, recording.sample_rate_hz)
     else:
         estimated = times_by_weight(words, 0.0, recording.duration_s)
-    return np.abs(np.array(estimated) - np.array(spans))
+    errors: NDArray[np.float64] = np.abs(np.array(estimated) - np.array(spans))
+    return errors
 
 
 def main() -> None:

@@ -42,6 +42,7 @@ _BORDER_COSTS = {
     Boundary.INSIDE_GRAPHEME: 60.0,
     Boundary.AFTER_SPACE: 60.0,
 }
+_STRADDLE_COST = 8.0  # of a cue that holds the end of a sentence and the start of one that goes on
 _PAUSE_GAIN = 10.0  # for each second between two cues
 _EMPTY_COST = 4.0  # of a cue without text, less of one that is partly full
 _TOO_SHORT_COST, _TOO_LONG_COST, _TOO_FAST_COST = 40.0, 1000.0, 2.0  # a second, a second, a column a second
@@ -225,7 +226,7 @@ def _cues_of(run: _Run, following_s: float) -> list[_Cue]:
     for start in range(count):
         if costs[start] == math.inf:
             continue
-        columns = 0
+        columns, ends_sentence = 0, False
         most = start
         for _ in range(LINES):
             most = line_ends[most] if most < count else count
@@ -233,7 +234,11 @@ def _cues_of(run: _Run, following_s: float) -> list[_Cue]:
             columns += pieces[end - 1].columns + pieces[end - 1].space_after
             if pieces[end - 1].is_label:
                 continue
+            is_sentence = pieces[end - 1].border is Boundary.SENTENCE
+            straddles = ends_sentence and not is_sentence
+            ends_sentence = ends_sentence or is_sentence
             cost = costs[start] + _cue_cost(pieces[start], pieces[end - 1], columns, starts_s[end])
+            cost += _STRADDLE_COST * straddles
             if cost < costs[end]:
                 costs[end], before[end] = cost, start
     ends = [count]

@@ -244,8 +244,9 @@ def test_the_sdk_is_imported_without_a_question_to_the_cpu():
     assert said == ["not_asked", "True"]
 
 
-def test_the_contract_of_speech_needs_no_torch():
-    assert "torch" not in run_fresh("import sys, speech.contract; print(*sys.modules)")
+@pytest.mark.parametrize("module", ["contract", "subtitles", "word_times"])
+def test_what_operations_use_of_speech_needs_no_torch(module):
+    assert "torch" not in run_fresh(f"import sys, speech.{module}; print(*sys.modules)")
 
 
 # Of upstream's package and what it brings: for ENGINE=upstream, tests and training alone.

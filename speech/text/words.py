@@ -157,28 +157,37 @@ def _undropped(local: SpokenText, start: int, end: int) -> str:
 def _join(stretches: Sequence[_Stretch]) -> list[_Stretch]:
     """Returns the words, with the rows of marks that belong to them."""
     words: list[_Stretch] = []
-    opening = ""  # marks that wait for the word after them
+    closing: list[_Stretch] = []  # marks of the last word
+    opening: list[str] = []  # marks that wait for the word after them
     touches = False  # whether the stretch before ends where this one starts
     for number, each in enumerate(stretches, start=1):
         if has_speakable(each.spoken):
-            words.append(replace(each, text=opening + each.text))
-            opening = ""
+            _close(words, closing)
+            words.append(replace(each, text="".join([*opening, each.text])))
+            closing, opening = [], []
         else:
-            closing, opened = _divided(each.text)
+            closed, opened = _divided(each.text)
             touches_next = number < len(stretches) and not each.space_after
             if not words or opening or (touches_next and not touches):
-                closing, opened = "", each.text
-            if closing:
-                last = words[-1]
-                space_after = each.space_after if not opened else last.space_after
-                text = last.text + " " * last.space_after + closing
-                words[-1] = _Stretch(text, last.spoken + each.spoken, last.spoken_start, space_after)
+                closed, opened = "", each.text
+            if closed:
+                closing.append(replace(each, text=" " * words[-1].space_after + closed))
+                if not opened:
+                    words[-1].space_after = each.space_after
             if opened:
-                opening += opened + " " * each.space_after
+                opening.append(opened + " " * each.space_after)
         touches = not each.space_after
-    if opening and words:
-        words[-1].text += " " * words[-1].space_after + opening.rstrip()
+    if words and opening:
+        closing.append(_Stretch(" " * words[-1].space_after + "".join(opening).rstrip(), "", 0))
+    _close(words, closing)
     return words
+
+
+def _close(words: Sequence[_Stretch], marks: Sequence[_Stretch]) -> None:
+    """Puts marks behind the last word."""
+    if marks:
+        words[-1].text += "".join(each.text for each in marks)
+        words[-1].spoken += "".join(each.spoken for each in marks)
 
 
 def _divided(marks: str) -> tuple[str, str]:
