@@ -88,8 +88,8 @@ def unit_pattern(symbol: str, category: str, locale: str) -> str | None:
         pattern = str(forms.get(category) or forms["other"])
     except Exception:  # no data, or another form of them
         return None
-    if "{0}" not in pattern:  # Arabic has "a mile", and no number
-        pattern = "{0} " + pattern
+    if category == "one" and locale in ("ar", "he") and pattern.startswith("{0} "):
+        pattern = pattern.removeprefix("{0} ") + " {0}"  # one comes after its noun
     pattern = pattern.replace("\xa0", " ").replace("\u200f", "")
     return None if any(char in "/%٪" for char in pattern) else pattern
 

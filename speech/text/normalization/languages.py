@@ -218,7 +218,7 @@ _SV = Language(
     over="{n} genom {d}", fractions="en halv|en tredjedel|två tredjedelar|en fjärdedel|tre fjärdedelar",
     money="$ m:dollar|dollar/m:cent|cent;€ m:euro|euro/m:cent|cent;£ n:pund|pund/m:penny|pence"
     ";kr m:krona|kronor/n:öre|öre;¥ m:yen|yen",
-    time="{h} och {m}", full_hour="{h}", hour_form="n",
+    time="{h} {m}", full_hour="{h}", hour_form="n",
     day_form="ordinal", ordinals=((":e|:a", ""),),
     abbreviations={
         "t.ex.": "till exempel", "t. ex.": "till exempel", "osv.": "och så vidare", "bl.a.": "bland annat",
@@ -294,7 +294,7 @@ _PL = Language(
     code="pl", locale="pl", decimal=",", point="przecinek",
     money_and="",
     minus="minus", plus="plus", percent="{} procent", permille="{} promili",
-    and_="i", at="małpa", dot="kropka", to="do", number="numer",
+    and_="i", at="małpa", dot="kropka", to="–", number="numer",
     signs="równa się|mniejsze niż|większe niż|razy|podzielić przez|plus minus|około|mniejsze lub równe|większe lub równe",
     over="{n} przez {d}", fractions="jedna druga|jedna trzecia|dwie trzecie|jedna czwarta|trzy czwarte",
     money="$ m:dolar|dolary|dolarów|dolara/m:cent|centy|centów|centa;€ n:euro|euro|euro|euro/m:cent|centy|centów|centa"
@@ -316,7 +316,7 @@ _RU = Language(
     code="ru", locale="ru", decimal=",", point="запятая",
     money_and="",
     minus="минус", plus="плюс", percent="{} процент", permille="{} промилле",
-    and_="и", at="собака", dot="точка", to="до", number="номер",
+    and_="и", at="собака", dot="точка", to="–", number="номер",
     signs="равно|меньше|больше|умножить на|разделить на|плюс минус|примерно|меньше или равно|больше или равно",
     over="{n} дробь {d}", fractions="одна вторая|одна треть|две трети|одна четверть|три четверти",
     money="$ m:доллар|доллара|долларов/m:цент|цента|центов;€ n:евро|евро|евро/m:цент|цента|центов"
@@ -455,7 +455,7 @@ _MS = Language(
     code="ms", locale="ms", decimal=".", point="perpuluhan", decimals="digits",
     money_and="",
     minus="negatif", plus="tambah", percent="{} peratus", permille="{} per seribu",
-    and_="dan", at="alias", dot="titik", to="hingga", number="nombor",
+    and_="dan", at="at", dot="titik", to="hingga", number="nombor",
     signs="sama dengan|kurang daripada|lebih daripada|darab|bahagi|tambah tolak|kira-kira|kurang daripada atau sama dengan"
     "|lebih daripada atau sama dengan",
     over="{n} per {d}", fractions="setengah|satu pertiga|dua pertiga|satu perempat|tiga perempat",

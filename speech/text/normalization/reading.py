@@ -29,6 +29,7 @@ _AFTER_SENTENCE = regex.compile(r"\s*$|\s{0,3}\n|\s{1,2}\p{Lu}|[ ]?[\"”’)]")
 # Spanish and Portuguese nouns in "a" that are masculine.
 _MASCULINE_A = ("día", "dia", "mapa", "planeta", "ma")
 _ITALIAN_LINKS = frozenset("a e o di da in su per con tra fra che non del al dal nel sul della alla".split())
+_ITALIAN_ONE = regex.compile(r"\buna (?=[aeiou])")
 _KOREAN_COUNTERS = (
     "개|명|사람|살|시간|시|번째|번|마리|병|잔|장|권|대|그루|벌|켤레|송이|곳|가지|달"  # and no others of one syllable
 )
@@ -166,14 +167,15 @@ class Reader:
         before, after = _word_before(text, start), _word_after(text, end)
         if len(written) == 4 and written.isdigit() and self._is_year(written, text, start, end, before, after):
             return numbers.year(int(written), self._locale)
-        if self._code == "ko" and (counter := self._korean_counter(written, text, end)):
+        if self._code == "ko" and len(written) <= 2 and (counter := self._korean_counter(written, text, end)):
             return counter
         if self._code == "zh" and written == "2" and text[end : end + 1] in _CHINESE_MEASURES:
             return "两"
         is_in_a_word = bool(regex.match(r"[A-Za-z]", text[start - 1 : start])) if start else False
         if written.isdigit() and len(written) > 4 and is_in_a_word:
             return numbers.digits(written, self._locale)
-        return self.say_number(written, self._form_before(written, after))
+        words = self.say_number(written, self._form_before(written, after))
+        return words
 
     def _is_year(self, written: str, text: str, start: int, end: int, before: str, after: str) -> bool:
         if not self._year_after or not _FIRST_YEAR <= int(written) <= _LAST_YEAR:
@@ -334,6 +336,10 @@ class Reader:
         symbol = self._units[match["symbol"]]
         name = cldr.unit_name(symbol)
         gender = self._genders.get(name.partition("-per-")[0], self.language.gender)
+        if self._code == "he" and match["quantity"] == "2":
+            gender = f"two {gender}"
+        if self._code == "ko" and name == "hour" and len(match["quantity"]) <= 2:
+            gender = "native"
         words, category = self._counted(match["quantity"], gender)
         pattern = cldr.unit_pattern(symbol, category, self._locale)
         if pattern is None and symbol == "%":
@@ -344,7 +350,10 @@ class Reader:
             pattern = pattern.replace(" ", "")
             if self._code == "zh" and match["quantity"] == "2":
                 words = "二" if symbol == "%" else "两"
-        return pattern.replace("{0}", words)
+        spoken = pattern.replace("{0}", words)
+        if gender == "native":
+            spoken = pattern.replace("{0}", f"{words} ")
+        return _ITALIAN_ONE.sub("un'", spoken) if self._code == "it" else spoken
 
     def _read_permille(self, match: Match, text: str) -> str:
         return self.language.permille.format(self.say_number(match["per"]))
@@ -388,7 +397,7 @@ class Reader:
             part = self._coins(str(int(fraction)), sign, own.part, own.part_gender)
             if int(fraction) == 0:
                 return main
-            if int(whole) == 0:
+            if not whole.strip("0"):
                 return part
             and_ = language.and_ if language.money_and is None else language.money_and
             if not language.is_spaced:
@@ -398,17 +407,16 @@ class Reader:
             amount = whole
         words, category = self._counted(amount, gender)
         unit = self._currency(sign, category)
-        if unit is None:
-            return None
-        return self._with_noun(words, unit)
+        return None if unit is None else self._with_noun(words, unit, category)
 
     def _coins(self, whole: str, sign: str, forms: dict[str, str], gender: str) -> str:
         words, category = self._counted(whole, gender)
-        return self._with_noun(words, forms.get(category) or forms["other"])
+        return self._with_noun(words, forms.get(category) or forms["other"], category)
 
-    def _with_noun(self, words: str, noun: str) -> str:
-        if noun.startswith("<"):
-            return f"{noun[1:]} {words}"
+    def _with_noun(self, words: str, noun: str, category: str) -> str:
+        """Returns a number with its noun, which comes first in Swahili, and beside one in Arabic and Hebrew."""
+        if noun.startswith("<") or (category == "one" and self._code in ("ar", "he")):
+            return f"{noun.removeprefix('<')} {words}"
         return f"{words} {noun}" if self.language.is_spaced else words + noun
 
     def _currency(self, sign: str, category: str) -> str | None:
@@ -594,7 +602,7 @@ class Reader:
         if len(groups) == 1 and len(groups[0]) > 4:  # "+15551234567" has no groups of its own
             digits = groups[0]
             groups = [digits[at : at + 3] for at in range(0, len(digits), 3)]
-        joiner = "，" if self._code == "zh" else "、" if self._code == "ja" else ", "
+        joiner = {"ar": "، ", "ja": "、", "zh": "，"}.get(self._code, ", ")
         words = joiner.join(numbers.digits(group, self._locale) for group in groups)
         if not match[0].startswith("+"):
             return words
