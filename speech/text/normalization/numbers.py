@@ -68,8 +68,11 @@ _WITH_YEARS = frozenset({"da", "de", "en", "no", "sv"})
 # Danish and Norwegian years from 2000 on are said as cardinals: CLDR's "tyvehundrede" is hardly ever heard.
 _YEARS_UNTIL = {"da": 1999, "no": 1999}
 _ZERO = {"ja": "ゼロ", "ko": "영", "zh": "零"}
-# What CLDR misspells: two Greek words; Italian writes the accent at the end of a word alone.
+# What CLDR's rules misspell. Italian writes the accent at the end of a word alone.
 _CORRECTIONS = {
+    "da": (("etog", "enog"),),
+    "no": (("tjueende", "tjuende"),),
+    "pt_PT": (("um mil ", "mil "),),
     "el": (("χίλιάδες", "χιλιάδες"), ("εννενήντα", "ενενήντα")),
     "it": (("trémila", "tremila"),),
 }
@@ -158,7 +161,7 @@ def _spelled(value: int, language: str, ruleset: str) -> str:
         except Exception as error:  # a missing or damaged package, or a number without a rule
             raise NumberRulesUnavailable(str(error)) from error
     words = words.replace("\xad", "")
-    for wrong, right in _CORRECTIONS.get(language.partition("_")[0], ()):
+    for wrong, right in _CORRECTIONS.get(language, ()):
         words = words.replace(wrong, right)
     if not words or any(char.isdecimal() for char in words):
         raise NumberRulesUnavailable(f"no words for {value}")
