@@ -23,12 +23,15 @@ UNITS: dict[str, str] = {
     "km²": "area-square-kilometer", "m²": "area-square-meter", "cm²": "area-square-centimeter",
     "ha": "area-hectare", "m³": "volume-cubic-meter", "cm³": "volume-cubic-centimeter",
     "km³": "volume-cubic-kilometer", "h": "duration-hour", "min": "duration-minute", "s": "duration-second",
-    "ms": "duration-millisecond", "kB": "digital-kilobyte", "KB": "digital-kilobyte", "MB": "digital-megabyte",
+    "ms": "duration-millisecond", "kB": "digital-kilobyte", "KB": "digital-kilobyte",
+    "MB": "digital-megabyte",
     "GB": "digital-gigabyte", "TB": "digital-terabyte", "Hz": "frequency-hertz", "kHz": "frequency-kilohertz",
     "MHz": "frequency-megahertz", "GHz": "frequency-gigahertz", "W": "power-watt", "kW": "power-kilowatt",
     "MW": "power-megawatt", "GW": "power-gigawatt", "kWh": "energy-kilowatt-hour", "V": "electric-volt",
-    "mA": "electric-milliampere", "kJ": "energy-kilojoule", "kcal": "energy-kilocalorie", "hPa": "pressure-hectopascal",
-    "°C": "temperature-celsius", "℃": "temperature-celsius", "°F": "temperature-fahrenheit", "℉": "temperature-fahrenheit",
+    "mA": "electric-milliampere", "kJ": "energy-kilojoule",
+    "kcal": "energy-kilocalorie", "hPa": "pressure-hectopascal",
+    "°C": "temperature-celsius", "℃": "temperature-celsius",
+    "°F": "temperature-fahrenheit", "℉": "temperature-fahrenheit",
     "°": "angle-degree", "%": "concentr-percent",
 }  # fmt: skip
 # Where CLDR's long form holds a sign.
@@ -141,5 +144,7 @@ def full_months(locale: str) -> frozenset[str]:
     found = _locale(locale)
     if found is None:
         return frozenset()
-    names = (found.months[context]["wide"][month] for context in ("format", "stand-alone") for month in _MONTHS)
+    names = (
+        found.months[context]["wide"][month] for context in ("format", "stand-alone") for month in _MONTHS
+    )
     return frozenset(unicodedata.normalize("NFC", str(name)).lower() for name in names)

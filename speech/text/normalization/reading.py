@@ -14,9 +14,20 @@ import regex
 from speech.text.normalization import cldr, numbers
 from speech.text.normalization.languages import Language
 from speech.text.normalization.numbers import LARGEST, NumberRulesUnavailable
-from speech.text.normalization.scan import CURRENCY_CODES, money_signs, number_pattern, pattern_of, unit_symbols
+from speech.text.normalization.scan import (
+    CURRENCY_CODES,
+    money_signs,
+    number_pattern,
+    pattern_of,
+    unit_symbols,
+)
 
 Match = Any  # regex.Match[str]
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
 
 # How far words before and after a number are looked at.
 _REACH = 24
@@ -28,17 +39,15 @@ _DIGIT_GROUP = regex.compile("[0-9]+")
 _AFTER_SENTENCE = regex.compile(r"\s*$|\s{0,3}\n|\s{1,2}\p{Lu}|[ ]?[\"”’)]")
 # Spanish and Portuguese nouns in "a" that are masculine.
 _MASCULINE_A = ("día", "dia", "mapa", "planeta", "ma")
-_ITALIAN_LINKS = frozenset("a e o di da in su per con tra fra che non del al dal nel sul della alla".split())
+_ITALIAN_LINKS = _words("a e o di da in su per con tra fra che non del al dal nel sul della alla")
 _ITALIAN_ONE = regex.compile(r"\buna (?=[aeiou])")
-_KOREAN_COUNTERS = (
-    "개|명|사람|살|시간|시|번째|번|마리|병|잔|장|권|대|그루|벌|켤레|송이|곳|가지|달"  # and no others of one syllable
-)
+_KOREAN_COUNTERS = "개|명|사람|살|시간|시|번째|번|마리|병|잔|장|권|대|그루|벌|켤레|송이|곳|가지|달"
 _COUNTER = regex.compile(rf"[ ]?(?:{_KOREAN_COUNTERS})(?![가-힣]{{2}})")
 _CHINESE_MEASURES = frozenset("个位次天年周种点条张本只辆台件间家座名岁倍句场口双杯瓶")
 _GERMAN_SUFFIX = regex.compile(r"(?:er|fach|mal|te|ten|ter|tes)(?!\p{L})")
 _RUSSIAN_TENTHS = ("десят", "сот", "тысячн")
-_GERMAN_EN = frozenset("am vom zum dem den im beim des seit ab bis jedem jeden einem einen nach".split())
-_GERMAN_E = frozenset("der die das jede".split())
+_GERMAN_EN = _words("am vom zum dem den im beim des seit ab bis jedem jeden einem einen nach")
+_GERMAN_E = _words("der die das jede")
 # Letters that are never joined to a word by a space: what is before or after them is written together.
 _ATTACHED_BEFORE = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Arabic}\p{Hebrew}]")
 _ATTACHED_AFTER = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}]")
@@ -78,7 +87,9 @@ class Reader:
         self._operators = dict(zip(_SIGNS, language.signs.split("|"), strict=True))
         # A method for each kind, by the name of its group in the pattern.
         self._readings: dict[str, Callable[[Match, str], str | None]] = {
-            name.removeprefix("_read_"): getattr(self, name) for name in dir(self) if name.startswith("_read_")
+            name.removeprefix("_read_"): getattr(self, name)
+            for name in dir(self)
+            if name.startswith("_read_")
         }
 
     def read(self, match: Match, text: str) -> str | None:
@@ -87,7 +98,9 @@ class Reader:
         text: the text that was searched. Returns None where it is to stay as it is written.
         """
         kind = match.lastgroup
-        reading = self._readings.get(kind.rstrip("0123456789").rstrip("_") if kind not in self._readings else kind)
+        reading = self._readings.get(
+            kind.rstrip("0123456789").rstrip("_") if kind not in self._readings else kind
+        )
         assert reading is not None, kind
         try:
             spoken = reading(match, text)
@@ -133,7 +146,7 @@ class Reader:
         return whole.replace(",", "").replace(".", ""), fraction
 
     def _say_whole(self, whole: str, form: str = "") -> str:
-        if len(whole) > 1 and whole[0] == "0" or len(whole) > 16 or int(whole) > LARGEST:
+        if (len(whole) > 1 and whole[0] == "0") or len(whole) > 16 or int(whole) > LARGEST:
             return numbers.digits(whole, self._locale)
         return numbers.cardinal(int(whole), self._locale, form)
 
@@ -159,13 +172,19 @@ class Reader:
         category = "other"
         if len(whole) <= 15:
             category = cldr.plural_category(Fraction(int(whole)), fraction, self._locale)
-        return (self._say_decimal(whole, fraction, gender) if fraction else self._say_whole(whole, gender)), category
+        return (
+            self._say_decimal(whole, fraction, gender) if fraction else self._say_whole(whole, gender)
+        ), category
 
     def _read_digits(self, match: Match, text: str) -> str:
         written = match["value"]
         start, end = match.span("value")
         before, after = _word_before(text, start), _word_after(text, end)
-        if len(written) == 4 and written.isdigit() and self._is_year(written, text, start, end, before, after):
+        if (
+            len(written) == 4
+            and written.isdigit()
+            and self._is_year(written, text, start, end, before, after)
+        ):
             return numbers.year(int(written), self._locale)
         if self._code == "ko" and len(written) <= 2 and (counter := self._korean_counter(written, text, end)):
             return counter
@@ -174,8 +193,7 @@ class Reader:
         is_in_a_word = bool(regex.match(r"[A-Za-z]", text[start - 1 : start])) if start else False
         if written.isdigit() and len(written) > 4 and is_in_a_word:
             return numbers.digits(written, self._locale)
-        words = self.say_number(written, self._form_before(written, after))
-        return words
+        return self.say_number(written, self._form_before(written, after))
 
     def _is_year(self, written: str, text: str, start: int, end: int, before: str, after: str) -> bool:
         if not self._year_after or not _FIRST_YEAR <= int(written) <= _LAST_YEAR:
@@ -198,7 +216,11 @@ class Reader:
         value, noun = int(written), noun.rstrip(".,'’")
         last, last_two = value % 10, value % 100
         if self._code in ("es", "pt"):
-            if len(noun) < 4 or not noun.islower() or noun in ("como", "para", "pero", "porque", "quando", "cuando", "mais"):
+            if (
+                len(noun) < 4
+                or not noun.islower()
+                or noun in ("como", "para", "pero", "porque", "quando", "cuando", "mais")
+            ):
                 return ""
             singular = noun.removesuffix("s")
             return "f" if singular.endswith("a") and not singular.endswith(_MASCULINE_A) else "m"
@@ -303,7 +325,13 @@ class Reader:
         if whole is None:
             return words
         if not language.is_spaced or self._code == "ko":
-            return f"{self._say_whole(whole)} {words}" if self._code == "ko" else f"{self._say_whole(whole)}と{words}" if self._code == "ja" else f"{self._say_whole(whole)}又{words}"
+            return (
+                f"{self._say_whole(whole)} {words}"
+                if self._code == "ko"
+                else f"{self._say_whole(whole)}と{words}"
+                if self._code == "ja"
+                else f"{self._say_whole(whole)}又{words}"
+            )
         return f"{self._say_whole(whole)} {self._joined_by_and(words, self.language.and_)}"
 
     def _read_ordinal(self, match: Match, text: str) -> str | None:
@@ -327,7 +355,9 @@ class Reader:
 
     def _read_decade(self, match: Match, text: str) -> str:
         written = _leading_digits(match[0].lstrip("'’"))
-        words = numbers.year(int(written), "en") if len(written) == 4 else numbers.cardinal(int(written), "en")
+        words = (
+            numbers.year(int(written), "en") if len(written) == 4 else numbers.cardinal(int(written), "en")
+        )
         return words[:-1] + "ies" if words.endswith("y") else words + "s"
 
     # Quantities
@@ -389,7 +419,11 @@ class Reader:
             if unit is None:
                 return None
             if scale and language.of and not scale.endswith(("mil", "thousand")):
-                of = "d'" if self._code == "fr" and unit[0] in "aeiouy" else language.of.partition("|")[0] + " "
+                of = (
+                    "d'"
+                    if self._code == "fr" and unit[0] in "aeiouy"
+                    else language.of.partition("|")[0] + " "
+                )
                 unit = of + unit
             return f"{words} {unit}" if language.is_spaced else words + unit
         if own and own.part and len(fraction) == 2:
@@ -414,7 +448,7 @@ class Reader:
         return self._with_noun(words, forms.get(category) or forms["other"], category)
 
     def _with_noun(self, words: str, noun: str, category: str) -> str:
-        """Returns a number with its noun, which comes first in Swahili, and beside one in Arabic and Hebrew."""
+        """Returns a number with its noun, which comes first in Swahili, and for one in Arabic and Hebrew."""
         if noun.startswith("<") or (category == "one" and self._code in ("ar", "he")):
             return f"{noun.removeprefix('<')} {words}"
         return f"{words} {noun}" if self.language.is_spaced else words + noun
@@ -454,7 +488,9 @@ class Reader:
         return f"{words}, {numbers.year(int(match['year_2']), self._locale)}" if match["year_2"] else words
 
     def _read_iso(self, match: Match, text: str) -> str | None:
-        return self._numeric_date(match["iso_y"], int(match["iso_m"]), int(match["iso_d"]), text, match.start())
+        return self._numeric_date(
+            match["iso_y"], int(match["iso_m"]), int(match["iso_d"]), text, match.start()
+        )
 
     def _read_numeric(self, match: Match, text: str) -> str | None:
         first, second, year, mark = int(match["num_a"]), int(match["num_b"]), match["num_y"], match["num_s"]
@@ -471,11 +507,17 @@ class Reader:
             return None
         return self._date(year, None, month, day, _word_before(text, start))
 
-    def _date(self, year: str | None, written_month: str | None, month: int, day: int, before: str) -> str | None:
+    def _date(
+        self, year: str | None, written_month: str | None, month: int, day: int, before: str
+    ) -> str | None:
         """Returns a date in words. before: the word before it, on which a German ending depends."""
         language = self.language
         if self._code in ("ja", "ko", "zh"):
-            name = {6: "유월", 10: "시월"}.get(month, f"{self._say_whole(str(month))}월") if self._code == "ko" else self._say_whole(str(month))
+            name = (
+                {6: "유월", 10: "시월"}.get(month, f"{self._say_whole(str(month))}월")
+                if self._code == "ko"
+                else self._say_whole(str(month))
+            )
         else:
             name = self._month_name(written_month, month)
         if not name:
@@ -562,10 +604,16 @@ class Reader:
         hour, minute = int(match["hour"]), int(match["minute"])
         words = self._time(hour, minute, (match["half"] or "").strip(), _word_before(text, match.start()))
         if match["second"] and int(match["second"]):
-            seconds, category = self._counted(str(int(match["second"])), self._genders.get("second", self.language.gender))
+            seconds, category = self._counted(
+                str(int(match["second"])), self._genders.get("second", self.language.gender)
+            )
             pattern = cldr.unit_pattern("s", category, self._locale)
             if pattern:
-                words = f"{words} {pattern.replace('{0}', seconds)}" if self.language.is_spaced else words + pattern.replace("{0}", seconds).replace(" ", "")
+                words = (
+                    f"{words} {pattern.replace('{0}', seconds)}"
+                    if self.language.is_spaced
+                    else words + pattern.replace("{0}", seconds).replace(" ", "")
+                )
         return words
 
     def _read_clock(self, match: Match, text: str) -> str | None:
@@ -617,7 +665,7 @@ class Reader:
         return self._host(match[0])
 
     def _host(self, address: str) -> str:
-        """Returns a host in words. The rest of the address is not said, but for a mark that ends a sentence."""
+        """Returns a host in words. The rest of the address is not said, but for marks that end a sentence."""
         authority = regex.split(r"[/?#]", address, maxsplit=1)[0].rpartition("@")[2]
         host = regex.sub(r":[0-9]{0,5}$", "", authority)
         end = _sentence_end(address)
@@ -637,7 +685,8 @@ class Reader:
     def _read_email(self, match: Match, text: str) -> str:
         local, _, host = match[0].partition("@")
         named = regex.sub(r"[_%-]+", " ", local.strip(".")).replace("+", f" {self.language.plus} ")
-        return f"{self._dotted([part for part in named.split('.') if part])} {self.language.at} {self._dotted(host.split('.'))}"
+        name = self._dotted([part for part in named.split(".") if part])
+        return f"{name} {self.language.at} {self._dotted(host.split('.'))}"
 
     # Words and marks
 
@@ -689,7 +738,9 @@ class Reader:
             before, after = text[start - 1 : start] if start else "", text[end : end + 1]
             if before.isalnum() and spoken[0].isalnum() and not _ATTACHED_BEFORE.match(before):
                 spoken = " " + spoken
-            is_glued = _ATTACHED_AFTER.match(after) or (self._code == "de" and _GERMAN_SUFFIX.match(text, end))
+            is_glued = _ATTACHED_AFTER.match(after) or (
+                self._code == "de" and _GERMAN_SUFFIX.match(text, end)
+            )
             if after.isalpha() and spoken[-1].isalnum() and not is_glued:
                 spoken += " "
         return spoken
@@ -710,7 +761,9 @@ class _Money:
             gender, forms = "", text
         named = forms.split("|")
         mark = "<" if named[0].startswith("<") else ""
-        by_category = {name: mark + form.removeprefix("<") for name, form in zip(plurals, named, strict=False)}
+        by_category = {
+            name: mark + form.removeprefix("<") for name, form in zip(plurals, named, strict=False)
+        }
         if "other" not in by_category:  # Russian: what follows a fraction is the form after 2
             by_category["other"] = by_category.get("few", mark + named[-1].removeprefix("<"))
         return by_category, gender

@@ -13,12 +13,14 @@ from speech.text.normalization.scan import plain
 _LONGEST = 200  # characters; longer texts are not read letter by letter
 _GROUPS = regex.compile(r"[\p{L}\p{Nd}]+")
 _DATE = regex.compile(r"([0-9]{1,4})[-/. ]([0-9]{1,2})(?:[-/. ]([0-9]{1,4}))?")
-_TIME = regex.compile(r"([01]?[0-9]|2[0-4])(?:[:.h]([0-5][0-9])(?::[0-5][0-9])?)?[ ]?([ap]\.?m\.?)?", regex.IGNORECASE)
+_TIME = regex.compile(
+    r"([01]?[0-9]|2[0-4])(?:[:.h]([0-5][0-9])(?::[0-5][0-9])?)?[ ]?([ap]\.?m\.?)?", regex.IGNORECASE
+)
 _SUFFIX = regex.compile(r"([0-9]{1,15})(?:\.|-?[\p{L}ºª.]{1,4})?")
 _ORDERS = frozenset({"mdy", "dmy", "ymd", "md", "dm", "ym", "my", "y", "d", "m"})
 
 
-def say_as(interpret_as: str, text: str, language: str, format: str | None = None) -> str | None:  # noqa: A002
+def say_as(interpret_as: str, text: str, language: str, format: str | None = None) -> str | None:
     """Returns a text in words as ``interpret-as`` names its kind; None where it cannot be read so.
 
     interpret_as: "characters", "cardinal", "ordinal", "date", "time", "telephone" or "currency". format: of
@@ -30,6 +32,7 @@ def say_as(interpret_as: str, text: str, language: str, format: str | None = Non
     if rules is None or not written or len(written) > _LONGEST:
         return None
     reader = reader_of(rules)
+    spoken: str | None
     try:
         match interpret_as:
             case "characters":

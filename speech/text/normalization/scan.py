@@ -32,9 +32,7 @@ _PLAIN_SIGNS = {"％": "%", "＄": "$", "＋": "+", "－": "-", "：": ":", "／
                 "‐": "-", "‑": "-", "‒": "–", "〜": "~"}  # fmt: skip
 
 # Top-level domains that are no common words, and those that are read only in an address with a path.
-_DOMAINS = (
-    "com|org|net|edu|gov|info|io|ai|app|dev|eu|de|fr|es|pt|br|nl|se|dk|fi|pl|ru|gr|tr|il|jp|cn|kr|uk|ca|au|ch|tv"
-)
+_DOMAINS = "com|org|net|edu|gov|info|io|ai|app|dev|eu|de|fr|es|pt|br|nl|se|dk|fi|pl|ru|gr|tr|il|jp|cn|kr|uk|ca|au|ch|tv"
 _FILES = "pdf|txt|docx?|xlsx?|pptx?|jpe?g|png|gif|mp3|mp4|wav|flac|json|csv|zip|html?|xml|py|js"
 _HTML_TAGS = (
     "a|abbr|article|b|blockquote|body|br|button|center|code|dd|del|details|div|dl|dt|em|figure|font|footer|form|h[1-6]"
@@ -53,7 +51,9 @@ def plain(text: str) -> str:
     """Returns a text of the same length with ASCII digits, plain spaces and narrow signs."""
     if text.isascii():
         return text
-    table = {ord(char): _PLAIN_SIGNS.get(char) or _ascii_digit(char) for char in set(text) if not char.isascii()}
+    table = {
+        ord(char): _PLAIN_SIGNS.get(char) or _ascii_digit(char) for char in set(text) if not char.isascii()
+    }
     return text.translate({code: char for code, char in table.items() if char})
 
 
@@ -139,17 +139,19 @@ def _at_signs(language: Language) -> list[str]:
         found.append(rf"(?P<decade>(?<![0-9])(?:['’]?[2-9]0|1[1-9][0-9]0|20[1-9]0)['’]?s{word_end})")
         found.append(r"(?P<always>(?<![0-9/])24/7(?![0-9/]))")
     if language.code == "ru":
-        found.append(r"(?P<of_year>(?<![0-9.,])[12][0-9]{3}[ ]?(?P<year_noun>года|году|годом|год|г\.)(?!\p{L}))")
+        found.append(
+            r"(?P<of_year>(?<![0-9.,])[12][0-9]{3}[ ]?(?P<year_noun>года|году|годом|год|г\.)(?!\p{L}))"
+        )
     if language.code == "pl":
         found.append(r"(?P<of_year>(?<![0-9.,])[12][0-9]{3}[ ](?P<year_noun>roku|rok|r\.)(?!\p{L}))")
     if language.code == "zh":
         found.append(r"(?P<of_year>(?<![0-9.,])(?:1[0-9]|2[01])[0-9]{2}(?P<year_noun>)(?=年))")
     found += [
-        rf"(?P<iso>(?<![0-9/.-])(?P<iso_y>[12][0-9]{{3}})(?P<iso_s>[-/.])(?P<iso_m>[01]?[0-9])(?P=iso_s)(?P<iso_d>[0-3]?[0-9])"
+        r"(?P<iso>(?<![0-9/.-])(?P<iso_y>[12][0-9]{3})(?P<iso_s>[-/.])(?P<iso_m>[01]?[0-9])(?P=iso_s)(?P<iso_d>[0-3]?[0-9])"
         r"(?:T(?=[0-9]))?(?![0-9]|[-/.][0-9]))",
         r"(?P<numeric>(?<![0-9/.-])(?P<num_a>[0-3]?[0-9])(?P<num_s>[./-])(?P<num_b>[0-3]?[0-9])(?P=num_s)"
         r"(?P<num_y>[12][0-9]{3}|[0-9]{2})(?![0-9]|[-/.:,][0-9]))",
-        rf"(?P<phone>(?<![0-9(+])(?:\+[0-9]{{1,3}}(?:[ .\-/()]{{1,2}}[0-9]{{1,12}}+){{1,7}}|\+[0-9]{{7,15}}"
+        r"(?P<phone>(?<![0-9(+])(?:\+[0-9]{1,3}(?:[ .\-/()]{1,2}[0-9]{1,12}+){1,7}|\+[0-9]{7,15}"
         r"|\([0-9]{2,5}\)[ ]?[0-9]{2,10}(?:[ -][0-9]{2,10}){0,4}|(?<![.,-])0[0-9]{1,5}(?:[ /-][0-9]{2,10}){1,5}"
         r"|[0-9]{3}-[0-9]{3}-[0-9]{4})(?![0-9]))",
         r"(?P<version>(?<![0-9.])(?![0-9]{1,3}(?:\.[0-9]{3}){1,6}(?![0-9]))[0-9]{1,5}(?:\.[0-9]{1,5}){2,5}+(?![0-9]))",
@@ -157,9 +159,10 @@ def _at_signs(language: Language) -> list[str]:
         rf"(?P<minute>[0-5][0-9])(?::(?P<second>[0-5][0-9]))?+(?![0-9]|[:,.][0-9])(?P<half>[ ]?(?:[ap]\.m\.|[apAP][mM]{word_end}))?+"
         rf"(?:[ ]?(?:Uhr|uur|heures?|hrs|h){word_end})?+)",
         rf"(?P<clock>(?<![0-9:.,])(?P<clock_hour>1[0-2]|0?[1-9])[ ]?(?P<clock_half>[ap]\.m\.|[apAP][mM]{word_end}))"
-        if language.code == "en" else
-        rf"(?P<clock>(?<![0-9:.,])(?P<clock_hour>[01]?[0-9]|2[0-4])(?P<clock_half>[ ]?Uhr|h{word_end}){word_end})"
-        if language.code in ("de", "fr", "pt") else "(?P<clock>(?!))",
+        if language.code == "en"
+        else rf"(?P<clock>(?<![0-9:.,])(?P<clock_hour>[01]?[0-9]|2[0-4])(?P<clock_half>[ ]?Uhr|h{word_end}){word_end})"
+        if language.code in ("de", "fr", "pt")
+        else "(?P<clock>(?!))",
         rf"(?P<money>(?<![\p{{L}}\p{{Sc}}0-9])(?P<sign>{money})[ ]?(?P<amount>{number})(?:[ ]?[–-][ ]?(?P<amount_to>{number}))?+"
         rf"{scale}{short_scale}(?![0-9]))",
         rf"(?P<money_after>{not_in_number}(?P<amount_2>{number})(?:[ ](?P<scale_2>{language.scales or '(?!)'}))?[ ]?(?P<sign_2>{money}){word_end}(?:(?<=kr)\.(?=[ ]?[\p{{Ll}},]))?)",
@@ -171,7 +174,9 @@ def _at_signs(language: Language) -> list[str]:
     for index, (suffix, _) in enumerate(language.ordinals):
         found.append(rf"(?P<ordinal_{index}>(?<![0-9.,])[0-9]{{1,9}}-?(?:{suffix}){word_end})")
     if language.code == "de":
-        found.append(rf"(?P<ordinal_dot>(?<![0-9.,])[0-9]{{1,3}}\.(?=[ ](?:{_GERMAN_ORDINAL_NOUNS}){word_end}))")
+        found.append(
+            rf"(?P<ordinal_dot>(?<![0-9.,])[0-9]{{1,3}}\.(?=[ ](?:{_GERMAN_ORDINAL_NOUNS}){word_end}))"
+        )
     elif language.code in ("da", "fi", "no", "tr"):
         found.append(r"(?P<ordinal_dot>(?<![0-9.,])[0-9]{1,3}\.(?=[ ]\p{Ll}))")
     found += [

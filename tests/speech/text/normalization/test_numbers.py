@@ -15,8 +15,9 @@ from speech.text.normalization.languages import LANGUAGES
 from tests.speech.text.normalization.cases import CASES, DISAGREEMENTS
 
 NUMBERS = (
-    0, 1, 2, 7, 10, 11, 12, 16, 19, 20, 21, 22, 30, 45, 71, 80, 90, 99, 100, 101, 110, 111, 200, 345, 999, 1000, 1001,
-    1100, 1998, 2000, 2024, 10_000, 12_345, 100_000, 123_456, 1_000_000, 1_234_567, 2_000_000, 10**9, 10**12,
+    0, 1, 2, 7, 10, 11, 12, 16, 19, 20, 21, 22, 30, 45, 71, 80, 90, 99, 100, 101, 110, 111, 200, 345, 999,
+    1000, 1001, 1100, 1998, 2000, 2024, 10_000, 12_345, 100_000, 123_456, 1_000_000, 1_234_567, 2_000_000,
+    10**9, 10**12,
 )  # fmt: skip
 WITHOUT_NUM2WORDS = ("el", "hi", "ms", "sw", "zh")
 ORDINALS = ("da", "de", "en", "es", "fi", "fr", "it", "ko", "nl", "no", "pt", "ru", "sv", "tr")
@@ -51,7 +52,10 @@ def test_cardinals_agree_with_another_source_or_the_difference_is_listed(languag
     in_cases = {
         int(case.written)
         for case in CASES
-        if case.language == language and case.kind == "cardinal" and case.written.isdecimal() and case.written.isascii()
+        if case.language == language
+        and case.kind == "cardinal"
+        and case.written.isdecimal()
+        and case.written.isascii()
     }
     found = {}
     for value in sorted({*NUMBERS, *in_cases}):

@@ -1,7 +1,8 @@
-"""What holds for any text: nothing outside the listed spans changes, twice equals once, nothing is quadratic."""
+"""What holds for any text: nothing outside the spans changes, twice equals once, nothing is quadratic."""
 
 import re
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given, settings
@@ -16,13 +17,15 @@ from speech.text.normalization.scan import pattern_of
 from speech.text.replacements import Replacement
 
 PIECES = [
-    "1998", "5", "21", "007", "1,234.5", "1.234,5", "10 000", "3.11.2", "½", "²", "③", "٣", "५", "５", "〇", "五", "Ⅷ",
-    "$", "€", "kr", "zł", "USD", "₹", "¥", "%", "‰", "°C", "km", "km/h", "h", "Uhr", "pm", ":", "10:30", "2024-05-03",
-    "May 3, 2024", "3. Mai", "3 мая", "года", "г.", "1/2", "24/7", "+1 555 123", "–", "-", "−", "+", "=", "<", ">", "&",
-    "&amp;", "&#49;", "@", "#", "№", "**", "*", "_", "`", "```", "~", "|", "\\", "[a](b.c)", "<b>", "</b>", "<!-- 5 -->",
-    "http://a.b/c?1", "www.x1.de", "jo@a1.com", "r.mp3", "😀", "❤️", "1️⃣", "🇩🇪", "[laugh]", "[sigh]", "e.g.", "etc.", "z. B.",
-    "и т. д.", "Dr. ", "st", "nd", "º", "er", "s", "'", "’", '"', "(", ")", ".", ",", "!", " ", "  ", "\n", "\t", "\xa0",
-    "a", "Z", "Ж", "ä", "年", "月", "개", "ke-", "B", "million", "Mio.", "ق", "ו",
+    "1998", "5", "21", "007", "1,234.5", "1.234,5", "10 000", "3.11.2", "½", "²", "③", "٣", "५",
+    "５", "〇", "五", "Ⅷ", "$", "€", "kr", "zł", "USD", "₹", "¥", "%", "‰", "°C", "km", "km/h", "h",
+    "Uhr", "pm", ":", "10:30", "2024-05-03", "May 3, 2024", "3. Mai", "3 мая", "года", "г.", "1/2",
+    "24/7", "+1 555 123", "–", "-", "−", "+", "=", "<", ">", "&", "&amp;", "&#49;", "@", "#", "№",
+    "**", "*", "_", "`", "```", "~", "|", "\\", "[a](b.c)", "<b>", "</b>", "<!-- 5 -->",
+    "http://a.b/c?1", "www.x1.de", "jo@a1.com", "r.mp3", "😀", "❤️", "1️⃣", "🇩🇪", "[laugh]",
+    "[sigh]", "e.g.", "etc.", "z. B.", "и т. д.", "Dr. ", "st", "nd", "º", "er", "s", "'", "’", '"',
+    "(", ")", ".", ",", "!", " ", "  ", "\n", "\t", "\xa0", "a", "Z", "Ж", "ä", "年", "月", "개",
+    "ke-", "B", "million", "Mio.", "ق", "ו",
 ]  # fmt: skip
 TEXTS = st.one_of(st.text(max_size=40), st.lists(st.sampled_from(PIECES), max_size=14).map("".join))
 CODES = st.sampled_from(sorted(LANGUAGES))
@@ -67,11 +70,15 @@ def test_earlier_replacements_stay_as_they_are(text, language, data):
     end = data.draw(st.integers(start + 1, len(text)))
     fixed = Replacement(start, end, data.draw(st.sampled_from(["win", "5 km", "", "$5", "1"])))
     result = normalize(text, language, [fixed])
-    assert fixed in result.replacements or text[start:end] == fixed.spoken
+    assert fixed in result.replacements
     assert all(each == fixed or each.end <= start or each.start >= end for each in result.replacements)
 
 
-@given(st.sampled_from(["characters", "cardinal", "ordinal", "date", "time", "telephone", "currency", "x"]), TEXTS, CODES)
+@given(
+    st.sampled_from(["characters", "cardinal", "ordinal", "date", "time", "telephone", "currency", "x"]),
+    TEXTS,
+    CODES,
+)
 @settings(max_examples=300, deadline=None)
 def test_say_as_returns_words_or_none(interpret_as, text, language):
     spoken = say_as(interpret_as, text, language)
@@ -101,12 +108,19 @@ def test_warnings_are_few():
     assert "more could not be read" in result.warnings[-1]
 
 
+def forget() -> None:
+    """Empties all caches, so that the packages are asked again."""
+    for cached in (
+        cldr._locale, cldr.month_names, cldr.months_by_name, cldr.unit_pattern, cldr.full_months, pattern_of,
+        reading.reader_of, numbers.cardinal, numbers.ordinal, numbers.year,
+    ):  # fmt: skip
+        cached.cache_clear()
+
+
 @pytest.mark.parametrize("module", ["babel", "unicode_rbnf", "num2words"])
 def test_missing_package_leaves_things_as_written_with_a_warning(module, monkeypatch):
     monkeypatch.setitem(sys.modules, module, None)
-    for cached in (cldr._locale, cldr.month_names, cldr.months_by_name, cldr.unit_pattern, cldr.full_months,
-                   pattern_of, reading.reader_of, numbers.cardinal, numbers.ordinal, numbers.year):  # fmt: skip
-        cached.cache_clear()
+    forget()
     monkeypatch.setattr(numbers, "_engines", {})
     try:
         for language in ("ar", "en", "pl"):
@@ -114,9 +128,15 @@ def test_missing_package_leaves_things_as_written_with_a_warning(module, monkeyp
             assert result.warnings or "5" not in result.text
     finally:
         monkeypatch.undo()
-        for cached in (cldr._locale, cldr.month_names, cldr.months_by_name, cldr.unit_pattern, cldr.full_months,
-                       pattern_of, reading.reader_of, numbers.cardinal, numbers.ordinal, numbers.year):  # fmt: skip
-            cached.cache_clear()
+        forget()
+
+
+def test_threads_may_read_at_once():
+    texts = [(f"{number} km, ${number}", language) for number in range(40) for language in ("ar", "pl", "en")]
+    alone = [normalize(*each).text for each in texts]
+    forget()
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(lambda each: normalize(*each).text, texts)) == alone
 
 
 def test_cancelled_between_matches():
@@ -126,7 +146,9 @@ def test_cancelled_between_matches():
         normalize("5 " * 1000, "en", cancel=token)
 
 
-@pytest.mark.parametrize("unit", ["1-", "1.", "$1", "½", "a@", "1/", "[", "<a ", "05 ", "**", "&a", "1998 ", "a.b ", "http://a "])
+@pytest.mark.parametrize(
+    "unit", ["1-", "1.", "$1", "½", "a@", "1/", "[", "<a ", "05 ", "**", "&a", "1998 ", "a.b ", "http://a "]
+)
 def test_work_grows_with_the_text_and_no_faster(unit, monkeypatch):
     calls = 0
     read = Reader.read
@@ -147,7 +169,7 @@ def test_work_grows_with_the_text_and_no_faster(unit, monkeypatch):
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_no_repeat_of_the_pattern_can_be_tried_in_more_ways_than_a_bounded_number(language):
-    """Every repeat is possessive or has an upper bound, so that a search never goes back over a long text."""
+    """Every repeat is possessive or bounded, so that a search never goes back over a long text."""
     rules = language_of(language)
     pattern = pattern_of(rules).pattern
     pattern = re.sub(r"\\[pP]\{[^}]*\}|\\.", "a", pattern)
