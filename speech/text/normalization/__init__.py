@@ -1,4 +1,4 @@
-"""Text normalisation by language: what is written with digits, signs and abbreviations, in words. No torch."""
+"""Text normalisation by language: digits, signs and abbreviations in words. Importable without torch."""
 
 from speech.text.normalization.normalize import normalize
 from speech.text.normalization.say_as import say_as

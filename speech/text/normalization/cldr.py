@@ -23,12 +23,15 @@ UNITS: dict[str, str] = {
     "km²": "area-square-kilometer", "m²": "area-square-meter", "cm²": "area-square-centimeter",
     "ha": "area-hectare", "m³": "volume-cubic-meter", "cm³": "volume-cubic-centimeter",
     "km³": "volume-cubic-kilometer", "h": "duration-hour", "min": "duration-minute", "s": "duration-second",
-    "ms": "duration-millisecond", "kB": "digital-kilobyte", "KB": "digital-kilobyte", "MB": "digital-megabyte",
+    "ms": "duration-millisecond", "kB": "digital-kilobyte", "KB": "digital-kilobyte",
+    "MB": "digital-megabyte",
     "GB": "digital-gigabyte", "TB": "digital-terabyte", "Hz": "frequency-hertz", "kHz": "frequency-kilohertz",
     "MHz": "frequency-megahertz", "GHz": "frequency-gigahertz", "W": "power-watt", "kW": "power-kilowatt",
     "MW": "power-megawatt", "GW": "power-gigawatt", "kWh": "energy-kilowatt-hour", "V": "electric-volt",
-    "mA": "electric-milliampere", "kJ": "energy-kilojoule", "kcal": "energy-kilocalorie", "hPa": "pressure-hectopascal",
-    "°C": "temperature-celsius", "℃": "temperature-celsius", "°F": "temperature-fahrenheit", "℉": "temperature-fahrenheit",
+    "mA": "electric-milliampere", "kJ": "energy-kilojoule",
+    "kcal": "energy-kilocalorie", "hPa": "pressure-hectopascal",
+    "°C": "temperature-celsius", "℃": "temperature-celsius",
+    "°F": "temperature-fahrenheit", "℉": "temperature-fahrenheit",
     "°": "angle-degree", "%": "concentr-percent",
 }  # fmt: skip
 # Where CLDR's long form holds a sign.
@@ -88,8 +91,8 @@ def unit_pattern(symbol: str, category: str, locale: str) -> str | None:
         pattern = str(forms.get(category) or forms["other"])
     except Exception:  # no data, or another form of them
         return None
-    if "{0}" not in pattern:  # Arabic has "a mile", and no number
-        pattern = "{0} " + pattern
+    if category == "one" and locale in ("ar", "he") and pattern.startswith("{0} "):
+        pattern = pattern.removeprefix("{0} ") + " {0}"  # one comes after its noun
     pattern = pattern.replace("\xa0", " ").replace("\u200f", "")
     return None if any(char in "/%٪" for char in pattern) else pattern
 

@@ -42,17 +42,16 @@ def normalize(
     spoken = SpokenText(text, tuple(fixed))
     rules = language_of(language)
     if rules is None:
-        warnings = (f"numbers and signs stay as written: there are no rules for the language {language!r}",)
-        return SpokenText(text, spoken.replacements, warnings)
+        warning = f"numbers and signs stay as written: there are no rules for the language {language!r}"
+        return SpokenText(text, spoken.replacements, (warning,))
     reader = reader_of(rules)
     spans = {(each.start, each.end) for each in fixed}
     for _ in range(_MOST_PASSES):
         found = _read(spoken.text, reader, _spoken_spans(spoken, spans), cancel)
         if not found:
             break
-        spoken = _composed(spoken, found)
-    warnings = _warnings(spoken, spans, rules)
-    return SpokenText(text, spoken.replacements, warnings)
+        spoken = _composed(spoken, found, spans)
+    return SpokenText(text, spoken.replacements, _warnings(spoken, spans, rules))
 
 
 def _read(
@@ -116,8 +115,11 @@ def _spoken_spans(spoken: SpokenText, written: set[tuple[int, int]]) -> list[tup
     return spans
 
 
-def _composed(first: SpokenText, later: Sequence[Replacement]) -> SpokenText:
-    """Returns a text with replacements of its spoken text, all as replacements of the written one."""
+def _composed(first: SpokenText, later: Sequence[Replacement], fixed: set[tuple[int, int]]) -> SpokenText:
+    """Returns a text with replacements of its spoken text, all as replacements of the written one.
+
+    fixed: written spans that are listed even if they are spoken as they are written.
+    """
     second = SpokenText(first.text, later)
     spans = [(each.start, each.end) for each in first.replacements]
     spans += [(first.written_start(each.start), first.written_end(each.end)) for each in later]
@@ -125,7 +127,7 @@ def _composed(first: SpokenText, later: Sequence[Replacement]) -> SpokenText:
     composed = []
     for start, end in _union(spans):
         spoken = second.text[to_second(to_first(start)) : to_second(to_first(end))]
-        if spoken != first.written[start:end]:
+        if spoken != first.written[start:end] or (start, end) in fixed:
             composed.append(Replacement(start, end, spoken))
     return SpokenText(first.written, composed)
 

@@ -23,7 +23,12 @@ _CARDINALS: dict[str, dict[str, str]] = {
     "el": {"m": "cardinal-masculine", "f": "cardinal-feminine", "n": "cardinal-neuter"},
     "es": {"m": "cardinal-masculine", "f": "cardinal-feminine"},
     "fr": {"m": "cardinal-masculine", "f": "cardinal-feminine"},
-    "he": {"m": "cardinal-masculine", "f": "cardinal-feminine"},
+    "he": {
+        "m": "cardinal-masculine",
+        "f": "cardinal-feminine",
+        "two m": "construct-masculine",
+        "two f": "construct-feminine",
+    },
     "it": {"m": "cardinal-masculine", "f": "cardinal-feminine"},
     "ko": {"": "cardinal-sinokorean", "native": "cardinal-native-attributive"},
     "no": {"m": "cardinal-masculine", "f": "cardinal-feminine", "n": "cardinal-neuter"},
@@ -63,8 +68,14 @@ _WITH_YEARS = frozenset({"da", "de", "en", "no", "sv"})
 # Danish and Norwegian years from 2000 on are said as cardinals: CLDR's "tyvehundrede" is hardly ever heard.
 _YEARS_UNTIL = {"da": 1999, "no": 1999}
 _ZERO = {"ja": "ゼロ", "ko": "영", "zh": "零"}
-# CLDR misspells two Greek words.
-_CORRECTIONS = {"el": (("χίλιάδες", "χιλιάδες"), ("εννενήντα", "ενενήντα"))}
+# What CLDR's rules misspell. Italian writes the accent at the end of a word alone.
+_CORRECTIONS = {
+    "da": (("etog", "enog"),),
+    "no": (("tjueende", "tjuende"),),
+    "pt_PT": (("um mil ", "mil "),),
+    "el": (("χίλιάδες", "χιλιάδες"), ("εννενήντα", "ενενήντα")),
+    "it": (("trémila", "tremila"),),
+}
 
 _lock = threading.Lock()
 _engines: dict[str, Any] = {}
@@ -85,6 +96,8 @@ def cardinal(value: int, language: str, form: str = "") -> str:
     base = language.partition("_")[0]
     if value == 0 and base in _ZERO:
         return _ZERO[base]
+    if base == "nl" and value == 1:
+        return "één"  # "een" is also the article
     if base == "ar":
         return _num2words(value, base, "cardinal")
     rulesets = _CARDINALS.get(base, {})
@@ -111,7 +124,9 @@ def ordinal(value: int, language: str, form: str = "") -> str:
         (rulesets[each] for each in _MASCULINE_FIRST if each in rulesets), "ordinal"
     )
     words = _spelled(value, language, f"spellout-{ruleset}")
-    return words.removeprefix("одна ") if base == "ru" and words.startswith("одна тысяча") else words
+    if base == "ru" and words.startswith("одна тысяча"):
+        return words.removeprefix("одна ")
+    return words + "ं" if base == "hi" and words.endswith("वी") else words  # CLDR leaves the nasal out
 
 
 @lru_cache(maxsize=4096)
@@ -146,7 +161,7 @@ def _spelled(value: int, language: str, ruleset: str) -> str:
         except Exception as error:  # a missing or damaged package, or a number without a rule
             raise NumberRulesUnavailable(str(error)) from error
     words = words.replace("\xad", "")
-    for wrong, right in _CORRECTIONS.get(language.partition("_")[0], ()):
+    for wrong, right in _CORRECTIONS.get(language, ()):
         words = words.replace(wrong, right)
     if not words or any(char.isdecimal() for char in words):
         raise NumberRulesUnavailable(f"no words for {value}")

@@ -24,6 +24,11 @@ from speech.text.normalization.scan import (
 
 Match = Any  # regex.Match[str]
 
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 # How far words before and after a number are looked at.
 _REACH = 24
 _WORD_BEFORE = regex.compile(r"([\p{L}\p{M}'’]{1,20})[ .]{0,2}$")
@@ -34,14 +39,15 @@ _DIGIT_GROUP = regex.compile("[0-9]+")
 _AFTER_SENTENCE = regex.compile(r"\s*$|\s{0,3}\n|\s{1,2}\p{Lu}|[ ]?[\"”’)]")
 # Spanish and Portuguese nouns in "a" that are masculine.
 _MASCULINE_A = ("día", "dia", "mapa", "planeta", "ma")
-_ITALIAN_LINKS = frozenset("a e o di da in su per con tra fra che non del al dal nel sul della alla".split())
-_KOREAN_COUNTERS = "개|명|사람|살|시간|시|번째|번|마리|병|잔|장|권|대|그루|벌|켤레|송이|곳|가지|달"  # and no others of one syllable
+_ITALIAN_LINKS = _words("a e o di da in su per con tra fra che non del al dal nel sul della alla")
+_ITALIAN_ONE = regex.compile(r"\buna (?=[aeiou])")
+_KOREAN_COUNTERS = "개|명|사람|살|시간|시|번째|번|마리|병|잔|장|권|대|그루|벌|켤레|송이|곳|가지|달"
 _COUNTER = regex.compile(rf"[ ]?(?:{_KOREAN_COUNTERS})(?![가-힣]{{2}})")
 _CHINESE_MEASURES = frozenset("个位次天年周种点条张本只辆台件间家座名岁倍句场口双杯瓶")
 _GERMAN_SUFFIX = regex.compile(r"(?:er|fach|mal|te|ten|ter|tes)(?!\p{L})")
 _RUSSIAN_TENTHS = ("десят", "сот", "тысячн")
-_GERMAN_EN = frozenset("am vom zum dem den im beim des seit ab bis jedem jeden einem einen nach".split())
-_GERMAN_E = frozenset("der die das jede".split())
+_GERMAN_EN = _words("am vom zum dem den im beim des seit ab bis jedem jeden einem einen nach")
+_GERMAN_E = _words("der die das jede")
 # Letters that are never joined to a word by a space: what is before or after them is written together.
 _ATTACHED_BEFORE = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Arabic}\p{Hebrew}]")
 _ATTACHED_AFTER = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}]")
@@ -140,7 +146,7 @@ class Reader:
         return whole.replace(",", "").replace(".", ""), fraction
 
     def _say_whole(self, whole: str, form: str = "") -> str:
-        if len(whole) > 1 and whole[0] == "0" or len(whole) > 16 or int(whole) > LARGEST:
+        if (len(whole) > 1 and whole[0] == "0") or len(whole) > 16 or int(whole) > LARGEST:
             return numbers.digits(whole, self._locale)
         return numbers.cardinal(int(whole), self._locale, form)
 
@@ -180,7 +186,7 @@ class Reader:
             and self._is_year(written, text, start, end, before, after)
         ):
             return numbers.year(int(written), self._locale)
-        if self._code == "ko" and (counter := self._korean_counter(written, text, end)):
+        if self._code == "ko" and len(written) <= 2 and (counter := self._korean_counter(written, text, end)):
             return counter
         if self._code == "zh" and written == "2" and text[end : end + 1] in _CHINESE_MEASURES:
             return "两"
@@ -360,6 +366,10 @@ class Reader:
         symbol = self._units[match["symbol"]]
         name = cldr.unit_name(symbol)
         gender = self._genders.get(name.partition("-per-")[0], self.language.gender)
+        if self._code == "he" and match["quantity"] == "2":
+            gender = f"two {gender}"
+        if self._code == "ko" and name == "hour" and len(match["quantity"]) <= 2:
+            gender = "native"
         words, category = self._counted(match["quantity"], gender)
         pattern = cldr.unit_pattern(symbol, category, self._locale)
         if pattern is None and symbol == "%":
@@ -370,7 +380,10 @@ class Reader:
             pattern = pattern.replace(" ", "")
             if self._code == "zh" and match["quantity"] == "2":
                 words = "二" if symbol == "%" else "两"
-        return pattern.replace("{0}", words)
+        spoken = pattern.replace("{0}", words)
+        if gender == "native":
+            spoken = pattern.replace("{0}", f"{words} ")
+        return _ITALIAN_ONE.sub("un'", spoken) if self._code == "it" else spoken
 
     def _read_permille(self, match: Match, text: str) -> str:
         return self.language.permille.format(self.say_number(match["per"]))
@@ -418,7 +431,7 @@ class Reader:
             part = self._coins(str(int(fraction)), sign, own.part, own.part_gender)
             if int(fraction) == 0:
                 return main
-            if int(whole) == 0:
+            if not whole.strip("0"):
                 return part
             and_ = language.and_ if language.money_and is None else language.money_and
             if not language.is_spaced:
@@ -428,17 +441,16 @@ class Reader:
             amount = whole
         words, category = self._counted(amount, gender)
         unit = self._currency(sign, category)
-        if unit is None:
-            return None
-        return self._with_noun(words, unit)
+        return None if unit is None else self._with_noun(words, unit, category)
 
     def _coins(self, whole: str, sign: str, forms: dict[str, str], gender: str) -> str:
         words, category = self._counted(whole, gender)
-        return self._with_noun(words, forms.get(category) or forms["other"])
+        return self._with_noun(words, forms.get(category) or forms["other"], category)
 
-    def _with_noun(self, words: str, noun: str) -> str:
-        if noun.startswith("<"):
-            return f"{noun[1:]} {words}"
+    def _with_noun(self, words: str, noun: str, category: str) -> str:
+        """Returns a number with its noun, which comes first in Swahili, and for one in Arabic and Hebrew."""
+        if noun.startswith("<") or (category == "one" and self._code in ("ar", "he")):
+            return f"{noun.removeprefix('<')} {words}"
         return f"{words} {noun}" if self.language.is_spaced else words + noun
 
     def _currency(self, sign: str, category: str) -> str | None:
@@ -638,7 +650,7 @@ class Reader:
         if len(groups) == 1 and len(groups[0]) > 4:  # "+15551234567" has no groups of its own
             digits = groups[0]
             groups = [digits[at : at + 3] for at in range(0, len(digits), 3)]
-        joiner = "，" if self._code == "zh" else "、" if self._code == "ja" else ", "
+        joiner = {"ar": "، ", "ja": "、", "zh": "，"}.get(self._code, ", ")
         words = joiner.join(numbers.digits(group, self._locale) for group in groups)
         if not match[0].startswith("+"):
             return words
@@ -653,7 +665,7 @@ class Reader:
         return self._host(match[0])
 
     def _host(self, address: str) -> str:
-        """Returns a host in words. The rest of the address is not said, but for a mark that ends a sentence."""
+        """Returns a host in words. The rest of the address is not said, but for marks that end a sentence."""
         authority = regex.split(r"[/?#]", address, maxsplit=1)[0].rpartition("@")[2]
         host = regex.sub(r":[0-9]{0,5}$", "", authority)
         end = _sentence_end(address)
@@ -673,7 +685,8 @@ class Reader:
     def _read_email(self, match: Match, text: str) -> str:
         local, _, host = match[0].partition("@")
         named = regex.sub(r"[_%-]+", " ", local.strip(".")).replace("+", f" {self.language.plus} ")
-        return f"{self._dotted([part for part in named.split('.') if part])} {self.language.at} {self._dotted(host.split('.'))}"
+        name = self._dotted([part for part in named.split(".") if part])
+        return f"{name} {self.language.at} {self._dotted(host.split('.'))}"
 
     # Words and marks
 

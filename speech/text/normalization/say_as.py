@@ -20,7 +20,7 @@ _SUFFIX = regex.compile(r"([0-9]{1,15})(?:\.|-?[\p{L}ºª.]{1,4})?")
 _ORDERS = frozenset({"mdy", "dmy", "ymd", "md", "dm", "ym", "my", "y", "d", "m"})
 
 
-def say_as(interpret_as: str, text: str, language: str, format: str | None = None) -> str | None:  # noqa: A002
+def say_as(interpret_as: str, text: str, language: str, format: str | None = None) -> str | None:
     """Returns a text in words as ``interpret-as`` names its kind; None where it cannot be read so.
 
     interpret_as: "characters", "cardinal", "ordinal", "date", "time", "telephone" or "currency". format: of
@@ -32,6 +32,7 @@ def say_as(interpret_as: str, text: str, language: str, format: str | None = Non
     if rules is None or not written or len(written) > _LONGEST:
         return None
     reader = reader_of(rules)
+    spoken: str | None
     try:
         match interpret_as:
             case "characters":
