@@ -5,8 +5,9 @@
     python -m benchmarks plot [--to FOLDER]
 
 Each leaves what it printed and its figures as JSON in the folder. Another model than Chatterbox is measured
-with --model: its figures' names begin with the model's, and probe, memory, store and text, which measure no
-model or always that one, are left out unless --only names them. The exit status is 1 when one failed.
+with --model: its figures' names begin with the model's, and probe, memory, store, text and word_times, which
+measure no model or always that one, are left out unless --only names them. The exit status is 1 when one
+failed.
 ``plot`` runs nothing: it draws the newest figures of latency and throughput in that folder into ``docs/``.
 """
 
@@ -38,8 +39,8 @@ OF_THE_MODEL = (
     "http_server",
 )
 WITH_RUNS = ("s3gen", "cold_start", "reference", "end_to_end", "latency", "throughput", "http_server")
-NAMES = ("probe", *OF_THE_MODEL, "memory", "store", "text")
-ON_THE_CPU = ("store", "text")
+NAMES = ("probe", *OF_THE_MODEL, "memory", "store", "text", "word_times")
+ON_THE_CPU = ("store", "text", "word_times")
 REHEARSAL = {  # with tiny weights, whose figures mean nothing
     "decode": ["--steps", "30", "--rounds", "1"],
     "latency": ["--rate", "2", "--requests", "2"],

@@ -29,7 +29,7 @@ OUR_PACKAGES = (
     "speech",
 )
 DEVELOPMENT_ONLY = ("tests", "benchmarks", "scripts", "training")
-NEVER_LOCKED = ("gradio", "pandas", "pre-commit", "pykakasi")
+NEVER_LOCKED = ("docopt", "gradio", "pandas", "pre-commit", "pykakasi")
 
 # Where an import's name is not its package's. pydantic-core is released with pydantic alone.
 PACKAGE_OF_IMPORT = {
