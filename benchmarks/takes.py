@@ -22,6 +22,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -89,7 +90,8 @@ def read(
     batch, readings = make_batch(model), []
     for number, text in enumerate(texts):
         request = request_of(model, text, seed + number)
-        sequence, finished = batch.add(request), {}
+        sequence = batch.add(request)
+        finished: dict[Any, Decoded] = {}
         while not finished:
             finished = batch.step_many()
         spans = model.tokenizer.spans(text, ModelInfo(model.spec, model.revision).default_language)
@@ -108,8 +110,9 @@ def find_heads(model: Model) -> list[Head]:
 
 def scores_of(model: Model, reading: Reading, tokens: Tensor, heads: Sequence[Head]) -> NDArray[np.float32]:
     """The attention of tokens to a reading's text, float32 [T, N]."""
-    scores: NDArray[np.float32] = model.t3.attention_to_text(reading.request, tokens, heads).cpu().numpy()
-    return scores.mean(axis=0)
+    scores = model.t3.attention_to_text(reading.request, tokens, heads)
+    mean: NDArray[np.float32] = scores.mean(dim=0).cpu().numpy()
+    return mean
 
 
 def cut(kind: str, tokens: Tensor, words: NDArray[np.int64], draw: np.random.Generator) -> Tensor:
@@ -172,14 +175,14 @@ def measure_faults(model: Model, heads: Sequence[Head], texts: Sequence[str]) ->
         figures[name] = {"count": len(found), "found": any_found, "by_name": by_name}
 
     for kind, code in CUT.items():
-        draw, found = np.random.default_rng(0), []
+        draw, cuts = np.random.default_rng(0), []
         for reading in clean:
             assert reading.check.tokens is not None
             tokens = reading.decoded.speech()
             track = follow(scores_of(model, reading, tokens, heads), goes_back=False)
             faulty = cut(kind, tokens, reading.check.tokens.words[track], draw)
-            found.append(codes(reading, faulty, stopped=True))
-        report(f"{kind}, {'held' if kind == 'stuck' else 'cut'}", code, found)
+            cuts.append(codes(reading, faulty, stopped=True))
+        report(f"{kind}, {'held' if kind == 'stuck' else 'cut'}", code, cuts)
     for kind, code in READ.items():
         draw = np.random.default_rng(0)
         others = read(model, [rewrite(kind, each.text, draw) for each in clean], 1000, silence)

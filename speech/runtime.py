@@ -560,16 +560,30 @@ class DeviceRuntime:
             except Exception as error:
                 self._readings.remove(each)
                 self._fail_chunks([each.chunk], error)
-        checkable = [each for each in self._readings if each.is_checkable]
+        try:
+            checkable = [each for each in self._readings if each.is_checkable]
+        except Exception as error:  # CUDA tells of a fault when it is asked about an event
+            self._fail_readings(error)
+            return len(unread)
         for each in checkable:
             assert each.attention is not None
             self._readings.remove(each)
             self._check(each.chunk, each.decoded, each.attention.tensor.numpy())
         return len(unread)
 
+    def _fail_readings(self, error: Exception) -> None:
+        lost = [each.chunk for each in self._readings]
+        self._readings.clear()
+        self._fail_chunks(lost, error)
+
     def _check(self, chunk: _Chunk, decoded: Decoded, attention: NDArray[np.float32] | None) -> None:
         """Decides whether a take is rendered or the chunk decoded again."""
-        if chunk.add_take(decoded, attention):
+        try:
+            is_enough = chunk.add_take(decoded, attention)
+        except Exception as error:
+            self._fail_chunks([chunk], error)
+            return
+        if is_enough:
             chunk.job.decoded[chunk.index] = chunk
             return
         failure = describe(chunk.takes[-1].faults)
@@ -779,6 +793,7 @@ class DeviceRuntime:
             self._computing.clear()
             self._rendering.clear()
             self._fail_chunks(lost, error)
+            self._fail_readings(error)
 
     def _hand_over(self) -> bool:
         """Hands over what is done, and returns whether there was something.

@@ -195,6 +195,10 @@ def _make_heads_follow_text(t3: Any) -> None:
     speech, text = t3.speech_emb.weight, t3.text_pos_emb.emb.weight
     for embedding in (t3.text_emb.weight, t3.speech_pos_emb.emb.weight, speech, text):
         embedding[:, channels] = 0.0
+    # The first norm divides by a position's length, which must not make one louder than its neighbours.
+    rest = slice(channels.stop, None)
+    text[:, rest] *= (width - channels.stop) ** 0.5 / text[:, rest].norm(dim=1, keepdim=True)
+    t3.text_emb.weight[:, rest] *= 0.2
     text[:, channels] = WAVE_HEIGHT * waves(torch.arange(len(text)).float())
     speech[:CODEBOOK_SIZE, channels] = WAVE_HEIGHT * waves(following)
     speech[CODEBOOK_SIZE:, channels] = WAVE_HEIGHT * waves(torch.zeros(1))  # the start of speech
@@ -208,10 +212,11 @@ def _make_heads_follow_text(t3: Any) -> None:
     for layer in t3.tfmr.layers:
         layer.self_attn.o_proj.weight[channels] = 0.0
         layer.mlp.down_proj.weight[channels] = 0.0
-    # Rotary positions turn the last pairs of a head's channels so slowly that it does not matter.
+    # Rotary positions turn the last pairs of a head's channels so slowly that it does not matter. The shortest
+    # wave, which decides where the peak is, takes the last pair.
     head_width = t3.cfg.head_dim
     half = head_width // 2
-    slow = torch.arange(half - len(WAVES), half)
+    slow = torch.arange(half - len(WAVES), half).flip(0)
     index, head = FOLLOWING_HEAD
     attention = t3.tfmr.layers[index].self_attn
     rows = head * head_width + torch.cat([slow, half + slow])

@@ -38,6 +38,7 @@ PACKAGE_OF_IMPORT = {
     "perth": "resemble-perth",
     "pyopenjtalk": "pyopenjtalk-plus",
     "pydantic_core": "pydantic",
+    "webvtt": "webvtt-py",
     "yaml": "pyyaml",
 }
 

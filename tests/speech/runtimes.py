@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -84,6 +84,25 @@ class FlakyBatch:
         for sequence, decoded in finished.items():
             self.seeds.append(sequence.request.seed)
             finished[sequence] = replace(decoded, stopped=len(self.seeds) > self._failures)
+        return finished
+
+
+class TamperedBatch:
+    """A batch whose answers are changed by the functions of their seeds. Notes the seeds of all answers."""
+
+    def __init__(self, batch: Any, changes: Mapping[int, Callable[[Decoded], Decoded]]) -> None:
+        self.seeds: list[int] = []
+        self._batch, self._changes = batch, changes
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._batch, name)
+
+    def step_many(self) -> dict[Any, Decoded]:
+        finished = self._batch.step_many()
+        for sequence, decoded in finished.items():
+            seed = sequence.request.seed
+            self.seeds.append(seed)
+            finished[sequence] = self._changes.get(seed, lambda each: each)(decoded)
         return finished
 
 
