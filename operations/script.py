@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, NamedTuple
@@ -26,7 +27,7 @@ from operations.voice_details import comparable
 from speech.contract import Conditionals, Synthesizer, Utterance
 from speech.text import clean_text
 from speech.text.markup import Markup, Passage, parse_markup
-from speech.text.markup.script import MAX_PAUSE_S
+from speech.text.markup.script import MAX_PAUSE_S, MAX_PAUSES_S
 from speech.text.normalization import normalize, say_as
 from speech.text.pauses import usual_pause_s
 from speech.text.pronunciations import Pronunciation, find_pronunciations
@@ -161,6 +162,13 @@ def read_parts(
             )
     if problems:
         raise InvalidRequest.of(problems)
+    pauses_s = pause_before_s + sum(part.pause_after_s for part in parts if part.pause_is_exact)
+    if pauses_s > MAX_PAUSES_S:
+        raise InvalidRequest(
+            f"has pauses of {pauses_s:.0f} s in all",
+            field="turns" if is_dialogue else "text",
+            hint=f"ask for at most {MAX_PAUSES_S} s in one job",
+        )
     return Parts(parts, pause_before_s, list(dict.fromkeys(warnings)))
 
 
@@ -189,6 +197,7 @@ class Lines:
     lines: Sequence[Line]  # at least one
     chosen: ChosenModel  # with the language of the first line
     warnings: Sequence[str]
+    conditionals_s: float  # seconds that the voices' conditionals took
 
 
 def choose_voices(
@@ -269,13 +278,16 @@ def read_lines(
     synthesizer = next(iter(by_language.values())).synthesizer
     info = synthesizer.info
     speakers: dict[int, _Speaker] = {}  # by the identity of their voice
+    conditionals_s = 0.0
     warnings: dict[str, None] = {}
     lines: list[Line] = []
     for part, voice, language in zip(parts, voices, languages, strict=True):
         cancel.raise_if_cancelled()
         chosen = by_language[language]
         if id(voice) not in speakers:
+            started_s = time.perf_counter()
             speakers[id(voice)] = _Speaker.of(voice, synthesizer, services, pronunciations, cancel)
+            conditionals_s += time.perf_counter() - started_s
         speaker = speakers[id(voice)]
         params, speed = resolved({**speaker.defaults, **part.parameters})
         dropped, tag_warnings = unknown_tags(part.passage.text, info, field=part.field, strict=strict)
@@ -304,7 +316,7 @@ def read_lines(
     if not lines:
         sayable(parts[0].passage.text, info, field=parts[0].field)  # names event tags
         raise InvalidRequest("has nothing in it to say", field=parts[0].field, hint="send words")
-    return Lines(lines, by_language[languages[0]], list(warnings))
+    return Lines(lines, by_language[languages[0]], list(warnings), conditionals_s)
 
 
 @dataclass(frozen=True)

@@ -173,7 +173,11 @@ def run(request: TtsRequest, services: Services, cancel: CancelToken) -> SpeechR
             },
         },
         warnings=[*script.warnings, *read.warnings],
-        stage_times_s={"reference": found_s - start_s, "conditionals": ready_s - found_s},
+        stage_times_s={
+            "reference": found_s - start_s,
+            "conditionals": read.conditionals_s,
+            "text": ready_s - found_s - read.conditionals_s,
+        },
         started_s=start_s,
     )
 

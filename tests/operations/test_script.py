@@ -120,6 +120,12 @@ def test_bad_turns_are_refused_by_name(services, fields, what):
     assert what in str(refused.value)
 
 
+def test_the_pauses_of_a_job_are_limited_in_all(services):
+    turns = [{"text": "One.", "pause_after_s": 60}] * 61
+    with pytest.raises(InvalidRequest, match="turns has pauses of 3660 s in all; ask for at most 3600 s"):
+        speak(services, turns=turns)
+
+
 def test_texts_of_turns_count_together(services):
     with pytest.raises(Exception, match="turns has 5004 characters and at most 5000"):
         speak(services, turns=[{"text": "word " * 417}, {"text": "word " * 583 + "more"}])

@@ -88,7 +88,8 @@ def test_duration_and_segments_agree_with_the_audio(services):
 
 def test_metrics_hold_every_stage(services):
     metrics = speak(services)["metrics"]
-    assert metrics["stages"].keys() == {"reference", "conditionals", "t3", "s3gen", "watermark", "encode"}
+    stages = {"reference", "conditionals", "text", "t3", "s3gen", "watermark", "encode"}
+    assert metrics["stages"].keys() == stages
     assert metrics["stages"]["t3"] == 0.25
     assert metrics["total_generation_time"] >= 0
     assert metrics["rtf"] >= 0
