@@ -43,15 +43,22 @@ _ITALIAN_LINKS = _words("a e o di da in su per con tra fra che non del al dal ne
 _ITALIAN_ONE = regex.compile(r"\buna (?=[aeiou])")
 _KOREAN_COUNTERS = "개|명|사람|살|시간|시|번째|번|마리|병|잔|장|권|대|그루|벌|켤레|송이|곳|가지|달"
 _COUNTER = regex.compile(rf"[ ]?(?:{_KOREAN_COUNTERS})(?![가-힣]{{2}})")
-_CHINESE_MEASURES = frozenset("个位次天年周种点条张本只辆台件间家座名岁倍句场口双杯瓶")
-_GERMAN_SUFFIX = regex.compile(r"(?:er|fach|mal|te|ten|ter|tes)(?!\p{L})")
+_CHINESE_MEASURES = frozenset("个位次天年周种点条张本只辆台件间家座名米岁倍句场口双杯瓶")
+_GERMAN_SUFFIX = regex.compile(r"(?:er|fach|mal|ige[nrsm]?|te|ten|ter|tes)(?!\p{L})")
 _RUSSIAN_TENTHS = ("десят", "сот", "тысячн")
 _GERMAN_EN = _words("am vom zum dem den im beim des seit ab bis jedem jeden einem einen nach")
 _GERMAN_E = _words("der die das jede")
 # Letters that are never joined to a word by a space: what is before or after them is written together.
 _ATTACHED_BEFORE = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Arabic}\p{Hebrew}]")
 _ATTACHED_AFTER = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}]")
-_SHORT_SCALES = {"k": "thousand", "K": "thousand", "M": "million", "B": "billion", "bn": "billion"}
+_SHORT_SCALES = {
+    "k": "thousand",
+    "K": "thousand",
+    "M": "million",
+    "m": "million",
+    "B": "billion",
+    "bn": "billion",
+}
 _SIGNS = "=<>×÷±≈≤≥"
 
 
@@ -261,7 +268,7 @@ class Reader:
         return self._apart(self._operators["×"], match, text)
 
     def _read_operator(self, match: Match, text: str) -> str:
-        return self._operators[match["operator"]]
+        return self._apart(self._operators[match["operator"]], match, text)
 
     def _read_hash(self, match: Match, text: str) -> str:
         return self._apart(self.language.number, match, text)
@@ -287,8 +294,11 @@ class Reader:
 
     def _read_range(self, match: Match, text: str) -> str | None:
         low, high = match["low"], match["high"]
-        is_years = len(low) == len(high) == 4 and low.isdigit() and high.isdigit()
-        if match[0].endswith("-"):  # a hyphen: a range only where the numbers rise
+        is_years = len(low) == 4 and low.isdigit() and high.isdigit() and low < low[: 4 - len(high)] + high
+        is_years = is_years and len(high) in (2, 4)  # "1990-95"
+        if match[0].endswith("-") and not (
+            is_years and len(high) == 2
+        ):  # a hyphen: a range only where the numbers rise
             if not low.isdigit() or not high.isdigit() or int(low[:20]) >= int(high[:20]) or len(low) > 15:
                 return None
             if low[0] == "0" or high[0] == "0":
@@ -336,7 +346,7 @@ class Reader:
 
     def _read_ordinal(self, match: Match, text: str) -> str | None:
         index = int(str(match.lastgroup).rpartition("_")[2])
-        value = int(_leading_digits(match[0]))
+        value = int(_leading_digits(match[0].replace(",", "")))
         form = self.language.ordinals[index][1]
         if value == 0 or value > LARGEST:
             return None
@@ -399,7 +409,7 @@ class Reader:
         return self._sum(match["sign_2"], match["amount_2"], match["scale_2"], None)
 
     def _read_money_word(self, match: Match, text: str) -> str | None:
-        return self._sum(match["sign_3"], match["amount_3"], None, None)
+        return self._sum(match["sign_3"], match["amount_3"], match["scale_3"], None)
 
     def _sum(self, mark: str, amount: str, scale: str | None, amount_to: str | None) -> str | None:
         language = self.language
@@ -641,8 +651,8 @@ class Reader:
         if self._code == "pt" and hour == 1:
             pattern = pattern.replace("horas", "hora")
         minute_words = numbers.cardinal(minute, self._locale)
-        if self._code == "zh" and minute == 2:
-            minute_words = "零二"
+        if self._code == "zh" and minute < 10:
+            minute_words = f"零{minute_words}"
         return pattern.format(h=hour_words, m=minute_words)
 
     def _read_phone(self, match: Match, text: str) -> str:
