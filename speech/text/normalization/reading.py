@@ -39,9 +39,10 @@ _DIGIT_GROUP = regex.compile("[0-9]+")
 _AFTER_SENTENCE = regex.compile(r"\s*$|\s{0,3}\n|\s{1,2}\p{Lu}|[ ]?[\"”’)]")
 # Spanish and Portuguese nouns in "a" that are masculine.
 _MASCULINE_A = ("día", "dia", "mapa", "planeta", "ma")
+_HEBREW_FEMININE = _words("שנים נשים מילים פעמים ערים אבנים ביצים")
 _ITALIAN_LINKS = _words("a e o di da in su per con tra fra che non del al dal nel sul della alla")
 _ITALIAN_ONE = regex.compile(r"\buna (?=[aeiou])")
-_KOREAN_COUNTERS = "개|명|사람|살|시간|시|번째|번|마리|병|잔|장|권|대|그루|벌|켤레|송이|곳|가지|달"
+_KOREAN_COUNTERS = "개(?!월)|명|사람|살|시간|시|번째|번|마리|병|잔|장|권|대|그루|벌|켤레|송이|곳|가지|달"
 _COUNTER = regex.compile(rf"[ ]?(?:{_KOREAN_COUNTERS})(?![가-힣]{{2}})")
 _CHINESE_MEASURES = frozenset("个位次天年周种点条张本只辆台件间家座名米岁倍句场口双杯瓶")
 _GERMAN_SUFFIX = regex.compile(r"(?:er|fach|mal|ige[nrsm]?|te|ten|ter|tes)(?!\p{L})")
@@ -210,6 +211,8 @@ class Reader:
         if before.lower() in self._year_before:
             return True
         following = text[end : end + 1]
+        if self._code == "sv" and text.startswith("-tal", end):
+            return True
         if following in ("-", "–"):
             return False
         if after:
@@ -218,9 +221,10 @@ class Reader:
 
     def _form_before(self, written: str, noun: str) -> str:
         """Returns the gender that the noun after a number seems to have; "" where none shows."""
-        if not noun or not written.isdigit() or len(written) > 15:
+        whole, fraction = self._parse(written)
+        if not noun or fraction or len(whole) > 15:
             return ""
-        value, noun = int(written), noun.rstrip(".,'’")
+        value, noun = int(whole), noun.rstrip(".,'’")
         last, last_two = value % 10, value % 100
         if self._code in ("es", "pt"):
             if (
@@ -240,6 +244,9 @@ class Reader:
                 return "f" if noun.endswith(("а", "я")) else "n" if noun.endswith(("о", "е")) else "m"
             if last == 2:
                 return "f" if noun.endswith(("ы", "и")) else "m"
+        if self._code == "he" and noun.endswith(("ים", "ות")):
+            gender = "f" if noun.endswith("ות") or noun in _HEBREW_FEMININE else "m"
+            return f"two {gender}" if value == 2 else gender
         if value == 1 and self._code in ("da", "no", "sv") and noun.islower():
             return "m"
         return ""
@@ -357,6 +364,9 @@ class Reader:
         if value == 0:
             return None
         form = _german_ending(_word_before(text, match.start())) if self._code == "de" else ""
+        if self._code == "pl":
+            noun = _word_after(text, match.end())
+            form = "a" if noun.endswith("a") else "e" if noun.endswith(("o", "e")) else "y"
         return numbers.ordinal(value, self._locale, form)
 
     def _read_ordinal_ke(self, match: Match, text: str) -> str | None:
@@ -399,7 +409,7 @@ class Reader:
         return self.language.permille.format(self.say_number(match["per"]))
 
     def _read_percent(self, match: Match, text: str) -> str:
-        return self.language.percent.replace("{}", "").strip()
+        return self._apart(self.language.percent.replace("{}", "").strip(), match, text)
 
     def _read_money(self, match: Match, text: str) -> str | None:
         scale = match["scale"] or _SHORT_SCALES.get(match["short"] or "")
@@ -635,7 +645,13 @@ class Reader:
         if self._code == "en":
             return _english_time(hour, minute, half)
         if language.hour_form == "ordinal" and hour:
-            form = "f" if self._code == "ar" else "ej" if before in ("o", "po", "do", "od") else "a"
+            form = (
+                "f"
+                if self._code == "ar"
+                else "ej"
+                if before in ("o", "po", "do", "od", "godz", "godzinie")
+                else "a"
+            )
             hour_words = numbers.ordinal(hour, self._locale, form)
             if self._code == "ar" and hour == 1:
                 hour_words = "الواحدة"
@@ -646,6 +662,9 @@ class Reader:
         else:
             hour_words = numbers.cardinal(hour, self._locale, language.hour_form)
         pattern = language.time if minute else language.full_hour
+        if self._code == "ru" and not minute:
+            category = cldr.plural_category(Fraction(hour), "", self._locale)
+            return (cldr.unit_pattern("h", category, self._locale) or pattern).replace("{0}", hour_words)
         if self._code == "fr" and hour <= 1:
             pattern = pattern.replace("heures", "heure")
         if self._code == "pt" and hour == 1:

@@ -24,7 +24,7 @@ CURRENCY_CODES = {
     "CHF": "CHF", "KSh": "KES", "A$": "AUD", "C$": "CAD",
 }  # fmt: skip
 _SIGNS_BY_CODE = {code: sign for sign, code in CURRENCY_CODES.items()} | {"US$": "$"}
-_OTHER_SIGNS = {"Rs": "₹", "Rs.": "₹", "￥": "¥"}
+_OTHER_SIGNS = {"Rs": "₹", "Rs.": "₹", 'ש"ח': "₪", "ש״ח": "₪", "￥": "¥"}
 _CROWNS = {"sv": "SEK", "no": "NOK", "da": "DKK"}
 _PLAIN_SIGNS = {"％": "%", "＄": "$", "＋": "+", "－": "-", "：": ":", "／": "/", "．": ".", "，": ",", "＆": "&",
                 "＠": "@", "＃": "#", "＝": "=", "＜": "<", "＞": ">", "＊": "*", "～": "~",
@@ -87,7 +87,7 @@ def number_pattern(decimal: str, is_indian: bool) -> str:
     indian = r"[0-9]{1,2}(?:,[0-9]{2}){1,6},[0-9]{3}(?![0-9])|" if is_indian else ""
     whole = (
         rf"{indian}[0-9]{{1,3}}(?:{group}[0-9]{{3}}){{1,6}}(?![0-9])"
-        r"|[0-9]{1,3}(?:[ '’][0-9]{3}){1,6}(?![0-9])|[0-9]++"
+        r"|[0-9]{1,3}(?:[ '’][0-9]{3}){1,6}(?![0-9]|[ ][0-9])|[0-9]++"
     )
     foreign = (
         r"[0-9]{1,3}(?:,[0-9]{3}){1,6}\.[0-9]{1,20}+|[0-9]{1,3}(?:\.[0-9]{3}){1,6},[0-9]{1,20}+"
@@ -159,7 +159,7 @@ def _at_signs(language: Language) -> list[str]:
         r"(?P<version>(?<![0-9.])(?![0-9]{1,3}(?:\.[0-9]{3}){1,6}(?![0-9]|\.[0-9]))[0-9]{1,5}(?:\.[0-9]{1,5}){2,5}+(?![0-9]))",
         r"(?P<time>(?<![0-9:.,])(?P<hour>[01]?[0-9]|2[0-4])(?:" + _time_marks(language) + ")"
         rf"(?P<minute>[0-5][0-9])(?::(?P<second>[0-5][0-9]))?+(?![0-9]|[:,.][0-9])(?P<half>[ ]?(?:[ap]\.m\.|[apAP][mM]{word_end}))?+"
-        rf"(?:[ ]?(?:Uhr|uur|heures?|hrs|h){word_end})?+)",
+        rf"(?:[ ]?(?:Uhr|uur|heures?|hrs|h|बजे){word_end})?+)",
         rf"(?P<clock>(?<![0-9:.,])(?P<clock_hour>1[0-2]|0?[1-9])[ ]?(?P<clock_half>[ap]\.m\.|[apAP][mM]{word_end}))"
         if language.code == "en"
         else rf"(?P<clock>(?<![0-9:.,])(?P<clock_hour>[01]?[0-9]|2[0-4])(?P<clock_half>[ ]?Uhr|h{word_end}){word_end})"
@@ -180,7 +180,7 @@ def _at_signs(language: Language) -> list[str]:
         found.append(
             rf"(?P<ordinal_dot>(?<![0-9.,])[0-9]{{1,3}}\.(?=[ ](?:{_GERMAN_ORDINAL_NOUNS}){word_end}))"
         )
-    elif language.code in ("da", "fi", "no", "tr"):
+    elif language.code in ("da", "fi", "no", "pl", "tr"):
         found.append(r"(?P<ordinal_dot>(?<![0-9.,])[0-9]{1,3}\.(?=[ ]\p{Ll}))")
     found += [
         rf"(?P<range>(?<![-0-9])(?<![0-9][.,])(?P<low>{number})(?:[ ]?–[ ]?|-|~)(?=(?P<high>{number})(?!-[0-9])))",
@@ -251,6 +251,8 @@ def _time_marks(language: Language) -> str:
     """Returns the pattern of what stands between hour and minute."""
     if language.code == "de":
         return r":|\.(?=[0-5][0-9][ ]?Uhr)"
+    if language.code == "nl":
+        return r":|\.(?=[0-5][0-9][ ]uur)"
     if language.code in ("fr", "pt"):
         return r":|[ ]?h[ ]?"
     if language.code in ("da", "no", "sv", "fi"):
