@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from pydantic import AfterValidator, Field
 
@@ -89,6 +89,9 @@ class TtsReceipt(TypedDict):
     model: dict[str, str]
     parameters: dict[str, Any]
     segments: list[SegmentReceipt]
+    timing: NotRequired[Literal["aligned", "estimated"]]  # of the two below
+    words: NotRequired[list[dict[str, Any]]]  # with timestamps: text, start, end, segment
+    subtitles: NotRequired[str]
     metrics: dict[str, Any]
     warnings: list[str]
 

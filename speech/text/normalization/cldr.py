@@ -135,6 +135,8 @@ def months_by_name(locale: str) -> Mapping[str, int]:
                 name = unicodedata.normalize("NFC", str(found.months[context][width][month])).rstrip(".॰׳")
                 if len(name) > 2 and not any(char.isdecimal() for char in name):
                     months.setdefault(name.lower(), month)
+    if locale == "en":
+        months["sept"] = 9
     return months
 
 

@@ -110,7 +110,7 @@ def ordinal(value: int, language: str, form: str = "") -> str:
     """Returns an ordinal in words.
 
     form: gender, or what else ``_ORDINALS`` names; German: the ending ("", "n", "r", "s", "m"); Polish: the
-    ending ("y", "a", "ego", "ym", "ej"). Raises NumberRulesUnavailable.
+    ending ("y", "a", "e", "ego", "ym", "ej"). Raises NumberRulesUnavailable.
     """
     base = language.partition("_")[0]
     if base == "pl":
@@ -183,7 +183,7 @@ def _num2words(value: int, language: str, to: str) -> str:
 
 
 def _polish_ordinal(value: int, ending: str) -> str:
-    """Returns a Polish ordinal, which CLDR lacks, with "y", "a", "ego", "ym" or "ej" as its ending."""
+    """Returns a Polish ordinal, which CLDR lacks, with "y", "a", "e", "ego", "ym" or "ej" as its ending."""
     words = _num2words(value, "pl", "ordinal").split(" ")
     return " ".join(_polish_adjective(word, ending) for word in words)
 
@@ -194,5 +194,5 @@ def _polish_adjective(word: str, ending: str) -> str:
     stem, last = word[:-1], word[-1]
     if last == "y":
         return stem + ending
-    soft = {"a": "a", "ego": "iego", "ym": "im", "ej": "iej"}[ending]
+    soft = {"a": "a", "e": "ie", "ego": "iego", "ym": "im", "ej": "iej"}[ending]
     return stem + ("ia" if ending == "a" and stem.endswith("c") else soft)

@@ -39,19 +39,27 @@ _DIGIT_GROUP = regex.compile("[0-9]+")
 _AFTER_SENTENCE = regex.compile(r"\s*$|\s{0,3}\n|\s{1,2}\p{Lu}|[ ]?[\"”’)]")
 # Spanish and Portuguese nouns in "a" that are masculine.
 _MASCULINE_A = ("día", "dia", "mapa", "planeta", "ma")
+_HEBREW_FEMININE = _words("שנים נשים מילים פעמים ערים אבנים ביצים")
 _ITALIAN_LINKS = _words("a e o di da in su per con tra fra che non del al dal nel sul della alla")
 _ITALIAN_ONE = regex.compile(r"\buna (?=[aeiou])")
-_KOREAN_COUNTERS = "개|명|사람|살|시간|시|번째|번|마리|병|잔|장|권|대|그루|벌|켤레|송이|곳|가지|달"
+_KOREAN_COUNTERS = "개(?!월)|명|사람|살|시간|시|번째|번|마리|병|잔|장|권|대|그루|벌|켤레|송이|곳|가지|달"
 _COUNTER = regex.compile(rf"[ ]?(?:{_KOREAN_COUNTERS})(?![가-힣]{{2}})")
-_CHINESE_MEASURES = frozenset("个位次天年周种点条张本只辆台件间家座名岁倍句场口双杯瓶")
-_GERMAN_SUFFIX = regex.compile(r"(?:er|fach|mal|te|ten|ter|tes)(?!\p{L})")
+_CHINESE_MEASURES = frozenset("个位次天年周种点条张本只辆台件间家座名米岁倍句场口双杯瓶")
+_GERMAN_SUFFIX = regex.compile(r"(?:er|fach|mal|ige[nrsm]?|te|ten|ter|tes)(?!\p{L})")
 _RUSSIAN_TENTHS = ("десят", "сот", "тысячн")
 _GERMAN_EN = _words("am vom zum dem den im beim des seit ab bis jedem jeden einem einen nach")
 _GERMAN_E = _words("der die das jede")
 # Letters that are never joined to a word by a space: what is before or after them is written together.
 _ATTACHED_BEFORE = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Arabic}\p{Hebrew}]")
 _ATTACHED_AFTER = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}]")
-_SHORT_SCALES = {"k": "thousand", "K": "thousand", "M": "million", "B": "billion", "bn": "billion"}
+_SHORT_SCALES = {
+    "k": "thousand",
+    "K": "thousand",
+    "M": "million",
+    "m": "million",
+    "B": "billion",
+    "bn": "billion",
+}
 _SIGNS = "=<>×÷±≈≤≥"
 
 
@@ -203,6 +211,8 @@ class Reader:
         if before.lower() in self._year_before:
             return True
         following = text[end : end + 1]
+        if self._code == "sv" and text.startswith("-tal", end):
+            return True
         if following in ("-", "–"):
             return False
         if after:
@@ -211,9 +221,10 @@ class Reader:
 
     def _form_before(self, written: str, noun: str) -> str:
         """Returns the gender that the noun after a number seems to have; "" where none shows."""
-        if not noun or not written.isdigit() or len(written) > 15:
+        whole, fraction = self._parse(written)
+        if not noun or fraction or len(whole) > 15:
             return ""
-        value, noun = int(written), noun.rstrip(".,'’")
+        value, noun = int(whole), noun.rstrip(".,'’")
         last, last_two = value % 10, value % 100
         if self._code in ("es", "pt"):
             if (
@@ -233,6 +244,9 @@ class Reader:
                 return "f" if noun.endswith(("а", "я")) else "n" if noun.endswith(("о", "е")) else "m"
             if last == 2:
                 return "f" if noun.endswith(("ы", "и")) else "m"
+        if self._code == "he" and noun.endswith(("ים", "ות")):
+            gender = "f" if noun.endswith("ות") or noun in _HEBREW_FEMININE else "m"
+            return f"two {gender}" if value == 2 else gender
         if value == 1 and self._code in ("da", "no", "sv") and noun.islower():
             return "m"
         return ""
@@ -261,7 +275,7 @@ class Reader:
         return self._apart(self._operators["×"], match, text)
 
     def _read_operator(self, match: Match, text: str) -> str:
-        return self._operators[match["operator"]]
+        return self._apart(self._operators[match["operator"]], match, text)
 
     def _read_hash(self, match: Match, text: str) -> str:
         return self._apart(self.language.number, match, text)
@@ -287,8 +301,11 @@ class Reader:
 
     def _read_range(self, match: Match, text: str) -> str | None:
         low, high = match["low"], match["high"]
-        is_years = len(low) == len(high) == 4 and low.isdigit() and high.isdigit()
-        if match[0].endswith("-"):  # a hyphen: a range only where the numbers rise
+        is_years = len(low) == 4 and low.isdigit() and high.isdigit() and low < low[: 4 - len(high)] + high
+        is_years = is_years and len(high) in (2, 4)  # "1990-95"
+        if match[0].endswith("-") and not (
+            is_years and len(high) == 2
+        ):  # a hyphen: a range only where the numbers rise
             if not low.isdigit() or not high.isdigit() or int(low[:20]) >= int(high[:20]) or len(low) > 15:
                 return None
             if low[0] == "0" or high[0] == "0":
@@ -336,7 +353,7 @@ class Reader:
 
     def _read_ordinal(self, match: Match, text: str) -> str | None:
         index = int(str(match.lastgroup).rpartition("_")[2])
-        value = int(_leading_digits(match[0]))
+        value = int(_leading_digits(match[0].replace(",", "")))
         form = self.language.ordinals[index][1]
         if value == 0 or value > LARGEST:
             return None
@@ -347,6 +364,9 @@ class Reader:
         if value == 0:
             return None
         form = _german_ending(_word_before(text, match.start())) if self._code == "de" else ""
+        if self._code == "pl":
+            noun = _word_after(text, match.end())
+            form = "a" if noun.endswith("a") else "e" if noun.endswith(("o", "e")) else "y"
         return numbers.ordinal(value, self._locale, form)
 
     def _read_ordinal_ke(self, match: Match, text: str) -> str | None:
@@ -389,7 +409,7 @@ class Reader:
         return self.language.permille.format(self.say_number(match["per"]))
 
     def _read_percent(self, match: Match, text: str) -> str:
-        return self.language.percent.replace("{}", "").strip()
+        return self._apart(self.language.percent.replace("{}", "").strip(), match, text)
 
     def _read_money(self, match: Match, text: str) -> str | None:
         scale = match["scale"] or _SHORT_SCALES.get(match["short"] or "")
@@ -399,7 +419,7 @@ class Reader:
         return self._sum(match["sign_2"], match["amount_2"], match["scale_2"], None)
 
     def _read_money_word(self, match: Match, text: str) -> str | None:
-        return self._sum(match["sign_3"], match["amount_3"], None, None)
+        return self._sum(match["sign_3"], match["amount_3"], match["scale_3"], None)
 
     def _sum(self, mark: str, amount: str, scale: str | None, amount_to: str | None) -> str | None:
         language = self.language
@@ -625,7 +645,13 @@ class Reader:
         if self._code == "en":
             return _english_time(hour, minute, half)
         if language.hour_form == "ordinal" and hour:
-            form = "f" if self._code == "ar" else "ej" if before in ("o", "po", "do", "od") else "a"
+            form = (
+                "f"
+                if self._code == "ar"
+                else "ej"
+                if before in ("o", "po", "do", "od", "godz", "godzinie")
+                else "a"
+            )
             hour_words = numbers.ordinal(hour, self._locale, form)
             if self._code == "ar" and hour == 1:
                 hour_words = "الواحدة"
@@ -636,13 +662,16 @@ class Reader:
         else:
             hour_words = numbers.cardinal(hour, self._locale, language.hour_form)
         pattern = language.time if minute else language.full_hour
+        if self._code == "ru" and not minute:
+            category = cldr.plural_category(Fraction(hour), "", self._locale)
+            return (cldr.unit_pattern("h", category, self._locale) or pattern).replace("{0}", hour_words)
         if self._code == "fr" and hour <= 1:
             pattern = pattern.replace("heures", "heure")
         if self._code == "pt" and hour == 1:
             pattern = pattern.replace("horas", "hora")
         minute_words = numbers.cardinal(minute, self._locale)
-        if self._code == "zh" and minute == 2:
-            minute_words = "零二"
+        if self._code == "zh" and minute < 10:
+            minute_words = f"零{minute_words}"
         return pattern.format(h=hour_words, m=minute_words)
 
     def _read_phone(self, match: Match, text: str) -> str:

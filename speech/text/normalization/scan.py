@@ -24,7 +24,7 @@ CURRENCY_CODES = {
     "CHF": "CHF", "KSh": "KES", "A$": "AUD", "C$": "CAD",
 }  # fmt: skip
 _SIGNS_BY_CODE = {code: sign for sign, code in CURRENCY_CODES.items()} | {"US$": "$"}
-_OTHER_SIGNS = {"Rs": "₹", "Rs.": "₹", "￥": "¥"}
+_OTHER_SIGNS = {"Rs": "₹", "Rs.": "₹", 'ש"ח': "₪", "ש״ח": "₪", "￥": "¥"}
 _CROWNS = {"sv": "SEK", "no": "NOK", "da": "DKK"}
 _PLAIN_SIGNS = {"％": "%", "＄": "$", "＋": "+", "－": "-", "：": ":", "／": "/", "．": ".", "，": ",", "＆": "&",
                 "＠": "@", "＃": "#", "＝": "=", "＜": "<", "＞": ">", "＊": "*", "～": "~",
@@ -87,7 +87,7 @@ def number_pattern(decimal: str, is_indian: bool) -> str:
     indian = r"[0-9]{1,2}(?:,[0-9]{2}){1,6},[0-9]{3}(?![0-9])|" if is_indian else ""
     whole = (
         rf"{indian}[0-9]{{1,3}}(?:{group}[0-9]{{3}}){{1,6}}(?![0-9])"
-        r"|[0-9]{1,3}(?:[ '’][0-9]{3}){1,6}(?![0-9])|[0-9]++"
+        r"|[0-9]{1,3}(?:[ '’][0-9]{3}){1,6}(?![0-9]|[ ][0-9])|[0-9]++"
     )
     foreign = (
         r"[0-9]{1,3}(?:,[0-9]{3}){1,6}\.[0-9]{1,20}+|[0-9]{1,3}(?:\.[0-9]{3}){1,6},[0-9]{1,20}+"
@@ -116,7 +116,7 @@ def _at_signs(language: Language) -> list[str]:
     not_in_number = r"(?<![0-9])(?<![0-9][.,])"
     word_end = r"(?![\p{L}\p{M}0-9])"
     scale = rf"(?:\s?(?P<scale>{language.scales}){word_end})?+" if language.scales else "(?P<scale>(?!))?"
-    short_scale = r"(?P<short>bn|[kKMB])?+" if language.code == "en" else "(?P<short>(?!))?"
+    short_scale = r"(?P<short>bn|[kKmMB])?+" if language.code == "en" else "(?P<short>(?!))?"
     found = [
         rf"(?P<tag>(?i:{tag}))",
         r"(?P<comment><!--[^<>]{0,1000}-->)",
@@ -137,7 +137,7 @@ def _at_signs(language: Language) -> list[str]:
         )
     if language.code == "en":
         found.append(rf"(?P<decade>(?<![0-9])(?:['’]?[2-9]0|1[1-9][0-9]0|20[1-9]0)['’]?s{word_end})")
-        found.append(r"(?P<always>(?<![0-9/])24/7(?![0-9/]))")
+        found.append(r"(?P<always>(?<![0-9/])(?:24/7|9/11|20/20|50/50)(?![0-9/]))")
     if language.code == "ru":
         found.append(
             r"(?P<of_year>(?<![0-9.,])[12][0-9]{3}[ ]?(?P<year_noun>года|году|годом|год|г\.)(?!\p{L}))"
@@ -152,12 +152,14 @@ def _at_signs(language: Language) -> list[str]:
         r"(?P<numeric>(?<![0-9/.-])(?P<num_a>[0-3]?[0-9])(?P<num_s>[./-])(?P<num_b>[0-3]?[0-9])(?P=num_s)"
         r"(?P<num_y>[12][0-9]{3}|[0-9]{2})(?![0-9]|[-/.:,][0-9]))",
         r"(?P<phone>(?<![0-9(+])(?:\+[0-9]{1,3}(?:[ .\-/()]{1,2}[0-9]{1,12}+){1,7}|\+[0-9]{7,15}"
-        r"|\([0-9]{2,5}\)[ ]?[0-9]{2,10}(?:[ -][0-9]{2,10}){0,4}|(?<![.,-])0[0-9]{1,5}(?:[ /-][0-9]{2,10}){1,5}"
-        r"|[0-9]{3}-[0-9]{3}-[0-9]{4})(?![0-9]))",
-        r"(?P<version>(?<![0-9.])(?![0-9]{1,3}(?:\.[0-9]{3}){1,6}(?![0-9]))[0-9]{1,5}(?:\.[0-9]{1,5}){2,5}+(?![0-9]))",
+        r"|\([0-9]{2,5}\)[ ]?[0-9]{2,10}(?:[ -][0-9]{2,10}){0,4}|(?<![.,-])0[0-9]{1,5}(?:[ /-][0-9]{2,10}){1,5}|(?<=〒)[0-9]{3}-[0-9]{4}"
+        r"|[0-9]{3}-[0-9]{3}-[0-9]{4}"
+        + (r"|1[0-9]{2}[ -]?[0-9]{4}[ -]?[0-9]{4}" if language.code == "zh" else "")
+        + r")(?![0-9]))",
+        r"(?P<version>(?<![0-9.])(?![0-9]{1,3}(?:\.[0-9]{3}){1,6}(?![0-9]|\.[0-9]))[0-9]{1,5}(?:\.[0-9]{1,5}){2,5}+(?![0-9]))",
         r"(?P<time>(?<![0-9:.,])(?P<hour>[01]?[0-9]|2[0-4])(?:" + _time_marks(language) + ")"
         rf"(?P<minute>[0-5][0-9])(?::(?P<second>[0-5][0-9]))?+(?![0-9]|[:,.][0-9])(?P<half>[ ]?(?:[ap]\.m\.|[apAP][mM]{word_end}))?+"
-        rf"(?:[ ]?(?:Uhr|uur|heures?|hrs|h){word_end})?+)",
+        rf"(?:[ ]?(?:Uhr|uur|heures?|hrs|h|बजे){word_end})?+)",
         rf"(?P<clock>(?<![0-9:.,])(?P<clock_hour>1[0-2]|0?[1-9])[ ]?(?P<clock_half>[ap]\.m\.|[apAP][mM]{word_end}))"
         if language.code == "en"
         else rf"(?P<clock>(?<![0-9:.,])(?P<clock_hour>[01]?[0-9]|2[0-4])(?P<clock_half>[ ]?Uhr|h{word_end}){word_end})"
@@ -165,25 +167,26 @@ def _at_signs(language: Language) -> list[str]:
         else "(?P<clock>(?!))",
         rf"(?P<money>(?<![\p{{L}}\p{{Sc}}0-9])(?P<sign>{money})[ ]?(?P<amount>{number})(?:[ ]?[–-][ ]?(?P<amount_to>{number}))?+"
         rf"{scale}{short_scale}(?![0-9]))",
-        rf"(?P<money_after>{not_in_number}(?P<amount_2>{number})(?:[ ](?P<scale_2>{language.scales or '(?!)'}))?[ ]?(?P<sign_2>{money}){word_end}(?:(?<=kr)\.(?=[ ]?[\p{{Ll}},]))?)",
-        rf"(?P<unit>{not_in_number}(?P<quantity>{number})[ ]?(?P<symbol>{units})(?![\p{{L}}\p{{M}}0-9²³/]|['’][\p{{L}}]))",
+        rf"(?P<money_after>{not_in_number}(?P<amount_2>{number})(?:,[-–])?(?:[ ](?P<scale_2>{language.scales or '(?!)'}))?[ ]?(?P<sign_2>{money}){word_end}(?:(?<=kr)\.(?=[ ]?[\p{{Ll}},]))?)",
+        rf"(?P<unit>{not_in_number}(?<![A-Za-z])(?P<quantity>{number})[ ]?(?P<symbol>{units})(?![\p{{L}}\p{{M}}0-9²³/]|['’][\p{{L}}]))",
         rf"(?P<permille>{not_in_number}(?P<per>{number})[ ]?‰)",
         rf"(?P<vulgar>(?:{not_in_number}(?P<whole>[0-9]{{1,9}})[ ]?)?(?P<part>[{_VULGAR}]))",
         r"(?P<fraction>(?<![0-9/.,])(?:(?P<whole_2>[0-9]{1,6})[ ])?(?P<numerator>[0-9]{1,3})[/⁄](?P<denominator>[0-9]{1,3})(?![0-9/⁄]|[.,][0-9]))",
     ]
+    thousands = r"[0-9]{1,3}(?:,[0-9]{3}){1,2}|" if language.decimal == "." else ""
     for index, (suffix, _) in enumerate(language.ordinals):
-        found.append(rf"(?P<ordinal_{index}>(?<![0-9.,])[0-9]{{1,9}}-?(?:{suffix}){word_end})")
+        found.append(rf"(?P<ordinal_{index}>(?<![0-9.,])(?:{thousands}[0-9]{{1,9}})-?(?:{suffix}){word_end})")
     if language.code == "de":
         found.append(
             rf"(?P<ordinal_dot>(?<![0-9.,])[0-9]{{1,3}}\.(?=[ ](?:{_GERMAN_ORDINAL_NOUNS}){word_end}))"
         )
-    elif language.code in ("da", "fi", "no", "tr"):
+    elif language.code in ("da", "fi", "no", "pl", "tr"):
         found.append(r"(?P<ordinal_dot>(?<![0-9.,])[0-9]{1,3}\.(?=[ ]\p{Ll}))")
     found += [
         rf"(?P<range>(?<![-0-9])(?<![0-9][.,])(?P<low>{number})(?:[ ]?–[ ]?|-|~)(?=(?P<high>{number})(?!-[0-9])))",
         rf"(?P<digits>(?:(?<=[0-9][.,])(?P<value>[0-9]++)|(?<![0-9])(?P<value>{number})))",
-        r"(?P<dash>(?<=[%°\p{L}0-9])[ ]?–[ ]?(?=\p{Sc}?[0-9]))",
-        r"(?P<minus>(?<![\p{L}\p{M}0-9)\]_.,-])-(?=[0-9]|\p{Sc}[0-9])|−)",
+        r"(?P<dash>(?<=[%°\p{L}0-9])[ ]?–[ ]?(?=\p{Sc}?[0-9])|(?<=[%°])-(?=[0-9]))",
+        r"(?P<minus>(?<![\p{L}\p{M}0-9)\]_.,%°-])-(?=[0-9]|\p{Sc}[0-9])|−)",
         r"(?P<plus>\+)",
         r"(?P<hash>(?:\#|№)[ ]?(?=[0-9]))",
         r"(?P<times>(?<=[0-9])(?:[ ]?[*×][ ]?)(?=[0-9]))",
@@ -202,6 +205,7 @@ def _at_signs(language: Language) -> list[str]:
 def _at_words(language: Language) -> list[str]:
     """Returns the alternatives that begin with a letter at the start of a word."""
     label = "[A-Za-z0-9-]{1,63}+"
+    scales, word_end = language.scales or "(?!)", r"(?![\p{L}\p{M}0-9])"
     path = r"(?:[/?\#][^\s<>\"]{0,2000}+)?+"
     money = _alternatives(
         sorted((sign for sign in money_signs(language) if sign[0].isalpha()), key=len, reverse=True)
@@ -212,7 +216,7 @@ def _at_words(language: Language) -> list[str]:
         rf"(?P<email>[A-Za-z0-9._%+-]{{1,64}}+@(?:{label}\.){{1,5}}[A-Za-z]{{2,24}}(?![\p{{L}}0-9]))",
         rf"(?P<domain>(?:{label}\.){{1,5}}(?:(?:{_DOMAINS})(?![\p{{L}}0-9@-]|\.[\p{{L}}0-9]){path}|[a-z]{{2}}(?=/)[/][^\s<>\"]{{0,2000}}+))",
         rf"(?P<file>[A-Za-z0-9_-]{{1,80}}+\.(?:{_FILES})(?![\p{{L}}0-9]))",
-        rf"(?P<money_word>(?P<sign_3>{money})[ ]?(?P<amount_3>{number})(?![0-9\p{{L}}]))",
+        rf"(?P<money_word>(?P<sign_3>{money})[ ]?(?P<amount_3>{number})(?:[ ](?P<scale_3>{scales}){word_end})?+(?![0-9\p{{L}}]))",
     ]
     if language.code == "en" and (months := _months(language)):
         found.append(
@@ -247,6 +251,8 @@ def _time_marks(language: Language) -> str:
     """Returns the pattern of what stands between hour and minute."""
     if language.code == "de":
         return r":|\.(?=[0-5][0-9][ ]?Uhr)"
+    if language.code == "nl":
+        return r":|\.(?=[0-5][0-9][ ]uur)"
     if language.code in ("fr", "pt"):
         return r":|[ ]?h[ ]?"
     if language.code in ("da", "no", "sv", "fi"):
