@@ -291,9 +291,8 @@ def read_lines(
         speaker = speakers[id(voice)]
         params, speed = resolved({**speaker.defaults, **part.parameters})
         dropped, tag_warnings = unknown_tags(part.passage.text, info, field=part.field, strict=strict)
-        spoken = _spoken(
-            part, chosen.language, dropped, speaker.pronunciations, normalizes=normalizes, cancel=cancel
-        )
+        variety = _variety(part.language, chosen.language, info.spec.name)
+        spoken = _spoken(part, variety, dropped, speaker.pronunciations, normalizes=normalizes, cancel=cancel)
         warnings |= dict.fromkeys(
             [*chosen.warnings, *tag_warnings, *speaker.warnings, *info.ignored(params), *spoken.warnings]
         )
@@ -343,6 +342,17 @@ class _Speaker:
         conditionals = conditionals_of(voice, synthesizer, services, cancel)
         warnings = [*voice.warnings, *default_warnings, *entry_warnings]
         return cls(conditionals, defaults, levels, warnings)
+
+
+def _variety(sent: str | None, code: str, model: str) -> str:
+    """Returns the tag by whose rules numbers are read: with a region where the job or the model has one.
+
+    sent: the language as it was sent. code: the model's for it. model: its name, such as "pt-pt".
+    """
+    for tag in (sent or "", model):
+        if tag.lower().replace("_", "-").startswith(f"{code}-"):
+            return tag
+    return code
 
 
 def _with_longer_pause(line: Line, more_s: float) -> Line:

@@ -11,6 +11,9 @@ import webvtt
 
 from errors import InvalidRequest, VoiceNotFound
 from operations.script import TURN_SEED_STEP
+from speech.contract import ModelInfo
+from speech.models.spec import MULTILINGUAL
+from tests.fakes import FAKE_REVISION, FakeSynthesizer, build_services
 from tests.operations.conftest import run_operation
 
 RATE_HZ = 24_000
@@ -246,3 +249,17 @@ def test_a_preview_is_read_as_a_job_is(services, synthesizer, recording):
     fields = {"reference_audio": recording, "preview_text": "Nguyen has 12 boats."}
     run_operation(services, "clone_voice", voice_name="Ada", pronunciations=[entry], **fields)
     assert synthesizer.calls[-1].text == "win has twelve boats."
+
+
+def test_numbers_are_read_by_the_region_that_is_sent(tmp_path):
+    services = build_services(tmp_path, FakeSynthesizer(info=ModelInfo(MULTILINGUAL, FAKE_REVISION)))
+    spoken = {}
+    for language in ("pt", "pt-BR", "pt-PT"):
+        reply = speak(services, text="Tem 16 portas.", language=language)
+        spoken[language] = reply["segments"][0]["spoken"]
+        assert reply["segments"][0]["language"] == "pt"
+    assert spoken == {
+        "pt": "Tem dezesseis portas",
+        "pt-BR": "Tem dezesseis portas",
+        "pt-PT": "Tem dezasseis portas",
+    }

@@ -97,6 +97,8 @@ def _read_stretch(
             and _SPACE_BEFORE_END.match(searched, stop)
         ):
             begin -= 1  # what was between two spaces leaves one
+        if spoken[-1:] == "." == searched[stop : stop + 1]:
+            spoken = spoken[:-1]  # "at 5pm." ends with the sentence's full stop
         found.append(Replacement(begin, stop, spoken))
         last_end = stop
     return found
