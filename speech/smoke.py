@@ -212,7 +212,7 @@ def _make_heads_follow_text(t3: Any) -> None:
     for layer in t3.tfmr.layers:
         layer.self_attn.o_proj.weight[channels] = 0.0
         layer.mlp.down_proj.weight[channels] = 0.0
-    # Rotary positions turn the last pairs of a head's channels so slowly that it does not matter. The shortest
+    # Rotary positions turn the last pairs of a head so slowly that it does not matter. The shortest
     # wave, which decides where the peak is, takes the last pair.
     head_width = t3.cfg.head_dim
     half = head_width // 2

@@ -50,7 +50,7 @@ def test_multilingual_tokens_cover_the_letters(multilingual, language, text):
 
 def test_cangjie_codes_are_interpolated_between_marks(multilingual):
     text = "早上，我们走"
-    tag, *spans = spans_of(multilingual, text, "zh")
+    _, *spans = spans_of(multilingual, text, "zh")
     assert "，" in spans
     before = spans[: spans.index("，")]
     assert set("".join(before)) <= set("早上")
