@@ -28,7 +28,7 @@ from speech.contract import Alignment, AudioChunk, DeviceUsage, Hop, ModelInfo, 
 from speech.contract import Conditionals as AnyConditionals
 from speech.gpu_faults import GpuFault, gpu_fault
 from speech.models.spec import SILENCE_TOKEN, SPEECH_TOKENS_PER_S, ModelSource
-from speech.models.t3 import T3, Head
+from speech.models.t3 import T3
 from speech.reference.conditionals import FILE_VERSION, Conditionals, dummy_voice
 from speech.reference.spectra import ENCODER_SAMPLE_RATE_HZ
 from speech.runtime import Batch, ChunkRequest, DeviceModel, DeviceRuntime, RenderedAudio, TokensRequest
@@ -144,7 +144,7 @@ class ChatterboxSynthesizer:
         started_s = time.perf_counter()
         text = calibration_sentence(self.info.default_language)
         voice = model.builtin_voice or dummy_voice(spec.conditioning)
-        utterance = Utterance(text, voice, seed=0, language=self.info.default_language, max_takes=1)
+        utterance = Utterance(text, voice, seed=0, language=self.info.default_language, max_takes=3)
         request = replace(self._request(text, utterance, 0, "whole"), heads=tuple(model.t3.all_heads))
         try:
             (audio,) = self._runtime.speak([request], CancelToken())
@@ -154,10 +154,10 @@ class ChatterboxSynthesizer:
         except Exception as error:
             log.warning("%s: no alignment, since a sentence failed (%s)", spec.name, error)
             return
-        heads: tuple[Head, ...] = ()
-        if audio.attention is not None and not audio.failures:
-            found = find_alignment_heads(audio.attention)
-            heads = tuple(model.t3.all_heads[index] for index in found)
+        if audio.attention is None or any(take.used and take.faults for take in audio.takes):
+            log.warning("%s: no alignment, since a sentence %s", spec.name, audio.failures[-1])
+            return
+        heads = tuple(model.t3.all_heads[index] for index in find_alignment_heads(audio.attention))
         self._alignment = AlignmentHeads(heads, silence)
         log.info(
             "%s: %s, looked for in %.1f s",
