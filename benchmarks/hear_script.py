@@ -8,6 +8,8 @@ PocketSphinx's word error rate against the text as it is meant, so that only dif
 something. Of pauses and turns, how many pauses have exactly the samples that were asked for. Of numbers, how
 many texts with digits have the samples of the same text in words.
 
+Short texts: how many of twenty are recognised among all of them.
+
 Takes: readings of the pairs, with a fault put into half of them (a fifth of the speech tokens
 left out or said again, one token for 1.4 s, or an end half-way), as the check finds it with 1, 2 and 3 takes.
 """
@@ -69,6 +71,13 @@ NUMBERS = (
     ("Only 50% of the seats were taken.", "Only fifty percent of the seats were taken."),
     ("The house was built in 1998.", "The house was built in nineteen ninety-eight."),
     ("My number is 007 and my room is 11.", "My number is zero zero seven and my room is eleven."),
+)
+
+
+SHORT = (
+    *("Yes.", "No.", "Thank you.", "Good morning.", "Come in.", "Not today.", "Good night.", "Sit down."),
+    *("Of course.", "Hurry up.", "Never mind.", "Please wait.", "Tomorrow morning.", "Happy birthday."),
+    *("Open the door.", "Where is it?", "Follow me.", "Well done.", "Too late.", "Seven dollars."),
 )
 
 
@@ -228,6 +237,29 @@ def hear_numbers(speaker: Speaker, recogniser: ears.Recogniser) -> Iterator[dict
         yield {"way": name, "words_wrong": words.rate, "same_as_in_words": same, "texts": len(NUMBERS)}
 
 
+def hear_short(speaker: Speaker, recogniser: ears.Recogniser) -> Iterator[dict[str, Any]]:
+    """Yields the rows of texts of one to three words: alone, taken again, and behind a sentence."""
+    kinds: tuple[tuple[str, dict[str, Any]], ...] = (
+        ("alone", {"max_takes": 1}),
+        ("up to 5 takes", {"max_takes": 5}),
+        ("behind a sentence", {"max_takes": 2, "short_text_context": True}),
+    )
+    for name, fields in kinds:
+        words, chosen, length_s = Words(recogniser), 0, 0.0
+        for seed, text in enumerate(SHORT):
+            samples, _ = speaker.speak(text=text, seed=seed, **fields)
+            words.hear(samples, text)
+            chosen += recogniser.choose(Waveform(samples, MODEL_SAMPLE_RATE_HZ), SHORT) == seed
+            length_s += len(samples) / MODEL_SAMPLE_RATE_HZ
+        share = chosen / len(SHORT)
+        yield {
+            "way": name,
+            "recognised_of_20": share,
+            "words_wrong": words.rate,
+            "seconds": f"{length_s:.1f}",
+        }
+
+
 def hear_takes(speaker: Speaker, recogniser: ears.Recogniser, count: int) -> Iterator[dict[str, Any]]:
     """Yields the rows of readings with and without faults, by the most takes."""
     for has_faults in (False, True):
@@ -279,9 +311,11 @@ def main(arguments: list[str] | None = None) -> None:
         show(spoken)
         numbers = list(hear_numbers(speaker, recogniser))
         show(numbers)
+        short = list(hear_short(speaker, recogniser))
+        show(short)
         takes = list(hear_takes(speaker, recogniser, options.pairs))
         show(takes)
-    keep(options.json, "cpu", ways=spoken, numbers=numbers, takes=takes)
+    keep(options.json, "cpu", ways=spoken, numbers=numbers, short=short, takes=takes)
 
 
 if __name__ == "__main__":
