@@ -6,7 +6,7 @@ import time
 from collections.abc import Collection
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
 from cancel import CancelToken
 from errors import Problem, TextTooLong
@@ -26,6 +26,8 @@ from speech.text.markup import Markup
 
 class TtsRequest(SpeechParameters, VoiceFields):
     """mode and delivery are the transport's: how the audio reaches the caller."""
+
+    model_config = ConfigDict(json_schema_extra={"anyOf": [{"required": ["text"]}, {"required": ["turns"]}]})
 
     text: Annotated[
         str | None, Field(description="a string, the text to speak"), AfterValidator(check_speakable)

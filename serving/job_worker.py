@@ -338,15 +338,23 @@ def _log_outcome(event: object, reply: Mapping[str, Any], *, waited_s: float, to
     """Logs one line, in which nothing of the caller's but the operation's name appears."""
     job_input = event.get("input") if isinstance(event, Mapping) else None
     fields = job_input if isinstance(job_input, Mapping) else {}
-    operation, text = fields.get("operation"), fields.get("text")
+    operation = fields.get("operation")
     stages = reply.get("metrics", {}).get("stages", {})
     log.info(
         "done operation=%s characters=%d audio_s=%.3f waited_s=%.3f took_s=%.3f outcome=%s%s",
         printable_excerpt(operation) if isinstance(operation, str) else "-",
-        len(text) if isinstance(text, str) else 0,
+        _characters(fields),
         reply.get("duration", 0.0),
         waited_s,
         took_s,
         reply.get("error_code", "ok"),
         "".join(f" {stage}_s={time_s:.3f}" for stage, time_s in stages.items()),
     )
+
+
+def _characters(fields: Mapping[str, Any]) -> int:
+    """Returns how many characters a job speaks, whose fields nobody has checked."""
+    turns = fields.get("turns")
+    speakers = [fields, *(turns if isinstance(turns, list) else [])]
+    texts = [each.get("text") for each in speakers if isinstance(each, Mapping)]
+    return sum(len(text) for text in texts if isinstance(text, str))

@@ -138,6 +138,10 @@ def parse_openai_request(
             hint = did_you_mean(name, FIELDS)
             problems.append(Problem("is not a field of speech", printable_excerpt(name), hint))
         del rest[name]
+    if rest.get("turns") is not None and "input" in rest:
+        if rest["input"] != "":  # which OpenAI's libraries require
+            problems.append(Problem("input and turns exclude each other", hint="send one of them"))
+        del rest["input"]
     for ours, theirs in RENAMED.items():
         if theirs in rest:
             rest[ours] = rest.pop(theirs)
@@ -153,6 +157,22 @@ def parse_openai_request(
     if isinstance(voice, dict):
         request, voice = request.model_copy(update={"voice_id": voice["id"]}), None
     return SpeechRequest(request, voice, stream_format, tuple(warnings))
+
+
+def speech_schema(tts: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the JSON schema of OpenAI's speech request, with the further fields that are taken here.
+
+    tts: the schema of ``TtsRequest``.
+    """
+    fields = {RENAMED.get(name, name): field for name, field in tts["properties"].items()}
+    del fields["delivery"]  # the audio is the reply
+    fields["response_format"] = {**fields["response_format"], "default": DEFAULT_FORMAT}
+    fields["mode"] = {**fields["mode"], "default": "streaming"}
+    fields["voice"] = {"anyOf": [{"type": "string"}, {"type": "object", "required": ["id"]}]}
+    fields["stream_format"] = {"enum": [*STREAM_FORMATS], "default": "audio"}
+    fields["instructions"] = {"type": "string"}
+    said = [{"required": ["input"]}, {"required": ["turns"]}]
+    return {"type": "object", "properties": fields, "additionalProperties": False, "anyOf": said}
 
 
 def models_list(models: Mapping[str, Sequence[str]], created: int) -> dict[str, Any]:

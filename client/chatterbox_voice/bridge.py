@@ -30,6 +30,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from chatterbox_voice.client import AsyncClient, AsyncSpeechStream
 from chatterbox_voice.errors import InvalidRequest, JobFailed, TooLarge, VoiceWorkerError
 from chatterbox_voice.formats import media_type
+from chatterbox_voice.operations import text_chars
 from chatterbox_voice.replies import number
 
 SPEECH_PATH, MODELS_PATH, VOICES_PATH = "/v1/audio/speech", "/v1/models", "/v1/audio/voices"
@@ -38,7 +39,9 @@ SPEECH_PATH, MODELS_PATH, VOICES_PATH = "/v1/audio/speech", "/v1/models", "/v1/a
 MODELS = ("tts-1", "tts-1-hd", "gpt-4o-mini-tts")
 OWNER = "chatterbox-voice-worker"
 MAX_BODY_BYTES = 10_000_000  # what a job of the queue may have
-FIELDS = frozenset({"input", "voice", "model", "response_format", "speed", "stream_format", "instructions"})
+FIELDS = frozenset(
+    {"input", "turns", "voice", "model", "response_format", "speed", "stream_format", "instructions"}
+)
 STREAM_FORMATS = ("audio", "sse")
 TOKENS_A_SECOND = 25  # of speech, which the events count as OpenAI's do
 STATUS: Mapping[str, int] = {
@@ -100,8 +103,7 @@ class _Bridge:
         if stream_format not in STREAM_FORMATS:
             raise InvalidRequest(f"stream_format must be one of {', '.join(STREAM_FORMATS)}")
         stream = self._client.stream_job({"openai_route": SPEECH_PATH, "openai_input": fields})
-        text = fields.get("input")
-        return _SpeechResponse(stream, len(text) if isinstance(text, str) else 0, stream_format == "sse")
+        return _SpeechResponse(stream, text_chars(fields, "input"), stream_format == "sse")
 
     async def models(self, _request: Request) -> Response:
         """Lists the models."""
@@ -255,10 +257,10 @@ def status_of(error: VoiceWorkerError) -> int:
 
 def _param(error: VoiceWorkerError) -> str | None:
     """Returns the field at fault, with which the worker's sentence begins."""
-    if error.code == "voice_not_found":
-        return "voice"
     name = error.message.partition(" ")[0]
-    return name if name in FIELDS else None
+    if name in FIELDS or name.startswith("turns["):
+        return name
+    return "voice" if error.code == "voice_not_found" else None
 
 
 def _shape(status: int, code: str, message: str, param: str | None = None) -> dict[str, Any]:

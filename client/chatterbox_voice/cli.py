@@ -40,6 +40,7 @@ WAITING, BAR = (
     "{desc} {elapsed}{postfix}",
     "{desc} |{bar:30}| {n_fmt} of {total_fmt} parts, {elapsed}{postfix}",
 )
+MARKUP, SUBTITLES = ("tags", "ssml", "plain"), ("srt", "vtt")
 OK, FAILED, USAGE, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 130
 EPILOG = (
     f"The worker is the queue endpoint of --endpoint or {ENDPOINT}, with the key in {RUNPOD_KEY}, or the "
@@ -89,20 +90,26 @@ def _status_of(error: VoiceWorkerError) -> int:
 
 
 def _speak(options: argparse.Namespace) -> int:
-    text = _text_of(options)
+    if options.subtitles is not None and options.output in (None, "-"):
+        raise _Wrong("--subtitles are written beside the audio: set -o FILE")
+    text = _text_of(options) if options.turns is None else None
     fields = {"voice": options.voice, "voice_id": options.voice_id, "reference": options.reference}
-    fields |= {"seed": options.seed, "speed": options.speed}
-    fields |= {"model": options.model, "language": options.language, **options.set}
+    fields |= {"seed": options.seed, "speed": options.speed, "turns": _turns_of(options)}
+    fields |= {"model": options.model, "language": options.language}
+    fields |= {"markup": options.markup, "pronunciations": _pronunciations_of(options)}
+    fields |= {"normalize_text": options.normalize_text, "subtitles": options.subtitles, **options.set}
     if options.output is None:
         return _play(options, text, fields)
     _check_folder(options.output)
     format = options.format or _format_of(options.output)
     with _client(options) as client:
         speech = client.speak(text, format=format, **fields)
+    if options.subtitles is not None and speech.subtitles:
+        speech.save_subtitles(Path(options.output).with_suffix(f".{options.subtitles}"))
     return _write(options, speech)
 
 
-def _play(options: argparse.Namespace, text: str, fields: Mapping[str, Any]) -> int:
+def _play(options: argparse.Namespace, text: str | None, fields: Mapping[str, Any]) -> int:
     player = find_player()
     if player is None:
         names = ", ".join(player.name for player in PLAYERS)
@@ -256,6 +263,30 @@ def _text_of(options: argparse.Namespace) -> str:
     return _decoded(sys.stdin.buffer.read(), "stdin")
 
 
+def _turns_of(options: argparse.Namespace) -> list[Any] | None:
+    if options.turns is None:
+        return None
+    if options.text is not None or options.file is not None:
+        raise _Wrong("both a text and --turns are set; set one")
+    return _list_of(options.turns, "turns")
+
+
+def _pronunciations_of(options: argparse.Namespace) -> list[Any] | None:
+    return None if options.pronunciations is None else _list_of(options.pronunciations, "pronunciations")
+
+
+def _list_of(file: Path, name: str) -> list[Any]:
+    """Returns the list of objects that a JSON file holds, itself or as a member of that name."""
+    try:
+        content = json.loads(_decoded(file.read_bytes(), str(file)))
+    except ValueError as error:
+        raise _Wrong(f"{file} is not JSON: {error}") from None
+    found = content.get(name) if isinstance(content, dict) else content
+    if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
+        raise _Wrong(f"{file} must hold a list of objects, as the field {name} does")
+    return found
+
+
 def _decoded(content: bytes, source: str) -> str:
     try:
         return content.decode("utf-8-sig")
@@ -383,6 +414,13 @@ def _parser() -> argparse.ArgumentParser:
     speak.add_argument("--seed", type=int, help="the same one gives the same audio")
     speak.add_argument("--speed", type=float, help="0.25 to 4")
     speak.add_argument("--language", metavar="CODE", help="of the text, such as de; by default the voice's")
+    speak.add_argument("--turns", metavar="FILE", type=Path, help="speak a dialogue: a JSON list of turns")
+    speak.add_argument("--markup", choices=MARKUP, help=f"what the text may hold; by default {MARKUP[0]}")
+    speak.add_argument("--pronunciations", metavar="FILE", type=Path, help="a JSON list of text and say")
+    speak.add_argument(
+        "--no-normalize", dest="normalize_text", action="store_false", default=None, help="read numbers as is"
+    )
+    speak.add_argument("--subtitles", choices=SUBTITLES, help="write them beside the audio's FILE")
 
     clone = add("clone", _clone, "make a voice of a recording", further)
     clone.add_argument("recording", help="a file or an https address; - is stdin")

@@ -22,6 +22,7 @@ from chatterbox_voice.operations import (
     Operations,
     Recording,
     Speech,
+    Turns,
     Voice,
     job,
     recording_fields,
@@ -100,7 +101,8 @@ class _Base:
 
 
 def _speech_job(
-    text: str,
+    text: str | None,
+    turns: Turns | None,
     voice: AnyVoice | None,
     voice_id: str | None,
     reference: Recording | None,
@@ -108,7 +110,8 @@ def _speech_job(
     fields: Mapping[str, Any],
 ) -> dict[str, Any]:
     named = {**voice_fields(voice, voice_id), **recording_fields("reference_audio", reference)}
-    return job("tts", {"text": text, "format": format, **named, **fields})
+    said = {"text": text, "turns": None if turns is None else [dict(turn) for turn in turns]}
+    return job("tts", {**said, "format": format, **named, **fields})
 
 
 def _clone_job(recording: Recording, name: str, fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -212,28 +215,32 @@ class Client(_Base):
 
     def speak(
         self,
-        text: str,
+        text: str | None = None,
         *,
+        turns: Turns | None = None,
         voice: AnyVoice | None = None,
         voice_id: str | None = None,
         reference: Recording | None = None,
         format: str = DEFAULT_FORMAT,
         **fields: Any,
     ) -> Speech:
-        """Speaks a text; returns all of its audio.
+        """Speaks a text, or a dialogue; returns all of its audio.
 
+        turns: of a dialogue, instead of a text: for each what the field ``turns`` of the operation ``tts``
+        takes, such as ``{"text": "Good morning.", "voice_name": "Ann"}``.
         voice: a stored voice's name, or a ``Voice``; none: the built-in voice. voice_id: its id.
         reference: a recording to speak like, which is not stored: a path, bytes, an open file or an https
         address. fields: further ones of the operation ``tts``, such as ``seed`` or ``speed``.
         """
         call = self._call()
-        job_input = _speech_job(text, voice, voice_id, reference, format, fields)
+        job_input = _speech_job(text, turns, voice, voice_id, reference, format, fields)
         return self._run(call, self._operations.speak(call, job_input))
 
     def stream(
         self,
-        text: str,
+        text: str | None = None,
         *,
+        turns: Turns | None = None,
         voice: AnyVoice | None = None,
         voice_id: str | None = None,
         reference: Recording | None = None,
@@ -244,7 +251,7 @@ class Client(_Base):
 
         The job is sent when the first bytes are asked for.
         """
-        return self._stream(_speech_job(text, voice, voice_id, reference, format, fields))
+        return self._stream(_speech_job(text, turns, voice, voice_id, reference, format, fields))
 
     def clone(self, recording: Recording, name: str, **fields: Any) -> ClonedVoice:
         """Makes a voice of a recording and stores it.
@@ -429,8 +436,9 @@ class AsyncClient(_Base):
 
     async def speak(
         self,
-        text: str,
+        text: str | None = None,
         *,
+        turns: Turns | None = None,
         voice: AnyVoice | None = None,
         voice_id: str | None = None,
         reference: Recording | None = None,
@@ -439,13 +447,14 @@ class AsyncClient(_Base):
     ) -> Speech:
         """Speaks a text; returns all of its audio. Arguments: see ``Client.speak``."""
         call = self._call()
-        job_input = _speech_job(text, voice, voice_id, reference, format, fields)
+        job_input = _speech_job(text, turns, voice, voice_id, reference, format, fields)
         return await self._run(call, self._operations.speak(call, job_input))
 
     def stream(
         self,
-        text: str,
+        text: str | None = None,
         *,
+        turns: Turns | None = None,
         voice: AnyVoice | None = None,
         voice_id: str | None = None,
         reference: Recording | None = None,
@@ -456,7 +465,7 @@ class AsyncClient(_Base):
 
         The job is sent when the first bytes are asked for.
         """
-        return self._stream(_speech_job(text, voice, voice_id, reference, format, fields))
+        return self._stream(_speech_job(text, turns, voice, voice_id, reference, format, fields))
 
     async def clone(self, recording: Recording, name: str, **fields: Any) -> ClonedVoice:
         """Makes a voice of a recording and stores it. Arguments: see ``Client.clone``."""

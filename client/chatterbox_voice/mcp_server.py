@@ -35,14 +35,20 @@ def build_server(client: AsyncClient, folder: Path | None, version: str = "") ->
         seed: int | None = None,
         language: str | None = None,
         model: str | None = None,
+        markup: Literal["tags", "ssml", "plain"] = "tags",
+        subtitles: Literal["srt", "vtt"] | None = None,
     ) -> list[ContentBlock]:
         """Speak a text aloud in a voice, and return the audio or the path of the audio file.
 
         voice: the name of a stored voice, from list_voices; none: the built-in voice. speed: 0.25 to 4.
         seed: the same one gives the same audio. language: of the text, a code such as "de"; none: the
         voice's, or the worker's default. model: a model of the worker; none: one that speaks the language.
+        markup: what the text may hold. "tags": [pause:1.5s], [voice:NAME], [lang:CODE] and [rate:0.9], of
+        which the last three hold until the next such tag, and [voice:] ends it; "ssml": a <speak> document;
+        "plain": nothing else than what is read aloud. subtitles: return them too, in that format.
         """
         fields: dict[str, Any] = {"speed": speed, "seed": seed, "language": language, "model": model}
+        fields |= {"markup": markup, "subtitles": subtitles}
         try:
             speech = await client.speak(text, voice=voice, format=format, **fields)
         except VoiceWorkerError as error:
@@ -52,13 +58,18 @@ def build_server(client: AsyncClient, folder: Path | None, version: str = "") ->
         if folder is not None:
             name = f"speech-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}.{format}"
             path = await anyio.to_thread.run_sync(speech.save, folder / name)
-            return [TextContent(type="text", text=f"{path}\n{said}")]
+            paths = [path]
+            if speech.subtitles:
+                beside = path.with_suffix(f".{subtitles}")
+                paths.append(await anyio.to_thread.run_sync(speech.save_subtitles, beside))
+            return [TextContent(type="text", text="\n".join([*map(str, paths), said]))]
         audio = AudioContent(
             type="audio",
             data=base64.b64encode(speech.audio).decode("ascii"),
             mime_type=media_type(format, speech.sample_rate),
         )
-        return [audio, TextContent(type="text", text=said)]
+        content: list[ContentBlock] = [audio, TextContent(type="text", text=said)]
+        return [*content, TextContent(type="text", text=speech.subtitles)] if speech.subtitles else content
 
     async def list_voices(query: str | None = None) -> list[dict[str, Any]]:
         """List the stored voices. query: only those with this text in their name, description or tags."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -14,7 +14,7 @@ from chatterbox_voice.flow import Call, Flow
 from chatterbox_voice.http_server import HttpServer
 from chatterbox_voice.pieces import audio_of, decode, part_of, without_audio
 from chatterbox_voice.queue_endpoint import QueueEndpoint, is_not_streaming
-from chatterbox_voice.replies import as_list, as_object, number, strings, whole
+from chatterbox_voice.replies import as_list, as_object, number, objects, strings, whole
 
 DEFAULT_FORMAT = "mp3"
 LONG_TEXT_CHARS = 200  # in WAV some 13 s and 0.8 MB in base64
@@ -23,6 +23,8 @@ MAX_RECORDING_BYTES = 25 * 1024**2  # that the worker reads
 
 # A file, its content, or an https address of it.
 Recording = str | os.PathLike[str] | bytes | IO[bytes]
+# What the field ``turns`` of the operation ``tts`` takes.
+Turns = Iterable[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -66,10 +68,34 @@ class Speech:
         """The seed with which the same job gives the same audio."""
         return self.receipt.get("seed")
 
+    @property
+    def segments(self) -> list[dict[str, Any]]:
+        """What was spoken in one go, with its ``text``, ``spoken``, ``voice``, ``start`` and ``end``."""
+        return objects(self.receipt, "segments")
+
+    @property
+    def words(self) -> list[dict[str, Any]]:
+        """Each word's ``text``, ``start``, ``end`` and ``segment``, of a job with ``timestamps="words"``."""
+        return objects(self.receipt, "words")
+
+    @property
+    def subtitles(self) -> str | None:
+        """The file of a job with ``subtitles="srt"`` or ``"vtt"``; None of others."""
+        subtitles = self.receipt.get("subtitles")
+        return subtitles if isinstance(subtitles, str) else None
+
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Writes the audio to a file; returns its path."""
         file = Path(path)
         file.write_bytes(self.audio)
+        return file
+
+    def save_subtitles(self, path: str | os.PathLike[str]) -> Path:
+        """Writes the subtitles to a file; returns its path. Raises ValueError where there are none."""
+        if self.subtitles is None:
+            raise ValueError("the speech has no subtitles; ask for them with subtitles='srt' or 'vtt'")
+        file = Path(path)
+        file.write_text(self.subtitles, "utf-8", newline="")
         return file
 
 
@@ -133,7 +159,7 @@ class Operations:
         """
         if not can_stream(job_input) or self._is_streaming is False:
             return False
-        return self._is_streaming is True or len(str(job_input.get("text", ""))) > LONG_TEXT_CHARS
+        return self._is_streaming is True or text_chars(job_input, "text") > LONG_TEXT_CHARS
 
     def stream(self, call: Call, job_input: Mapping[str, Any]) -> Flow[Mapping[str, Any]]:
         """Runs a job that speaks and hands over its audio while it is made; returns its receipt.
@@ -221,6 +247,13 @@ def recording_fields(prefix: str, recording: Recording | None) -> dict[str, Any]
             "shorter one, or mp3 or flac"
         )
     return {prefix: base64.b64encode(content).decode("ascii")}
+
+
+def text_chars(fields: Mapping[str, Any], name: str) -> int:
+    """Returns the characters of all that a job speaks. name: of the field with a text that has no turns."""
+    turns = fields.get("turns")
+    texts = [turn.get("text") for turn in turns if isinstance(turn, dict)] if isinstance(turns, list) else []
+    return sum(len(text) for text in [fields.get(name), *texts] if isinstance(text, str))
 
 
 def can_stream(job_input: Mapping[str, Any]) -> bool:

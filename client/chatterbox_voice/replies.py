@@ -38,6 +38,12 @@ def whole(reply: Mapping[str, Any], name: str) -> int:
     return int(number(reply, name))
 
 
+def objects(reply: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    """Returns the objects of a list in a reply; none where it has no list."""
+    value = reply.get(name)
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+
+
 def strings(reply: Mapping[str, Any], name: str) -> list[str]:
     """Returns the strings of a list in a reply; none where it has no list."""
     value = reply.get(name)

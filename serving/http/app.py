@@ -47,6 +47,7 @@ from serving.openai import (
     models_list,
     openai_name,
     parse_openai_request,
+    speech_schema,
     voices_list,
 )
 from settings import Settings
@@ -121,12 +122,15 @@ class Routes:
         if fields.get("delivery") is not None:
             raise InvalidRequest("has no effect here", field="delivery", hint="the audio is the reply")
         speech = await asyncio.to_thread(parse_openai_request, fields, self._names)
+        if speech.stream_format == "audio":
+            unsent = _without_receipt(speech.request, 'stream_format "sse"')
+            speech = replace(speech, warnings=(*speech.warnings, *unsent))
         job = SpeechJob(
             self._worker,
             "tts",
             speech.with_voice,
             request.state.request_id,
-            {"input": {"operation": "tts", "text": "\n".join(speech.request.texts)}, "openai": True},
+            {"input": {"operation": "tts", "text": _text_of(speech.request)}, "openai": True},
         )
         return SpeechResponse(job, self._gate, self._metrics, speech.stream_format)
 
@@ -215,12 +219,13 @@ class Routes:
     def _speak(
         self, operation: str, spoken: AnyRequest, request: Request, warnings: Iterable[str] = ()
     ) -> Response:
+        warnings = [*warnings, *_without_receipt(spoken, "Accept: application/json")]
         job = SpeechJob(
             self._worker,
             operation,
-            lambda _: (spoken, list(warnings)),
+            lambda _: (spoken, warnings),
             request.state.request_id,
-            {"input": {"operation": operation, "text": getattr(spoken, "text", "")}},
+            {"input": {"operation": operation, "text": _text_of(spoken)}},
         )
         return SpeechResponse(job, self._gate, self._metrics)
 
@@ -379,7 +384,8 @@ def build_app(worker: JobWorker, settings: Settings, gate: Gate, metrics: Metric
     add("/ping", routes.ping, methods=["GET"], response_class=Response)
     add("/ping", routes.ping, methods=["HEAD"], response_class=Response, include_in_schema=False)
     add("/metrics", routes.metrics, response_class=Response)
-    add("/v1/audio/speech", routes.speech, methods=["POST"], openapi_extra=_body_of({"type": "object"}))
+    speech = speech_schema(definitions["TtsRequest"])
+    add("/v1/audio/speech", routes.speech, methods=["POST"], openapi_extra=_body_of(speech))
     add("/v1/models", routes.models)
     add("/v1/models/{model}", routes.model)
     add("/v1/audio/voices", routes.voices)
@@ -457,6 +463,19 @@ async def _no_route(request: Request, error: Exception) -> Response:
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
     refused = Refused(code, str(error.detail), hint="see /docs for the routes")
     return error_response(refused, request.url.path)
+
+
+def _text_of(request: AnyRequest) -> str:
+    """Returns all that a job says, for the log to count its characters."""
+    return "\n".join(request.texts) if isinstance(request, TtsRequest) else ""
+
+
+def _without_receipt(request: AnyRequest, instead: str) -> list[str]:
+    """Returns warnings about what only a receipt holds, for a reply that has none. instead: has one."""
+    if not isinstance(request, TtsRequest):
+        return []
+    unsent = [name for name in ("timestamps", "subtitles") if getattr(request, name) != "none"]
+    return [f"{name} are in the receipt, which audio alone does not have: send {instead}" for name in unsent]
 
 
 def _wants_audio(request: Request) -> bool:

@@ -71,7 +71,7 @@ def error_response(error: WorkerError, path: str, *, rename: Callable[[str], str
 def openai_error(error: WorkerError, rename: Callable[[str], str] = str) -> dict[str, Any]:
     """Returns an error in OpenAI's shape, in which all four keys are required."""
     param = None if error.field is None else rename(error.field)
-    if error.code == "voice_not_found":  # the store does not know which field named it
+    if error.code == "voice_not_found" and error.field is None:  # the store does not know who named it
         param = "voice"
     return {
         "error": {

@@ -124,6 +124,16 @@ def test_events_hold_the_same_audio_and_end_with_usage(bridge):
     assert done["usage"]["input_tokens"] == len(TEXT)
 
 
+def test_turns_are_spoken(bridge):
+    turns = [{"text": "Is it late?"}, {"text": "It is."}]
+    fields = {**SPEECH, "input": "", "turns": turns, "stream_format": "sse", "subtitles": "srt"}
+    reply = bridge.post("/v1/audio/speech", json=fields)
+    *_, done = [json.loads(line[6:]) for line in reply.text.splitlines() if line]
+    assert [each["turn"] for each in done["receipt"]["segments"]] == [0, 1]
+    assert "Is it late?" in done["receipt"]["subtitles"]
+    assert done["usage"]["input_tokens"] == len("Is it late?It is.")
+
+
 @pytest.mark.parametrize(
     ("fields", "status", "code", "param"),
     [
@@ -131,6 +141,13 @@ def test_events_hold_the_same_audio_and_end_with_usage(bridge):
         ({"input": ""}, 400, "invalid_request", "input"),
         ({"input": "x" * 6000}, 400, "text_too_long", None),
         ({"stream_format": "tape"}, 400, "invalid_request", "stream_format"),
+        ({"turns": [{"text": TEXT}]}, 400, "invalid_request", "input"),
+        (
+            {"input": "", "turns": [{"text": TEXT}, {"text": TEXT, "voice_name": "nobody"}]},
+            404,
+            "voice_not_found",
+            "turns[1].voice_name",
+        ),
     ],
 )
 def test_errors_have_openais_shape(bridge, fields, status, code, param):

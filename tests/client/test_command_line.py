@@ -101,6 +101,51 @@ def test_json_is_the_receipt(command, tmp_path, capsys):
     assert "audio" not in receipt
 
 
+@pytest.mark.parametrize("kind", ["srt", "vtt"])
+def test_a_dialogue_with_subtitles_beside_it(command, tmp_path, capsys, kind):
+    turns = tmp_path / "turns.json"
+    turns.write_text(json.dumps([{"text": "Is it late?"}, {"text": "It is 9:30."}]), "utf-8")
+    file = tmp_path / "talk.mp3"
+    assert command("speak", "--turns", turns, "-o", file, "--subtitles", kind, "--json") == 0
+    receipt = json.loads(capsys.readouterr().out)
+    assert [each["turn"] for each in receipt["segments"]] == [0, 1]
+    assert (tmp_path / f"talk.{kind}").read_text("utf-8") == receipt["subtitles"]
+    assert "It is 9:30" in receipt["subtitles"]
+
+
+def test_a_text_is_read_as_it_is_asked_for(command, endpoint, tmp_path):
+    entries = {"pronunciations": [{"text": "Nguyen", "say": "win"}]}
+    (tmp_path / "names.json").write_text(json.dumps(entries), "utf-8")
+    arguments = ("--pronunciations", tmp_path / "names.json", "--no-normalize", "--markup", "plain")
+    assert command("speak", "Nguyen at [pause:1s]", *arguments, "-o", tmp_path / "a.mp3") == 0
+    (job,) = endpoint.jobs.values()
+    asked = {name: job.input[name] for name in ("pronunciations", "normalize_text", "markup")}
+    assert asked == {**entries, "normalize_text": False, "markup": "plain"}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"[", "is not JSON"), (b'{"lines": []}', "must hold a list of objects"), (b"\xff", "UTF-8")],
+)
+def test_a_file_that_holds_no_turns_is_wrong_usage(command, tmp_path, capsys, content, said):
+    (tmp_path / "turns.json").write_bytes(content)
+    assert command("speak", "--turns", tmp_path / "turns.json", "-o", tmp_path / "a.mp3") == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("Hello.", "--subtitles", "srt"), "set -o FILE"),
+        (("Hello.", "--subtitles", "srt", "-o", "-"), "set -o FILE"),
+        (("Hello.", "--turns", "turns.json", "-o", "a.mp3"), "both a text and --turns"),
+    ],
+)
+def test_options_that_do_not_go_together_are_wrong_usage(command, capsys, arguments, said):
+    assert command("speak", *arguments) == 2
+    assert said in capsys.readouterr().err
+
+
 def test_audio_goes_to_stdout(command, monkeypatch):
     out = SimpleNamespace(buffer=io.BytesIO())
     monkeypatch.setattr(sys, "stdout", out)

@@ -66,3 +66,21 @@ async def test_speech_goes_into_a_folder(endpoint, tmp_path):
     path = Path(content.text.splitlines()[0])
     assert path.parent == folder
     assert soundfile.info(io.BytesIO(path.read_bytes())).duration > 1
+
+
+async def test_markup_and_subtitles_are_asked_for(endpoint, tmp_path):
+    folder = tmp_path / "speech"
+    folder.mkdir()
+    asked = {"text": "It is late. [pause:2s] Good night.", "subtitles": "vtt"}
+    async with asking(endpoint) as assistant:
+        spoken = await assistant.call_tool("speak", asked)
+        plain = await assistant.call_tool("speak", {**asked, "markup": "plain"})
+    _, _, subtitles = spoken.content
+    assert subtitles.text.startswith("WEBVTT")
+    assert "[pause" not in subtitles.text
+    assert "[pause:2s]" in plain.content[2].text
+    async with asking(endpoint, "--folder", str(folder)) as assistant:
+        (content,) = (await assistant.call_tool("speak", {**asked, "subtitles": "srt"})).content
+    audio, written, _ = content.text.splitlines()
+    assert Path(written) == Path(audio).with_suffix(".srt")
+    assert "Good night" in Path(written).read_text("utf-8")

@@ -453,3 +453,58 @@ def test_a_file_on_the_volume_is_named_and_how_to_get_it(client, monkeypatch):
 
     error = _elsewhere("/runpod-volume/audio_out/job.mp3", {})
     assert "aws s3 cp s3://VOLUME_ID/audio_out/job.mp3" in str(error)
+
+
+# --- turns, markup, words and subtitles
+
+
+def test_turns_are_spoken_and_told_apart(client, endpoint):
+    client.clone(RECORDING, "Ada", preview=False)
+    turns = [{"text": "Is it late?", "voice_name": "Ada"}, {"text": "It is 9:30.", "pause_after_s": 1.5}]
+    speech = client.speak(turns=turns, seed=7, timestamps="words", subtitles="vtt")
+    assert [(each["turn"], each["voice"]) for each in speech.segments] == [(0, "Ada"), (1, None)]
+    assert speech.segments[1]["spoken"] == "It is nine thirty"
+    assert [word["text"] for word in speech.words] == ["Is", "it", "late?", "It", "is", "9:30"]
+    assert speech.subtitles.startswith("WEBVTT")
+    assert speech.duration_s == pytest.approx(speech.segments[1]["end"] + 1.5, abs=0.002)
+    assert "text" not in list(endpoint.jobs.values())[-1].input
+
+
+async def test_turns_are_spoken_by_the_asynchronous_client_too(endpoint):
+    turns = [{"text": "Is it late?"}, {"text": "It is."}]
+    with client_of(endpoint) as client:
+        expected = client.speak(turns=turns, seed=7)
+    async with async_client_of(endpoint) as client:
+        assert (await client.speak(turns=turns, seed=7)).audio == expected.audio
+        async with client.stream(turns=turns, seed=7) as stream:
+            assert b"".join([part async for part in stream]) == expected.audio
+
+
+def test_long_turns_are_streamed_and_keep_words_and_subtitles(streaming_endpoint):
+    turns = [{"text": TEXT} for _ in range(6)]
+    with client_of(streaming_endpoint) as client:
+        speech = client.speak(turns=turns, timestamps="words", subtitles="srt")
+    assert [job.input["mode"] for job in streaming_endpoint.jobs.values()] == ["streaming"]
+    assert [each["turn"] for each in speech.segments] == sorted([*range(6)] * 3)
+    assert len(speech.words) == 6 * len(TEXT.split())
+    assert speech.subtitles.startswith("1\n")
+
+
+def test_speech_without_words_and_subtitles_has_none(client, tmp_path):
+    speech = client.speak(TEXT)
+    assert (speech.words, speech.subtitles) == ([], None)
+    with pytest.raises(ValueError, match="subtitles='srt'"):
+        speech.save_subtitles(tmp_path / "a.srt")
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"text": TEXT, "turns": [{"text": TEXT}]}, "text and turns exclude each other"),
+        ({}, "text is required"),
+        ({"turns": [{"text": TEXT}, {"txt": TEXT}]}, r"turns\[1\].text is required"),
+    ],
+)
+def test_a_text_or_turns_are_needed(client, fields, said):
+    with pytest.raises(errors.InvalidRequest, match=said):
+        client.speak(**fields)

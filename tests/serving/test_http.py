@@ -294,6 +294,9 @@ def test_an_unknown_voice_is_refused_with_the_nearest_names(client):
     assert error["code"] == "voice_not_found"
     assert error["param"] == "voice"
     assert "Margarete" in error["message"]
+    turns = [{"text": "Hello."}, {"text": "Hello.", "voice_name": "nobody"}]
+    error = client.post("/v1/audio/speech", json={"turns": turns}).json()["error"]
+    assert (error["code"], error["param"]) == ("voice_not_found", "turns[1].voice_name")
 
 
 def test_models_are_the_workers_and_the_names_that_mean_them(client):
@@ -351,6 +354,95 @@ def test_a_language_that_the_named_model_lacks_is_refused_with_the_model_that_ha
     assert "or multilingual as the model" in error["message"]
 
 
+# --- turns, markup, words and subtitles
+
+TURNS = [{"text": "Is it late?"}, {"text": "It is [pause:1.5s] 9:30.", "parameters": {"temperature": 0.5}}]
+
+
+def events_of(reply):
+    return [json.loads(line.removeprefix("data: ")) for line in reply.text.splitlines() if line]
+
+
+@pytest.mark.parametrize("more", [{}, {"input": ""}, {"input": None}])
+def test_turns_take_the_place_of_the_input(client, more):
+    job = {"turns": TURNS, "seed": 7}
+    asked = {**job, **more, "model": "tts-1", "response_format": "wav"}
+    reply = client.post("/v1/audio/speech", json=asked)
+    assert reply.status_code == 200, reply.text
+    stream = events_of(client.post("/jobs/tts", json={**job, "format": "wav", "mode": "streaming"}))
+    assert reply.content == b"".join(base64.b64decode(piece["audio"]) for piece in stream[:-1])
+
+
+def test_the_receipts_of_events_and_of_jobs_hold_segments_words_and_subtitles(client):
+    clone(client)
+    job = {
+        "turns": [{"text": "Is it late?", "voice_name": "Anna Müller"}, *TURNS[1:]],
+        "pronunciations": [{"text": "late", "say": "layt"}],
+        "timestamps": "words",
+        "subtitles": "vtt",
+        "seed": 7,
+    }
+    *_, done = events_of(client.post("/v1/audio/speech", json={**job, "stream_format": "sse"}))
+    *_, streamed = events_of(client.post("/jobs/tts", json={**job, "mode": "streaming"}))
+    whole = client.post("/jobs/tts", json=job).json()
+    for receipt in (done["receipt"], streamed, whole):
+        segments = receipt["segments"]
+        assert [(each["turn"], each["voice"]) for each in segments] == [
+            (0, "Anna Müller"),
+            (1, None),
+            (1, None),
+        ]
+        assert segments[0]["replaced"] == [{"text": "late", "spoken": "layt"}]
+        assert segments[2]["replaced"] == [{"text": "9:30", "spoken": "nine thirty"}]
+        assert segments[2]["start"] - segments[1]["end"] == pytest.approx(1.5, abs=0.002)
+        assert [word["text"] for word in receipt["words"]] == ["Is", "it", "late?", "It", "is", "9:30"]
+        assert receipt["timing"] == "estimated"
+        assert receipt["subtitles"].startswith("WEBVTT")
+        assert "<v Anna Müller>" in receipt["subtitles"]
+        assert receipt["warnings"] == []
+    assert done["usage"]["input_tokens"] == len("Is it late?\nIt is [pause:1.5s] 9:30.")
+
+
+@pytest.mark.parametrize(
+    ("path", "accept", "text", "instead"),
+    [
+        ("/v1/audio/speech", "*/*", "input", 'stream_format "sse"'),
+        ("/jobs/tts", "audio/*", "text", "Accept: application/json"),
+    ],
+)
+def test_audio_alone_warns_that_it_has_no_subtitles(client, path, accept, text, instead):
+    asked = {text: "It is late.", "subtitles": "srt", "timestamps": "words"}
+    reply = client.post(path, json=asked, headers={"Accept": accept})
+    warnings = json.loads(reply.headers["x-warnings"])
+    assert [warning.split()[0] for warning in warnings] == ["timestamps", "subtitles"]
+    assert instead in warnings[0]
+
+
+def test_warnings_about_markup_come_in_the_header(client):
+    reply = client.post("/v1/audio/speech", json={"input": "One [pause:2] two."})
+    assert "[pause:2]" in reply.headers["x-warnings"]
+    refused = client.post("/v1/audio/speech", json={"input": "One [pause:2] two.", "strict": True})
+    assert refused.json()["error"]["param"] == "input"
+
+
+def test_ssml_is_spoken(client):
+    ssml = '<speak>One <break time="2s"/> two.</speak>'
+    receipt = client.post("/jobs/tts", json={"text": ssml, "markup": "ssml"}).json()
+    first, second = receipt["segments"]
+    assert second["start"] - first["end"] == pytest.approx(2.0, abs=0.002)
+
+
+def test_the_log_counts_what_turns_say(client, caplog):
+    caplog.set_level("INFO")
+    count = sum(len(turn["text"]) for turn in TURNS)
+    client.post("/jobs/tts", json={"turns": TURNS})
+    client.post("/jobs/tts", json={"turns": TURNS}, headers={"Accept": "audio/*"})
+    client.post("/jobs/tts", json={"turns": [7, {"text": 7}]})
+    done = [record.getMessage() for record in caplog.records if record.getMessage().startswith("done ")]
+    counts = [int(re.search(r"characters=(\d+)", line)[1]) for line in done]
+    assert counts == [count, count + 1, 0]  # joined by a line break where the audio is the answer
+
+
 # --- errors
 
 
@@ -370,6 +462,12 @@ def test_a_language_that_the_named_model_lacks_is_refused_with_the_model_that_ha
             "voice and voice_id exclude each other",
         ),
         ({"input": "Hello.", "text": "Hello."}, None, "send input"),
+        ({"input": "Hello.", "turns": [{"text": "Hello."}]}, None, "input and turns exclude each other"),
+        ({"turns": [{"text": "Hello."}, {"input": "Hello."}]}, "turns[1].text", "turns[1].text is required"),
+        ({"turns": [{"text": "Hello."}, {"text": "..."}]}, "turns[1].text", "nothing in it to say"),
+        ({"turns": []}, "turns", "turns must be a list of 1 to 1000"),
+        ({"input": "One [pause:99s] two."}, "input", "60"),
+        ({"input": "<speak>One</speak", "markup": "ssml"}, "input", "line 1"),
     ],
 )
 def test_a_bad_request_names_the_field_as_openai_does(client, fields, param, says):
@@ -596,6 +694,14 @@ def test_the_schema_names_every_operation_and_its_viewer_loads_nothing_from_else
     fields = schema["paths"]["/jobs/tts"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert fields["$ref"] == "#/components/schemas/TtsRequest"
     assert "exaggeration" in schema["components"]["schemas"]["TtsRequest"]["properties"]
+    tts = schema["components"]["schemas"]["TtsRequest"]
+    assert tts["anyOf"] == [{"required": ["text"]}, {"required": ["turns"]}]
+    assert schema["components"]["schemas"]["Turn"]["required"] == ["text"]
+    body = schema["paths"]["/v1/audio/speech"]["post"]["requestBody"]["content"]["application/json"]
+    assert {"input", "turns", "response_format", "voice", "subtitles"} <= body["schema"]["properties"].keys()
+    assert not {"text", "format", "delivery"} & body["schema"]["properties"].keys()
+    referred = re.findall(r"#/components/schemas/(\w+)", json.dumps(schema))
+    assert set(referred) <= schema["components"]["schemas"].keys()
     page = client.get("/docs").text
     assert not re.findall(r"(?:src|href)=[\"'](?:https?:)?//", page)
     for address in re.findall(r"(?:src|href)=[\"'](/[^\"']+)", page):

@@ -9,6 +9,7 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import pytest
 import soundfile
 
@@ -211,6 +212,28 @@ def test_what_a_text_may_hold_is_said_beside_it(page, tmp_path):
         page.get_by_text("Receipt").click()
         receipt = json.loads(page.locator("#receipt").inner_text())
         assert receipt["warnings"] == ["the chatterbox model does not know event tags: left out [laugh]"]
+
+
+def test_tags_in_a_text_are_pauses_and_voices(page, tmp_path):
+    with http_server(tmp_path) as served:
+        sample = {"audio_sample": ("a.wav", wav_bytes(speech_like(6.0, 24_000, 1), 24_000), "audio/wav")}
+        httpx.post(f"{served.address}/v1/audio/voices", data={"name": "Ann"}, files=sample, timeout=60)
+        open_page(page, served)
+        page.get_by_label("Text").fill("[voice:Ann] One [pause:1s] two. [voice:] It is 9:30.")
+        page.get_by_role("button", name="Speak", exact=True).click()
+        wait_for(page, f"{PROGRESS}.state === 'done'")
+        receipt = json.loads(page.locator("#receipt").text_content())
+        first, second, third = receipt["segments"]
+        assert second["start"] - first["end"] == pytest.approx(1.0, abs=0.002)
+        assert [first["voice"], second["voice"], third["voice"]] == ["Ann", "Ann", None]
+        shown = page.locator("#segments li").all_inner_texts()
+        assert [line.partition(": ")[2] for line in shown] == ["One", "two", "It is 9:30"]
+        page.get_by_label("Text").fill("One [pause:99s] two.")
+        page.get_by_role("button", name="Speak", exact=True).click()
+        alert = page.get_by_role("alert")
+        alert.wait_for()
+        assert "[pause:99s]" in alert.inner_text()
+    assert page.errors == []
 
 
 def test_model_and_language_are_chosen(page, tmp_path):
