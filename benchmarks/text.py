@@ -1,10 +1,11 @@
-"""What it costs to normalise and to split a long text, by language.
+"""What it costs to read and to split a long text, by language.
 
     python -m benchmarks.text [--characters 1000000] [--languages en,de,ja] [--json FILE]
 
 A text of prose in which every tenth sentence holds a date, a sum of money, a distance, a time or an
-abbreviation, each with numbers of its own. Every language in a fresh process: seconds of the first sentence,
-which reads the rules, of the whole text, and of splitting what is spoken; and the memory that all of it takes
+abbreviation, each with numbers of its own, and every hundredth ends with a pause. It goes the way of a job:
+markup, 1,500 pronunciations in three lists, normalisation, splitting. Every language in a fresh process:
+seconds of the first sentence, which reads the rules, and of each step; and the memory that all of it takes
 beyond the interpreter and the text. The processor's time is beside that of the clock, for a machine that has
 other work. Limits: 60 s and 300 MB for a million characters.
 """
@@ -17,11 +18,19 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from benchmarks.machine import describe, keep, results_file
 
+Result = TypeVar("Result")
+
 SENTENCE_A_TENTH = 10
+SENTENCES_A_PAUSE = 100
+PAUSE = "[pause:300ms]"
+ENTRIES = 500  # of each of the three lists of pronunciations
+STEPS = ("markup", "pronounce", "normalise", "split")
 # A plain sentence, and one with something to normalise.
 SENTENCES = {
     "en": (
@@ -44,12 +53,14 @@ SENTENCES = {
 
 
 def prose(language: str, characters: int) -> str:
-    """Returns sentences of which each tenth holds something to normalise."""
+    """Returns sentences: each tenth holds something to normalise, a pause follows each hundredth."""
     plain, marked = SENTENCES[language]
     sentences, length, number = [], 0, 0
     while length < characters:
         number += 1
         sentence = plain if number % SENTENCE_A_TENTH else marked.format(day=number % 28 + 1, n=number)
+        if number % SENTENCES_A_PAUSE == 0:
+            sentence += PAUSE
         sentences.append(sentence)
         length += len(sentence)
     return "".join(sentences)[:characters]
@@ -60,27 +71,38 @@ def peak_mb() -> float:
 
 
 def measure(language: str, characters: int) -> dict[str, float]:
-    """Normalises and splits a text in this process. Returns seconds, megabytes and counts."""
+    """Reads and splits a text in this process. Returns seconds, megabytes and counts."""
     text = prose(language, characters)
     before_mb, started = peak_mb(), time.perf_counter()
+    from speech.text import split_text
+    from speech.text.markup import parse_markup
     from speech.text.normalization import normalize
+    from speech.text.pronunciations import Pronunciation, find_pronunciations
 
     normalize(SENTENCES[language][1].format(day=3, n=5), language)
     figures = {"first_s": time.perf_counter() - started}
-    started, started_cpu = time.perf_counter(), time.process_time()
-    spoken = normalize(text, language)
-    figures |= {
-        "normalise_s": time.perf_counter() - started,
-        "normalise_cpu_s": time.process_time() - started_cpu,
-    }
-    figures["normalise_mb"] = peak_mb() - before_mb
-    from speech.text import split_text
 
-    started, started_cpu = time.perf_counter(), time.process_time()
-    chunks = split_text(spoken.text, language=language)
-    figures |= {"split_s": time.perf_counter() - started, "split_cpu_s": time.process_time() - started_cpu}
+    def timed(step: str, work: Callable[[], Result]) -> Result:
+        started, started_cpu = time.perf_counter(), time.process_time()
+        result = work()
+        figures[f"{step}_s"] = time.perf_counter() - started
+        figures[f"{step}_cpu_s"] = time.process_time() - started_cpu
+        return result
+
+    levels = [
+        [Pronunciation(f"name{level}x{number}", "win") for number in range(ENTRIES)] for level in range(3)
+    ]
+    passages = timed("markup", lambda: parse_markup(text, "tags").passages)
+    found = timed("pronounce", lambda: [find_pronunciations(each.text, levels) for each in passages])
+    spoken = timed(
+        "normalise",
+        lambda: [normalize(each.text, language, own) for each, own in zip(passages, found, strict=True)],
+    )
+    chunks = timed("split", lambda: [split_text(each.text, language=language) for each in spoken])
+    figures["all_s"] = sum(figures[f"{step}_s"] for step in STEPS)
     figures["peak_mb"] = peak_mb() - before_mb
-    return figures | {"replacements": len(spoken.replacements), "chunks": len(chunks)}
+    figures["replacements"] = sum(len(each.replacements) for each in spoken)
+    return figures | {"passages": len(passages), "chunks": sum(map(len, chunks))}
 
 
 def main() -> None:
@@ -97,7 +119,11 @@ def main() -> None:
         print(json.dumps(measure(languages[0], options.characters)))
         return
     print(describe())
-    print("language   first, s   normalise, s (CPU)   split, s (CPU)   peak, MB   replacements   chunks")
+    print(
+        "language  first, s "
+        + "".join(f"{step + ', s (CPU)':>22}" for step in STEPS)
+        + "   all, s   peak, MB"
+    )
     figures = {}
     for language in languages:
         command = [sys.executable, "-m", "benchmarks.text", "--in-this-process", "--languages", language]
@@ -109,11 +135,9 @@ def main() -> None:
             cwd=Path(__file__).parent.parent,
         )
         each = figures[language] = json.loads(result.stdout)
+        steps = "".join(f"{each[f'{step}_s']:14.2f} ({each[f'{step}_cpu_s']:5.2f})" for step in STEPS)
         print(
-            f"{language:8} {each['first_s']:10.2f}"
-            f" {each['normalise_s']:12.2f} ({each['normalise_cpu_s']:.2f})"
-            f" {each['split_s']:13.2f} ({each['split_cpu_s']:.2f}) {each['peak_mb']:10.0f}"
-            f" {each['replacements']:14.0f} {each['chunks']:8.0f}",
+            f"{language:8} {each['first_s']:9.2f} {steps} {each['all_s']:8.2f} {each['peak_mb']:10.0f}",
             flush=True,
         )
     keep(options.json, "cpu", characters=options.characters, by_language=figures)

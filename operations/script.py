@@ -267,6 +267,7 @@ def read_lines(
     pronunciations: Sequence[PronunciationEntry] | None,
     max_takes: int,
     align: bool,
+    context: bool,
 ) -> Lines:
     """Returns what is spoken of each part, in its voice.
 
@@ -306,6 +307,7 @@ def read_lines(
             pause_is_exact=part.pause_is_exact,
             max_takes=max_takes,
             align=align,
+            context=context,
         )
         if has_speakable(utterance.text):
             speed = min(max(speed * (part.passage.rate or 1.0), SLOWEST), FASTEST)

@@ -57,6 +57,7 @@ class TtsRequest(SpeechParameters, VoiceFields):
     timestamps: Annotated[Literal["none", "words"], Field(description="'none' or 'words'")] = "none"
     subtitles: Annotated[Literal["none", "srt", "vtt"], Field(description="one of none, srt, vtt")] = "none"
     max_takes: Annotated[int, between(1, MAX_TAKES, "a whole number")] = DEFAULT_TAKES
+    short_text_context: Annotated[bool, Field(description="true or false")] = False
     strict: Annotated[bool, Field(description="true or false")] = False
     delivery: DeliveryWay = "auto"
 
@@ -133,6 +134,7 @@ def run(request: TtsRequest, services: Services, cancel: CancelToken) -> SpeechR
         pronunciations=request.pronunciations,
         max_takes=request.max_takes,
         align=request.timestamps != "none" or request.subtitles != "none",
+        context=request.short_text_context,
     )
     ready_s = time.perf_counter()
     lines = read.lines
@@ -174,6 +176,7 @@ def run(request: TtsRequest, services: Services, cancel: CancelToken) -> SpeechR
                 "even_level": request.even_level,
                 "room_tone": request.room_tone,
                 "max_takes": request.max_takes,
+                "short_text_context": request.short_text_context,
                 "delivery": request.delivery,
             },
         },

@@ -139,6 +139,15 @@ class Alignment:
     ends_s: tuple[float, ...]  # of each text token, within the chunk's audio; they do not fall
     spans: tuple[tuple[int, int], ...]  # the characters of the chunk's text that each stands for
 
+    def behind(self, place: int, time_s: float) -> Alignment:
+        """Returns the alignment of the text behind a place, whose audio begins at a time."""
+        behind = [
+            (max(0.0, end_s - time_s), (max(0, start - place), end - place))
+            for end_s, (start, end) in zip(self.ends_s, self.spans, strict=True)
+            if end > place
+        ]
+        return Alignment(tuple(end_s for end_s, _ in behind), tuple(span for _, span in behind))
+
     def character_times(self) -> list[tuple[int, float]]:
         """Returns places in the chunk's text and the seconds at which what is before them is said.
 
@@ -166,6 +175,9 @@ class Utterance:
     pause_is_exact: bool = False  # the pause was asked for by its length, which no speed changes
     max_takes: int = DEFAULT_TAKES  # 1 to 5; readings of a chunk, until one has no fault
     align: bool = False  # whether audio chunks are to have their alignment, where the model can tell
+    # Whether a chunk of one to three words is spoken after a sentence that is cut away again; only by
+    # models that can align, and never in a stream.
+    context: bool = False
 
 
 @dataclass(frozen=True)

@@ -24,11 +24,12 @@ from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform, resample
 from cancel import CancelToken
 from characters import printable_excerpt
 from errors import DeviceLost, DeviceSuspect, Internal, InvalidRequest, ModelUnavailable, WorkerError
+from speech.context import context_end_s, context_for, cut_context
 from speech.contract import Alignment, AudioChunk, DeviceUsage, Hop, ModelInfo, Take, Utterance
 from speech.contract import Conditionals as AnyConditionals
 from speech.gpu_faults import GpuFault, gpu_fault
 from speech.models.spec import SILENCE_TOKEN, SPEECH_TOKENS_PER_S, ModelSource
-from speech.models.t3 import T3, Head
+from speech.models.t3 import T3
 from speech.reference.conditionals import FILE_VERSION, Conditionals, dummy_voice
 from speech.reference.spectra import ENCODER_SAMPLE_RATE_HZ
 from speech.runtime import Batch, ChunkRequest, DeviceModel, DeviceRuntime, RenderedAudio, TokensRequest
@@ -144,7 +145,7 @@ class ChatterboxSynthesizer:
         started_s = time.perf_counter()
         text = calibration_sentence(self.info.default_language)
         voice = model.builtin_voice or dummy_voice(spec.conditioning)
-        utterance = Utterance(text, voice, seed=0, language=self.info.default_language, max_takes=1)
+        utterance = Utterance(text, voice, seed=0, language=self.info.default_language, max_takes=3)
         request = replace(self._request(text, utterance, 0, "whole"), heads=tuple(model.t3.all_heads))
         try:
             (audio,) = self._runtime.speak([request], CancelToken())
@@ -154,10 +155,10 @@ class ChatterboxSynthesizer:
         except Exception as error:
             log.warning("%s: no alignment, since a sentence failed (%s)", spec.name, error)
             return
-        heads: tuple[Head, ...] = ()
-        if audio.attention is not None and not audio.failures:
-            found = find_alignment_heads(audio.attention)
-            heads = tuple(model.t3.all_heads[index] for index in found)
+        if audio.attention is None or any(take.used and take.faults for take in audio.takes):
+            log.warning("%s: no alignment, since a sentence %s", spec.name, audio.failures[-1])
+            return
+        heads = tuple(model.t3.all_heads[index] for index in find_alignment_heads(audio.attention))
         self._alignment = AlignmentHeads(heads, silence)
         log.info(
             "%s: %s, looked for in %.1f s",
@@ -225,6 +226,9 @@ class ChatterboxSynthesizer:
                 while not is_over:
                     started_s = time.perf_counter()
                     audio = next(rendered)
+                    alignment = _alignment(audio, planned.request)
+                    if planned.context:
+                        audio, alignment = self._without_context(audio, alignment, planned, cancel)
                     waited_s = time.perf_counter() - started_s
                     is_over = audio.ends_chunk
                     _check_finite(audio.samples, index)
@@ -246,10 +250,25 @@ class ChatterboxSynthesizer:
                             Take(take.seed, tuple(fault.code for fault in take.faults), take.used)
                             for take in audio.takes
                         ),
-                        alignment=_alignment(audio, planned.request)
-                        if utterances[planned.utterance].align
-                        else None,
+                        alignment=alignment if utterances[planned.utterance].align else None,
                     )
+
+    def _without_context(
+        self,
+        audio: RenderedAudio,
+        alignment: Alignment | None,
+        planned: _PlannedChunk,
+        cancel: CancelToken,
+    ) -> tuple[RenderedAudio, Alignment | None]:
+        """Returns a chunk's audio behind its context; where the cut is not known, that of the text alone."""
+        end_s = None if alignment is None else context_end_s(alignment, planned.context)
+        if alignment is None or end_s is None:
+            assert planned.without_context is not None
+            with closing(self._runtime.speak([planned.without_context], cancel)) as rendered:
+                alone = next(rendered)
+            return alone, _alignment(alone, planned.without_context)
+        samples, start_s = cut_context(audio.samples, MODEL_SAMPLE_RATE_HZ, end_s)
+        return replace(audio, samples=samples), alignment.behind(len(planned.context), start_s)
 
     def convert(
         self, recording: Waveform, voice: AnyConditionals, seed: int, cancel: CancelToken
@@ -343,6 +362,8 @@ class ChatterboxSynthesizer:
             for position, (chunk, span) in enumerate(zip(chunks, spans, strict=True)):
                 cancel.raise_if_cancelled()  # readings of a long text take seconds
                 is_last = position == len(chunks) - 1
+                can_align = self.info.can_align and utterance.context and hop == "whole"
+                context = context_for(chunk.text, utterance.language) if can_align else ""
                 planned.append(
                     _PlannedChunk(
                         utterance=index,
@@ -353,7 +374,11 @@ class ChatterboxSynthesizer:
                         if is_last
                         else max(chunk.pause_after_s, FADE_S),
                         pause_is_exact=utterance.pause_is_exact and is_last,
-                        request=self._request(chunk.text, utterance, position, hop),
+                        request=self._request(context + chunk.text, utterance, position, hop),
+                        context=context,
+                        without_context=self._request(chunk.text, utterance, position, hop)
+                        if context
+                        else None,
                         unknown=self._model.tokenizer.unknown(chunk.text, utterance.language),
                     )
                 )
@@ -394,6 +419,8 @@ class _PlannedChunk:
     pause_is_exact: bool
     request: ChunkRequest
     unknown: str  # characters that the model does not know
+    context: str = ""  # what is spoken before the text and cut away
+    without_context: ChunkRequest | None = None  # of a chunk with context
 
 
 class _ChunkEnds:

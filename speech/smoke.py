@@ -82,7 +82,7 @@ def write_smoke_checkpoint(
     """Writes a model's files and a ``config.json`` with their dimensions.
 
     folder: made if missing. size: "tiny" (a few MB) or "full" (as published); ``dimensions`` overrides it.
-    follows_text: whether a head of T3 follows the text; on Llama's backbone alone.
+    follows_text: whether a head of T3 follows the text.
     """
     dimensions = dimensions or dimensions_of(spec, size)
     folder.mkdir(parents=True, exist_ok=True)
@@ -97,9 +97,10 @@ def write_smoke_checkpoint(
         with torch.no_grad():
             arrange = _make_gpt2_length_follow_text if spec.family == "gpt2" else _make_length_follow_text
             arrange(t3, spec)
-            if follows_text:
-                assert spec.family == "llama", "no heads of GPT-2 are arranged to follow the text"
-                _make_heads_follow_text(t3)
+            if follows_text and spec.family == "gpt2":
+                _make_gpt2_head_follow_text(t3, spec)
+            elif follows_text:
+                _make_head_follow_text(t3)
             longest = longest_s3gen_prompt(spec.conditioning)
             # Tests speak much: at small sizes the longest prompts would take most of their time.
             builtin_voice = _random_voice(spec, longest // 5 if dimensions.is_tiny else longest)
@@ -181,7 +182,7 @@ def following_places(tokens: Tensor) -> Tensor:
     return (tokens % TICKS) / SPEECH_PER_TEXT_TOKEN - 1  # the text's start is a position, too
 
 
-def _make_heads_follow_text(t3: Any) -> None:
+def _make_head_follow_text(t3: Any) -> None:
     """Changes a T3 whose length follows the text in place, see the module's docstring."""
 
     def waves(places: Tensor) -> Tensor:
@@ -212,7 +213,7 @@ def _make_heads_follow_text(t3: Any) -> None:
     for layer in t3.tfmr.layers:
         layer.self_attn.o_proj.weight[channels] = 0.0
         layer.mlp.down_proj.weight[channels] = 0.0
-    # Rotary positions turn the last pairs of a head's channels so slowly that it does not matter. The shortest
+    # Rotary positions turn the last pairs of a head so slowly that it does not matter. The shortest
     # wave, which decides where the peak is, takes the last pair.
     head_width = t3.cfg.head_dim
     half = head_width // 2
@@ -273,6 +274,49 @@ def _make_gpt2_length_follow_text(t3: Any, spec: ModelSpec) -> None:
     stop_speech = spec.tokens.stop_speech
     head[stop_speech], bias[stop_speech] = 0.0, 0.0
     head[stop_speech, balance], head[stop_speech, zero] = 400.0, -400.0
+
+
+def _make_gpt2_head_follow_text(t3: Any, spec: ModelSpec) -> None:
+    """Changes a T3 on GPT-2 whose length follows the text in place, see the module's docstring.
+
+    Its positions are those of the whole sequence, and lie in channels of their own beside those of the speech
+    tokens: the built-in voice's length is that of all. A wave has three phases, whose sum is zero, so that
+    layer norm's mean changes nothing.
+    """
+    lengths = torch.tensor([5.0, 12.0, 30.0, 120.0, 700.0])  # in text tokens
+    count, width, height = 3 * len(lengths), t3.dim, 1.0
+    keys, queries = slice(4, 4 + count), slice(4 + count, 4 + 2 * count)
+
+    def waves(places: Tensor) -> Tensor:
+        """Returns [N, channels] of places, in text tokens."""
+        phases = 2 * torch.pi * torch.arange(3) / 3
+        return (2 * torch.pi * places[:, None, None] / lengths[:, None] + phases).cos().flatten(1)
+
+    places = torch.arange(CODEBOOK_SIZE) % TICKS / SPEECH_PER_TEXT_TOKEN - 1
+    following = (torch.arange(CODEBOOK_SIZE) + 1) % TICKS / SPEECH_PER_TEXT_TOKEN - 1
+    speech, positions = t3.speech_emb.weight, t3.tfmr.wpe.weight
+    for embedding in (t3.text_emb.weight, speech, positions):
+        embedding[:, keys] = embedding[:, queries] = 0.0
+    first = 1 + spec.conditioning.t3_prompt_tokens
+    positions[first:, keys] = height * waves(torch.arange(len(positions) - first).float())
+    speech[:CODEBOOK_SIZE, queries] = height * waves(following)
+    speech[CODEBOOK_SIZE:, queries] = height * waves(torch.full((1,), -1.0))
+    for channels in (keys, queries):
+        t3.cond_enc.spkr_enc.weight[channels] = 0.0
+        t3.cond_enc.spkr_enc.bias[channels] = 0.0
+        for block in t3.tfmr.h:
+            for product in (block.attn.c_proj, block.mlp.c_proj):  # [in, out]
+                product.weight[:, channels] = 0.0
+                product.bias[channels] = 0.0
+    head_width = width // t3.cfg.n_head
+    index, head = FOLLOWING_HEAD
+    attention = t3.tfmr.h[index].attn.c_attn
+    for part, channels in enumerate((queries, keys)):
+        start = part * width + head * head_width
+        attention.weight[:, start : start + head_width] = 0.0
+        attention.weight[torch.arange(width)[channels], start + torch.arange(count)] = 2.0
+    t3.speech_head.weight[:CODEBOOK_SIZE, queries] = 6.0 * waves(places)
+    t3.speech_head.weight[spec.tokens.stop_speech] *= 10.0  # against the waves' larger numbers
 
 
 @torch.no_grad()
@@ -418,8 +462,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--follows-text", action="store_true", help="a head of T3 follows the text")
     options = parser.parse_args(arguments)
     spec = MODELS[options.model]
-    if options.follows_text and spec.family != "llama":
-        parser.error(f"--follows-text is for models on Llama, and {spec.name} is on GPT-2")
     warnings.simplefilter("ignore")  # deprecations inside upstream's constructors
     write_smoke_checkpoint(
         options.folder, options.size, options.seed, spec=spec, follows_text=options.follows_text

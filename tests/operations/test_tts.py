@@ -40,6 +40,7 @@ OTHER_PARAMETERS = {
     "even_level": False,
     "room_tone": False,
     "max_takes": 2,
+    "short_text_context": False,
     "delivery": "auto",
 }
 
