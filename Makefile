@@ -63,6 +63,7 @@ faults: .venv/installed-dev
 	$(PY) -m tests.voice_store.fault_table
 
 hear: .venv/installed-dev
+	$(PY) -m benchmarks.hear_script --checkpoint "$(or $(CHECKPOINT_DIR),samples/small)" --json out/hear-script.json
 	$(PY) -m benchmarks.hear $(HEAR)
 
 small-model: .venv/installed-dev .venv/installed-training
