@@ -221,7 +221,9 @@ def choose_voices(
         try:
             voices[key] = _stored(key, services, max_reference_duration_s)
         except VoiceNotFound as error:
-            problems[key] = replace(error.problems[0], field=part.voice_field)
+            problem = error.problems[0]
+            reason = f"names a voice that is not there: {problem.reason}"
+            problems[key] = replace(problem, reason=reason, field=part.voice_field)
             listed = _names_and_ids(services)
     if problems:
         raise VoiceNotFound.of(list(problems.values()))
@@ -249,10 +251,8 @@ def _names_and_ids(services: Services) -> set[str]:
 
 
 def _unknown_voice(part: Part, key: VoiceKey) -> Problem:
-    what = "named" if key.voice_id is None else "with the id"
-    return Problem(
-        f'no voice is {what} "{printable_excerpt(key.name or key.voice_id or "")}"', part.voice_field
-    )
+    name = printable_excerpt(key.name or key.voice_id or "")
+    return Problem(f'names a voice that is not there: "{name}"', part.voice_field)
 
 
 def read_lines(

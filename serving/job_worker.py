@@ -54,6 +54,7 @@ from serving.openai import (
     VOICES_PATH,
     OpenAIRoute,
     models_list,
+    openai_problems,
     openai_route,
     parse_openai_request,
     voices_list,
@@ -245,7 +246,11 @@ class JobWorker:
         request, warnings = speech.with_voice(services)
         fields = {"operation": "tts", **request.model_dump(exclude_unset=True, exclude_none=True)}
         job = parse_job({"input": fields}, job_id)
-        reply = self._operation_reply(event, job, emit, limits, cancel)
+        try:
+            reply = self._operation_reply(event, job, emit, limits, cancel)
+        except WorkerError as error:
+            error.problems = openai_problems(error.problems)
+            raise
         kind = content_type(request.format, request.sample_rate)
         return {**reply, "content_type": kind, "warnings": [*warnings, *reply.get("warnings", [])]}
 

@@ -101,6 +101,11 @@ def openai_name(field: str) -> str:
     return NAMES.get(field, field)
 
 
+def openai_problems(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    """Returns problems of a ``tts`` job with OpenAI's names of the fields."""
+    return tuple(replace(one, field=one.field and openai_name(one.field)) for one in problems)
+
+
 def parse_openai_request(
     fields: Mapping[str, Any], models: Collection[str], mode: str = "streaming"
 ) -> SpeechRequest:
@@ -150,8 +155,7 @@ def parse_openai_request(
     try:
         request = parse_request(TtsRequest, "speech", {"format": DEFAULT_FORMAT, "mode": mode, **rest})
     except InvalidRequest as error:
-        named = [replace(one, field=one.field and openai_name(one.field)) for one in error.problems]
-        raise InvalidRequest.of([*problems, *named]) from None
+        raise InvalidRequest.of([*problems, *openai_problems(error.problems)]) from None
     if problems:
         raise InvalidRequest.of(problems)
     if isinstance(voice, dict):

@@ -9,7 +9,7 @@ import pytest
 from chatterbox_voice.errors import VoiceWorkerError
 from chatterbox_voice.flow import Call, Lost, Open, Read, Reply, Send
 from chatterbox_voice.http_server import HttpServer
-from chatterbox_voice.operations import Operations, job
+from chatterbox_voice.operations import Operations, Speech, job
 from chatterbox_voice.queue_endpoint import QueueEndpoint
 
 PIECE = {
@@ -143,3 +143,10 @@ def test_an_endpoint_without_workers_is_waited_for(status):
     none_yet = Reply(status, {}, b'{"error":"no workers available"}')
     worker = HttpServer("https://abc.api.runpod.ai", None, "key")
     assert run(worker, SPEAK, [none_yet] * 30 + [SPEECH]).audio == b"RIFF"
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_what_a_receipt_holds_is_of_its_kind_or_is_not_there(wrong):
+    speech = Speech(b"", {"segments": wrong, "words": wrong, "subtitles": wrong})
+    assert (speech.segments, speech.words) == ([], [])
+    assert speech.subtitles in (None, wrong)

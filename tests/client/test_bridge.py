@@ -139,7 +139,9 @@ def test_turns_are_spoken(bridge):
     [
         ({"voice": "nobody"}, 404, "voice_not_found", "voice"),
         ({"input": ""}, 400, "invalid_request", "input"),
-        ({"input": "x" * 6000}, 400, "text_too_long", None),
+        ({"input": "x" * 6000}, 400, "text_too_long", "input"),
+        ({"input": "One [voice:nobody] two."}, 404, "voice_not_found", "input"),
+        ({"input": "One [pause:99s] two."}, 400, "invalid_request", "input"),
         ({"stream_format": "tape"}, 400, "invalid_request", "stream_format"),
         ({"turns": [{"text": TEXT}]}, 400, "invalid_request", "input"),
         (

@@ -37,6 +37,12 @@ def test_a_worker_that_starts_speaks_refuses_and_is_cancelled(tmp_path, mode):
         assert soundfile.read(io.BytesIO(b"".join(parts)))[1] == 24_000
         assert stream.receipt["seed"] == 7
         assert len(parts) == (3 if mode == "streaming" else 1)
+        turns = [{"text": "Is it late?"}, {"text": "[pause:2s] It is 9:30."}]
+        talk = client.speak(turns=turns, timestamps="words", subtitles="srt", seed=7)
+        first, second = talk.segments
+        assert second["start"] - first["end"] == pytest.approx(2.0, abs=0.002)
+        assert talk.words[-1]["text"] == "9:30"
+        assert "It is 9:30" in talk.subtitles
         with pytest.raises(errors.VoiceNotFound, match="Nobody"):
             client.speak(TEXT, voice="Nobody")
         begun = tmp_path / "begun"

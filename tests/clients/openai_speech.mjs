@@ -13,6 +13,8 @@ for (const format of ["mp3", "opus", "aac", "flac", "wav", "pcm"]) {
   found.types[format] = reply.headers.get("content-type");
   fs.writeFileSync(path.join(folder, `streamed.${format}`), Buffer.from(await reply.arrayBuffer()));
 }
+const dialogue = await client.audio.speech.create({ ...speech, input: "", turns: [{ text: speech.input }] });
+fs.writeFileSync(path.join(folder, "dialogue.mp3"), Buffer.from(await dialogue.arrayBuffer()));
 const events = await client.audio.speech.create({ ...speech, stream_format: "sse" });
 found.events = (await events.text())
   .split("\n")

@@ -24,6 +24,9 @@ def main() -> None:
 
     reply = client.audio.speech.create(**speech)
     reply.write_to_file(folder / "created.mp3")
+    dialogue = {"seed": 7, "turns": [{"text": TEXT}]}
+    reply = client.audio.speech.create(**{**speech, "input": "", "extra_body": dialogue})
+    reply.write_to_file(folder / "dialogue.mp3")
     for format in FORMATS:
         with client.audio.speech.with_streaming_response.create(**speech, response_format=format) as reply:
             reply.stream_to_file(folder / f"streamed.{format}")

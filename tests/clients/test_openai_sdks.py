@@ -35,7 +35,7 @@ def expected(served) -> dict[str, bytes]:
 def test_the_python_sdk_gets_what_tts_gives(served, expected, major, tmp_path):
     answers = run_python_sdk(major, served.address, tmp_path)
     check(answers, tmp_path, expected, ["chatterbox"])
-    for name in ("created.mp3", "async.mp3"):
+    for name in ("created.mp3", "async.mp3", "dialogue.mp3"):
         assert (tmp_path / name).read_bytes() == expected["mp3"]
     assert answers["model"] == "tts-1"
     assert answers["no key"][:2] == ["AuthenticationError", 401]
@@ -43,6 +43,7 @@ def test_the_python_sdk_gets_what_tts_gives(served, expected, major, tmp_path):
 
 def test_the_javascript_sdk_gets_what_tts_gives(served, expected, tmp_path):
     check(run_javascript_sdk(served.address, tmp_path), tmp_path, expected, ["chatterbox"])
+    assert (tmp_path / "dialogue.mp3").read_bytes() == expected["mp3"]
 
 
 def test_every_format_is_understood(expected):

@@ -297,6 +297,9 @@ def test_an_unknown_voice_is_refused_with_the_nearest_names(client):
     turns = [{"text": "Hello."}, {"text": "Hello.", "voice_name": "nobody"}]
     error = client.post("/v1/audio/speech", json={"turns": turns}).json()["error"]
     assert (error["code"], error["param"]) == ("voice_not_found", "turns[1].voice_name")
+    assert error["message"].startswith(
+        "turns[1].voice_name names a voice that is not there: no voice is named"
+    )
 
 
 def test_models_are_the_workers_and_the_names_that_mean_them(client):
