@@ -22,7 +22,7 @@ from operations.check_watermark import THRESHOLD
 from operations.evenness import even_level, room_tone
 from operations.speech_result import at_speed, join
 from speech.contract import AudioChunk
-from speech.trim import fade_in, fade_out
+from speech.trim import fade_out
 from speech.watermark import PieceMarker
 from tests.recordings import speech_like
 from tests.speech.detector import confidence
@@ -130,7 +130,7 @@ def spoken_in_pieces(name: str) -> Iterator[AudioChunk]:
     """A recording twice, as chunks in pieces with a long pause between them."""
     samples = decode_audio((ROOT / "tests" / "speech_samples" / f"{name}.flac").read_bytes()).samples
     for index in range(2):
-        faded = fade_in(samples, RATE_HZ) if index else fade_out(samples, RATE_HZ)
+        faded = fade_out(samples[::-1], RATE_HZ)[::-1] if index else fade_out(samples, RATE_HZ)
         pieces = np.split(faded, [8_000, 40_000])
         for number, piece in enumerate(pieces):
             ends_chunk = number + 1 == len(pieces)
