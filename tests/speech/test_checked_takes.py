@@ -342,8 +342,7 @@ class PassOutOfMemory(WatchedBatch):
         return self._batch.attention_to_text(*arguments)
 
 
-@pytest.mark.parametrize("failing", [{1}, {2}])
-@pytest.mark.parametrize("hop", ["whole", "stream"])
+@pytest.mark.parametrize(("hop", "failing"), [("whole", {1}), ("stream", {2})])
 def test_memory_that_runs_out_in_a_pass_changes_no_sample(build: Build, model, synthesizer, failing, hop):
     text = " ".join([TEXT] * 5)  # more than one chunk
     limited = build(model, lambda batch: PassOutOfMemory(batch, failing))
