@@ -33,7 +33,7 @@ COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --custom-
 
 export CHECKPOINT_DIR MODEL
 
-HEAR ?= --checkpoint "$(or $(CHECKPOINT_DIR),samples/small)" --voice samples/reference.flac $(if $(shell command -v flite),--teacher --stages) --json out/hear.json
+HEAR ?= --checkpoint "$(or $(CHECKPOINT_DIR),samples/small)" --voice samples/reference.flac $(if $(shell command -v flite),--teacher --stages) --script --json out/hear.json
 
 demo: .venv/installed
 	$(PY) -m scripts.demo

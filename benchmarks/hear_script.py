@@ -57,6 +57,7 @@ from voice_store import VoiceStore
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 PARTS = ("ways", "numbers", "takes")
+PAIRS, TAKEN_SENTENCES = 12, 20
 CLONE = "Clone"
 PAUSE_S = 0.7
 FAULTY_SHARE = 0.5  # of readings
@@ -294,7 +295,13 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def hear(
-    checkpoint: Path, voice: Path, device: str, *, pairs: int, takes: int, only: Iterable[str] = PARTS
+    checkpoint: Path,
+    voice: Path,
+    device: str,
+    *,
+    pairs: int = PAIRS,
+    takes: int = TAKEN_SENTENCES,
+    only: Iterable[str] = PARTS,
 ) -> dict[str, list[Row]]:
     """Prints and returns the tables. only: which of ``PARTS``.
 
@@ -321,8 +328,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--checkpoint", type=Path, default=SAMPLES / "small", metavar="DIR")
     parser.add_argument("--voice", type=Path, default=SAMPLES / "reference.flac", metavar="FILE")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--pairs", type=int, default=12, help="of sentences; %(default)s without")
-    parser.add_argument("--takes", type=int, default=20, help="sentences; %(default)s without")
+    parser.add_argument("--pairs", type=int, default=PAIRS, help="of sentences; %(default)s without")
+    parser.add_argument("--takes", type=int, default=TAKEN_SENTENCES, help="sentences; %(default)s without")
     parser.add_argument("--only", default=",".join(PARTS), help=f"of {', '.join(PARTS)}")
     parser.add_argument("--json", type=results_file)
     options = parser.parse_args(arguments)
