@@ -33,7 +33,7 @@ COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --custom-
 
 export CHECKPOINT_DIR MODEL
 
-HEAR ?= --checkpoint "$(or $(CHECKPOINT_DIR),samples/small)" --voice samples/reference.flac $(if $(shell command -v flite),--teacher --stages) --json out/hear.json
+HEAR ?= --checkpoint "$(or $(CHECKPOINT_DIR),samples/small)" --voice samples/reference.flac $(if $(shell command -v flite),--teacher --stages) --script --json out/hear.json
 
 demo: .venv/installed
 	$(PY) -m scripts.demo
@@ -63,7 +63,6 @@ faults: .venv/installed-dev
 	$(PY) -m tests.voice_store.fault_table
 
 hear: .venv/installed-dev
-	$(PY) -m benchmarks.hear_script --checkpoint "$(or $(CHECKPOINT_DIR),samples/small)" --json out/hear-script.json
 	$(PY) -m benchmarks.hear $(HEAR)
 
 small-model: .venv/installed-dev .venv/installed-training

@@ -2,7 +2,7 @@
 
     python -m benchmarks.hear [--checkpoint DIR [--stages]] [--voice FILE ...] [--teacher NAME ...]
                               [--audio DIR ...] [--only ROW ...] [--sentences 200] [--device cpu]
-                              [--hop stream] [--json FILE]
+                              [--hop stream] [--script] [--json FILE]
 
 --checkpoint: speech from text by the worker's own engine, in the built-in voice and, cloned, in the voice of
 each --voice and from 10 s of each --teacher. --hop: "stream" for speech in pieces, as streaming endpoints
@@ -10,7 +10,8 @@ send it. --teacher: what flite says in one of its voices, for comparison; withou
 --stages: what the checkpoint's vocoder makes of the mels of the teachers' speech ("copy"), and its flow of
 the speech tokens ("tokens"), in the teachers' own voices: which stage loses what. --audio: a folder with the
 recordings NAME.wav (or .flac, .mp3, .opus, ...) and the words of each in NAME.txt. --only: these rows of the
-table; the other voices are still those that a voice can be taken for.
+table; the other voices are still those that a voice can be taken for. --script: the tables of
+``benchmarks.hear_script`` as well, with the checkpoint and the first --voice.
 
 "closed set" is the share of sentences that are recognised among fifty, "words wrong" the word error rate of
 free recognition. Both are PocketSphinx's, so that only differences between rows say something. "alike" is the
@@ -367,6 +368,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--audio", type=Path, nargs="+", default=[], metavar="DIR")
     parser.add_argument("--only", nargs="+", metavar="ROW", help='"built-in voice", "cloned: NAME", ...')
     parser.add_argument("--sentences", type=int, default=len(ears.sentences()))
+    parser.add_argument("--script", action="store_true", help="with --checkpoint and --voice")
     parser.add_argument("--json", type=results_file)
     options = parser.parse_args(arguments)
     options.teacher = list(flite.VOICES) if options.teacher == [] else options.teacher or []
@@ -376,6 +378,8 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error("--sentences must be 1 or more")
     if options.stages and not (options.checkpoint and options.teacher):
         parser.error("--stages needs a --checkpoint and a --teacher, whose speech it makes again")
+    if options.script and not (options.checkpoint and options.voice):
+        parser.error("--script needs a --checkpoint, and a --voice for its second speaker")
     for name in ("voice", "teacher", "audio"):
         values = [each.stem if name == "voice" else each for each in getattr(options, name)]
         if len(set(values)) < len(values):
@@ -411,14 +415,26 @@ def main(arguments: list[str] | None = None) -> None:
     print(table([summarise(name, each) for name, each in assessments.items()]))
     if failed:
         sys.exit(1)
+    if options.script:
+        from benchmarks import hear_script
+
+        try:
+            tables = hear_script.hear(options.checkpoint, options.voice[0], options.device)
+        except WorkerError as error:
+            sys.exit(str(error))
+        _keep_rows(options, assessments, **tables)
 
 
-def _keep_rows(options: argparse.Namespace, assessments: Mapping[str, list[Assessment]]) -> None:
+def _keep_rows(
+    options: argparse.Namespace, assessments: Mapping[str, list[Assessment]], **tables: object
+) -> None:
+    """tables: more of them, by name."""
     keep(
         options.json,
         options.device,
         rows=[dataclasses.asdict(summarise(name, each)) for name, each in assessments.items()],
         sentences={name: [dataclasses.asdict(one) for one in each] for name, each in assessments.items()},
+        **tables,
     )
 
 

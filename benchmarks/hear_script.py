@@ -1,17 +1,21 @@
 """What is heard of texts with pauses, turns, rates and numbers, and what the check of takes saves, in words.
 
-    python -m benchmarks.hear_script [--checkpoint DIR] [--voice FILE] [--pairs 40] [--threads 1]
-                                     [--json FILE]
+    python -m benchmarks.hear_script [--checkpoint DIR] [--voice FILE] [--pairs 12] [--takes 20]
+                                     [--device cpu] [--only ways,numbers,short,takes] [--json FILE]
 
-Pairs of sentences go through the operation ``tts`` in each way, with the same seeds. "words wrong" is
-PocketSphinx's word error rate against the text as it is meant, so that only differences between rows say
-something. Of pauses and turns, how many pauses have exactly the samples that were asked for. Of numbers, how
-many texts with digits have the samples of the same text in words.
+All of it goes through the operation ``tts``. "words wrong" is PocketSphinx's word error rate against the text
+as it is meant, so that only differences between rows say something.
 
-Short texts: how many of twenty are recognised among all of them.
-
-Takes: readings of the pairs, with a fault put into half of them (a fifth of the speech tokens
-left out or said again, one token for 1.4 s, or an end half-way), as the check finds it with 1, 2 and 3 takes.
+ways: pairs of sentences, each pair with the same seed in every way. Turns are spoken in the built-in voice
+and in a clone of --voice; "turns alone" are the same two turns, a job each. Of pauses, how many have exactly
+the samples that were asked for, silent from where the sound before has faded.
+numbers: sentences in words, with digits, and with digits that are given to the model as they are. How many
+have the samples of the sentence in words.
+short: twenty texts of one to three words, alone, with up to five takes, and behind a sentence that is cut away
+again (``short_text_context``). How many are recognised among all of them.
+takes: --takes sentences, as they are and with a fault put into half of all readings, those taken again too: a
+fifth of the speech tokens left out or said again, one token held for 1.4 s, or an end half-way. Up to
+1, 2 or 3 takes of a sentence are made. "faulty takes heard" are those that were used with a fault put in.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ from __future__ import annotations
 import argparse
 import random
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -40,39 +44,44 @@ from cancel import CancelToken
 from operations.base import Services
 from operations.conditionals import VoiceConditionals
 from operations.request import parse_request
-from operations.speech_result import SpeechResult
+from operations.script import TURN_SEED_STEP
 from operations.tts import TtsRequest, run
-from speech.contract import Models
-from speech.models.spec import ModelSource
-from speech.pipeline import ChatterboxSynthesizer, make_batch
+from speech.contract import AudioChunk, Models
+from speech.models.spec import SPEECH_TOKENS_PER_S, ModelSource
+from speech.pipeline import ChatterboxSynthesizer, make_batch, t3_dtype
 from speech.runtime import Batch, DeviceModel, DeviceRuntime
 from speech.t3.request import Decoded
+from speech.trim import decay_of
 from speech.watermark import Watermarker
 from speech.weights.find import find_model
 from speech.weights.load import Model, load_model
 from voice_store import VoiceStore
 
 SAMPLES = Path(__file__).parent.parent / "samples"
+PARTS = ("ways", "numbers", "short", "takes")
+PAIRS, TAKEN_SENTENCES = 12, 20
 CLONE = "Clone"
 PAUSE_S = 0.7
-FAULTY_SHARE = 0.5
-STUCK_TOKENS = 35  # 1.4 s
+FAULTY_SHARE = 0.5  # of readings
+FAULTS = ("dropped", "repeated", "stuck", "early end")
+HELD_S = 1.4
+LEAST_TOKENS = 20  # of a reading that a fault is put into
 TAKES = (1, 2, 3)
+SEED_STEP = 10  # between sentences: their takes have seeds in a row
 
 # With digits, and as they are meant.
 NUMBERS = (
+    ("There are 7 ships in the harbor.", "There are seven ships in the harbor."),
+    ("He counted 25 boats on the river.", "He counted twenty-five boats on the river."),
+    ("They left on the 3rd of May.", "They left on the third of May."),
+    ("She paid $5 for the old lamp.", "She paid five dollars for the old lamp."),
     ("The train leaves at 7:30 in the morning.", "The train leaves at seven thirty in the morning."),
-    ("We need 3 more chairs for the meeting.", "We need three more chairs for the meeting."),
-    ("He paid $20 for an old clock.", "He paid twenty dollars for an old clock."),
-    ("The market opens on May 1st.", "The market opens on May first."),
     ("There were 12 dogs and 40 sheep.", "There were twelve dogs and forty sheep."),
     ("She won 2nd place in the race.", "She won second place in the race."),
     ("The road is 15 miles long.", "The road is fifteen miles long."),
     ("Only 50% of the seats were taken.", "Only fifty percent of the seats were taken."),
     ("The house was built in 1998.", "The house was built in nineteen ninety-eight."),
-    ("My number is 007 and my room is 11.", "My number is zero zero seven and my room is eleven."),
 )
-
 
 SHORT = (
     *("Yes.", "No.", "Thank you.", "Good morning.", "Come in.", "Not today.", "Good night.", "Sit down."),
@@ -80,24 +89,35 @@ SHORT = (
     *("Open the door.", "Where is it?", "Follow me.", "Well done.", "Too late.", "Seven dollars."),
 )
 
+Samples = NDArray[np.float32]
+Row = dict[str, Any]
 
-def tampered(tokens: Tensor, draw: random.Random) -> Tensor:
-    """Returns a reading's speech tokens with a fault of a kind that is drawn."""
+
+def faults_by_seed(seed: int) -> str | None:
+    """Returns the fault that a reading with a seed gets; None for one that stays as it is."""
+    draw = random.Random(seed)  # noqa: S311, the same fault each time
+    return draw.choice(FAULTS) if draw.random() < FAULTY_SHARE else None
+
+
+def tampered(fault: str, tokens: Tensor, seed: int) -> Tensor:
+    """Returns a reading's speech tokens, [T], with a fault at a place that is drawn by a seed."""
     count = len(tokens)
-    start, length = draw.randrange(count // 4, count // 2 + 1), max(1, count // 5)
-    match draw.choice(("dropped", "repeated", "stuck", "early end")):
+    length = count // 5
+    start = random.Random(seed).randrange(count // 4, count // 2)  # noqa: S311, the same place each time
+    match fault:
         case "dropped":
             return torch.cat([tokens[:start], tokens[start + length :]])
         case "repeated":
             return torch.cat([tokens[: start + length], tokens[start:]])
         case "stuck":
-            return torch.cat([tokens[:start], tokens[start].repeat(STUCK_TOKENS), tokens[start:]])
+            held = tokens[start].repeat(round(HELD_S * SPEECH_TOKENS_PER_S))
+            return torch.cat([tokens[:start], held, tokens[start:]])
         case _:
             return tokens[: count // 2]
 
 
 class FaultyBatch:
-    """A batch that puts a fault into a share of readings, always the same into that of a seed."""
+    """A batch that puts faults into the readings of which ``faults_by_seed`` names one, while it is on."""
 
     def __init__(self, batch: Batch, is_on: Callable[[], bool]) -> None:
         self._batch, self._is_on = batch, is_on
@@ -109,213 +129,247 @@ class FaultyBatch:
         """Returns what is decoded, with faults."""
         finished = self._batch.step_many()
         for sequence, decoded in finished.items():
-            draw = random.Random(sequence.request.seed)  # noqa: S311, the same fault each time
-            if self._is_on() and draw.random() < FAULTY_SHARE and len(decoded.tokens) > 20:
-                finished[sequence] = replace(decoded, tokens=tampered(decoded.tokens, draw))
+            seed = sequence.request.seed
+            fault = faults_by_seed(seed) if self._is_on() else None
+            if fault is not None and len(decoded.tokens) >= LEAST_TOKENS:
+                finished[sequence] = replace(decoded, tokens=tampered(fault, decoded.tokens, seed))
         return finished
 
 
-@dataclass
+@dataclass(frozen=True)
+class Spoken:
+    """What a job gave."""
+
+    chunks: list[AudioChunk]  # watermarked
+    samples: Samples  # of all of it, [n] at 24 kHz
+    receipt: Mapping[str, Any]
+
+
 class Speaker:
     """The operation ``tts`` on one model, whose readings may be given faults."""
 
-    model: Model
-    folder: Path
-    has_faults: bool = False
-
-    def __post_init__(self) -> None:
-        name = self.model.spec.name
+    def __init__(self, model: Model, folder: Path) -> None:
+        self.has_faults = False
         device_model = DeviceModel(
-            lambda: FaultyBatch(make_batch(self.model), lambda: self.has_faults), self.model.s3gen
+            lambda: FaultyBatch(make_batch(model), lambda: self.has_faults), model.s3gen
         )
-        runtime = DeviceRuntime(self.model.device, {name: device_model})
-        self.synthesizer = ChatterboxSynthesizer(self.model, runtime, Watermarker())
-        self.synthesizer.check()
-        self.store = VoiceStore(self.folder)
-
-        def refuse(url: str, field: str, cancel: CancelToken) -> bytes:
-            raise AssertionError(url)
-
+        runtime = DeviceRuntime(model.device, {model.spec.name: device_model})
+        self._synthesizer = ChatterboxSynthesizer(model, runtime, Watermarker(model.device))
+        self._synthesizer.check()  # looks for the heads that follow the text
+        self._voices = VoiceStore(folder)
         self._services = Services(
-            Models([self.synthesizer]), VoiceConditionals(), self.store, refuse, max_text_chars=5000
+            Models([self._synthesizer]), VoiceConditionals(), self._voices, _no_url, max_text_chars=5000
         )
 
-    def speak(self, **fields: Any) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        """Returns the samples of a job, float32 [n] at 24 kHz, and its receipt."""
+    def add_voice(self, recording: Waveform, name: str) -> None:
+        """Keeps a voice for jobs to name."""
+        self._voices.put(recording, name)
+
+    def speak(self, **fields: Any) -> Spoken:
+        """Runs a job. fields: its input."""
         request = parse_request(TtsRequest, "tts", fields)
-        result: SpeechResult = run(request, self._services, CancelToken())
-        samples = np.concatenate([chunk.with_pause().samples for chunk in result.chunks])
-        return samples, result.receipt()
+        result = run(request, self._services, CancelToken())
+        chunks = list(result.chunks)
+        samples = np.concatenate([chunk.with_pause().samples for chunk in chunks])
+        return Spoken(chunks, samples, result.receipt())
 
     def close(self) -> None:
-        self.synthesizer.close()
+        """Ends the runtime's thread."""
+        self._synthesizer.close()
 
 
-@dataclass
-class Words:
-    """Counts words that a recogniser gets wrong."""
+def _no_url(url: str, field: str, cancel: CancelToken) -> bytes:
+    raise AssertionError(f"{field} names {url}, and nothing is fetched here")
 
-    recogniser: ears.Recogniser
-    wrong: int = 0
-    all: int = 0
 
-    def hear(self, samples: NDArray[np.float32], meant: str) -> None:
-        """Compares speech with its text."""
-        transcript = self.recogniser.transcribe(Waveform(samples, MODEL_SAMPLE_RATE_HZ))
+class WordCount:
+    """Counts the words of speech that a recogniser gets wrong."""
+
+    def __init__(self, recogniser: ears.Recogniser) -> None:
+        self._recogniser = recogniser
+        self.wrong = self.all = 0
+
+    def hear(self, samples: Samples, meant: str) -> None:
+        """Compares speech at 24 kHz with its text."""
+        said = ears.words_of(self._recogniser.transcribe(Waveform(samples, MODEL_SAMPLE_RATE_HZ)))
         words = ears.words_of(meant)
-        self.wrong += ears.word_errors(ears.words_of(transcript), words)
+        self.wrong += ears.word_errors(said, words)
         self.all += len(words)
 
-    @property
-    def rate(self) -> float:
-        return self.wrong / max(1, self.all)
+    def figures(self) -> Row:
+        """Returns the word error rate and how many words there were."""
+        return {"words_wrong": self.wrong / max(1, self.all), "words": self.all}
 
 
-def pairs(count: int) -> list[tuple[str, str]]:
-    """Returns pairs of sentences of the test set."""
-    sentences = iter(ears.sentences(2 * count))
-    return list(zip(sentences, sentences, strict=True))
+def ways() -> dict[str, Callable[[str, str, int], list[Row]]]:
+    """Returns, by the name of each way to say a pair of sentences, the inputs of its jobs for a seed."""
 
+    def text(first: str, second: str, seed: int, before: str = "", between: str = " ") -> list[Row]:
+        return [{"text": f"{before}{first}{between}{second}", "seed": seed}]
 
-def ways() -> dict[str, Callable[[str, str], dict[str, Any]]]:
-    """Returns the fields of a job for a pair of sentences, by the name of the way it is said."""
+    def turns(first: str, second: str, seed: int) -> list[Row]:
+        spoken = [{"text": first, "pause_after_s": PAUSE_S}, {"text": second, "voice_name": CLONE}]
+        return [{"turns": spoken, "seed": seed}]
 
-    def text(first: str, second: str, before: str = "", between: str = " ") -> dict[str, Any]:
-        return {"text": f"{before}{first}{between}{second}"}
+    def alone(first: str, second: str, seed: int) -> list[Row]:
+        return [
+            {"text": first, "seed": seed},
+            {"text": second, "voice_name": CLONE, "seed": seed + TURN_SEED_STEP},
+        ]
 
     return {
         "plain": text,
-        "pause": partial(text, between=f" [pause:{PAUSE_S}s]"),
-        "turns": lambda first, second: {
-            "turns": [{"text": first, "pause_after_s": PAUSE_S}, {"text": second, "voice_name": CLONE}]
-        },
+        "pause": partial(text, between=f" [pause:{PAUSE_S}s] "),
+        "turns": turns,
+        "turns alone": alone,
         "rate 0.8": partial(text, before="[rate:0.8]"),
         "rate 1.25": partial(text, before="[rate:1.25]"),
-        "speed 0.8": lambda first, second: {**text(first, second), "speed": 0.8},
-        "even, room tone": lambda first, second: {
-            **text(first, second, between=f" [pause:{PAUSE_S}s]"),
-            "even_level": True,
-            "room_tone": True,
-        },
     }
 
 
-def has_exact_pause(samples: NDArray[np.float32], receipt: dict[str, Any]) -> bool:
-    """Whether the first pause has the samples that were asked for, silent but for a fade."""
-    first, second = receipt["segments"]
-    start, end = (round(time_s * MODEL_SAMPLE_RATE_HZ) for time_s in (first["end"], second["start"]))
-    # Times are rounded to milliseconds.
-    is_long = abs(end - start - PAUSE_S * MODEL_SAMPLE_RATE_HZ) <= MODEL_SAMPLE_RATE_HZ / 1000
-    return is_long and not samples[start + MODEL_SAMPLE_RATE_HZ // 40 : end - 24].any()
+def has_exact_pause(chunks: Sequence[AudioChunk]) -> bool:
+    """Whether the one pause that was asked for has its samples, silent from where the sound has faded."""
+    asked = [chunk for chunk in chunks if chunk.pause_is_exact]
+    if len(asked) != 1:
+        return False
+    speech, rate_hz = asked[0].waveform.samples, asked[0].waveform.sample_rate_hz
+    pause = asked[0].with_pause().samples[len(speech) :]
+    faded = pause[len(decay_of(speech, rate_hz)) :]
+    return len(pause) == round(PAUSE_S * rate_hz) and not faded.any()
 
 
-def hear_ways(speaker: Speaker, recogniser: ears.Recogniser, count: int) -> Iterator[dict[str, Any]]:
+def hear_ways(speaker: Speaker, recogniser: ears.Recogniser, pairs: int, takes: int) -> Iterator[Row]:
     """Yields the rows of ways to say pairs of sentences."""
-    for name, fields_of in ways().items():
-        words, exact, asked = Words(recogniser), 0, 0
-        for seed, (first, second) in enumerate(tqdm(pairs(count), desc=name, leave=False, disable=None)):
-            fields = fields_of(first, second)
-            samples, receipt = speaker.speak(**fields, seed=seed)
-            words.hear(samples, f"{first} {second}")
-            if name in ("pause", "turns"):
-                asked += 1
-                exact += has_exact_pause(samples, receipt)
-        yield {"way": name, "words_wrong": words.rate, "pauses": asked, "exact_pauses": exact}
+    sentences = iter(ears.sentences(2 * pairs))
+    chosen = list(zip(sentences, sentences, strict=True))
+    for name, jobs_of in ways().items():
+        count, exact = WordCount(recogniser), 0
+        for seed, (first, second) in enumerate(tqdm(chosen, desc=name, leave=False, disable=None)):
+            spoken = [speaker.speak(**job) for job in jobs_of(first, second, seed)]
+            count.hear(np.concatenate([each.samples for each in spoken]), f"{first} {second}")
+            exact += has_exact_pause(spoken[0].chunks)
+        is_paused = name in ("pause", "turns")
+        yield {"way": name, **count.figures(), "exact_pauses": f"{exact} of {pairs}" if is_paused else ""}
 
 
-def hear_numbers(speaker: Speaker, recogniser: ears.Recogniser) -> Iterator[dict[str, Any]]:
-    """Yields the rows of texts with digits: in words, as digits, and as digits that are read as they are."""
-    in_words = [speaker.speak(text=meant, seed=seed)[0] for seed, (_, meant) in enumerate(NUMBERS)]
-    for name, normalizes in (("numbers in words", None), ("digits", True), ("digits, not normalized", False)):
-        words, same = Words(recogniser), 0
-        for seed, (written, meant) in enumerate(NUMBERS):
-            samples = in_words[seed]
-            if normalizes is not None:
-                samples, _ = speaker.speak(text=written, seed=seed, normalize_text=normalizes)
-            words.hear(samples, meant)
-            same += np.array_equal(samples, in_words[seed])
-        yield {"way": name, "words_wrong": words.rate, "same_as_in_words": same, "texts": len(NUMBERS)}
+def hear_numbers(speaker: Speaker, recogniser: ears.Recogniser, pairs: int, takes: int) -> Iterator[Row]:
+    """Yields the rows of texts with numbers: in words, as digits, and as digits that are not normalized."""
+    in_words = [speaker.speak(text=meant, seed=seed).samples for seed, (_, meant) in enumerate(NUMBERS)]
+    for name, fields in (
+        ("in words", None),
+        ("digits", {}),
+        ("digits, not normalized", {"normalize_text": False}),
+    ):
+        count, same = WordCount(recogniser), 0
+        for seed, (written, meant) in enumerate(tqdm(NUMBERS, desc=name, leave=False, disable=None)):
+            twin = in_words[seed]
+            samples = twin if fields is None else speaker.speak(text=written, seed=seed, **fields).samples
+            count.hear(samples, meant)
+            same += np.array_equal(samples, twin)
+        yield {"numbers": name, **count.figures(), "as_in_words": f"{same} of {len(NUMBERS)}"}
 
 
-def hear_short(speaker: Speaker, recogniser: ears.Recogniser) -> Iterator[dict[str, Any]]:
-    """Yields the rows of texts of one to three words: alone, taken again, and behind a sentence."""
-    kinds: tuple[tuple[str, dict[str, Any]], ...] = (
-        ("alone", {"max_takes": 1}),
-        ("up to 5 takes", {"max_takes": 5}),
-        ("behind a sentence", {"max_takes": 2, "short_text_context": True}),
-    )
-    for name, fields in kinds:
-        words, chosen, length_s = Words(recogniser), 0, 0.0
-        for seed, text in enumerate(SHORT):
-            samples, _ = speaker.speak(text=text, seed=seed, **fields)
-            words.hear(samples, text)
-            chosen += recogniser.choose(Waveform(samples, MODEL_SAMPLE_RATE_HZ), SHORT) == seed
-            length_s += len(samples) / MODEL_SAMPLE_RATE_HZ
-        share = chosen / len(SHORT)
-        yield {
-            "way": name,
-            "recognised_of_20": share,
-            "words_wrong": words.rate,
-            "seconds": f"{length_s:.1f}",
-        }
+def hear_short(speaker: Speaker, recogniser: ears.Recogniser, pairs: int, takes: int) -> Iterator[Row]:
+    """Yields the rows of texts of one to three words."""
+    kinds: dict[str, Row] = {
+        "alone": {"max_takes": 1},
+        "up to 5 takes": {"max_takes": 5},
+        "behind a sentence": {"short_text_context": True},
+    }
+    for name, fields in kinds.items():
+        count, recognised = WordCount(recogniser), 0
+        for seed, text in enumerate(tqdm(SHORT, desc=name, leave=False, disable=None)):
+            samples = speaker.speak(text=text, seed=seed, **fields).samples
+            count.hear(samples, text)
+            recognised += recogniser.choose(Waveform(samples, MODEL_SAMPLE_RATE_HZ), SHORT) == seed
+        yield {"short": name, **count.figures(), "recognised": f"{recognised} of {len(SHORT)}"}
 
 
-def hear_takes(speaker: Speaker, recogniser: ears.Recogniser, count: int) -> Iterator[dict[str, Any]]:
+def hear_takes(speaker: Speaker, recogniser: ears.Recogniser, pairs: int, takes: int) -> Iterator[Row]:
     """Yields the rows of readings with and without faults, by the most takes."""
     for has_faults in (False, True):
         speaker.has_faults = has_faults
-        for takes in TAKES:
-            words, taken, faults = Words(recogniser), 0, 0
-            chosen = pairs(count)
-            name = f"takes {takes}"
-            for seed, (first, second) in enumerate(tqdm(chosen, desc=name, leave=False, disable=None)):
-                samples, receipt = speaker.speak(text=f"{first} {second}", seed=1000 + seed, max_takes=takes)
-                words.hear(samples, f"{first} {second}")
-                for segment in receipt["segments"]:
-                    found = segment.get("takes", [])
-                    taken += max(1, len(found))
-                    faults += bool(found)
+        for most in TAKES:
+            count, taken, heard = WordCount(recogniser), 0, 0
+            sentences = enumerate(ears.sentences(takes))
+            for number, text in tqdm(sentences, desc=f"{most} takes", total=takes, leave=False, disable=None):
+                seed = SEED_STEP * number
+                spoken = speaker.speak(text=text, seed=seed, max_takes=most)
+                count.hear(spoken.samples, text)
+                made = [take for chunk in spoken.chunks for take in chunk.takes]
+                taken += len(made)
+                heard += sum(take.used and faults_by_seed(take.seed) is not None for take in made)
             yield {
-                "faults_put_in": has_faults,
-                "max_takes": takes,
-                "words_wrong": words.rate,
+                "faults": "in half" if has_faults else "none",
+                "max_takes": most,
+                **count.figures(),
                 "takes": taken,
-                "segments_with_a_fault_found": faults,
+                "faulty_takes_heard": heard if has_faults else 0,
             }
     speaker.has_faults = False
 
 
-def show(rows: Sequence[dict[str, Any]]) -> None:
-    """Prints rows under the names of their values."""
-    print("".join(f"{name:>28}" for name in rows[0]))
+def table(rows: Sequence[Row]) -> str:
+    """Returns rows as they are printed, under the names of their values."""
+    lines = ["".join(f"{name.replace('_', ' '):>24}" for name in rows[0])]
     for row in rows:
         cells = (f"{value:.1%}" if isinstance(value, float) else str(value) for value in row.values())
-        print("".join(f"{cell:>28}" for cell in cells), flush=True)
+        lines.append("".join(f"{cell:>24}" for cell in cells))
+    return "\n".join(lines)
+
+
+def hear(
+    checkpoint: Path,
+    voice: Path,
+    device: str,
+    *,
+    pairs: int = PAIRS,
+    takes: int = TAKEN_SENTENCES,
+    only: Iterable[str] = PARTS,
+) -> dict[str, list[Row]]:
+    """Prints and returns the tables. only: which of ``PARTS``.
+
+    Raises OSError for a recording that cannot be read, and WorkerError for one that is none and without
+    weights.
+    """
+    recording = decode_audio(voice.read_bytes(), voice.name)
+    spec, checkpoint_found = find_model(ModelSource("chatterbox", folder=checkpoint))
+    target = torch.device(device)
+    model = load_model(spec, checkpoint_found, target, t3_dtype(target, "auto"))
+    hears = {"ways": hear_ways, "numbers": hear_numbers, "short": hear_short, "takes": hear_takes}
+    tables: dict[str, list[Row]] = {}
+    with tempfile.TemporaryDirectory() as folder, closing(Speaker(model, Path(folder))) as speaker:
+        speaker.add_voice(recording, CLONE)
+        recogniser = ears.Recogniser()
+        for name in only:
+            tables[name] = list(hears[name](speaker, recogniser, pairs, takes))
+            print(f"\n{table(tables[name])}", flush=True)
+    return tables
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.hear_script")
     parser.add_argument("--checkpoint", type=Path, default=SAMPLES / "small", metavar="DIR")
     parser.add_argument("--voice", type=Path, default=SAMPLES / "reference.flac", metavar="FILE")
-    parser.add_argument("--pairs", type=int, default=40)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--pairs", type=int, default=PAIRS, help="of sentences; %(default)s without")
+    parser.add_argument("--takes", type=int, default=TAKEN_SENTENCES, help="sentences; %(default)s without")
+    parser.add_argument("--only", default=",".join(PARTS), help=f"of {', '.join(PARTS)}")
     parser.add_argument("--json", type=results_file)
     options = parser.parse_args(arguments)
-    torch.set_num_threads(options.threads)
-    model = load_model(*find_model(ModelSource("chatterbox", folder=options.checkpoint)), torch.device("cpu"))
-    with tempfile.TemporaryDirectory() as folder, closing(Speaker(model, Path(folder))) as speaker:
-        speaker.store.put(decode_audio(options.voice.read_bytes(), options.voice.name), CLONE)
-        recogniser = ears.Recogniser()
-        print(describe())
-        spoken = list(hear_ways(speaker, recogniser, options.pairs))
-        show(spoken)
-        numbers = list(hear_numbers(speaker, recogniser))
-        show(numbers)
-        short = list(hear_short(speaker, recogniser))
-        show(short)
-        takes = list(hear_takes(speaker, recogniser, options.pairs))
-        show(takes)
-    keep(options.json, "cpu", ways=spoken, numbers=numbers, short=short, takes=takes)
+    only = options.only.split(",")
+    if unknown := set(only) - set(PARTS):
+        parser.error(f"--only knows {', '.join(PARTS)} and not {', '.join(sorted(unknown))}")
+    print(describe(options.device))
+    tables = hear(
+        options.checkpoint,
+        options.voice,
+        options.device,
+        pairs=options.pairs,
+        takes=options.takes,
+        only=only,
+    )
+    keep(options.json, options.device, **tables)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,18 @@ import pytest
 import torch
 
 from benchmarks import __main__ as benchmarks
-from benchmarks import cold_start, decode, evenness, http_server, latency, machine, ours, probe, throughput
+from benchmarks import (
+    cold_start,
+    decode,
+    evenness,
+    hear_script,
+    http_server,
+    latency,
+    machine,
+    ours,
+    probe,
+    throughput,
+)
 from benchmarks.decode import Way, fits
 from benchmarks.latency import Piece, Stream
 from benchmarks.plot import Line, chart
@@ -172,6 +183,22 @@ def test_steps_of_a_gpt2_model_draw_upstreams_tokens_and_are_timed_beside_its(tm
     # A step reads two layers and the head: 12 D^2 each, and 6563 D.
     read_gb = 4 * (2 * 12 * 64**2 + 6563 * 64) / 1e9
     assert exact["gb_per_s"] * exact["ms_a_step"] == pytest.approx(1e3 * read_gb)
+
+
+def test_faults_that_are_put_into_takes_change_their_tokens():
+    tokens = torch.arange(100)
+    spoken = {fault: hear_script.tampered(fault, tokens, 3).tolist() for fault in hear_script.FAULTS}
+    assert {fault: len(each) for fault, each in spoken.items()} == {
+        "dropped": 80,
+        "repeated": 120,
+        "stuck": 135,
+        "early end": 50,
+    }
+    assert spoken["early end"] == list(range(50))
+    assert sorted(set(spoken["repeated"])) == sorted(set(spoken["stuck"])) == list(range(100))
+    drawn = [hear_script.faults_by_seed(seed) for seed in range(400)]
+    assert 150 < drawn.count(None) < 250
+    assert {*drawn} == {None, *hear_script.FAULTS}
 
 
 def test_a_section_of_the_probe_that_fails_does_not_stop_the_next_one(tmp_path, monkeypatch):

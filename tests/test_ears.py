@@ -187,6 +187,7 @@ def test_a_folder_is_heard_and_noise_is_not_understood(tmp_path, capsys):
         (["--audio", "FOLDER", "--sentences", "0"], "1 or more"),
         (["--audio", str(SAMPLES), "--only", "nosuch"], "no row is called nosuch"),
         (["--checkpoint", "/no/such"], "lacks ve.safetensors"),
+        (["--checkpoint", "/no/such", "--script"], "--voice for its second speaker"),
     ],
 )
 def test_what_cannot_be_heard_is_said_in_a_line(tmp_path, capsys, arguments, says):

@@ -19,7 +19,7 @@ import torch
 from audio.decode import decode_audio
 from audio.encode import FORMATS
 from audio.waveform import Waveform, resample
-from benchmarks import ears, evenness, flite, hear
+from benchmarks import ears, evenness, flite, hear, hear_script
 from benchmarks.pieces import flux_db, frames_at
 from cancel import CancelToken
 from handler import SMALL_MODEL
@@ -211,6 +211,14 @@ def test_a_clone_is_more_like_its_own_speaker_than_like_another(synthesizer):
         assert max(embeddings, key=lambda other: float(clone @ embeddings[other])) == name
 
 
+async def test_a_number_in_digits_sounds_as_in_words(run):
+    written, meant = hear_script.NUMBERS[0]
+    digits, words = [(await run(text=text))["audio"] for text in (written, meant)]
+    as_they_are = (await run(text=written, normalize_text=False))["audio"]
+    assert digits == words
+    assert as_they_are != words
+
+
 @pytest.fixture
 def all_threads():
     before = torch.get_num_threads()
@@ -305,6 +313,20 @@ async def test_nothing_of_a_long_text_is_lost(run, recogniser):
             if errors.pop(number) >= min(errors):
                 not_recognised.append(segment["text"])
     assert len(not_recognised) <= 0.05 * len(texts), not_recognised
+
+
+@pytest.mark.slow
+def test_the_tables_of_scripts():
+    tables = hear_script.hear(SMALL_MODEL, REFERENCE, "cpu", pairs=2, takes=7)
+    ways = {row["way"]: row for row in tables["ways"]}
+    assert ways["pause"]["exact_pauses"] == ways["turns"]["exact_pauses"] == "2 of 2"
+    numbers = {row["numbers"]: row for row in tables["numbers"]}
+    assert numbers["digits"]["as_in_words"] == "10 of 10"
+    assert numbers["digits"]["words_wrong"] < numbers["digits, not normalized"]["words_wrong"]
+    takes = {(row["faults"], row["max_takes"]): row for row in tables["takes"]}
+    assert takes["in half", 1]["takes"] == 7
+    assert takes["in half", 1]["faulty_takes_heard"] == 3
+    assert takes["in half", 3]["faulty_takes_heard"] < 3
 
 
 @pytest.mark.slow
