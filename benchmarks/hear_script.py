@@ -11,8 +11,8 @@ and in a clone of --voice; "turns alone" are the same two turns, a job each. Of 
 the samples that were asked for, silent from where the sound before has faded.
 numbers: sentences in words, with digits, and with digits that are given to the model as they are. How many
 have the samples of the sentence in words.
-short: twenty texts of one to three words, alone, with up to five takes, and behind a sentence that is cut away
-again (``short_text_context``). How many are recognised among all of them.
+short: twenty texts of one to three words, alone, with up to five takes, and behind a sentence that is cut
+away again (``short_text_context``). How many are recognised among all of them.
 takes: --takes sentences, as they are and with a fault put into half of all readings, those taken again too: a
 fifth of the speech tokens left out or said again, one token held for 1.4 s, or an end half-way. Up to
 1, 2 or 3 takes of a sentence are made. "faulty takes heard" are those that were used with a fault put in.
