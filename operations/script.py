@@ -114,50 +114,43 @@ def read_parts(
     warnings: list[str] = []
     pause_before_s = 0.0
     for index, turn in enumerate(turns):
-        field_name = f"turns[{index}].text" if is_dialogue else "text"
+        place = f"turns[{index}]." if is_dialogue else ""
+        if turn.voice_name is not None and turn.voice_id is not None:
+            reason = f"{place}voice_name and {place}voice_id exclude each other"
+            problems.append(Problem(reason, hint="send one of them"))
         try:
-            script = parse_markup(clean_text(turn.text), markup, strict=strict, field=field_name)
+            script = parse_markup(clean_text(turn.text), markup, strict=strict, field=f"{place}text")
         except InvalidRequest as error:
             problems += error.problems
             continue
         warnings += script.warnings
-        if not parts:
+        if parts:
+            parts[-1] = _with_pause(parts[-1], script.pause_before_s)
+        else:
             pause_before_s = script.pause_before_s
-        elif script.pause_before_s:
-            last = parts[-1]
-            before_s = last.pause_after_s if last.pause_is_exact else 0.0
-            pause_s = before_s + script.pause_before_s
-            parts[-1] = replace(last, pause_after_s=pause_s, pause_is_exact=True)
         turn_seed = (seed + index * TURN_SEED_STEP) % (LARGEST_SEED + 1) if turn.seed is None else turn.seed
         own = {} if turn.parameters is None else turn.parameters.sent_parameters()
-        names_voice = turn.voice_name is not None or turn.voice_id is not None
-        turn_voice = VoiceKey(turn.voice_name, turn.voice_id) if names_voice else None
-        last_index = len(script.passages) - 1
+        turn_voice = None
+        if turn.voice_name is not None or turn.voice_id is not None:
+            turn_voice = VoiceKey(turn.voice_name, turn.voice_id)
+        voice_field = f"{place}{'voice_id' if turn.voice_name is None else 'voice_name'}"
         for position, passage in enumerate(script.passages):
-            is_last = position == last_index
-            exact_s = passage.pause_after_s
-            if is_last and turn.pause_after_s is not None:
-                exact_s = turn.pause_after_s
-            if exact_s is not None:
-                pause_s = exact_s
-            elif not is_last:
-                pause_s = PARAGRAPH_PAUSE_S if passage.ends_paragraph else usual_pause_s(passage.text)
-            else:
-                pause_s = PARAGRAPH_PAUSE_S if index + 1 < len(turns) else 0.0
+            is_last = position + 1 == len(script.passages)
+            pause_s, is_exact = _pause_after(
+                passage, turn if is_last else None, is_end=is_last and index + 1 == len(turns)
+            )
             parts.append(
                 Part(
                     passage,
-                    field=field_name,
+                    field=f"{place}text",
                     turn=index if is_dialogue else None,
                     voice=turn_voice if passage.voice is None else VoiceKey(passage.voice),
-                    voice_field=field_name
-                    if passage.voice is not None
-                    else f"turns[{index}].{'voice_id' if turn.voice_name is None else 'voice_name'}",
+                    voice_field=voice_field if passage.voice is None else f"{place}text",
                     language=passage.language or turn.language or language,
                     parameters={**parameters, **own},
                     seed=(turn_seed + position * _PASSAGE_SEED_STEP) % (LARGEST_SEED + 1),
                     pause_after_s=pause_s,
-                    pause_is_exact=exact_s is not None,
+                    pause_is_exact=is_exact,
                 )
             )
     if problems:
@@ -170,6 +163,31 @@ def read_parts(
             hint=f"ask for at most {MAX_PAUSES_S} s in one job",
         )
     return Parts(parts, pause_before_s, list(dict.fromkeys(warnings)))
+
+
+def _with_pause(part: Part, more_s: float) -> Part:
+    """Adds a pause that was asked for to the one after a part; it replaces a usual one."""
+    if not more_s:
+        return part
+    before_s = part.pause_after_s if part.pause_is_exact else 0.0
+    return replace(part, pause_after_s=before_s + more_s, pause_is_exact=True)
+
+
+def _pause_after(passage: Passage, turn: Turn | None, *, is_end: bool) -> tuple[float, bool]:
+    """Returns the seconds of silence after a passage, and whether they were asked for.
+
+    turn: the one that the passage ends; None where the turn goes on. is_end: nothing follows.
+    """
+    asked_for_s = passage.pause_after_s
+    if turn is not None and turn.pause_after_s is not None:
+        asked_for_s = turn.pause_after_s
+    if asked_for_s is not None:
+        return asked_for_s, True
+    if is_end:
+        return 0.0, False
+    if turn is not None or passage.ends_paragraph:
+        return PARAGRAPH_PAUSE_S, False
+    return usual_pause_s(passage.text), False
 
 
 @dataclass(frozen=True)

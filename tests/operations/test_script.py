@@ -113,6 +113,10 @@ def test_faults_of_several_turns_come_together(services):
         ({"turns": [{"text": "a", "sped": 2}]}, "turns[0].sped is not a field of"),
         ({"turns": [{"text": "a", "parameters": {"temperature": 9}}]}, "turns[0].parameters"),
         ({"turns": [{"text": "a"}] * 1001}, "turns has 1001 members; send at most 1000"),
+        (
+            {"turns": [{"text": "a", "voice_name": "b", "voice_id": "0badf00d"}]},
+            "turns[0].voice_name and turns[0].voice_id exclude each other",
+        ),
         ({"turns": [{"text": "…"}]}, "turns[0].text has nothing in it to say"),
         ({"text": "[pause:1s]"}, "text has nothing in it to say"),
     ],
