@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from pydantic import Field
 
 from characters import printable_excerpt
-from errors import InvalidRequest, ModelUnavailable, UnsupportedLanguage
+from errors import InvalidRequest, ModelUnavailable, Problem, UnsupportedLanguage
 from operations.base import Services
 from speech.contract import Models, Synthesizer
 
@@ -77,16 +77,22 @@ def choose_model(
 
 
 def choose_common_model(
-    name: str | None, texts: Sequence[tuple[str | None, str | None]], services: Services
+    name: str | None, texts: Mapping[tuple[str | None, str | None], str], services: Services
 ) -> list[ChosenModel]:
     """Returns for each of several texts the model, which is the same for all, and its code for the language.
 
-    texts: of each text the language that was sent and that of its voice. Without a name it is the first model
-    that speaks all of the languages. Raises what ``choose_model`` raises, and UnsupportedLanguage where every
-    language is spoken, but by no model all of them.
+    texts: by the language that was sent and that of the text's voice, the field that named it. Without a name
+    it is the first model that speaks all of the languages. Raises what ``choose_model`` raises, naming all
+    languages that nobody speaks, and UnsupportedLanguage where every one is spoken, but by no model all.
     """
-    # Raises for what no model speaks.
-    first = [choose_model(name, language, services, voices) for language, voices in texts]
+    first, problems = [], []
+    for (language, voices), field in texts.items():
+        try:
+            first.append(choose_model(name, language, services, voices))
+        except UnsupportedLanguage as error:
+            problems += [_of_field(each, field) for each in error.problems]
+    if problems:
+        raise UnsupportedLanguage.of(problems)
     if len({each.synthesizer.info.spec.name for each in first}) == 1:
         return first
     for candidate in services.models:
@@ -100,9 +106,17 @@ def choose_common_model(
     codes = dict.fromkeys(each.language for each in first)
     raise UnsupportedLanguage(
         f"no model of this worker speaks all of {', '.join(codes)}, which one job has",
-        field="language",
         hint="send a job for each language, or use a worker whose MODEL names multilingual",
     )
+
+
+def _of_field(problem: Problem, field: str) -> Problem:
+    """Returns a problem with a language as that of the field that named it."""
+    if field.endswith("text"):
+        return replace(
+            problem, field=field, reason=f"names a language that cannot be spoken: {problem.reason}"
+        )
+    return replace(problem, field=field)
 
 
 def check_default_language(code: str | None, models: Models) -> None:

@@ -25,6 +25,23 @@ def sayable(text: str, info: ModelInfo, *, field: str, strict: bool = False) -> 
     return rest, [_left_out(unknown, info)]
 
 
+def sayable_replacements(
+    replacements: Sequence[Replacement], info: ModelInfo, *, field: str, strict: bool
+) -> tuple[list[Replacement], list[str]]:
+    """Returns replacements without the event tags that the model does not know, and warnings about those.
+
+    Arguments and errors: see ``sayable``.
+    """
+    sayable_ones, unknown = [], dict[str, None]()
+    for each in replacements:
+        spoken, tags = info.sayable(each.spoken)
+        unknown |= dict.fromkeys(tags)
+        sayable_ones.append(Replacement(each.start, each.end, spoken))
+    if unknown and strict:
+        raise _unknown(list(unknown), info, field)
+    return sayable_ones, [_left_out(list(unknown), info)] if unknown else []
+
+
 def _unknown(tags: Sequence[str], info: ModelInfo, field: str) -> InvalidRequest:
     return InvalidRequest(
         f"has event tags that the {info.spec.name} model does not know: {', '.join(tags)}",

@@ -185,6 +185,8 @@ def _problem(model: type[Request], operation: str, detail: ErrorDetails) -> Prob
         error = detail["ctx"]["error"]
         assert isinstance(error, FieldError), error
         return Problem(error.reason, spelled, error.hint)
+    if kind == "too_short":
+        return Problem("is empty", spelled, f"send at least {detail['ctx']['min_length']}, or leave it out")
     if kind == "too_long":
         return _too_many(spelled, detail["ctx"]["actual_length"], detail["ctx"]["max_length"])
     is_member = False  # of a list, or of an object that is none of ours

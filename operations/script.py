@@ -12,11 +12,11 @@ from pydantic import Field
 from audio.speed import FASTEST, SLOWEST
 from cancel import CancelToken
 from characters import has_speakable, printable_excerpt
-from errors import InvalidRequest, Problem, VoiceNotFound, WorkerError
+from errors import InvalidRequest, Problem, TextTooLong, VoiceNotFound, WorkerError
 from operations.base import Services
-from operations.chosen_model import ChosenModel, Language, choose_common_model
+from operations.chosen_model import Language, choose_common_model
 from operations.chosen_voice import ChosenVoice, choose_stored_voice, conditionals_of
-from operations.event_tags import sayable, unknown_tags
+from operations.event_tags import sayable, sayable_replacements, unknown_tags
 from operations.parameters import SpeechParameters, resolved, usable_defaults
 from operations.pronunciations import PronunciationEntry, levels_for
 from operations.request import Request, between
@@ -24,8 +24,9 @@ from operations.speech_result import SpokenLine
 from operations.spoken_audio import LARGEST_SEED, Seed
 from operations.stored_voice import VoiceId, VoiceName
 from operations.voice_details import comparable
-from speech.contract import Conditionals, Synthesizer, Utterance
+from speech.contract import Conditionals, ModelInfo, Synthesizer, Utterance
 from speech.text import clean_text
+from speech.text.events import known_tag_spans, tags_as_words, with_known_tags
 from speech.text.markup import Markup, Passage, parse_markup
 from speech.text.markup.script import MAX_PAUSE_S, MAX_PAUSES_S
 from speech.text.normalization import normalize, say_as
@@ -33,8 +34,11 @@ from speech.text.pauses import usual_pause_s
 from speech.text.pronunciations import Pronunciation, find_pronunciations
 from speech.text.replacements import Replacement, SpokenText, without_overlaps
 from speech.text.split import PARAGRAPH_PAUSE_S
+from voice_store.embeddings import is_voice_id
 
 MAX_TURNS = 1000
+# How many times as long as ``MAX_TEXT_CHARS`` a text may be as it is spoken: numbers in words are longer.
+SPOKEN_SHARE = 4
 # A turn without a seed has the job's and this much more for each turn before it.
 TURN_SEED_STEP = 1_000_003
 # Seeds of a text's passages lie far apart, and from those of an utterance's chunks (``SEED_STRIDE``): the
@@ -74,6 +78,7 @@ class Part:
     voice: VoiceKey | None  # None: the job's
     voice_field: str  # where the voice was named
     language: str | None  # as it was sent
+    language_field: str  # where the language was named
     parameters: Mapping[str, Any]  # that were sent, the turn's before the job's
     seed: int
     pause_after_s: float
@@ -124,6 +129,8 @@ def read_parts(
             problems += error.problems
             continue
         warnings += script.warnings
+        if markup == "tags" and turn.text.lstrip().startswith("<speak"):
+            warnings.append(f"{place}text looks like SSML and is read as text: send markup 'ssml'")
         if parts:
             parts[-1] = _with_pause(parts[-1], script.pause_before_s)
         else:
@@ -147,6 +154,9 @@ def read_parts(
                     voice=turn_voice if passage.voice is None else VoiceKey(passage.voice),
                     voice_field=voice_field if passage.voice is None else f"{place}text",
                     language=passage.language or turn.language or language,
+                    language_field=f"{place}text"
+                    if passage.language
+                    else (f"{place}language" if turn.language else "language"),
                     parameters={**parameters, **own},
                     seed=(turn_seed + position * _PASSAGE_SEED_STEP) % (LARGEST_SEED + 1),
                     pause_after_s=pause_s,
@@ -213,9 +223,10 @@ class Lines:
     """All that a job says, by one model."""
 
     lines: Sequence[Line]  # at least one
-    chosen: ChosenModel  # with the language of the first line
+    synthesizer: Synthesizer
     warnings: Sequence[str]
     conditionals_s: float  # seconds that the voices' conditionals took
+    pause_before_s: float  # of passages that nothing is left of, before the first line
 
 
 def choose_voices(
@@ -255,6 +266,8 @@ def _stored(key: VoiceKey, services: Services, max_reference_duration_s: float) 
     try:
         return choose_stored_voice(services, max_reference_duration_s, name=key.name)
     except VoiceNotFound as not_found:
+        if key.name is None or not is_voice_id(key.name):  # looking for a voice takes seconds
+            raise
         try:
             return choose_stored_voice(services, max_reference_duration_s, voice_id=key.name)
         except WorkerError:
@@ -292,12 +305,15 @@ def read_lines(
     Raises InvalidRequest, UnsupportedLanguage, Cancelled, and what ``conditionals_of`` raises.
     """
     languages = [(part.language, voice.language) for part, voice in zip(parts, voices, strict=True)]
-    distinct = list(dict.fromkeys(languages))
+    # In reverse, so that the first part that has a language is the one that an error names.
+    fields = {key: part.language_field for key, part in reversed(list(zip(languages, parts, strict=True)))}
+    distinct = {key: fields[key] for key in languages}
     by_language = dict(zip(distinct, choose_common_model(model, distinct, services), strict=True))
-    synthesizer = next(iter(by_language.values())).synthesizer
+    synthesizer = by_language[languages[0]].synthesizer
     info = synthesizer.info
     speakers: dict[int, _Speaker] = {}  # by the identity of their voice
-    conditionals_s = 0.0
+    conditionals_s = pause_before_s = 0.0
+    characters = 0
     warnings: dict[str, None] = {}
     lines: list[Line] = []
     for part, voice, language in zip(parts, voices, languages, strict=True):
@@ -311,12 +327,21 @@ def read_lines(
         params, speed = resolved({**speaker.defaults, **part.parameters})
         dropped, tag_warnings = unknown_tags(part.passage.text, info, field=part.field, strict=strict)
         variety = _variety(part.language, chosen.language, info.spec.name)
-        spoken = _spoken(part, variety, dropped, speaker.pronunciations, normalizes=normalizes, cancel=cancel)
+        spoken = _spoken(
+            part,
+            variety,
+            dropped,
+            speaker.pronunciations,
+            info,
+            strict=strict,
+            normalizes=normalizes,
+            cancel=cancel,
+        )
         warnings |= dict.fromkeys(
             [*chosen.warnings, *tag_warnings, *speaker.warnings, *info.ignored(params), *spoken.warnings]
         )
         utterance = Utterance(
-            info.sayable(spoken.text)[0],
+            _with_tags(spoken.text, info),
             speaker.conditionals,
             part.seed,
             params,
@@ -327,15 +352,30 @@ def read_lines(
             align=align,
             context=context,
         )
+        characters += len(utterance.text)
+        if characters > SPOKEN_SHARE * services.max_text_chars:
+            raise TextTooLong(
+                f"has more than {SPOKEN_SHARE * services.max_text_chars} characters as it is spoken",
+                field=part.field,
+                hint="send it in several jobs, or shorter pronunciations",
+            )
         if has_speakable(utterance.text):
-            speed = min(max(speed * (part.passage.rate or 1.0), SLOWEST), FASTEST)
-            lines.append(Line(utterance, spoken, speed, voice, part.turn))
-        elif lines and part.pause_is_exact:  # event tags that the model does not know: the pause stays
-            lines[-1] = _with_longer_pause(lines[-1], part.pause_after_s)
+            limited = min(max(speed * (part.passage.rate or 1.0), SLOWEST), FASTEST)
+            if limited != speed * (part.passage.rate or 1.0):
+                which = f"a speed of {speed:g} and a rate of {part.passage.rate:g}"
+                warnings[f"{which} are spoken at {limited:g}, which is as far as it goes"] = None
+            lines.append(Line(utterance, spoken, limited, voice, part.turn))
+        elif part.pause_is_exact:  # event tags that the model does not know: the pause stays
+            if lines:
+                lines[-1] = _with_longer_pause(lines[-1], part.pause_after_s)
+            else:
+                pause_before_s += part.pause_after_s
     if not lines:
         sayable(parts[0].passage.text, info, field=parts[0].field)  # names event tags
         raise InvalidRequest("has nothing in it to say", field=parts[0].field, hint="send words")
-    return Lines(lines, by_language[languages[0]], list(warnings), conditionals_s)
+    if not lines[-1].utterance.pause_is_exact:
+        lines[-1] = replace(lines[-1], utterance=replace(lines[-1].utterance, pause_after_s=0.0))
+    return Lines(lines, synthesizer, list(warnings), conditionals_s, pause_before_s)
 
 
 @dataclass(frozen=True)
@@ -364,6 +404,14 @@ class _Speaker:
         return cls(conditionals, defaults, levels, warnings)
 
 
+def _with_tags(text: str, info: ModelInfo) -> str:
+    """Returns a spoken text, of the same length, with its event tags as the model knows them.
+
+    Those that are left for a model without tags only became tags when others were left out: they are words.
+    """
+    return with_known_tags(text) if info.spec.knows_event_tags else tags_as_words(text)
+
+
 def _variety(sent: str | None, code: str, model: str) -> str:
     """Returns the tag by whose rules numbers are read: with a region where the job or the model has one.
 
@@ -386,7 +434,9 @@ def _spoken(
     language: str,
     dropped: Sequence[Replacement],
     levels: Sequence[Sequence[Pronunciation]],
+    info: ModelInfo,
     *,
+    strict: bool,
     normalizes: bool,
     cancel: CancelToken,
 ) -> SpokenText:
@@ -394,20 +444,25 @@ def _spoken(
 
     dropped: spans that are left out. levels: see ``find_pronunciations``.
     """
-    text, warnings = part.passage.text, []
+    text = part.passage.text
+    warnings: list[str] = []
     asked_for = [*part.passage.replacements]
     for each in part.passage.say_as:
         written = text[each.start : each.end]
         reading = say_as(each.interpret_as, written, language, each.format)
         if reading is None:
-            excerpt = printable_excerpt(written)
-            warnings.append(
-                f"{excerpt!r} cannot be read as {each.interpret_as} in {language}: it is read as usual"
-            )
+            what = f"{printable_excerpt(written)!r} as {each.interpret_as} in {language}"
+            warnings.append(f"there is no reading of {what}: it is read as usual")
         else:
             asked_for.append(Replacement(each.start, each.end, reading))
     fixed = without_overlaps(dropped, sorted(asked_for, key=lambda each: each.start))
-    fixed = without_overlaps(find_pronunciations(text, levels, fixed), fixed)
+    # Tags that the model knows are no words for an entry to replace.
+    tags = [Replacement(start, end, text[start:end]) for start, end in known_tag_spans(text)]
+    found = find_pronunciations(text, levels, without_overlaps(tags, fixed))
+    fixed, tag_warnings = sayable_replacements(
+        without_overlaps(found, fixed), info, field=part.field, strict=strict
+    )
+    warnings += tag_warnings
     if not normalizes:
         return SpokenText(text, fixed, warnings)
     spoken = normalize(text, language, fixed, cancel)

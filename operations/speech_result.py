@@ -66,7 +66,9 @@ class SpokenLine:
 
     def written_span(self, span: tuple[int, int]) -> tuple[int, int]:
         """Returns a chunk's place in the written text. span: that in the spoken one."""
-        return self.spoken.written_start(span[0]), self.spoken.written_end(span[1])
+        # What is replaced as a whole belongs to the chunk in which it begins.
+        start = max(self.spoken.written_start(span[0]), self.spoken.written_end(span[0]))
+        return start, max(start, self.spoken.written_end(span[1]))
 
     def segment(self, text: str, span: tuple[int, int], start_s: float) -> SegmentReceipt:
         """Returns the segment of a chunk that begins at a time. text, span: the chunk's."""
@@ -80,10 +82,13 @@ class SpokenLine:
             "start": start_s,
             "end": start_s,
         }
-        if replaced := self.spoken.within(start, end):
-            segment["replaced"] = [
-                {"text": written[each.start : each.end], "spoken": each.spoken} for each in replaced
-            ]
+        replaced: list[ReplacedText] = [
+            {"text": written[each.start : each.end], "spoken": each.spoken}
+            for each in self.spoken.within(start, end)
+            if written[each.start : each.end] != each.spoken
+        ]
+        if replaced:
+            segment["replaced"] = replaced
         if self.turn is not None:
             segment["turn"] = self.turn
         return segment

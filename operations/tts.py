@@ -20,7 +20,7 @@ from operations.request import between, check_speakable
 from operations.script import MAX_TURNS, Turn, choose_voices, read_lines, read_parts
 from operations.speech_result import SegmentReceipt, SpeechResult, at_speed
 from operations.spoken_audio import DeliveryWay, Format, SampleRate, Seed, random_seed
-from speech.contract import DEFAULT_TAKES, MAX_TAKES
+from speech.contract import DEFAULT_TAKES, MAX_TAKES, ModelInfo
 from speech.text.markup import Markup
 
 
@@ -138,7 +138,7 @@ def run(request: TtsRequest, services: Services, cancel: CancelToken) -> SpeechR
     )
     ready_s = time.perf_counter()
     lines = read.lines
-    synthesizer = read.chosen.synthesizer
+    synthesizer = read.synthesizer
     info = synthesizer.info
     is_streamed = request.mode == "streaming"
     utterances = [line.utterance for line in lines]
@@ -156,7 +156,7 @@ def run(request: TtsRequest, services: Services, cancel: CancelToken) -> SpeechR
         sample_rate_hz=request.sample_rate,
         normalization=request.audio_normalization,
         lines=[line.receipt for line in lines],
-        pause_before_s=script.pause_before_s,
+        pause_before_s=script.pause_before_s + read.pause_before_s,
         times_words=request.timestamps == "words",
         subtitles=None if request.subtitles == "none" else request.subtitles,
         facts={
@@ -167,7 +167,7 @@ def run(request: TtsRequest, services: Services, cancel: CancelToken) -> SpeechR
             "model": {"variant": info.spec.name, "revision": info.revision},
             "parameters": {
                 **info.resolve(utterances[0].params),
-                "language": read.chosen.language,
+                "language": utterances[0].language,
                 "max_reference_duration_sec": request.max_reference_duration_sec,
                 "audio_normalization": request.audio_normalization,
                 SPEED: lines[0].speed,
@@ -180,7 +180,7 @@ def run(request: TtsRequest, services: Services, cancel: CancelToken) -> SpeechR
                 "delivery": request.delivery,
             },
         },
-        warnings=[*script.warnings, *read.warnings],
+        warnings=[*script.warnings, *read.warnings, *_without_effect(request, info)],
         stage_times_s={
             "reference": found_s - start_s,
             "conditionals": read.conditionals_s,
@@ -188,6 +188,19 @@ def run(request: TtsRequest, services: Services, cancel: CancelToken) -> SpeechR
         },
         started_s=start_s,
     )
+
+
+def _without_effect(request: TtsRequest, info: ModelInfo) -> list[str]:
+    """Returns warnings about fields that change nothing in this job."""
+    if not request.short_text_context:
+        return []
+    if request.mode == "streaming":
+        return ["short_text_context has no effect in mode 'streaming'"]
+    if not info.can_align:
+        return [
+            f"short_text_context has no effect on the {info.spec.name} model: its attention tells no times"
+        ]
+    return []
 
 
 def _check_length(request: TtsRequest, max_chars: int) -> None:

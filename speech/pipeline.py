@@ -24,7 +24,7 @@ from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform, resample
 from cancel import CancelToken
 from characters import printable_excerpt
 from errors import DeviceLost, DeviceSuspect, Internal, InvalidRequest, ModelUnavailable, WorkerError
-from speech.context import context_end_s, context_for, cut_context
+from speech.context import border_s, context_for, cut_context, is_whole
 from speech.contract import Alignment, AudioChunk, DeviceUsage, Hop, ModelInfo, Take, Utterance
 from speech.contract import Conditionals as AnyConditionals
 from speech.gpu_faults import GpuFault, gpu_fault
@@ -260,15 +260,16 @@ class ChatterboxSynthesizer:
         planned: _PlannedChunk,
         cancel: CancelToken,
     ) -> tuple[RenderedAudio, Alignment | None]:
-        """Returns a chunk's audio behind its context; where the cut is not known, that of the text alone."""
-        end_s = None if alignment is None else context_end_s(alignment, planned.context)
-        if alignment is None or end_s is None:
-            assert planned.without_context is not None
-            with closing(self._runtime.speak([planned.without_context], cancel)) as rendered:
-                alone = next(rendered)
-            return alone, _alignment(alone, planned.without_context)
-        samples, start_s = cut_context(audio.samples, MODEL_SAMPLE_RATE_HZ, end_s)
-        return replace(audio, samples=samples), alignment.behind(len(planned.context), start_s)
+        """Returns a chunk's audio behind its context; where no text is left, that of the text alone."""
+        border = None if alignment is None else border_s(alignment, planned.context)
+        if alignment is not None and border is not None:
+            samples, start_s = cut_context(audio.samples, MODEL_SAMPLE_RATE_HZ, *border)
+            if is_whole(samples, audio.samples, MODEL_SAMPLE_RATE_HZ, planned.text):
+                return replace(audio, samples=samples), alignment.behind(len(planned.context), start_s)
+        assert planned.without_context is not None
+        with closing(self._runtime.speak([planned.without_context], cancel)) as rendered:
+            alone = next(rendered)
+        return alone, _alignment(alone, planned.without_context)
 
     def convert(
         self, recording: Waveform, voice: AnyConditionals, seed: int, cancel: CancelToken

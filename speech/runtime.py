@@ -242,8 +242,17 @@ class _Reading:
     attention: _HostCopy | None = None  # once the pass over it has been started
 
     @property
+    def needs_attention(self) -> bool:
+        """Whether the check looks at its attention to the text."""
+        request = self.chunk.request
+        return isinstance(request, ChunkRequest) and bool(request.heads) and len(self.decoded.tokens) > 0
+
+    @property
     def is_checkable(self) -> bool:
-        return self.attention is not None and self.attention.is_ready()
+        """Whether all is there that the check looks at."""
+        if self.attention is None:
+            return not self.needs_attention
+        return self.attention.is_ready()
 
 
 @dataclass(frozen=True, eq=False)
@@ -544,9 +553,10 @@ class DeviceRuntime:
     def _read_attention(self) -> int:
         """Reads a few decoded takes again for their attention to the text, which stops those that decode.
 
-        Checks those of which it is there. Returns how many were read.
+        Returns how many were read.
         """
-        unread = [each for each in self._readings if each.attention is None][:MAX_PREFILLS]
+        unread = [each for each in self._readings if each.needs_attention and each.attention is None]
+        unread = unread[:MAX_PREFILLS]
         for each in unread:
             if each not in self._readings:  # its job began again, or ended
                 continue
@@ -560,16 +570,22 @@ class DeviceRuntime:
             except Exception as error:
                 self._readings.remove(each)
                 self._fail_chunks([each.chunk], error)
+        self._check_readings()
+        return len(unread)
+
+    def _check_readings(self) -> None:
+        """Checks the takes of which all is there that the check looks at."""
         try:
             checkable = [each for each in self._readings if each.is_checkable]
         except Exception as error:  # CUDA tells of a fault when it is asked about an event
             self._fail_readings(error)
-            return len(unread)
+            return
         for each in checkable:
-            assert each.attention is not None
+            if each not in self._readings:  # the check of another failed: its job began again, or ended
+                continue
             self._readings.remove(each)
-            self._check(each.chunk, each.decoded, each.attention.tensor.numpy())
-        return len(unread)
+            attention = None if each.attention is None else each.attention.tensor.numpy()
+            self._check(each.chunk, each.decoded, attention)
 
     def _fail_readings(self, error: Exception) -> None:
         lost = [each.chunk for each in self._readings]
@@ -643,11 +659,8 @@ class DeviceRuntime:
         for sequence, decoded in finished.items():
             chunk = self._in_batch.pop(sequence)
             chunk.job.in_batch -= 1
-            assert isinstance(chunk.request, ChunkRequest)
-            if chunk.request.heads and len(decoded.tokens):
-                self._readings.append(_Reading(chunk, decoded))
-            else:
-                self._check(chunk, decoded, None)
+            self._readings.append(_Reading(chunk, decoded))
+        self._check_readings()
 
     def _render(self) -> None:
         """Renders of each job what is next and has its tokens: a chunk, a piece of one, or a few chunks."""

@@ -97,6 +97,8 @@ class Watermarker:
         audio_32k = F.pad(
             audio_32k, (0, -(-len(samples) * SAMPLE_RATE_HZ // sample_rate_hz) - len(audio_32k))
         )
+        # The STFT reflects half a window at either end, and needs more samples than that.
+        audio_32k = F.pad(audio_32k, (0, max(0, FFT_SIZE // 2 + 1 - len(audio_32k))))
         result = self.compute(lambda: self._embed(audio_32k, loudest)).numpy()
         marked = resample(Waveform(result[:-1], SAMPLE_RATE_HZ), sample_rate_hz).samples[: len(samples)]
         # The inverse STFT gives whole frames only; the last milliseconds stay unmarked.

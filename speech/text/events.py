@@ -25,6 +25,16 @@ def tag_spans(text: str) -> list[tuple[int, int]]:
     return [match.span() for match in _TAG_AND_SPACE.finditer(text)]
 
 
+def known_tag_spans(text: str) -> list[tuple[int, int]]:
+    """Returns the start and end index of each tag."""
+    return [match.span() for match in _TAG.finditer(text)]
+
+
+def tags_as_words(text: str) -> str:
+    """Returns a text of the same length in which tags are words: spaces in place of their brackets."""
+    return _TAG.sub(lambda match: f" {match.group()[1:-1]} ", text)
+
+
 def with_known_tags(text: str) -> str:
     """Returns the text with its tags in the small letters in which models know them."""
     return _TAG.sub(lambda match: match.group().lower(), text)

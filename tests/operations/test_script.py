@@ -9,10 +9,10 @@ import pysubs2
 import pytest
 import webvtt
 
-from errors import InvalidRequest, VoiceNotFound
+from errors import InvalidRequest, TextTooLong, UnsupportedLanguage, VoiceNotFound
 from operations.script import TURN_SEED_STEP
 from speech.contract import ModelInfo
-from speech.models.spec import MULTILINGUAL
+from speech.models.spec import MULTILINGUAL, TURBO
 from tests.fakes import FAKE_REVISION, FakeSynthesizer, build_services
 from tests.operations.conftest import run_operation
 
@@ -108,7 +108,7 @@ def test_faults_of_several_turns_come_together(services):
     [
         ({}, "text is required; send the text to speak, or turns of a dialogue"),
         ({"text": "a", "turns": [{"text": "b"}]}, "text and turns exclude each other; send one of them"),
-        ({"turns": []}, "turns"),
+        ({"turns": []}, "turns is empty; send at least 1"),
         ({"turns": [{"voice_name": "Ada"}]}, "turns[0].text is required"),
         ({"turns": [{"text": "a", "sped": 2}]}, "turns[0].sped is not a field of"),
         ({"turns": [{"text": "a", "parameters": {"temperature": 9}}]}, "turns[0].parameters"),
@@ -267,3 +267,92 @@ def test_numbers_are_read_by_the_region_that_is_sent(tmp_path):
         "pt-BR": "Tem dezesseis portas",
         "pt-PT": "Tem dezasseis portas",
     }
+
+
+# --- event tags, and what replacements bring in
+
+
+def test_a_tag_that_a_replacement_brings_in_is_left_out_and_the_receipt_stays_whole(services, synthesizer):
+    entry = {"text": "Bob", "say": "[laugh] robert"}
+    fields = {"text": "Hello Bob and goodbye Eve, see you.", "pronunciations": [entry]}
+    reply = speak(services, **fields, timestamps="words")
+    assert synthesizer.calls[-1].text == "Hello robert and goodbye Eve, see you."
+    assert reply["segments"][0]["text"] == "Hello Bob and goodbye Eve, see you"
+    assert reply["segments"][0]["replaced"] == [{"text": "Bob", "spoken": "robert"}]
+    assert reply["words"][-1]["text"] == "you"
+    assert "left out [laugh]" in " ".join(reply["warnings"])
+    with pytest.raises(
+        InvalidRequest, match=r"event tags that the chatterbox model does not know: \[laugh\]"
+    ):
+        speak(services, **fields, strict=True)
+
+
+def test_what_becomes_a_tag_when_another_is_left_out_is_a_word(services, synthesizer):
+    reply = speak(services, text="He said a[la[laugh]ugh] twice today.", timestamps="words")
+    assert synthesizer.calls[-1].text.split() == ["He", "said", "a", "laugh", "twice", "today."]
+    assert reply["words"][-1]["text"] == "today"
+
+
+def test_entries_do_not_change_tags_that_the_model_knows(tmp_path):
+    synthesizer = FakeSynthesizer(info=ModelInfo(TURBO, FAKE_REVISION))
+    services = build_services(tmp_path, synthesizer)
+    entry = {"text": "laugh", "say": "laff"}
+    speak(services, text="Well [laugh] that was a laugh.", pronunciations=[entry])
+    assert synthesizer.calls[-1].text == "Well [laugh] that was a laff."
+
+
+def test_pauses_of_passages_that_nothing_is_left_of_stay(services):
+    first = speak(services, text="[laugh][pause:5s]Hello there.", seed=1)
+    assert first["segments"][0]["start"] == 5.0
+    turns = [{"text": "[laugh]", "pause_after_s": 3}, {"text": "Hello there."}, {"text": "[sigh]"}]
+    reply = speak(services, turns=turns, seed=1)
+    (segment,) = reply["segments"]
+    assert segment["start"] == 3.0
+    assert reply["duration"] == segment["end"], "no pause for a turn that is left out"
+
+
+def test_a_text_that_entries_make_very_long_is_refused(services):
+    entry = {"text": "e", "say": "x" * 200, "whole_word": False}
+    with pytest.raises(TextTooLong, match="text has more than 20000 characters as it is spoken"):
+        speak(services, text="e " * 2000, pronunciations=[entry])
+
+
+def test_what_is_replaced_over_the_end_of_a_chunk_is_reported_once(services):
+    alias = "a long name that goes on and on. " * 14
+    text = f'<speak>We say <sub alias="{alias}">W3C</sub> now.</speak>'
+    reply = speak(services, text=text, markup="ssml", timestamps="words")
+    assert len(reply["segments"]) > 1
+    written = " ".join(filter(None, (segment["text"] for segment in reply["segments"])))
+    assert written == "We say W3C now"
+    assert [word["text"] for word in reply["words"]] == ["We", "say", "W3C", "now"]
+
+
+# --- what has no effect, and where a fault is
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"text": "One.", "language": "fr"}, "language"),
+        ({"text": "One. [lang:fr]Oui."}, "text"),
+        ({"turns": [{"text": "One."}, {"text": "Oui.", "language": "fr"}]}, "turns[1].language"),
+    ],
+)
+def test_a_language_that_nobody_speaks_is_named_where_it_was_sent(services, fields, field):
+    with pytest.raises(UnsupportedLanguage) as refused:
+        speak(services, **fields)
+    assert refused.value.field == field
+    assert "'fr' is not spoken by this worker" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("fields", "warning"),
+    [
+        ({"text": "One. [rate:4]Two.", "speed": 4}, "a speed of 4 and a rate of 4 are spoken at 4"),
+        ({"text": "<speak>One.</speak>"}, "text looks like SSML and is read as text"),
+        ({"text": "One.", "short_text_context": True}, "short_text_context has no effect on the chatterbox"),
+        ({"text": "One.", "short_text_context": True, "mode": "streaming"}, "no effect in mode 'streaming'"),
+    ],
+)
+def test_what_has_no_effect_is_said(services, fields, warning):
+    assert any(warning in each for each in speak(services, **fields)["warnings"])

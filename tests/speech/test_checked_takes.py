@@ -18,7 +18,7 @@ from cancel import CancelToken
 from speech.contract import AudioChunk, Hop, Take, Utterance
 from speech.models.spec import CHATTERBOX, TURBO
 from speech.pipeline import ChatterboxSynthesizer, make_batch, make_synthesizer
-from speech.runtime import MAX_PREFILLS
+from speech.runtime import MAX_PREFILLS, _Chunk
 from speech.s3gen.stream import piece_end
 from speech.smoke import FOLLOWING_HEAD, following_places, write_smoke_checkpoint
 from speech.t3.request import Decoded
@@ -377,3 +377,27 @@ def test_on_gpt_2_a_head_is_found_and_takes_are_checked(build: Build, tmp_path, 
     assert codes(chunk) == [(7, ("end_missing",), False), (8, (), True)]
     assert chunk.alignment is not None
     assert chunk.alignment.character_times()[-1][0] == len(TEXT)
+
+
+@pytest.mark.parametrize("planted", [torch.OutOfMemoryError("CUDA out of memory"), ValueError("a bug")])
+def test_a_check_that_fails_ends_its_own_job_alone(build: Build, model, synthesizer, monkeypatch, planted):
+    """Both chunks are done in the same round."""
+    twice = [Utterance(SHORT, synthesizer.builtin_voice(), seed=7)] * 2
+    expected = [chunk.waveform.samples for chunk in synthesizer.synthesize(twice, CancelToken())]
+    add_take, calls = _Chunk.add_take, []
+
+    def failing(chunk: _Chunk, *arguments: Any) -> bool:
+        calls.append(chunk)
+        if len(calls) == 1:
+            raise planted
+        return add_take(chunk, *arguments)
+
+    monkeypatch.setattr(_Chunk, "add_take", failing)
+    if isinstance(planted, torch.OutOfMemoryError):
+        chunks = list(synthesizer.synthesize(twice, CancelToken()))
+        for chunk, samples in zip(chunks, expected, strict=True):
+            assert np.array_equal(chunk.waveform.samples, samples)
+    else:
+        with pytest.raises(ValueError, match="a bug"):
+            list(synthesizer.synthesize(twice, CancelToken()))
+    assert len(speak(synthesizer, SHORT)) == 1, "the next job is spoken"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from cancel import CancelToken
-from speech.context import REACH_S, context_end_s, context_for, cut_context
+from speech.context import REACH_S, border_s, context_for, cut_context, is_whole
 from speech.contract import Alignment, AudioChunk, Utterance
 from speech.models.spec import CHATTERBOX
 from speech.pipeline import ChatterboxSynthesizer, make_synthesizer
@@ -51,7 +51,7 @@ def test_a_short_text_is_what_comes_behind_the_context(synthesizer):
     assert 0 < len(samples) < len(spoken) / 2
     assert np.array_equal(samples[FADE:], spoken[len(spoken) - len(samples) + FADE :])
     assert samples[0] == 0
-    end_s = context_end_s(whole.alignment, context)
+    end_s, _ = border_s(whole.alignment, context)
     assert (len(spoken) - len(samples)) / RATE_HZ == pytest.approx(end_s, abs=REACH_S + 0.01)
     assert chunk.alignment.ends_s[-1] == pytest.approx(len(samples) / RATE_HZ, abs=0.5)
     assert chunk.alignment.spans[-1][1] == len("Yes, no.")
@@ -106,17 +106,34 @@ def test_texts_of_up_to_three_words_have_a_context(text, language, has_context):
 def test_the_cut_is_at_the_quietest_place_near_the_border():
     samples = np.random.default_rng(0).normal(0, 0.1, 2 * RATE_HZ).astype(np.float32)
     samples[round(0.93 * RATE_HZ) : round(0.96 * RATE_HZ)] = 0
-    cut, start_s = cut_context(samples, RATE_HZ, 1.05)
+    cut, start_s = cut_context(samples, RATE_HZ, 1.05, 2.0)
     assert 0.93 <= start_s <= 0.95
     assert len(cut) == len(samples) - round(start_s * RATE_HZ)
     for end_s in (-1.0, 0.0, 1.99, 5.0):
-        cut, start_s = cut_context(samples, RATE_HZ, end_s)
+        cut, start_s = cut_context(samples, RATE_HZ, end_s, end_s + 0.5)
         assert 0 <= start_s <= 2.0
         assert len(cut) == len(samples) - round(start_s * RATE_HZ)
 
 
 def test_an_alignment_that_never_reaches_the_text_tells_no_border():
     alignment = Alignment((0.5, 1.0, 1.0), ((0, 5), (5, 10), (10, 14)))
-    assert context_end_s(alignment, "x" * 10) is None
-    assert context_end_s(alignment, "x" * 20) is None
-    assert context_end_s(replace(alignment, ends_s=(0.5, 1.0, 1.6)), "x" * 10) == pytest.approx(1.0)
+    assert border_s(alignment, "x" * 10) is None
+    assert border_s(alignment, "x" * 20) is None
+    found = border_s(replace(alignment, ends_s=(0.5, 1.0, 1.6)), "x" * 10)
+    assert found == (pytest.approx(1.0), pytest.approx(1.3))
+
+
+def test_silence_behind_the_word_is_never_taken_for_the_place_before_it():
+    samples = np.random.default_rng(0).normal(0, 0.1, RATE_HZ).astype(np.float32)
+    samples[round(0.7 * RATE_HZ) :] = 0  # the word is said from 0.55 to 0.7 s
+    _, start_s = cut_context(samples, RATE_HZ, 0.55, 0.62)
+    assert start_s < 0.62
+
+
+@pytest.mark.parametrize(
+    ("duration_s", "level", "expected"), [(0.5, 0.1, True), (0.1, 0.1, False), (0.5, 0.002, False)]
+)
+def test_what_is_left_is_long_and_loud_enough_or_not_the_text(duration_s, level, expected):
+    samples = np.random.default_rng(0).normal(0, 0.1, 2 * RATE_HZ).astype(np.float32)
+    cut = np.random.default_rng(1).normal(0, level, round(duration_s * RATE_HZ)).astype(np.float32)
+    assert is_whole(cut, samples, RATE_HZ, "Yes.") == expected
