@@ -87,7 +87,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Parts:
-    """All of a job's, in order."""
+    """The passages of a job, in order, and what is said of them."""
 
     parts: Sequence[Part]
     pause_before_s: float = 0.0
@@ -212,7 +212,7 @@ class Line:
 
     @property
     def receipt(self) -> SpokenLine:
-        """What the receipt says of it."""
+        """Returns what the receipt says of the passage."""
         receipt = self.voice.receipt
         name = None if receipt is None else receipt["voice_name"]
         return SpokenLine(self.spoken, name, self.utterance.language, self.turn, self.speed)

@@ -136,9 +136,10 @@ class SpeechResult:
         self._times_words, self._subtitles = times_words, subtitles
         self._timer = None
         if times_words or subtitles is not None:
-            several = len({(line.voice, line.turn) for line in lines}) > 1
-            self._timer = WordTimer(names_speakers=several)
+            has_several_speakers = len({(line.voice, line.turn) for line in lines}) > 1
+            self._timer = WordTimer(names_speakers=has_several_speakers)
         self._duration_s = 0.0
+        self._speech_s = 0.0  # without pauses
         leveled = chunks if normalization is None else level(chunks, normalization, cancel)
         self.chunks = self._finished(leveled, chunks, synthesizer, cancel)
 
@@ -156,6 +157,7 @@ class SpeechResult:
         start_s = 0.0  # of the chunk
         try:
             for chunk in synthesizer.watermark(until_cancelled(chunks, cancel)):
+                self._speech_s += chunk.speech_s
                 silence_s = 0.0 if self._segments else self._pause_before_s
                 if chunk.index == len(self._segments):
                     start_s = self._duration_s + silence_s
@@ -175,7 +177,7 @@ class SpeechResult:
                 self.warnings.extend(warning for warning in chunk.warnings if warning not in self.warnings)
                 add_times(self._stage_times_s, chunk.stage_times_s)
                 yield replace(chunk, text=segment.get("text", ""))
-            if self._duration_s == 0:
+            if self._speech_s == 0:
                 raise Internal("the model gave no audio", hint="send the job again")
         finally:
             if isinstance(source, Generator):

@@ -122,7 +122,7 @@ def run(request: TtsRequest, services: Services, cancel: CancelToken) -> SpeechR
     )
     default_voice = choose_voice(request, services, cancel)
     voices = choose_voices(script.parts, default_voice, services, request.max_reference_duration_sec)
-    found_s = time.perf_counter()
+    voices_chosen_s = time.perf_counter()
     read = read_lines(
         script.parts,
         voices,
@@ -136,7 +136,7 @@ def run(request: TtsRequest, services: Services, cancel: CancelToken) -> SpeechR
         align=request.timestamps != "none" or request.subtitles != "none",
         context=request.short_text_context,
     )
-    ready_s = time.perf_counter()
+    lines_read_s = time.perf_counter()
     lines = read.lines
     synthesizer = read.synthesizer
     info = synthesizer.info
@@ -182,9 +182,9 @@ def run(request: TtsRequest, services: Services, cancel: CancelToken) -> SpeechR
         },
         warnings=[*script.warnings, *read.warnings, *_without_effect(request, info)],
         stage_times_s={
-            "reference": found_s - start_s,
+            "reference": voices_chosen_s - start_s,
             "conditionals": read.conditionals_s,
-            "text": ready_s - found_s - read.conditionals_s,
+            "text": lines_read_s - voices_chosen_s - read.conditionals_s,
         },
         started_s=start_s,
     )

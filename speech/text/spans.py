@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Sequence
-from difflib import SequenceMatcher
+from difflib import Match, SequenceMatcher
 from itertools import accumulate
 
 Span = tuple[int, int]  # first character, and the one after the last
@@ -70,10 +70,12 @@ def _places(written: str, rewritten: str) -> list[int]:
     """Returns for each place in the rewritten text, its end included, the place in the written one."""
     before, before_index = _folded(written)
     after, after_index = _folded(rewritten)
-    matcher = SequenceMatcher(None, before, after, autojunk=False)
+    blocks = [Match(0, 0, len(before))]
+    if before != after:
+        blocks = SequenceMatcher(None, before, after, autojunk=False).get_matching_blocks()
     # Pairs of places, both rising: those of the letters in common, and both ends of them.
     pairs = [(0, 0)]
-    for start, target, size in matcher.get_matching_blocks():
+    for start, target, size in blocks:
         for offset in range(size + 1):
             pairs.append((after_index[target + offset], before_index[start + offset]))
     pairs.append((len(rewritten), len(written)))
