@@ -350,6 +350,7 @@ def read_lines(
             pause_is_exact=part.pause_is_exact,
             max_takes=max_takes,
             align=align,
+            field=part.field,
             context=context,
         )
         characters += len(utterance.text)

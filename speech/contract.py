@@ -175,6 +175,7 @@ class Utterance:
     pause_is_exact: bool = False  # the pause was asked for by its length, which no speed changes
     max_takes: int = DEFAULT_TAKES  # 1 to 5; readings of a chunk, until one has no fault
     align: bool = False  # whether audio chunks are to have their alignment, where the model can tell
+    field: str = "text"  # where the text was sent, for errors
     # Whether a chunk of one to three words is spoken after a sentence that is cut away again; only by
     # models that can align, and never in a stream.
     context: bool = False

@@ -386,8 +386,16 @@ class ChatterboxSynthesizer:
         return planned
 
     def _request(self, text: str, utterance: Utterance, position: int, hop: Hop) -> ChunkRequest:
-        """A chunk of an utterance with the draws of upstream's ``generate`` after ``manual_seed(seed)``."""
+        """A chunk of an utterance with the draws of upstream's ``generate`` after ``manual_seed(seed)``.
+
+        Raises InvalidRequest for a text that the tokenizer refuses.
+        """
         spec, parameters = self._model.spec, self.info.resolve(utterance.params)
+        try:
+            text_tokens = self._model.tokenizer.encode(text, utterance.language)
+        except InvalidRequest as error:
+            problems = [replace(each, field=utterance.field) for each in error.problems]
+            raise InvalidRequest.of(problems) from None
         voice = cast(Conditionals, utterance.voice)
         first_seed = utterance.seed + position * SEED_STRIDE
         seeds = tuple((first_seed + take) % SEED_LIMIT for take in range(utterance.max_takes))
@@ -395,7 +403,7 @@ class ChatterboxSynthesizer:
             speaker_embedding=voice.speaker_embedding,
             prompt_tokens=voice.t3_prompt_tokens,
             exaggeration=parameters["exaggeration"] or 0.0,
-            text_tokens=self._model.tokenizer.encode(text, utterance.language),
+            text_tokens=text_tokens,
             sampling=Sampling.of(parameters),
             max_tokens=min(max_speech_tokens(text, utterance.language), spec.max_speech_tokens),
             seed=seeds[0],

@@ -12,7 +12,9 @@ import pytest
 import torch
 from chatterbox.mtl_tts import ChatterboxMultilingualTTS
 
+from cancel import CancelToken
 from errors import InvalidRequest, ModelUnavailable
+from speech.contract import Utterance
 from speech.models.spec import MODELS, MULTILINGUAL, MULTILINGUAL_V2
 from speech.pipeline import ChatterboxSynthesizer, load_synthesizer, make_batch, make_synthesizer
 from speech.smoke import SPEECH_PER_TEXT_TOKEN, write_smoke_checkpoint
@@ -159,3 +161,11 @@ class TestContract(SynthesizerContract):
     @pytest.fixture
     def synthesizer(self, ours):
         return ours
+
+
+def test_an_error_of_a_text_names_where_it_was_sent(ours):
+    utterance = Utterance("☃7☃", ours.builtin_voice(), seed=1, language="de", field="turns[2].text")
+    assert list(ours.synthesize([utterance], CancelToken()))
+    with pytest.raises(InvalidRequest) as refused:
+        list(ours.synthesize([replace(utterance, text="ქართული")], CancelToken()))
+    assert refused.value.field == "turns[2].text"
