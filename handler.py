@@ -66,9 +66,9 @@ def build_services(settings: Settings, health: WorkerHealth) -> Services:
         # On the platform missing weights are an error.
         last_resort=None if settings.on_platform else SMALL_MODEL,
     )
-    warm_up_operations()
     models = Models([HealthCheckedEngine(each, health) for each in synthesizers])
     check_default_language(settings.default_language, models)
+    warm_up_operations(settings.default_language or models.first.info.default_language)
     return Services(
         models=models,
         conditionals=VoiceConditionals(),

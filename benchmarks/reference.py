@@ -63,7 +63,7 @@ def ours(model: str, checkpoint: Path, device: str, folder: Path, started: float
     from speech.pipeline import load_synthesizer
 
     synthesizer = load_synthesizer(model, checkpoint_dir=checkpoint, device=device)
-    warm_up()
+    warm_up("en")
     stages = {"start": time.time() - started}
     known, cancel = VoiceConditionals(), CancelToken()
     requests = [

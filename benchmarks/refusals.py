@@ -86,7 +86,7 @@ def main() -> None:
     parser.add_argument("--json", type=results_file)
     options = parser.parse_args()
     logging.disable()
-    warm_up()  # as a worker does when it starts
+    warm_up("en")  # as a worker does when it starts
     taken = asyncio.run(measure(options.times))
     print(describe())
     print("refused                            median, ms   largest, ms")

@@ -29,6 +29,7 @@ from operations import (
 )
 from operations.base import Operation
 from operations.request import did_you_mean
+from speech.text.normalization import normalize
 
 OPERATIONS: Mapping[str, Operation[Any]] = {
     "tts": Operation(tts.TtsRequest, tts.run),
@@ -84,11 +85,17 @@ def request_schemas(ref_template: str) -> tuple[dict[str, Any], dict[str, Any]]:
     return schemas, definitions.get("$defs", {})
 
 
-def warm_up() -> None:
-    """Decodes and measures a short recording, so that the first job's finds the decoder started.
+# Numbers, a unit, a sum of money and a time: what reads each is imported.
+_FIRST_TEXT = "In 1998, 5 km for $5.50 at 5:30."
 
-    Where the kernel refuses a part of the decoder's sandbox, the log says so at the start.
+
+def warm_up(language: str) -> None:
+    """Reads a text, and decodes and measures a short recording, so that the first job need not import.
+
+    Where the kernel refuses a part of the decoder's sandbox, the log says so at the start. language: the
+    code of the worker's usual one.
     """
+    normalize(_FIRST_TEXT, language)
     samples = np.linspace(-0.5, 0.5, MODEL_SAMPLE_RATE_HZ, dtype=np.float32)
     measure_quality(
         decode_audio(encode(Waveform(samples, MODEL_SAMPLE_RATE_HZ), "wav", MODEL_SAMPLE_RATE_HZ))
