@@ -210,6 +210,7 @@ class SpeechResult:
             language=line.language,
             speed=line.speed,
             speaker=line.voice,
+            turn=line.turn,
         )
 
     def receipt(self, encode_s: float = 0.0) -> dict[str, Any]:

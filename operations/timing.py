@@ -37,6 +37,7 @@ class WordTimer:
         language: str,
         speed: float,
         speaker: str | None,
+        turn: int | None,
     ) -> None:
         """Takes a chunk or a piece of one; times the words of the chunk once it is whole.
 
@@ -70,6 +71,7 @@ class WordTimer:
                 timed,
                 speaker if self.names_speakers else None,
                 language,
+                turn,
             )
         )
 

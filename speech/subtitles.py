@@ -62,6 +62,7 @@ class TimedSegment:
     words: Sequence[WordTime] | None = None  # None: their times are estimated by their letters
     speaker: str | None = None  # a name to show
     language: str | None = None  # code of the text's language
+    turn: int | None = None  # of a dialogue: no cue holds words of two
 
 
 def subtitles(segments: Sequence[TimedSegment], format: SubtitleFormat) -> str:
@@ -70,11 +71,11 @@ def subtitles(segments: Sequence[TimedSegment], format: SubtitleFormat) -> str:
     segments: in the order in which they are heard.
 
     A cue has at most two lines of 42 columns. It ends at the end of a sentence, else at a clause mark, else
-    between words; inside a word only where that is longer than a line. It never holds words of two speakers,
-    or a pause of more than 1 s, and never takes more than 7 s. It is shown for at least 1 s, and long enough
-    to be read at 21 columns a second, where the silence after it allows that. Otherwise it is joined with its
-    neighbour where that makes it long enough, and else it is as short as its words. The last cue may reach
-    beyond the end of the audio. Cues are in order, and none overlaps another.
+    between words; inside a word only where that is longer than a line. It never holds words of two speakers
+    or turns, or a pause of more than 1 s, and never takes more than 7 s. It is shown for at least 1 s, and
+    long enough to be read at 21 columns a second, where the silence after it allows that. Otherwise it is
+    joined with its neighbour where that makes it long enough, and else it is as short as its words. The
+    last cue may reach beyond the end of the audio. Cues are in order, and none overlaps another.
 
     Speakers are named by a voice tag in WebVTT, and in SRT by "Name: " where another one begins to speak. SRT
     has no escapes: "<", ">" and a backslash are written with characters that look alike. No segments, or none
@@ -114,6 +115,7 @@ class _Run:
     pieces: list[_Piece]
     speaker: str
     language: str | None
+    turn: int | None
 
 
 @dataclass(frozen=True)
@@ -133,10 +135,11 @@ def _runs(segments: Sequence[TimedSegment]) -> Iterator[_Run]:
         speaker = " ".join(drop_invisible(segment.speaker or "").split())
         for number, piece in enumerate(_pieces(segment)):
             last = run.pieces[-1] if run else None
-            if run is None or last is None or run.speaker != speaker or _is_pause(last, piece):
+            is_another = run is None or (run.speaker, run.turn) != (speaker, segment.turn)
+            if run is None or last is None or is_another or _is_pause(last, piece):
                 if run is not None:
                     yield run
-                run = _Run([piece], speaker, segment.language)
+                run = _Run([piece], speaker, segment.language, segment.turn)
                 continue
             if number == 0 and not (_columns(last.text[-1]) == _columns(piece.text[0]) == WIDE):
                 run.pieces[-1] = replace(last, space_after=True)

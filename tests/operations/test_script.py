@@ -243,6 +243,12 @@ def test_subtitles_name_the_speakers_and_can_be_read(voices):
     assert "words" not in vtt
 
 
+def test_turns_of_one_voice_have_cues_of_their_own(services):
+    turns = [{"text": "Is it late?"}, {"text": "It is nine."}]
+    srt = speak(services, turns=turns, subtitles="srt")["subtitles"]
+    assert [event.plaintext for event in pysubs2.SSAFile.from_string(srt)] == ["Is it late?", "It is nine"]
+
+
 def test_one_speaker_is_not_named(voices):
     srt = speak(voices, text="It is late.", voice_name="Ada", subtitles="srt")["subtitles"]
     assert "Ada" not in srt
