@@ -1,4 +1,4 @@
-"""What is heard of texts with pauses, turns, rates and numbers, and what the check of takes saves, in words.
+"""Word errors of texts with pauses, turns, rates and numbers, and those that the check of takes saves.
 
     python -m benchmarks.hear_script [--checkpoint DIR] [--voice FILE] [--pairs 12] [--takes 20]
                                      [--device cpu] [--only ways,numbers,short,takes] [--json FILE]
@@ -15,7 +15,8 @@ short: twenty texts of one to three words, alone, with up to five takes, and beh
 away again (``short_text_context``). How many are recognised among all of them.
 takes: --takes sentences, as they are and with a fault put into half of all readings, those taken again too: a
 fifth of the speech tokens left out or said again, one token held for 1.4 s, or an end half-way. Up to
-1, 2 or 3 takes of a sentence are made. "faulty takes heard" are those that were used with a fault put in.
+1, 2 or 3 takes of a sentence are made. "faulty takes used" are those whose audio is in
+the reply though a fault was put in.
 """
 
 from __future__ import annotations
@@ -290,21 +291,21 @@ def hear_takes(speaker: Speaker, recogniser: ears.Recogniser, pairs: int, takes:
     for has_faults in (False, True):
         speaker.has_faults = has_faults
         for most in TAKES:
-            count, taken, heard = WordCount(recogniser), 0, 0
+            count, takes_made, faulty_takes_used = WordCount(recogniser), 0, 0
             sentences = enumerate(ears.sentences(takes))
             for number, text in tqdm(sentences, desc=f"{most} takes", total=takes, leave=False, disable=None):
                 seed = SEED_STEP * number
                 spoken = speaker.speak(text=text, seed=seed, max_takes=most)
                 count.hear(spoken.samples, text)
                 made = [take for chunk in spoken.chunks for take in chunk.takes]
-                taken += len(made)
-                heard += sum(take.used and faults_by_seed(take.seed) is not None for take in made)
+                takes_made += len(made)
+                faulty_takes_used += sum(take.used and faults_by_seed(take.seed) is not None for take in made)
             yield {
                 "faults": "in half" if has_faults else "none",
                 "max_takes": most,
                 **count.figures(),
-                "takes": taken,
-                "faulty_takes_heard": heard if has_faults else 0,
+                "takes": takes_made,
+                "faulty_takes_used": faulty_takes_used if has_faults else 0,
             }
     speaker.has_faults = False
 

@@ -226,7 +226,8 @@ class ChatterboxSynthesizer:
                 while not is_over:
                     started_s = time.perf_counter()
                     audio = next(rendered)
-                    alignment = _alignment(audio, planned.request)
+                    aligns = utterances[planned.utterance].align
+                    alignment = _alignment(audio, planned.request) if aligns or planned.context else None
                     if planned.context:
                         audio, alignment = self._without_context(audio, alignment, planned, cancel)
                     waited_s = time.perf_counter() - started_s
@@ -250,7 +251,7 @@ class ChatterboxSynthesizer:
                             Take(take.seed, tuple(fault.code for fault in take.faults), take.used)
                             for take in audio.takes
                         ),
-                        alignment=alignment if utterances[planned.utterance].align else None,
+                        alignment=alignment if aligns else None,
                     )
 
     def _without_context(

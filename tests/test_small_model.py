@@ -325,8 +325,8 @@ def test_the_tables_of_scripts():
     assert numbers["digits"]["words_wrong"] < numbers["digits, not normalized"]["words_wrong"]
     takes = {(row["faults"], row["max_takes"]): row for row in tables["takes"]}
     assert takes["in half", 1]["takes"] == 7
-    assert takes["in half", 1]["faulty_takes_heard"] == 3
-    assert takes["in half", 3]["faulty_takes_heard"] < 3
+    assert takes["in half", 1]["faulty_takes_used"] == 3
+    assert takes["in half", 3]["faulty_takes_used"] < 3
 
 
 @pytest.mark.slow
