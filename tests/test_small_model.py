@@ -326,7 +326,10 @@ def test_the_tables_of_scripts():
     takes = {(row["faults"], row["max_takes"]): row for row in tables["takes"]}
     assert takes["in half", 1]["takes"] == 7
     assert takes["in half", 1]["faulty_takes_used"] == 3
-    assert takes["in half", 3]["faulty_takes_used"] < 3
+    assert takes["none", 3]["takes"] == 7, "no false alarm"
+    # Those that are taken again may get a fault again, and not every fault is found.
+    assert takes["in half", 3]["takes"] > 7
+    assert takes["in half", 3]["faulty_takes_used"] <= 3
 
 
 @pytest.mark.slow
