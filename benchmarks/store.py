@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform
 from benchmarks.machine import describe, keep, results_file
 from voice_store import VoiceStore
-from voice_store.codec import encode_voice
+from voice_store.voice_file import encode_voice
 
 DURATION_S = 30
 SAMPLE = Path("samples/reference.flac")
@@ -178,7 +178,9 @@ def make_library(root: Path, count: int) -> None:
     for number in range(count):
         path = root / "embeddings" / f"{number:08x}.pkl.gz"
         path.write_bytes(
-            encode_voice(Waveform(samples, MODEL_SAMPLE_RATE_HZ), f"Voice {number}", "2026-01-01T00:00:00")
+            encode_voice(
+                Waveform(samples, MODEL_SAMPLE_RATE_HZ), f"Voice {number}", "2026-01-01T00:00:00", {}
+            )
         )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform
+from audio.waveform import MODEL_SAMPLE_RATE_HZ
 from voice_store.names import MAX_VISIBLE_CHARACTERS, fold_name, readable
 from voice_store.pronunciations import tidy_entries
 
@@ -32,6 +32,7 @@ DETAILS = (
     "consent",
     "pronunciations",
 )
+ABOUT = (*DETAILS, "original_file")  # what a voice's own file says besides its name and date
 REVISION = "revision"
 FORMER_NAMES = "former_names"
 
@@ -46,33 +47,6 @@ _NO_PRONUNCIATIONS: list[dict[str, Any]] = []
 def now() -> str:
     """As entries hold dates."""
     return datetime.now(UTC).strftime(DATE_FORMAT)
-
-
-def describe_voice(
-    voice_id: str,
-    name: str,
-    waveform: Waveform,
-    created_at: str,
-    original_file: str | None = None,
-    details: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """The metadata of a new voice, as written to its file and to the catalog.
-
-    details: see ``given_details``.
-    """
-    said = {key: value for key, value in (details or {}).items() if value}
-    return {
-        "voice_id": voice_id,
-        "speaker_name": name,
-        "gender": "unknown",
-        "original_file": readable(original_file),
-        "embedding_file": embedding_file(voice_id),
-        "duration": round(waveform.duration_s, 2),
-        "sample_rate": waveform.sample_rate_hz,
-        "created_at": created_at,
-        "type": VOICE_TYPE,
-        **said,
-    }
 
 
 def given_details(

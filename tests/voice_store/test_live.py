@@ -104,9 +104,9 @@ def test_another_workers_changes_are_seen_in_time_where_the_volume_does_not_tell
 ):
     """Two changes within one tick of the volume's clock leave the same times behind."""
     worker.list()
-    listing = worker._voices
-    stamps = listing.stamps()
-    monkeypatch.setattr(listing, "stamps", lambda: stamps)
+    folders = worker._folders
+    stamps = folders.stamps()
+    monkeypatch.setattr(folders, "stamps", lambda: stamps)
     VoiceStore(root).put(make_waveform(2), "Ben")
     worker.list()
     clock.now_s += 2.0
@@ -164,8 +164,8 @@ def test_a_damaged_file_is_decoded_once(worker, root, monkeypatch):
     path.write_bytes(b"damaged")
     os.utime(path, (1, 1))  # long ago: nobody is writing it
     decoded = []
-    decode = "voice_store.embeddings.decode_voice"
-    original = __import__("voice_store.codec", fromlist=["decode_voice"]).decode_voice
+    decode = "voice_store.folders.decode_voice"
+    original = __import__("voice_store.voice_file", fromlist=["decode_voice"]).decode_voice
     monkeypatch.setattr(decode, lambda data, voice_id: decoded.append(voice_id) or original(data, voice_id))
     for seed in range(2, 5):
         worker.put(make_waveform(seed), f"voice {seed}")

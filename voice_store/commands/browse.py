@@ -106,10 +106,10 @@ def _count(reader: StoreReader) -> dict[str, Any]:
     """damaged_voices: those that are known to be, without reading them all."""
     voices = list(reader.library.voices.values())
     durations_s = [voice["duration"] for voice in voices if voice["duration"] is not None]
-    stamps = map(reader.voices.embeddings.stamp, reader.listing.voice_ids)
+    stamps = map(reader.folders.voices.stamp, reader.voice_ids)
     return {
-        "total_voices": len(reader.listing.voice_ids),
-        "damaged_voices": len(reader.listing.voice_ids) - len(durations_s),
+        "total_voices": len(reader.voice_ids),
+        "damaged_voices": len(reader.voice_ids) - len(durations_s),
         "audio_seconds": round(sum(durations_s), 2),
         "bytes_on_disk": sum(stamp.size for stamp in stamps if stamp is not None),
         "genders": _most_first(voice["gender"] for voice in voices),

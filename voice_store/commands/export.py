@@ -51,7 +51,7 @@ def export(options: argparse.Namespace) -> int:
 def _choose(reader: StoreReader, options: argparse.Namespace) -> Sequence[str]:
     """Raises VoiceNotFound before anything is written."""
     if not options.voices:
-        return reader.listing.voice_ids
+        return reader.voice_ids
     voice_ids = (
         reader.library.find(voice) or find_voice(options, voice)["voice_id"] for voice in options.voices
     )

@@ -6,9 +6,7 @@ import argparse
 
 from voice_store.commands.options import Subparsers, add_jobs
 from voice_store.commands.terminal import confirm, say, with_bar
-from voice_store.health.checking import check
-from voice_store.health.problems import Remedy, Report
-from voice_store.health.repairing import QUARANTINE, repair
+from voice_store.health import QUARANTINE, Remedy, Report, check, repair
 
 MOST_STALE_LINES = 50  # an index that is lost as a whole differs in every voice
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from errors import VoiceNotFound
-from voice_store.embeddings import is_voice_id
 from voice_store.live import Timing
+from voice_store.names import is_voice_id
 from voice_store.reader import StoreReader
 from voice_store.store import VoiceStore
 
@@ -59,7 +59,7 @@ def find_voice(options: argparse.Namespace, name_or_id: str) -> dict[str, Any]:
         return store.metadata(name=name_or_id)
     except VoiceNotFound:
         # One that is damaged may be in no index.
-        if is_voice_id(name_or_id) and name_or_id in (reader := StoreReader(options.dir)).listing.voice_ids:
+        if is_voice_id(name_or_id) and name_or_id in (reader := StoreReader(options.dir)).voice_ids:
             return reader.metadata(name_or_id)
         raise
 

@@ -11,8 +11,8 @@ from typing import Any, Protocol
 
 from audio.waveform import Waveform
 from errors import InvalidRequest, StoreUnavailable
-from voice_store.embeddings import Embeddings
 from voice_store.files import Folder
+from voice_store.folders import VoiceFiles
 from voice_store.metadata import DATE_FORMAT, DETAILS
 from voice_store.plain_files import UnreadableFileError, read_plain_file, reason
 from voice_store.saving import read_recording
@@ -125,7 +125,7 @@ class Stored:
 
     def load(self) -> Arrival:
         try:
-            stored = Embeddings(Folder(self.root / "embeddings")).load(self.voice_id)
+            stored = VoiceFiles(Folder(self.root / "embeddings")).load(self.voice_id)
         except OSError as fault:
             raise StoreUnavailable(f"it cannot be opened: {reason(fault)}") from fault
         return Arrival(stored.waveform, told_details(self.metadata) | {"voice_id": self.voice_id})

@@ -94,7 +94,7 @@ def _is_store(path: Path) -> bool:
 def _in_store(root: Path) -> Source:
     reader = StoreReader(root)
     voices = reader.library.voices
-    nameless = (voice_id for voice_id in reader.listing.voice_ids if voice_id not in voices)
+    nameless = (voice_id for voice_id in reader.voice_ids if voice_id not in voices)
     return Source(
         [Stored(root, voice_id, metadata) for voice_id, metadata in voices.items()],
         [f"{voice_id}: its file is damaged, and nothing says its name" for voice_id in nameless],
