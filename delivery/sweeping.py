@@ -16,10 +16,9 @@ import time
 from delivery.spill import Spill
 from voice_store.files import NotAPlainFileError
 
-LIFE_S = (
-    24 * 3600
-)  # of what is not audio: as long as the platform keeps a job, unless its policy says otherwise
+LIFE_S = 24 * 3600  # of all but audio: as long as the platform keeps a job whose policy says nothing else
 PAUSE_S = 3600  # between sweeps
+BUSY_PAUSE_S = 60  # after one that removed much: there may be more
 MAX_FILES = 1000  # of a kind, that one sweep looks at
 
 _RECORD_NAME = re.compile(r"[A-Za-z0-9_-]{1,120}\.json")
@@ -38,11 +37,12 @@ def start_sweeping(spill: Spill) -> None:
 
     def sweep_for_ever() -> None:
         while True:
+            count = 0
             try:
-                sweep(spill)
+                count = sweep(spill)
             except Exception as error:  # of a volume that is gone or cannot be written; the next one may work
                 log.warning("the folder for audio on the volume cannot be swept: %r", error)
-            time.sleep(PAUSE_S)
+            time.sleep(BUSY_PAUSE_S if count >= MAX_FILES // 2 else PAUSE_S)
 
     threading.Thread(target=sweep_for_ever, name="sweeping", daemon=True).start()
 
@@ -79,7 +79,7 @@ def _sweep_record(spill: Spill, name: str) -> bool:
     try:
         if not _RECORD_HEAD.match(spill.files.read_head(name, _RECORD_HEAD_BYTES)):
             return False
-    except (FileNotFoundError, NotAPlainFileError):  # removed, or replaced by something else, meanwhile
+    except (FileNotFoundError, NotAPlainFileError, PermissionError):  # gone meanwhile; not the worker's
         return False
     return spill.files.remove_older(name, LIFE_S)
 
