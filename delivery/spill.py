@@ -75,7 +75,10 @@ class Spill:
 
     def renew(self, name: str) -> bool:
         """Returns whether there is a file of that name; its time until it is swept starts again."""
-        return "/" not in name and self.files.touch(name)
+        if "/" in name:
+            return False
+        self.marks.touch(name)  # first: no sweep may take the mark for one whose audio is gone
+        return self.files.touch(name)
 
     def _make(self) -> None:
         self.check_mount()

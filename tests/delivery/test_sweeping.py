@@ -158,11 +158,13 @@ async def test_audio_goes_after_its_hours_and_the_record_is_no_dead_link(tmp_pat
 async def test_audio_that_a_repeated_job_was_told_of_has_all_of_its_hours(tmp_path, folder):
     env = {"AUDIO_RETENTION_H": "2"}
     first = await spoken_to(env, tmp_path)
-    age(Path(first["audio_path"]), 2 * HOUR_S + 60)  # due, and not swept yet
+    for path in folder.rglob("*.wav"):
+        age(path, 2 * HOUR_S + 60)  # due, and not swept yet
     again = await spoken_to(env, tmp_path)
     assert again["warnings"] == [NOT_KEPT]
     assert sweep(Spill(folder, audio_retention_h=2)) == 0
-    assert Path(again["audio_path"]).exists()
+    assert Path(again["audio_path"]) == Path(first["audio_path"])
+    assert names_in(folder) == {"job-1.json", "job-1.wav", "expiring/job-1.wav"}
 
 
 async def test_audio_stays_where_nobody_asked_for_its_end(tmp_path, folder):
