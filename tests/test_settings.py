@@ -29,6 +29,7 @@ def test_nothing_set_gives_the_documented_defaults(tmp_path):
     assert settings.precision == "auto"
     assert settings.max_text_chars == 5000
     assert settings.max_concurrency == 1
+    assert settings.audio_retention_h == 0
     assert settings.hf_token is None
     assert settings.log_level == "INFO"
     assert not settings.on_platform
@@ -37,7 +38,7 @@ def test_nothing_set_gives_the_documented_defaults(tmp_path):
 def test_empty_variables_count_as_unset():
     names = (
         "VOICE_STORE_DIR MODEL CHECKPOINT_DIR MODEL_REVISION MODEL_DIRS DEVICE PRECISION ENGINE "
-        "MAX_TEXT_CHARS MAX_CONCURRENCY HF_TOKEN LOG_LEVEL RUNPOD_WEBHOOK_GET_JOB"
+        "MAX_TEXT_CHARS MAX_CONCURRENCY AUDIO_RETENTION_H HF_TOKEN LOG_LEVEL RUNPOD_WEBHOOK_GET_JOB"
     )
     assert Settings.from_env(dict.fromkeys(names.split(), " ")) == Settings.from_env({})
 
