@@ -83,7 +83,11 @@ def build_services(settings: Settings, health: WorkerHealth) -> Services:
 
 def build_delivery(settings: Settings) -> Delivery:
     """Builds what brings audio to callers."""
-    spill = Spill(spill_folder(settings.voice_store_dir, VOLUME), _mount(settings))
+    spill = Spill(
+        spill_folder(settings.voice_store_dir, VOLUME),
+        _mount(settings),
+        audio_retention_h=settings.audio_retention_h,
+    )
     # The operator's bucket may be in a network of their own.
     own_hosts = HostPolicy(allow_private=True)
     return Delivery(
@@ -160,6 +164,7 @@ def main() -> None:
     logs.configure(settings.log_level)
     log.info("starting %s with %s", WORKER, settings)
     worker = warm_worker()
+    worker.delivery.start_sweeping()
     loading = worker.runner.submit(worker.services)
     if is_http:
         from serving.http.server import serve

@@ -180,6 +180,44 @@ class Folder:
         with self._opened() as folder:
             _sync(folder)
 
+    def touch(self, name: str) -> bool:
+        """Makes a regular file count as written just now; False where there is none.
+
+        On a volume that can only be read the file stays as it is.
+        """
+        try:
+            with self._opened() as folder:
+                if not stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+                    return False
+                os.utime(name, dir_fd=folder, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        except OSError as fault:
+            if fault.errno not in _FORBIDDEN:
+                raise
+        return True
+
+    def remove_older(self, name: str, age_s: float) -> bool:
+        """Removes a regular file that was last written to longer ago; False where there is none.
+
+        A file that another process replaces or touches at the same time stays: it is renamed, looked at
+        again, and put back under its name.
+        """
+        try:
+            with self._opened() as folder:
+                if not _is_older_file(folder, name, age_s):
+                    return False
+                taken = f".{name}.{uuid.uuid4().hex}.tmp"
+                os.rename(name, taken, src_dir_fd=folder, dst_dir_fd=folder)
+                is_due = _is_older_file(folder, taken, age_s)
+                if not is_due:
+                    _link(folder, taken, name)  # unless there is a new one by now
+                os.unlink(taken, dir_fd=folder)
+                _sync(folder)
+        except FileNotFoundError:  # another process was faster
+            return False
+        return is_due
+
     def leftovers(self, older_than_s: float) -> list[str]:
         """Temporary files of writers that died."""
         temporary = (name for name in self.names() if _TEMPORARY.fullmatch(name))
@@ -219,6 +257,11 @@ class Folder:
             yield file
         finally:
             os.close(file)
+
+
+def _is_older_file(folder: int, name: str, age_s: float) -> bool:
+    status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    return stat.S_ISREG(status.st_mode) and status.st_mtime < time.time() - age_s
 
 
 def _read(file: int, max_bytes: int) -> bytes:
