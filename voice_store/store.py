@@ -6,7 +6,7 @@ import builtins
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from audio.waveform import Waveform
 from errors import InvalidRequest, VoiceNotFound
@@ -15,7 +15,7 @@ from voice_store.files import volume_faults
 from voice_store.folders import StoreFolders
 from voice_store.library import Library
 from voice_store.live import LiveLibrary, Timing
-from voice_store.metadata import copy_metadata, given_details, is_former_name, tidy_metadata
+from voice_store.metadata import Details, copy_metadata, given_details, is_former_name, tidy_metadata
 from voice_store.mount import Mount, check_folder, make_parents
 from voice_store.names import MAX_VISIBLE_CHARACTERS, is_voice_id, readable
 from voice_store.pronunciations import PronunciationsFile, StorePronunciations
@@ -92,18 +92,11 @@ class VoiceStore:
         waveform: Waveform,
         name: str,
         *,
-        description: str | None = None,
-        gender: str | None = None,
-        language: str | None = None,
-        tags: Iterable[str] | None = None,
-        default_parameters: Mapping[str, float] | None = None,
-        aliases: Iterable[str] | None = None,
-        consent: Mapping[str, str] | None = None,
-        pronunciations: Iterable[Mapping[str, Any]] | None = None,
         original_file: str | None = None,
         voice_id: str | None = None,
         created_at: str | None = None,
         overwrite: bool = False,
+        **details: Unpack[Details],
     ) -> PutResult:
         """Keeps a voice. When this returns, it survives a crash, and every worker can speak with it.
 
@@ -116,17 +109,8 @@ class VoiceStore:
 
         Raises InvalidRequest (the name), ReferenceInvalid (the audio), VoiceExists, StoreUnavailable.
         """
-        details = given_details(
-            description=description,
-            gender=gender,
-            language=language,
-            tags=tags,
-            default_parameters=default_parameters,
-            aliases=aliases,
-            consent=consent,
-            pronunciations=pronunciations,
-        )
-        new = NewVoice(waveform, name, details, original_file, voice_id, created_at, overwrite)
+        given = given_details(**details)
+        new = NewVoice(waveform, name, given, original_file, voice_id, created_at, overwrite)
         self._check_volume()
         with volume_faults("saving the voice"):
             make_parents(self._root)
@@ -179,14 +163,7 @@ class VoiceStore:
         name: str | None = None,
         voice_id: str | None = None,
         new_name: str | None = None,
-        description: str | None = None,
-        gender: str | None = None,
-        language: str | None = None,
-        tags: Iterable[str] | None = None,
-        default_parameters: Mapping[str, float] | None = None,
-        aliases: Iterable[str] | None = None,
-        consent: Mapping[str, str] | None = None,
-        pronunciations: Iterable[Mapping[str, Any]] | None = None,
+        **details: Unpack[Details],
     ) -> dict[str, Any]:
         """Changes what is known about a voice, and returns it; see ``metadata``.
 
@@ -195,19 +172,10 @@ class VoiceStore:
 
         Raises VoiceNotFound, VoiceExists, InvalidRequest (an id or the new name), StoreUnavailable.
         """
-        details = given_details(
-            description=description,
-            gender=gender,
-            language=language,
-            tags=tags,
-            default_parameters=default_parameters,
-            aliases=aliases,
-            consent=consent,
-            pronunciations=pronunciations,
-        )
+        given = given_details(**details)
         found = self._renamed_before(name, new_name) or self._find(name, voice_id)[1]
         with volume_faults("changing the voice"):
-            metadata = self._writer.update(found, new_name, details)
+            metadata = self._writer.update(found, new_name, given)
         if metadata is None:
             raise _id_not_found(found)
         return copy_metadata(metadata)
