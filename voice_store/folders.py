@@ -134,7 +134,7 @@ class StoreFolders:
         self.revisions = Revisions(kind(root / "revisions"))
         self.metadata = MetadataFiles(kind(root / "metadata"))
         self.conditionals = Sidecars(kind(root / "conditionals"), r"(.+)\.[a-z0-9-]{1,64}\.safetensors")
-        self.previews = Sidecars(kind(root / "previews"), r"(.+)\.preview\.flac")
+        self.previews = Sidecars(kind(root / "previews"), r"(.+)\.flac")
         self.sidecars: tuple[Sidecars, ...] = (
             self.metadata,
             self.revisions,

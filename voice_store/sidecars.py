@@ -142,7 +142,7 @@ class MetadataFiles(Sidecars):
 
 @dataclass(frozen=True, eq=False)
 class Shelf:
-    """What is kept of one voice that can be made again, by key, as bytes.
+    """What is kept of one voice that can be made again, as bytes, by key, or without one for a single file.
 
     What cannot be read is not there, what cannot be written is not kept: nothing here raises.
     """
@@ -160,8 +160,9 @@ class Shelf:
             return None
 
     def write(self, key: str, content: bytes) -> bool:
-        """Whether the bytes are kept; not for a voice that has been deleted."""
-        assert len(content) <= MAX_BYTES
+        """Whether the bytes are kept; not for a voice that has been deleted, nor more than MAX_BYTES."""
+        if len(content) > MAX_BYTES:
+            return False
         folder, name = self._files.folder, self._name(key)
         try:
             if self._is_voice_there():
@@ -178,5 +179,5 @@ class Shelf:
         return self._voices.has(f"{self._voice_id}.pkl.gz")
 
     def _name(self, key: str) -> str:
-        assert KEY.fullmatch(key), key
-        return f"{self._voice_id}.{key}{self._suffix}"
+        assert not key or KEY.fullmatch(key), key
+        return f"{self._voice_id}{'.' * bool(key)}{key}{self._suffix}"

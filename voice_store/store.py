@@ -24,7 +24,6 @@ from voice_store.writing import NewVoice, Writer
 
 CACHE_BYTES = 2**28  # of decoded audio: some ninety voices of 30 s
 _LOOK_AGAIN_S = 0.25
-_PREVIEW = "preview"
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,11 +200,11 @@ class VoiceStore:
 
         Raises nothing: the voice does not depend on it. It goes with the voice.
         """
-        return self._folders.preview_of(voice_id).write(_PREVIEW, flac)
+        return self._folders.preview_of(voice_id).write("", flac)
 
     def preview(self, voice_id: str) -> bytes | None:
         """Returns the preview of a voice, as anyone may have changed it; None when there is none."""
-        return self._folders.preview_of(voice_id).read(_PREVIEW) if is_voice_id(voice_id) else None
+        return self._folders.preview_of(voice_id).read("") if is_voice_id(voice_id) else None
 
     def pronunciations(self) -> StorePronunciations:
         """Returns the pronunciations for all voices. Raises nothing: a job is spoken without them, too."""
