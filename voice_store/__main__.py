@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from errors import WorkerError
+from voice_store import starters
 from voice_store.commands import browse, change, export, health, intake, pronunciations
 from voice_store.commands.terminal import LogFormatter, Parser, complain, sentence_of
 from voice_store.mount import missing_folder
@@ -64,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
         help="the store's folder, as the worker's VOICE_STORE_DIR names it (default: ./%(default)s)",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for subject in (intake, browse, change, export, pronunciations, health):
+    for subject in (intake, browse, change, export, pronunciations, health, starters):
         subject.add_commands(commands)
     return parser
 
