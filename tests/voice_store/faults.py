@@ -120,7 +120,7 @@ CHANGES = (
     ),
 )
 # What clone was told is lost today where the file in metadata/ was refused and the catalog is lost, or both.
-# When the voice's own file says it, this takes the place of "put" above, and ``drop_metadata`` becomes the rule.
+# When the voice's own file says it, this takes the place of "put" above, and ``drop_metadata`` is always so.
 PUT_WITH_DETAILS = Change(
     "put, with details",
     lambda store: store.put(make_waveform(3), "Cy", **FIRST_DETAILS),
