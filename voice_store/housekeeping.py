@@ -26,6 +26,7 @@ class Housekeeping:
             voices.revisions.folder,
             voices.tombstones.folder,
             voices.shelves.folder,
+            voices.previews.folder,
         )
         self._swept_at_s = float("-inf")
         self._forgotten: frozenset[str] = frozenset()  # ids of deleted voices that nothing was left of
@@ -66,6 +67,7 @@ class Housekeeping:
         if listing.voice_ids:  # an empty folder may be a volume that is not there
             swept += self._voices.revisions.sweep({*listing.voice_ids}, LEFTOVER_AFTER_S)
             swept += self._voices.shelves.sweep({*listing.voice_ids}, LEFTOVER_AFTER_S)
+            swept += self._voices.previews.sweep({*listing.voice_ids}, LEFTOVER_AFTER_S)
             for voice_id in self._voices.metadata.orphans(listing.voice_ids, LEFTOVER_AFTER_S):
                 self._voices.metadata.forget(voice_id)
         return swept

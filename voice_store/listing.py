@@ -9,6 +9,7 @@ from pathlib import Path
 from voice_store.embeddings import Embeddings
 from voice_store.files import Folder, Stamp
 from voice_store.metadata_files import MetadataFiles
+from voice_store.previews import Previews
 from voice_store.revisions import Revisions
 from voice_store.shelves import Shelves
 from voice_store.tombstones import Tombstone, Tombstones
@@ -42,6 +43,7 @@ class Voices:
         self.revisions = Revisions(kind(root / "revisions"))
         self.tombstones = Tombstones(kind(root / "deleted"))
         self.shelves = Shelves(kind(root / "conditionals"), self.embeddings)
+        self.previews = Previews(kind(root / "previews"), self.embeddings)
         self.metadata = MetadataFiles(kind(root / "metadata"), self.embeddings)
 
     def stamps(self) -> tuple[Stamp | None, ...]:
@@ -91,13 +93,15 @@ class Voices:
 
     def owners(self) -> set[str]:
         """The ids of voices, be they there or not, beside whose file anything lies: see ``forget``."""
-        return self.metadata.ids() | self.revisions.latest().keys() | self.shelves.owners()
+        beside = self.shelves.owners() | self.previews.owners()
+        return self.metadata.ids() | self.revisions.latest().keys() | beside
 
     def forget(self, voice_id: str) -> None:
-        """Removes what lies beside the file of a voice that is deleted: metadata, changes, conditionals."""
+        """Removes what lies beside a deleted voice's file: metadata, changes, conditionals, preview."""
         self.metadata.forget(voice_id)
         self.revisions.drop(voice_id)
         self.shelves.forget(voice_id)
+        self.previews.forget(voice_id)
 
     def finish_replacements_by(self, voice_id: str) -> None:
         """Removes the files of voices that are hidden for as long as this one is there."""

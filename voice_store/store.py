@@ -246,6 +246,19 @@ class VoiceStore:
             return DeleteResult(found, found_name, self._writer.delete(found, found_name))
 
     @in_turn
+    def put_preview(self, voice_id: str, flac: bytes) -> bool:
+        """Keeps a FLAC file beside a voice, in place of a former one, until the voice is deleted.
+
+        Returns False where no voice has the id, and where the volume does not take the file.
+        """
+        return self._voices.is_there(voice_id) and self._voices.previews.put(voice_id, flac)
+
+    @in_turn
+    def preview(self, voice_id: str) -> bytes | None:
+        """Returns what ``put_preview`` kept, or what others have made of it; None where nothing is there."""
+        return self._voices.previews.read(voice_id)
+
+    @in_turn
     def pronunciations(self) -> StorePronunciations:
         """Returns the pronunciations for all voices. Raises nothing: a job is spoken without them, too."""
         return self._pronunciations.read()
