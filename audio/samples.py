@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from audio.leveling import Level, common_loudness_lufs
 from audio.pauses import cut_at_pauses
 from audio.quality import Quality, check_speech, is_clipped, measure_quality, sound_bounds
-from audio.vad import detect_speech
+from audio.vad import detect_speech, measure_levels
 from audio.waveform import Waveform
 from errors import ReferenceInvalid
 
@@ -26,6 +26,7 @@ PASSAGE_S = 6.0  # the longest; the shortest are half as long, but for a recordi
 OPENING_S = 10.0  # what the model's renderer hears
 GAP_S = 0.15  # of silence between passages that did not follow each other
 FADE_S = 0.02
+LITTLE_S = 1.0  # of a single recording that is cut off at its end, not torn apart for
 # With so much speech, passages are left out that are worse than the best by so much: noise becomes part of
 # the voice.
 ENOUGH_SPEECH_S = 10.0
@@ -36,6 +37,7 @@ WORSE_BY_DB = 6.0
 _CLEAN_SNR_DB = 30.0
 _SCORE_STEP_DB = 3.0
 _LEAST_DENSITY = 1e-3  # seconds of speech in a second
+_FLOOR_PERCENTILE = 3.0  # of frames, 0.1 to 0.2 s of a passage: half the pauses at its ends
 # Clipping and the sound of a telephone weigh as much as ten times the noise.
 _FLAW_DB = 10.0
 _TELEPHONE_BELOW_TREBLE_SHARE = 1e-4
@@ -87,8 +89,11 @@ def join_best(recordings: Sequence[Waveform], max_s: float) -> JoinedSamples:
     """
     rate_hz = recordings[0].sample_rate_hz
     bounds = [sound_bounds(recording) for recording in recordings]
-    if len(recordings) == 1 and bounds[0][1] - bounds[0][0] <= max_s * rate_hz:
-        return _joined([[_Passage(0, *bounds[0], 0.0, 0.0)]], recordings)
+    if len(recordings) == 1:
+        start, end = bounds[0]
+        if end - start <= (max_s + LITTLE_S) * rate_hz:
+            end = min(end, start + round(max_s * rate_hz))
+            return JoinedSamples(*_cut_out(recordings[0], start, end))
     passages = [
         passage
         for index, recording in enumerate(recordings)
@@ -109,7 +114,8 @@ def _passages(recording: Waveform, index: int, bounds: tuple[int, int], max_s: f
     for piece in cut_at_pauses(sound, min(PASSAGE_S, max_s)):
         start, end = end, end + len(piece.waveform.samples)
         quality = measure_quality(piece.waveform)
-        score_db = _score_db(quality, whole, is_telephone=is_telephone)
+        flaws = is_telephone + (is_clipped(whole) and is_clipped(quality))
+        score_db = _score_db(piece.waveform, quality, flaws)
         passage = _Passage(index, start, end, quality.speech_s, score_db)
         try:
             check_speech(piece.waveform, "")
@@ -119,14 +125,12 @@ def _passages(recording: Waveform, index: int, bounds: tuple[int, int], max_s: f
     return passages or others
 
 
-def _score_db(quality: Quality, whole: Quality, *, is_telephone: bool) -> float:
-    """Returns the score of a passage. whole: the quality of its recording."""
+def _score_db(passage: Waveform, quality: Quality, flaws: int) -> float:
     snr_db = _CLEAN_SNR_DB
-    # A passage may have no pause in which its noise could be measured.
-    floor_dbfs = quality.noise_floor_dbfs
-    if whole.noise_floor_dbfs is not None and floor_dbfs is not None and quality.snr_db is not None:
-        snr_db = min(snr_db, quality.snr_db + floor_dbfs - whole.noise_floor_dbfs)
-    flaws = is_telephone + (is_clipped(whole) and is_clipped(quality))
+    if quality.snr_db is not None and quality.noise_floor_dbfs is not None:
+        # Pauses may be less than the tenth of a passage that the quality goes by.
+        floor_dbfs = float(np.percentile(measure_levels(passage)[0], _FLOOR_PERCENTILE))
+        snr_db = min(snr_db, quality.snr_db + quality.noise_floor_dbfs - floor_dbfs)
     density_db = 10 * math.log10(max(quality.speech_s / quality.duration_s, _LEAST_DENSITY))
     score_db = snr_db + density_db - _FLAW_DB * flaws
     return _SCORE_STEP_DB * round(score_db / _SCORE_STEP_DB)
@@ -233,6 +237,13 @@ def _faded(
     if at_end:
         samples[len(samples) - len(ramp) :] *= ramp[::-1]
     return samples
+
+
+def _cut_out(recording: Waveform, start: int, end: int) -> tuple[Waveform, tuple[Part, ...]]:
+    """Returns a stretch of the first recording, unchanged. start, end: in samples."""
+    rate_hz = recording.sample_rate_hz
+    samples = np.ascontiguousarray(recording.samples[start:end])
+    return Waveform(samples, rate_hz), (Part(0, start / rate_hz, end / rate_hz, 0.0),)
 
 
 def _trimmed(waveform: Waveform, parts: Sequence[Part]) -> JoinedSamples:
