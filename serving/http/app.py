@@ -31,6 +31,7 @@ from audio.waveform import MODEL_SAMPLE_RATE_HZ
 from errors import InvalidRequest, Problem, WorkerError
 from operations import OLD_NAMES, OPERATIONS, find_operation, in_current_terms, request_schemas
 from operations.clone_voice import PREVIEW_SEED, PREVIEW_TEXT
+from operations.reference import MAX_SAMPLES
 from operations.request import AnyRequest, did_you_mean, parse_request
 from operations.tts import TtsRequest
 from serving.envelope import PIECE_LIMIT_BYTES, Limits, error_reply
@@ -70,6 +71,22 @@ VOICE_FORM = {
     "description": "voice_description",
 }
 VOICE_FORM_FIELDS = (*VOICE_FORM, "keep_preview", "audio_sample", "consent")
+FORM = "multipart/form-data"
+VOICE_SCHEMA: Mapping[str, Any] = {
+    "type": "object",
+    "required": ["name", "audio_sample"],
+    "properties": {
+        **{name: {"type": "string"} for name in (*VOICE_FORM, "consent")},
+        "keep_preview": {"type": "string", "enum": ["true", "false"], "default": "false"},
+        "audio_sample": {
+            "type": "array",
+            "items": {"type": "string", "format": "binary"},
+            "minItems": 1,
+            "maxItems": MAX_SAMPLES,
+        },
+    },
+    "additionalProperties": False,
+}
 PREVIEW_FORMAT = "mp3"
 EVENTS_START = {
     "type": "http.response.start",
@@ -363,9 +380,7 @@ async def read_voice_form(request: Request) -> dict[str, Any]:
                 fields["consent"] = {"by": FORM_SENDER, "date": today, "statement": statement}
     except (HTTPException, MultiPartException) as error:
         reason = error.detail if isinstance(error, HTTPException) else error.message
-        raise InvalidRequest(
-            f"the form cannot be read: {reason}"[:200], hint="send multipart/form-data"
-        ) from None
+        raise InvalidRequest(f"the form cannot be read: {reason}"[:200], hint=f"send {FORM}") from None
     if len(recordings) == 1:
         return {**fields, "reference_audio": recordings[0]}
     return {**fields, "samples": [{"audio": recording} for recording in recordings]}
@@ -412,7 +427,7 @@ def build_app(worker: JobWorker, settings: Settings, gate: Gate, metrics: Metric
     add("/v1/models", routes.models)
     add("/v1/models/{model}", routes.model)
     add("/v1/audio/voices", routes.voices)
-    add("/v1/audio/voices", routes.add_voice, methods=["POST"])
+    add("/v1/audio/voices", routes.add_voice, methods=["POST"], openapi_extra=_body_of(VOICE_SCHEMA, FORM))
     add("/v1/audio/voices/{voice}", routes.delete_voice, methods=["DELETE"])
     add("/v1/audio/voices/{voice}/preview", routes.preview, response_class=Response)
     for name in OPERATIONS:
@@ -465,8 +480,8 @@ def _describe(app: FastAPI, definitions: Mapping[str, Any]) -> None:
     app.openapi = described  # type: ignore[method-assign]
 
 
-def _body_of(schema: Mapping[str, Any]) -> dict[str, Any]:
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+def _body_of(schema: Mapping[str, Any], kind: str = "application/json") -> dict[str, Any]:
+    return {"requestBody": {"required": True, "content": {kind: {"schema": schema}}}}
 
 
 async def _page() -> Response:
