@@ -20,6 +20,7 @@ from audio.pauses import cut_at_pauses
 from audio.quality import Quality, check_speech, is_clipped, measure_quality, sound_bounds
 from audio.vad import detect_speech, measure_levels
 from audio.waveform import Waveform
+from cancel import CancelToken
 from errors import ReferenceInvalid
 
 PASSAGE_S = 6.0  # the longest; the shortest are half as long, but for a recording's last
@@ -77,7 +78,9 @@ class _Passage:
         return (other.recording, other.start) == (self.recording, self.end)
 
 
-def join_best(recordings: Sequence[Waveform], max_s: float) -> JoinedSamples:
+def join_best(
+    recordings: Sequence[Waveform], max_s: float, cancel: CancelToken | None = None
+) -> JoinedSamples:
     """Returns the best of recordings of one speaker, at most ``max_s`` long.
 
     One recording that is short enough stays as it is, but for the silence around it. Of others whole passages
@@ -85,7 +88,8 @@ def join_best(recordings: Sequence[Waveform], max_s: float) -> JoinedSamples:
     They keep their order, turned so that the best 10 s come first. Recordings are brought to one loudness;
     where passages did not follow each other they are faded, with 0.15 s of silence between.
 
-    recordings: at least one, all at one rate, with speech in each; see ``check_reference``.
+    recordings: at least one, all at one rate, with speech in each; see ``check_reference``. Two minutes take
+    a second or two. Raises Cancelled.
     """
     rate_hz = recordings[0].sample_rate_hz
     bounds = [sound_bounds(recording) for recording in recordings]
@@ -97,13 +101,15 @@ def join_best(recordings: Sequence[Waveform], max_s: float) -> JoinedSamples:
     passages = [
         passage
         for index, recording in enumerate(recordings)
-        for passage in _passages(recording, index, bounds[index], max_s)
+        for passage in _passages(recording, index, bounds[index], max_s, cancel or CancelToken())
     ]
     chosen = _choose(passages, max_s, rate_hz)
     return _joined(_runs(_best_first(chosen, rate_hz)), recordings)
 
 
-def _passages(recording: Waveform, index: int, bounds: tuple[int, int], max_s: float) -> list[_Passage]:
+def _passages(
+    recording: Waveform, index: int, bounds: tuple[int, int], max_s: float, cancel: CancelToken
+) -> list[_Passage]:
     """Returns the passages of a recording that hold speech, or all if none does. bounds: of its sound."""
     rate_hz = recording.sample_rate_hz
     sound = Waveform(recording.samples[slice(*bounds)], rate_hz)
@@ -112,6 +118,7 @@ def _passages(recording: Waveform, index: int, bounds: tuple[int, int], max_s: f
     passages, others = [], []
     end = bounds[0]
     for piece in cut_at_pauses(sound, min(PASSAGE_S, max_s)):
+        cancel.raise_if_cancelled()
         start, end = end, end + len(piece.waveform.samples)
         quality = measure_quality(piece.waveform)
         flaws = is_telephone + (is_clipped(whole) and is_clipped(quality))

@@ -153,8 +153,7 @@ def decode_samples(
         recordings.append(decoded)
         fields.append(field)
         qualities.append(quality)
-    joined = join_best(recordings, max_duration_s)
-    cancel.raise_if_cancelled()
+    joined = join_best(recordings, max_duration_s, cancel)
     quality, _ = check_reference(joined.waveform, SAMPLES)
     warnings = list(short_speech(quality, SAMPLES))
     receipts = []

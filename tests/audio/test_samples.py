@@ -7,6 +7,8 @@ from audio.loudness import measure_loudness_lufs
 from audio.quality import trim_silence
 from audio.samples import GAP_S, PASSAGE_S, join_best
 from audio.waveform import Waveform, resample
+from cancel import CancelToken
+from errors import Cancelled
 from tests.recordings import clipped, silence, speech_like, white_noise
 
 RATE_HZ = 24_000
@@ -141,3 +143,10 @@ def test_what_is_stored_is_not_trimmed_again():
     recordings = [recording(0.05 * speech_like(6.0, RATE_HZ, 1)), clean(12.0, 2), noisy(9.0, 3)]
     joined = join_best(recordings, MAX_S).waveform
     assert trim_silence(joined).digest() == joined.digest()
+
+
+def test_a_cancelled_job_ends():
+    cancel = CancelToken()
+    cancel.cancel(Cancelled("the job was cancelled"))
+    with pytest.raises(Cancelled):
+        join_best([clean(8.0), clean(7.0)], MAX_S, cancel)

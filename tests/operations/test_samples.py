@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from errors import FetchFailed, InvalidRequest, ReferenceInvalid, ReferenceTooShort, VoiceExists
+from cancel import CancelToken
+from errors import Cancelled, FetchFailed, InvalidRequest, ReferenceInvalid, ReferenceTooShort, VoiceExists
 from operations.reference import MAX_SAMPLES
 from tests.operations.conftest import run_operation
 from tests.recordings import silence, speech_like, tone, wav_bytes, white_noise
@@ -171,3 +172,20 @@ def test_consent_is_required_of_samples_too(services):
     with pytest.raises(InvalidRequest, match="consent is required"):
         clone(services, GOOD, OTHER)
     assert clone(services, GOOD, OTHER, consent=CONSENT)["saved_to_library"]
+
+
+def test_a_cancelled_job_stores_nothing(services, tmp_path):
+    asked = []
+    cancel = CancelToken()
+
+    def fetch(url, field, cancel):
+        asked.append(url)
+        cancel.cancel(Cancelled("the job was cancelled"))
+        return base64.b64decode(OTHER)
+
+    services = replace(services, fetch=fetch)
+    samples = [{"audio_url": "https://x.example/a.wav"}, {"audio_url": "https://x.example/b.wav"}]
+    with pytest.raises(Cancelled):
+        run_operation(services, "clone_voice", cancel=cancel, voice_name="Ada", samples=samples)
+    assert asked == ["https://x.example/a.wav"]
+    assert files_below(tmp_path) == []
