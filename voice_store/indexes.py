@@ -105,10 +105,11 @@ class Indexes:
         changed = {}
         for voice_id in missing + behind:
             mapped_names = self._names.get(voice_id, [None])
-            entry = self._gather_entry(voice_id, listing.revisions.get(voice_id, 0), mapped_names[-1])
-            if entry is not None:
+            revision = listing.revisions.get(voice_id, 0)
+            entry, described = self._gather_entry(voice_id, revision, mapped_names[-1])
+            if entry_name(entry):  # else it cannot be read, and nothing says its name
                 entries[voice_id] = entry
-                if entry is not self._catalog.content.get(voice_id):
+                if described is not None and not entry.items() <= described.items():
                     self._untold.add(voice_id)
                 changed[voice_id] = tidy_metadata(voice_id, entry)
         gone = library.voices.keys() - entries.keys()
@@ -181,25 +182,30 @@ class Indexes:
         """What is known of a voice, keys of other programs included; as of the last ``library``."""
         return self._entries.get(voice_id, {})
 
-    def _gather_entry(self, voice_id: str, revision: int, mapped_name: str | None) -> JsonObject | None:
-        """The catalog's entry, completed and brought to the latest revision.
+    def _gather_entry(
+        self, voice_id: str, revision: int, mapped_name: str | None
+    ) -> tuple[JsonObject, JsonObject | None]:
+        """The catalog's entry, completed and brought to the latest revision; and the metadata file.
 
-        None when the voice cannot be read and nothing says its name.
+        That is None when it was not read, because the catalog says all.
         """
         listed = self._catalog.content.get(voice_id)
         entry: JsonObject = listed if isinstance(listed, dict) else {}
-        if not is_complete(entry):
-            entry = self._recover_entry(voice_id, entry, mapped_name)
-        if revision_of(entry) < revision:
-            with suppress(OSError):
-                latest = self._folders.revisions.read(voice_id, revision)
-                is_whole = bool(entry_name(latest))
-                entry = revised(entry, latest) if is_whole else entry | self._folders.metadata.read(voice_id)
-        return entry if entry_name(entry) else None
+        described = None
+        if not is_complete(entry) or revision_of(entry) < revision:
+            described = self._folders.metadata.read(voice_id)
+            if not is_complete(entry):
+                entry = self._recover_entry(voice_id, entry, described, mapped_name)
+            if revision_of(entry) < revision:
+                with suppress(OSError):
+                    latest = self._folders.revisions.read(voice_id, revision)
+                    entry = revised(entry, latest) if entry_name(latest) else entry | described
+        return entry, described
 
-    def _recover_entry(self, voice_id: str, entry: JsonObject, mapped_name: str | None) -> JsonObject:
+    def _recover_entry(
+        self, voice_id: str, entry: JsonObject, described: JsonObject, mapped_name: str | None
+    ) -> JsonObject:
         """The entry completed from the voice's own file, and from its metadata file."""
-        described = self._folders.metadata.read(voice_id)
         try:
             header = self._folders.voices.peek(voice_id)
             modified_at = self._folders.voices.modified_at(voice_id)
