@@ -124,13 +124,12 @@ class Indexes:
         return self._library
 
     def write(self, listing: Listing, library: Library) -> bool:
-        """Brings the indexes up to date; True when they are, and catalog, mapping and stats were before.
+        """Brings catalog, mapping and stats up to date; True when they are, and nothing was to be written.
 
         False after writing, and, with nothing written, when another program has exchanged them since they
         were read: what was written may come from a listing that is older than what another worker wrote just
         before, so list and read again. Failing is logged, and not tried again.
         """
-        self._describe_untold()
         try:
             if self.have_changed():
                 return False
@@ -142,7 +141,8 @@ class Indexes:
             return True
         return not any(written)
 
-    def _describe_untold(self) -> None:
+    def describe(self) -> None:
+        """Writes the metadata files of voices of which they do not say all. Failing is logged."""
         untold, self._untold = self._untold & self._entries.keys(), set()
         for voice_id in untold:
             self._folders.describe(voice_id, self._entries[voice_id])
