@@ -2,8 +2,8 @@
 
     python -m benchmarks.store_shape [CHECKOUT ...]
 
-Depth: functions of voice_store on the stack, in a worker that has just listed the 20 voices of its store, and has
-none of them in memory. Each checkout is measured in a process of its own; without one, this one is.
+Depth: functions of voice_store on the stack, in a worker that has just listed the 20 voices of its store, and
+has none of them in memory. Each checkout is measured in a process of its own; without one, this one is.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def main() -> int:
         classes = sum(isinstance(node, ast.ClassDef) for text in texts for node in ast.walk(ast.parse(text)))
         code = sum(_is_code(line) for text in texts for line in text.splitlines())
         lines = sum(text.count("\n") for text in texts)
-        done = subprocess.run(
+        done = subprocess.run(  # noqa: S603
             [sys.executable, "-c", MEASURE], cwd=checkout, capture_output=True, text=True, check=True
         )
         depths = ", ".join(done.stdout.split("\n")[:-1])

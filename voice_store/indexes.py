@@ -46,6 +46,7 @@ INDEX_BYTES_PER_VOICE = 2**14
 
 CATALOG, MAPPING, STATS = INDEXES = ("voice_catalog.json", "name_mapping.json", "stats.json")
 LOCK_FILE = ".indexes.lock"
+_MOST_SYNCED = 32  # metadata files in a row; more are written when those of the whole store are lost
 _LOCK_TIMEOUT_S = 2.0  # then it is done without: a lock saves work here, and nothing depends on it
 
 
@@ -144,8 +145,9 @@ class Indexes:
     def describe(self) -> None:
         """Writes the metadata files of voices of which they do not say all. Failing is logged."""
         untold, self._untold = self._untold & self._entries.keys(), set()
+        is_synced = len(untold) <= _MOST_SYNCED  # else it takes minutes, for what can be derived again
         for voice_id in untold:
-            self._folders.describe(voice_id, self._entries[voice_id])
+            self._folders.describe(voice_id, self._entries[voice_id], is_synced=is_synced)
 
     def compare(self, listing: Listing, library: Library) -> dict[str, tuple[JsonObject, JsonObject]]:
         """What catalog, mapping and stats hold, and what ``write`` would make of them, by file name."""
