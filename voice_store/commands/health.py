@@ -6,9 +6,7 @@ import argparse
 
 from voice_store.commands.options import Subparsers, add_jobs
 from voice_store.commands.terminal import confirm, say, with_bar
-from voice_store.health import QUARANTINE, Remedy, Report, check, repair
-
-MOST_STALE_LINES = 50  # an index that is lost as a whole differs in every voice
+from voice_store.health import QUARANTINE, Report, check, repair
 
 
 def add_commands(commands: Subparsers) -> None:
@@ -52,13 +50,8 @@ def _check(options: argparse.Namespace) -> Report:
 
 
 def _print(report: Report) -> None:
-    stale = [problem for problem in report.problems if problem.remedy is Remedy.REBUILD]
-    untold = set(stale[MOST_STALE_LINES:])
     for problem in report.problems:
-        if problem not in untold:
-            say(str(problem))
-    if untold:
-        say(f"and {len(untold)} more that indexes do not say, or not as the voices do")
+        say(str(problem))
     for note in report.notes:
         say(f"note: {note}")
     count = len(report.problems)
