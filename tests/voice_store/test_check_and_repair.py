@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from errors import StoreUnavailable
 from tests.voice_store.conftest import make_waveform, names, read_json, snapshot, write_json, write_plain_file
 from tests.voice_store.damaged import LONG_AGO_S, age, digests, file_of, fill, problems
 from tests.voice_store.terminal import run_cli
@@ -115,6 +116,30 @@ def test_a_replacement_that_was_cut_short_is_finished(root, library, monkeypatch
     assert not path.exists()
     assert names(VoiceStore(root)) == names(library)
     assert VoiceStore(root).get(name="Amy").digest == make_waveform(70).digest()
+
+
+def test_notes_of_deletions_that_are_damaged_or_that_nobody_waits_for_are_told_and_put_away(
+    root, library, monkeypatch
+):
+    def fails(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "broken")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "link", fails)
+        patch.setattr(os, "unlink", fails)
+        with pytest.raises(StoreUnavailable):
+            library.put(make_waveform(70), "Amy", overwrite=True)
+    (promise,) = (root / "deleted").iterdir()
+    (root / "deleted" / "torn.json").write_text("{")
+    age(root, LONG_AGO_S)
+    assert [problem for problem in problems(root) if problem.startswith("deleted/")] == [
+        f"deleted/{promise.name}: was left by a writer that died before it was done",
+        "deleted/torn.json: is damaged: it is no JSON file",
+    ]
+    assert run_cli(root, "repair", "--yes") == 0
+    assert list((root / "deleted").iterdir()) == []
+    assert (root / "quarantine" / "deleted.torn.json").read_text() == "{"
+    assert names(VoiceStore(root)) == names(library)
 
 
 def test_two_voices_of_one_name_are_a_note(root, library, capsys):
