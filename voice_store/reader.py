@@ -55,6 +55,11 @@ class StoreReader:
             self.indexes.read(self.listing)
             self.library = self.indexes.library(self.listing)
 
+    @property
+    def voice_ids(self) -> list[str]:
+        """The ids of all voices, damaged ones too."""
+        return self.listing.voice_ids
+
     def metadata(self, voice_id: str) -> dict[str, Any]:
         """What is known about a voice of the listing; see ``VoiceStore.metadata``."""
         return self.library.voices.get(voice_id) or tidy_metadata(voice_id, self.indexes.entry(voice_id))

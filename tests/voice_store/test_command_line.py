@@ -112,7 +112,7 @@ def test_what_is_mistyped_ends_with_status_2(root, arguments):
         (["--dir", "/no/such/volume", "list"], "the folder /no/such is missing"),
         (["--dir", "/no/such/volume", "check"], "the folder /no/such is missing"),
         (["--dir", "/no-such-store", "check"], "there is no such store"),
-        (["--dir", "/dev/null", "list"], "voices"),
+        (["--dir", "/dev/null", "list"], "there is no such store"),
     ],
 )
 def test_it_fails_with_one_line(root, store, arguments, says):

@@ -10,8 +10,7 @@ import pytest
 
 from tests.voice_store.conftest import make_waveform, names, snapshot
 from tests.voice_store.terminal import run_cli
-from voice_store import VoiceStore
-from voice_store.transfer import tar_members
+from voice_store import VoiceStore, intake
 
 END = bytes(1024)
 
@@ -187,7 +186,7 @@ def test_a_member_of_gigabytes_is_not_read(pairs, tmp_path, capsys):
 
 
 def test_chains_of_headers_and_millions_of_members_end(pairs, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(tar_members, "MAX_MEMBERS", 3_000)
+    monkeypatch.setattr(intake, "MAX_MEMBERS", 3_000)
     chain = member("x", kind=tarfile.XHDTYPE) * 2_000
     assert import_tar(tmp_path, chain + pair("a", pairs[0]) + END, capsys)[:2] == (0, {"Amy"})
     status, kept, errors = import_tar(tmp_path, chain * 2 + pair("b", pairs[1]) + END, capsys)

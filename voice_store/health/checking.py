@@ -29,7 +29,7 @@ from voice_store.health.problems import (
 from voice_store.housekeeping import LEFTOVER_AFTER_S
 from voice_store.library import Library
 from voice_store.names import fold_name, readable
-from voice_store.parallel import map_in_processes
+from voice_store.parallel import map_in_threads
 from voice_store.plain_files import reason
 from voice_store.pronunciations import FILE_NAME as PRONUNCIATIONS
 from voice_store.pronunciations import PronunciationsFile
@@ -61,7 +61,7 @@ def check(
 ) -> Report:
     """What is wrong with the store at ``root``.
 
-    jobs: how many processes decode voices. watch: is given the verdicts on the voices, as they come, and how
+    jobs: how many threads decode voices. watch: is given the verdicts on the voices, as they come, and how
     many there will be; passes them on. Raises StoreUnavailable where no store can be read.
     """
     if not root.is_dir():
@@ -75,7 +75,7 @@ def check(
         problems += _check_indexes_twice(root, sleep)
         voice_ids = reader.listing.voice_ids
         look = functools.partial(check_voice, root)
-        verdicts = list(watch(map_in_processes(look, voice_ids, jobs), len(voice_ids)))
+        verdicts = list(watch(map_in_threads(look, voice_ids, jobs), len(voice_ids)))
         problems += [
             _with_name(verdict.problem, reader.library.voices.get(verdict.voice_id))
             for verdict in verdicts
