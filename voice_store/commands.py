@@ -9,7 +9,7 @@ import argparse
 import functools
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
@@ -195,8 +195,8 @@ def add(options: argparse.Namespace) -> int:
     if options.samples:
         source = as_samples(source, options.name, details)
     status = _keep(source.without_namesakes(), options)
-    if options.aliases:
-        _warn_of_aliases(options, options.aliases)
+    if options.aliases and status == 0:
+        _warn_of_aliases(options, source.items[0].name)
     return status
 
 
@@ -212,8 +212,7 @@ def update(options: argparse.Namespace) -> int:
     details = _details(options, reader.metadata(voice_id))
     voice = open_store(options).update(voice_id=voice_id, new_name=options.new_name, **details)
     say(f"updated: {voice['speaker_name']} ({voice_id})")
-    if options.aliases:
-        _warn_of_aliases(options, voice["aliases"])
+    _warn_of_aliases(options, voice["speaker_name"])
     return 0
 
 
@@ -455,12 +454,12 @@ def _keep(source: Source, options: argparse.Namespace) -> int:
     return 1 if faults else 0
 
 
-def _warn_of_aliases(options: argparse.Namespace, aliases: Iterable[str]) -> None:
-    """Warns of aliases that mean another voice than the one that has just got them."""
+def _warn_of_aliases(options: argparse.Namespace, name: str) -> None:
+    """Warns of aliases of a voice that mean another one."""
     library = StoreReader(options.dir).library
-    for alias in aliases:
-        meant = library.find(alias)
-        if meant is not None and alias not in library.voices[meant]["aliases"]:
+    voice_id = library.find(name)
+    for alias in options.aliases or ():
+        if (meant := library.find(alias)) not in (None, voice_id):
             why = "which has it as its name, or is newer"
             complain(f'warning: the alias "{alias}" means the voice {meant}, {why}')
 

@@ -215,8 +215,10 @@ def _recording(name: PurePath, file: PlainFile, details: Mapping[str, Any] | Non
     return Item(str(name), stem, load)
 
 
-def _load_samples(files: Mapping[str, PlainFile], label: str, details: Mapping[str, Any]) -> Arrival:
-    waveform, warnings = read_samples(files, label)
+def _load_samples(
+    files: Mapping[str, PlainFile], label: str, details: Mapping[str, Any], *, skips_unusable: bool = False
+) -> Arrival:
+    waveform, warnings = read_samples(files, label, skips_unusable=skips_unusable)
     original = PurePath(next(iter(files))).name
     return Arrival(waveform, {"original_file": original, **details}, warnings=warnings)
 
@@ -408,7 +410,8 @@ def _elevenlabs_item(voice: Mapping[str, Any], samples: Mapping[PurePath, PlainF
     files = {str(sample): file for sample, file in samples.items()}
     label = f"{voice['name']} ({voice['voice_id']})"
     age = (details.get("created_at", ""), voice["voice_id"])
-    return Item(label, voice["name"], lambda: _load_samples(files, label, details), age)
+    load = functools.partial(_load_samples, files, label, details, skips_unusable=True)
+    return Item(label, voice["name"], load, age)
 
 
 class _DamagedTarError(Exception):
@@ -463,7 +466,8 @@ def _in_tar(path: Path) -> Source:
                         raise _DamagedTarError(_CUT_OFF)
                     if _is_safe_file(member):
                         name = PurePath(member.name)  # of two that have one name, the later, as tar does it
-                        files[name] = PlainFile(path, member.offset_data, member.size)
+                        if not name.name.startswith("."):  # as in a folder
+                            files[name] = PlainFile(path, member.offset_data, member.size)
                     elif not member.isdir() and member.type != _EXTENSION:
                         refused += 1
                     tar.members.clear()  # type: ignore[attr-defined]  # all would stay in memory

@@ -92,24 +92,21 @@ def read_recording(file: PlainFile, field: str) -> tuple[Waveform, tuple[str, ..
     return waveform, warnings
 
 
-def read_samples(files: Mapping[str, PlainFile], field: str) -> tuple[Waveform, tuple[str, ...]]:
+def read_samples(
+    files: Mapping[str, PlainFile], field: str, *, skips_unusable: bool = False
+) -> tuple[Waveform, tuple[str, ...]]:
     """Returns one recording made of several of one speaker, and warnings about it, which name ``field``.
 
-    files: by what errors and warnings call them; a single one is taken as it is. A sample that cannot be used
-    is left out with a warning. Raises what ``read_recording`` raises for the first when none can.
+    files: by what errors call them. skips_unusable: a sample that cannot be used is left out with a warning,
+    unless none can be used. Raises what ``read_recording`` raises.
     """
-    recordings, warnings, refusals = list[Waveform](), list[str](), list[WorkerError]()
-    for name, file in files.items():
+    recordings, warnings = list[Waveform](), list[str]()
+    for number, (name, file) in enumerate(files.items(), start=1):
         try:
-            waveform, said = read_recording(file, name)
+            recordings.append(read_recording(file, name)[0])
         except WorkerError as error:
-            refusals.append(error)
+            if not skips_unusable or (number == len(files) and not recordings):
+                raise
             warnings.append(f"left out of {field}: {error.message}")
-        else:
-            recordings.append(waveform)
-            if len(files) == 1:
-                return waveform, said
-    if not recordings:
-        raise refusals[0]
     joined = max(recordings, key=lambda recording: recording.duration_s)
     return joined, (*warnings, *check_reference(joined, field)[1])
