@@ -37,7 +37,7 @@ from serving.shutdown import exit_process
 from settings import VOLUME, Settings, SettingsError
 from speech.contract import Models
 from version import VERSION, WORKER
-from voice_store import Mount, VoiceStore
+from voice_store import Mount, Timing, VoiceStore
 
 SMALL_MODEL = Path(__file__).with_name("samples") / "small"
 LOCAL_JOB = Path("test_input.json")  # in the working directory, as the SDK looks for it
@@ -72,7 +72,7 @@ def build_services(settings: Settings, health: WorkerHealth) -> Services:
     return Services(
         models=models,
         conditionals=VoiceConditionals(),
-        voices=VoiceStore(settings.voice_store_dir, mount=_mount(settings)),
+        voices=VoiceStore(settings.voice_store_dir, Timing(in_background=True), _mount(settings)),
         fetch=Fetcher(allow_private=settings.allow_private_urls).fetch,
         max_text_chars=settings.max_text_chars,
         require_consent=settings.require_consent,
@@ -83,7 +83,11 @@ def build_services(settings: Settings, health: WorkerHealth) -> Services:
 
 def build_delivery(settings: Settings) -> Delivery:
     """Builds what brings audio to callers."""
-    spill = Spill(spill_folder(settings.voice_store_dir, VOLUME), _mount(settings))
+    spill = Spill(
+        spill_folder(settings.voice_store_dir, VOLUME),
+        _mount(settings),
+        audio_retention_h=settings.audio_retention_h,
+    )
     # The operator's bucket may be in a network of their own.
     own_hosts = HostPolicy(allow_private=True)
     return Delivery(
@@ -160,6 +164,7 @@ def main() -> None:
     logs.configure(settings.log_level)
     log.info("starting %s with %s", WORKER, settings)
     worker = warm_worker()
+    worker.delivery.start_sweeping()
     loading = worker.runner.submit(worker.services)
     if is_http:
         from serving.http.server import serve

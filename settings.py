@@ -26,6 +26,7 @@ LONGEST_JOB_TIMEOUT_S = 86_400
 PLATFORM_JOB_TIMEOUT_S = 540  # a minute less than endpoints have unless they are told otherwise
 HTTP_JOB_TIMEOUT_S = 300  # half a minute less than a load-balancing endpoint gives a request
 LONGEST_SHUTDOWN_GRACE_S = 3_600
+LONGEST_AUDIO_RETENTION_H = 8_784  # a year
 ENGINES = ("fast", "upstream")
 OPENAI_MODEL_PREFIXES = ("tts-", "gpt-")  # a request for such a model is for any of the worker's
 ENDPOINT_MODES = ("basic", "streaming", "http")
@@ -197,6 +198,7 @@ class Settings:
     job_timeout_s: int  # a job is ended then, before the platform would end it
     shutdown_grace_s: int  # what running jobs get after a SIGTERM
     bucket: BucketSettings | None
+    audio_retention_h: int  # after which audio on the volume, written from now on, is swept; 0: it stays
     require_consent: bool  # a voice is cloned only with somebody's consent
     allow_private_urls: bool  # recordings may be fetched from the operator's own network, too
     hf_token: str | None = field(repr=False)
@@ -234,6 +236,7 @@ class Settings:
             job_timeout_s=reader.integer("JOB_TIMEOUT_S", 1, LONGEST_JOB_TIMEOUT_S, default=timeout_s),
             shutdown_grace_s=reader.integer("SHUTDOWN_GRACE_S", 0, LONGEST_SHUTDOWN_GRACE_S, default=20),
             bucket=reader.bucket(),
+            audio_retention_h=reader.integer("AUDIO_RETENTION_H", 0, LONGEST_AUDIO_RETENTION_H, default=0),
             require_consent=reader.flag("REQUIRE_CONSENT"),
             allow_private_urls=reader.flag("ALLOW_PRIVATE_URLS"),
             hf_token=reader.text("HF_TOKEN"),

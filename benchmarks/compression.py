@@ -13,8 +13,7 @@ from functools import partial
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform
 from benchmarks.machine import describe
 from benchmarks.store import median_ms, recordings
-from voice_store.codec import decode_voice, encode_voice
-from voice_store.pickled_voice import pickle_voice
+from voice_store.voice_file import decode_voice, encode_voice, pickle_voice
 
 GZIP_WINDOW = 31
 STRATEGIES = {

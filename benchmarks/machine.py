@@ -52,11 +52,12 @@ def _cpu() -> str:
     return f"{os.cpu_count()} cores of {model}"
 
 
-def commit() -> str:
-    """The commit; "unknown" outside of a repository and where git is not installed."""
+def commit(checkout: Path | None = None) -> str:
+    """The commit of this checkout or another; "unknown" outside of a repository and where there is no git."""
     try:
         result = subprocess.run(
             ["git", "describe", "--always", "--dirty"],  # noqa: S607
+            cwd=checkout,
             capture_output=True,
             text=True,
             check=False,

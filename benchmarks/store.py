@@ -1,21 +1,27 @@
-"""The voice store beside the plain ways: loading, saving, looking up, listing, rebuilding.
+"""The voice store beside the plain ways, and beside another version of itself.
 
-    python -m benchmarks.store [--folder DIR] [--voices 10000] [--json FILE]
+    python -m benchmarks.store [--beside CHECKOUT] [--folder DIR] [--voices 10000] [--only PART,...]
+                               [--json FILE]
 
-Two recordings of 30 s: one that was resampled from 44.1 kHz, as nearly all that people send are, and one of
-16 bits at 24 kHz. The plain ways: ``gzip.open`` and ``pickle``, with a catalog that is read and written as a
-whole; and a WAV file at 44.1 kHz that is decoded, resampled and written to a temporary file for the model, as
-servers do that keep recordings. All in one run, each in turn, medians.
+One voice: two recordings of 30 s, one that was resampled from 44.1 kHz, as nearly all that people send are,
+and one of 16 bits at 24 kHz. The plain ways: ``gzip.open`` and ``pickle``, with a catalog that is read and
+written as a whole; and a WAV file at 44.1 kHz that is decoded, resampled and written to a temporary file for
+the model, as servers do that keep recordings.
 
-The library of many voices holds voices of 30 s in files of their own: 10,000 take 29 GB while it runs.
+Many voices: the length of their audio does not matter to what is measured, so all but one are half a second
+long, and 10,000 take half a gigabyte. The other one has 30 s.
+
+With ``--beside`` another checkout of this repository, with the same packages, is the "before" side. Each
+figure comes from processes of their own, five for each side, which take turns; medians, and the largest of
+all where a row says max. The clones that a part makes stay in the library, equally many on each side.
 """
 
 from __future__ import annotations
 
 import argparse
 import gzip
-import itertools
 import json
+import os
 import pickle
 import shutil
 import statistics
@@ -23,7 +29,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,52 +40,82 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform
-from benchmarks.machine import describe, keep, results_file
-from voice_store import VoiceStore
-from voice_store.codec import encode_voice
+from audio.waveform import MODEL_SAMPLE_RATE_HZ
+from benchmarks.machine import commit, describe, keep, results_file
 
 DURATION_S = 30
 SAMPLE = Path("samples/reference.flac")
 RUNS = 15
-LOOK_UPS = 2_000
-BESIDE_A_WRITER_S = 20.0
-PAUSE_S = 0.005
+ROUNDS = 5  # processes for each figure and side
+BESIDE_A_WRITER_S = 8.0
+IN_THREADS_S = 6.0
+LONG_VOICE = "Long voice"
+REPOSITORY = Path(__file__).parent.parent
+MEASURE = Path(__file__).with_name("store_side.py")
 
-# In a process of its own: what a worker that starts, or an older program, takes and holds.
-FRESH = {
-    "ours": "from voice_store import VoiceStore; voice = VoiceStore(root).get(name=name)",
-    "plain": (
-        "import gzip, json, pickle\n"
-        "voice_id = json.loads((root / 'name_mapping.json').read_text())[name]\n"
-        "catalog = json.loads((root / 'voice_catalog.json').read_text())\n"
-        "file = gzip.open(root / catalog[voice_id]['embedding_file'])\n"
-        "voice = pickle.load(file)"
-    ),
-}
-CLONE = """
-import sys, time
+Figures = dict[str, float]
+
+PLAIN_FRESH = """
+import time
+started_s = time.perf_counter()
+import gzip, json, pickle, sys
 from pathlib import Path
-import numpy as np
-from audio.waveform import Waveform
-from voice_store import VoiceStore
-store, noise = VoiceStore(Path(sys.argv[1])), np.random.default_rng(1).uniform(-0.5, 0.5, 24_000)
-while True:
-    waveform = Waveform((noise + time.time() % 0.4).astype(np.float32), 24_000)
-    started = time.perf_counter()
-    store.put(waveform, f"new {time.time_ns()}")
-    print(time.perf_counter() - started, flush=True)
-"""
-MEASURE_FRESH = """
-import sys, time
-from pathlib import Path
-started = time.perf_counter()
 root, name = Path(sys.argv[1]), sys.argv[2]
-{work}
-took_s = time.perf_counter() - started
+voice_id = json.loads((root / "name_mapping.json").read_text())[name]
+catalog = json.loads((root / "voice_catalog.json").read_text())
+with gzip.open(root / catalog[voice_id]["embedding_file"]) as file:
+    voice = pickle.load(file)
+took_s = time.perf_counter() - started_s
 peak_kb = next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM"))
-print(took_s, int(peak_kb) / 1e3)
+print(json.dumps({"fresh process to a voice, s": took_s, "peak memory, MB": int(peak_kb) / 1e3}))
 """
+
+
+@dataclass(frozen=True)
+class Side:
+    """A version of the store. folder: where its voices lie."""
+
+    name: str
+    checkout: Path
+    folder: Path
+
+    @property
+    def library(self) -> Path:
+        return self.folder / "library"
+
+    def measure(self, part: str, *arguments: object) -> Figures:
+        """What a process of its own prints; see ``benchmarks.store_side``."""
+        process = self.start(part, *arguments)
+        return self.result_of(process, part)
+
+    def start(self, part: str, *arguments: object) -> subprocess.Popen[str]:
+        # -P: else the benchmarks' folder would come first on the path, and with it the wrong modules.
+        command = [sys.executable, "-P", str(MEASURE), part, *map(str, arguments)]
+        environment = {**os.environ, "PYTHONPATH": str(self.checkout)}
+        return subprocess.Popen(  # noqa: S603
+            command,
+            cwd=self.checkout,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def result_of(self, process: subprocess.Popen[str], part: str) -> Figures:
+        output, _ = process.communicate()
+        if process.returncode != 0:
+            raise SystemExit(f'"{part}" failed in {self.checkout}')
+        figures: Figures = json.loads(output.splitlines()[-1])
+        return figures
+
+
+@dataclass(frozen=True)
+class Bench:
+    """folder: for what is no side's own. count: of voices in the large library."""
+
+    sides: tuple[Side, ...]
+    folder: Path
+    count: int
 
 
 def recordings() -> dict[str, NDArray[np.float32]]:
@@ -118,8 +156,8 @@ def plain_save(root: Path, voice_id: str, name: str, samples: NDArray[np.float32
         path.write_text(json.dumps(there | member, indent=2))
 
 
-def plain_load(root: Path, voice_id: str) -> Any:
-    with gzip.open(root / "embeddings" / f"{voice_id}.pkl.gz") as file:
+def plain_load(path: Path) -> Any:
+    with gzip.open(path) as file:
         return pickle.load(file)["audio"]  # noqa: S301
 
 
@@ -132,143 +170,192 @@ def wav_load(path: Path) -> str:
         return file.name
 
 
-def one_voice(folder: Path, samples: NDArray[np.float32]) -> Iterator[tuple[str, float]]:
-    """What a voice costs, by way. folder: an empty one."""
-    root, plain, wav = folder / "ours", folder / "plain", folder / "voice.wav"
-    (plain / "embeddings").mkdir(parents=True)
+def one_voice(bench: Bench) -> Iterator[tuple[str, dict[str, float]]]:
+    """What a voice costs, by way and by side."""
+    for kind, samples in recordings().items():
+        file = bench.folder / f"{kind}.npy"
+        np.save(file, samples)
+
+        def measure(side: Side, number: int, kind: str = kind, file: Path = file) -> Figures:
+            return side.measure("one-voice", side.folder / f"{kind} {number}", file)
+
+        yield from rows(f"{kind}: ", bench.sides, measure)
+        for side in bench.sides:
+            stored = next((side.folder / f"{kind} 0" / "embeddings").iterdir())
+            yield (
+                f"{kind}: load, file of {side.name} by plain code, ms",
+                {
+                    side.name: median_ms(lambda stored=stored: plain_load(stored))  # type: ignore[misc]
+                },
+            )
+        for what, value in plain_ways(bench.folder / kind, samples):
+            yield f"{kind}: {what}", {"plain": value}
+
+
+def plain_ways(folder: Path, samples: NDArray[np.float32]) -> Iterator[tuple[str, float]]:
+    """What the same voice costs without the store. folder: a new one."""
+    wav, embeddings = folder / "voice.wav", folder / "embeddings"
+    embeddings.mkdir(parents=True)
     soundfile.write(wav, soxr.resample(samples, MODEL_SAMPLE_RATE_HZ, 44_100), 44_100, subtype="PCM_16")
-    waveform = Waveform(samples, MODEL_SAMPLE_RATE_HZ)
-    warm = VoiceStore(root)
-    voice = warm.put(waveform, "Amy").voice
-    plain_save(plain, "aaaaaaaa", "Amy", samples)
+    plain_save(folder, "aaaaaaaa", "Amy", samples)
     numbers = iter(range(1_000))
 
     def save() -> None:
-        VoiceStore(root).put(waveform, f"voice {next(numbers)}")
-
-    def save_plainly() -> None:
         number = next(numbers)
-        plain_save(plain, f"{number:08x}", f"voice {number}", samples)
+        plain_save(folder, f"{number:08x}", f"voice {number}", samples)
 
-    loads: dict[str, Callable[[], object]] = {
-        "ours, first time, digest included": lambda: VoiceStore(root).get(voice_id=voice.voice_id),
-        "ours, known voice": lambda: warm.get(name="Amy"),
-        "plain gzip and pickle": lambda: plain_load(plain, "aaaaaaaa"),
-        "our file by plain code": lambda: plain_load(root, voice.voice_id),
-        "WAV, resample, temporary file": lambda: wav_load(wav),
-    }
-    for way, load in loads.items():
-        yield f"load, {way}, ms", median_ms(load)
-    yield "save, ours, on the disk when it returns, ms", median_ms(save)
-    yield "save, plain, not synced, ms", median_ms(save_plainly, runs=5)
-    sizes = {
-        "ours": root / voice.metadata["embedding_file"],
-        "plain": plain / "embeddings" / "aaaaaaaa.pkl.gz",
-        "WAV at 44.1 kHz, 16 bit": wav,
-    }
-    for way, path in sizes.items():
-        yield f"size, {way}, kB", path.stat().st_size / 1e3
+    yield "load, gzip and pickle, ms", median_ms(lambda: plain_load(embeddings / "aaaaaaaa.pkl.gz"))
+    yield "load, WAV, resample, temporary file, ms", median_ms(lambda: wav_load(wav))
+    yield "save, gzip, pickle and indexes, not synced, ms", median_ms(save, runs=5)
+    yield "size, gzip and pickle, kB", (embeddings / "aaaaaaaa.pkl.gz").stat().st_size / 1e3
+    yield "size, WAV at 44.1 kHz, 16 bit, kB", wav.stat().st_size / 1e3
 
 
-def make_library(root: Path, count: int) -> None:
-    samples = recordings()["resampled"]
-    (root / "embeddings").mkdir(parents=True)
-    if shutil.disk_usage(root).free < 1.2 * count * samples.nbytes:
-        raise SystemExit("the disk has no room for so many: ask for fewer with --voices")
-    for number in range(count):
-        path = root / "embeddings" / f"{number:08x}.pkl.gz"
-        path.write_bytes(
-            encode_voice(Waveform(samples, MODEL_SAMPLE_RATE_HZ), f"Voice {number}", "2026-01-01T00:00:00")
-        )
+def start(bench: Bench) -> Iterator[tuple[str, dict[str, float]]]:
+    """What a worker that starts, or an older program, takes and holds."""
+
+    def rebuild(side: Side, _: int) -> Figures:
+        for index in side.library.glob("*.json"):
+            index.unlink()
+        shutil.rmtree(side.library / "metadata", ignore_errors=True)
+        return side.measure("first-list", side.library, bench.count)
+
+    yield from rows("all indexes rebuilt: ", bench.sides, rebuild)
+    yield from rows(
+        "indexes there: ", bench.sides, lambda side, _: side.measure("first-list", side.library, bench.count)
+    )
+    command = [sys.executable, "-c", PLAIN_FRESH, str(bench.sides[0].library), LONG_VOICE]
+
+    def plain(_: Side, __: int) -> Figures:
+        done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
+        figures: Figures = json.loads(done.stdout)
+        return figures
+
+    what = "one voice: "
+    by_plain_code = {row: values[bench.sides[0].name] for row, values in rows(what, bench.sides[:1], plain)}
+    for row, values in rows(what, bench.sides, lambda side, _: side.measure("first-voice", side.library)):
+        yield row, values | {"plain": by_plain_code[row]}
 
 
-def many_voices(root: Path, count: int) -> Iterator[tuple[str, float]]:
-    started = time.perf_counter()
-    assert VoiceStore(root).stats()["total_voices"] == count
-    yield "rebuild of all indexes, s", time.perf_counter() - started
-
-    store = VoiceStore(root)
-    store.list()
-    random = np.random.default_rng(0)
-    names = [f"VOICE {number}" for number in random.integers(0, count, LOOK_UPS)]
-    yield from _percentiles("look-up by name, warm, ms", lambda name: store.metadata(name=name), names)
-
-    yield from _beside_a_writer(store, root, names)
-    yield "list of all voices, warm, ms", median_ms(store.list)
-    for way, work in FRESH.items():
-        yield from _fresh(way, work, root)
+def warm(bench: Bench) -> Iterator[tuple[str, dict[str, float]]]:
+    """What a worker takes that has been at it for a while."""
+    yield from rows("warm: ", bench.sides, lambda side, _: side.measure("warm", side.library, bench.count))
 
 
-def _beside_a_writer(store: VoiceStore, root: Path, names: list[str]) -> Iterator[tuple[str, float]]:
-    """A job's look-up every few milliseconds, while another process clones without a pause."""
-    writer = subprocess.Popen([sys.executable, "-c", CLONE, root], stdout=subprocess.PIPE, text=True)  # noqa: S603
-    assert writer.stdout is not None
-    writer.stdout.readline()  # it has begun
-    until_s = time.monotonic() + BESIDE_A_WRITER_S
-
-    def look_up(name: str) -> None:
-        store.metadata(name=name)
-
-    def waiting() -> Iterator[str]:
-        for name in itertools.cycle(names):
-            if time.monotonic() > until_s:
-                return
-            time.sleep(PAUSE_S)
-            yield name
-
-    yield from _percentiles("look-up while another worker clones, ms", look_up, waiting())
-    writer.terminate()
-    saves_s = [float(line) for line in writer.stdout]
-    yield "clone among so many, 1 s of audio, ms, median", 1e3 * statistics.median(saves_s)
-    yield "clones meanwhile", len(saves_s)
+def write(bench: Bench) -> Iterator[tuple[str, dict[str, float]]]:
+    """What a clone of 1 s takes among many voices."""
+    yield from rows("clone of 1 s: ", bench.sides, lambda side, _: side.measure("write", side.library))
 
 
-def _percentiles(
-    what: str, work: Callable[[str], object], arguments: Iterable[str]
-) -> Iterator[tuple[str, float]]:
-    times_s = []
-    for argument in arguments:
-        started = time.perf_counter()
-        work(argument)
-        times_s.append(time.perf_counter() - started)
-    for percentile in (50, 99, 100):
-        yield f"{what}, p{percentile}", 1e3 * float(np.percentile(times_s, percentile))
+def beside(bench: Bench) -> Iterator[tuple[str, dict[str, float]]]:
+    """Look-ups of a process while another one clones without a pause."""
+
+    def measure(side: Side, _: int) -> Figures:
+        writer = side.start("clone", side.library)
+        assert writer.stdout is not None
+        writer.stdout.readline()  # it has begun
+        figures = side.measure("look-ups", side.library, BESIDE_A_WRITER_S)
+        return figures | side.result_of(writer, "clone")
+
+    yield from rows("another process clones: ", bench.sides, measure)
 
 
-def _fresh(way: str, work: str, root: Path) -> Iterator[tuple[str, float]]:
-    program = MEASURE_FRESH.format(work=work)
-    runs = []
-    for _ in range(5):
-        done = subprocess.run(  # noqa: S603
-            [sys.executable, "-c", program, root, "Voice 77"], capture_output=True, text=True, check=True
-        )
-        runs.append([float(number) for number in done.stdout.split()])
-    yield f"fresh process to a voice, imports included, {way}, s", statistics.median(run[0] for run in runs)
-    yield f"memory of that process, {way}, MB", statistics.median(run[1] for run in runs)
+def threads(bench: Bench) -> Iterator[tuple[str, dict[str, float]]]:
+    """Look-ups of two threads while another one of the same process is at something else."""
+    for part, what in (
+        ("missing-name", "another thread waits for a missing name: "),
+        ("putting", "another thread clones: "),
+    ):
+
+        def measure(side: Side, _: int, part: str = part) -> Figures:
+            return side.measure(part, side.library, IN_THREADS_S)
+
+        yield from rows(what, bench.sides, measure)
+
+
+def rows(
+    what: str, sides: tuple[Side, ...], measure: Callable[[Side, int], Figures]
+) -> Iterator[tuple[str, dict[str, float]]]:
+    """Each figure by side: the sides take turns, and every other round the last one begins."""
+    figures: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for number in range(ROUNDS):
+        for side in sides[:: -1 if number % 2 else 1]:
+            for name, value in measure(side, number).items():
+                figures[name][side.name].append(value)
+    for name, by_side in figures.items():
+        middle: Callable[[list[float]], float] = max if name.endswith("max") else statistics.median
+        yield what + name, {side: middle(values) for side, values in by_side.items()}
+
+
+ONE_VOICE, MANY_VOICES = (
+    {"one": one_voice},
+    {
+        "start": start,
+        "warm": warm,
+        "write": write,
+        "beside": beside,
+        "threads": threads,
+    },
+)
+PARTS = ONE_VOICE | MANY_VOICES
+
+
+def check_room(folder: Path, count: int, sides: int) -> None:
+    needed_bytes = sides * (count * 60_000 + 1_000_000_000)
+    if shutil.disk_usage(folder).free < needed_bytes:
+        raise SystemExit(f"{needed_bytes / 1e9:.1f} GB are needed: ask for fewer with --voices, or --folder")
+
+
+def _parts(value: str) -> list[str]:
+    parts = value.split(",")
+    if unknown := set(parts) - set(PARTS):
+        raise argparse.ArgumentTypeError(f"no part is named {', '.join(sorted(unknown))}")
+    return parts
+
+
+def _checkout(value: str) -> Path:
+    if not (Path(value) / "voice_store" / "__init__.py").is_file():
+        raise argparse.ArgumentTypeError(f"there is no voice_store in {value}")
+    return Path(value).resolve()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.store")
+    parser.add_argument("--beside", type=_checkout, help="another checkout: the version before this one")
     parser.add_argument(
         "--folder", type=Path, help="on the volume to measure (default: the system's temporary one)"
     )
     parser.add_argument("--voices", type=int, default=10_000)
+    parser.add_argument(
+        "--only", type=_parts, default=list(PARTS), help=f"all without it: {', '.join(PARTS)}"
+    )
     parser.add_argument("--json", type=results_file)
     options = parser.parse_args()
-    results: dict[str, float] = {}
+    results: dict[str, dict[str, float]] = {}
     print(describe())
-
-    def note(what: str, value: float) -> None:
-        results[what] = value
-        print(f"{what:75} {value:10.2f}", flush=True)
-
-    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        for kind, samples in recordings().items():
-            for what, value in one_voice(Path(folder) / kind, samples):
-                note(f"{kind}: {what}", value)
-        make_library(Path(folder) / "library", options.voices)
-        for what, value in many_voices(Path(folder) / "library", options.voices):
-            note(f"{options.voices} voices: {what}", value)
+    if options.beside:
+        print(f"before: commit {commit(options.beside)}")
+    with tempfile.TemporaryDirectory(dir=options.folder) as scratch:
+        folder = Path(scratch)
+        checkouts = {"before": options.beside} if options.beside else {}
+        checkouts["now"] = REPOSITORY
+        sides = tuple(Side(name, checkout, folder / name) for name, checkout in checkouts.items())
+        bench = Bench(sides, folder, options.voices)
+        check_room(folder, options.voices, len(sides))
+        columns = [*checkouts, "plain"]
+        print(f"{'':78}" + "".join(f"{column:>12}" for column in columns))
+        for side in sides:
+            side.folder.mkdir()
+        if set(options.only) & set(MANY_VOICES):
+            np.save(folder / "long.npy", recordings()["resampled"])
+            for side in sides:
+                side.measure("make", side.library, options.voices, folder / "long.npy")
+        for part in options.only:
+            for what, values in PARTS[part](bench):
+                label = f"{options.voices} voices: {what}" if part in MANY_VOICES else what
+                results[label] = results.get(label, {}) | values
+                shown = (f"{values[column]:12.2f}" if column in values else " " * 12 for column in columns)
+                print(f"{label:78}" + "".join(shown), flush=True)
     keep(options.json, "cpu", results=results)
 
 

@@ -19,6 +19,7 @@ from cancel import CancelToken
 from delivery.records import Record, ResultRecords
 from delivery.s3 import Bucket, BucketError, job_bucket
 from delivery.spill import SPILL_FOLDER, Spill
+from delivery.sweeping import start_sweeping
 from errors import DeliveryFailed, InvalidRequest, OutputTooLarge, WorkerError
 
 ENVELOPE_BYTES = 4096  # what the SDK and the platform put around a reply, rounded up generously
@@ -81,6 +82,11 @@ class Delivery:
         self._spill, self._bucket, self._job_hosts = spill, bucket, job_hosts
         self._records = None if spill is None else ResultRecords(spill)
 
+    def start_sweeping(self) -> None:
+        """Sweeps the folder on the volume now and every hour, in a thread of its own; without one nothing."""
+        if self._spill is not None:
+            start_sweeping(self._spill)
+
     def validate(
         self,
         mode: DeliveryMode,
@@ -119,9 +125,10 @@ class Delivery:
         return self._spill is not None or (target.bucket is not None and target.mode != "inline")
 
     def previous_result(self, target: Target, cancel: CancelToken) -> dict[str, Any] | None:
-        """Returns the reply that this job had before, when its audio was delivered elsewhere; else None.
+        """Returns what is left of the reply that this job had before, when its audio was delivered elsewhere.
 
-        Raises Cancelled.
+        Nothing that was text is in it, see ``delivery.records``. None for a job that has to be done. Raises
+        Cancelled.
         """
         if self._records is None or self._spill is None or target.job_input is None:
             return None
@@ -151,9 +158,9 @@ class Delivery:
     ) -> Delivered:
         """Puts the audio where the caller can get it.
 
-        extension: of the file's name, without the dot. reply: all but the audio; it is kept with audio that
-        goes elsewhere. limit_bytes: the largest reply that arrives; None: any size does. hint: what to do for
-        less audio. Raises OutputTooLarge, DeliveryFailed, Cancelled.
+        extension: of the file's name, without the dot. reply: all but the audio; what is not text in it is
+        recorded with audio that goes elsewhere. limit_bytes: the largest reply that arrives; None: any size
+        does. hint: what to do for less audio. Raises OutputTooLarge, DeliveryFailed, Cancelled.
         """
         needed_bytes = base64_length(len(audio)) + posted_bytes(reply) + ENVELOPE_BYTES
         fits = limit_bytes is None or needed_bytes <= limit_bytes
@@ -224,7 +231,7 @@ class Delivery:
         if self._spill is None:
             raise failure
         try:
-            return str(self._spill.write(name, audio))
+            return str(self._spill.write_audio(name, audio))
         except (OSError, WorkerError) as error:
             log.exception("could not keep audio on the volume")
             raise failure from error
@@ -233,5 +240,4 @@ class Delivery:
         if target.job_input is None or self._records is None:
             return
         file, key = (name, None) if delivered.audio_path else (None, name)
-        given = {**reply, "warnings": [*reply.get("warnings", []), *delivered.warnings]}
-        self._records.write(target.job_id, target.job_input, Record(given, file, key))
+        self._records.write(target.job_id, target.job_input, Record(dict(reply), file, key))

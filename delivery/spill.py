@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 from pathlib import Path
 
@@ -10,6 +11,11 @@ from voice_store.files import Folder
 from voice_store.mount import Mount
 
 SPILL_FOLDER = "audio_out"
+# A folder in it. A file there has the name of an audio file that may be swept, and holds the hours after
+# which: audio without such a mark is not swept, be it of before the setting or somebody else's.
+MARKS_FOLDER = "expiring"
+
+log = logging.getLogger(__name__)
 
 
 def spill_folder(store_dir: Path, volume: Path) -> Path:
@@ -29,30 +35,63 @@ def spill_folder(store_dir: Path, volume: Path) -> Path:
 class Spill:
     """A folder of audio files on the volume. Methods raise OSError."""
 
-    def __init__(self, folder: Path, mount: Mount | None = None) -> None:
-        """mount: of the volume that the folder is on; None where no volume is watched."""
+    def __init__(self, folder: Path, mount: Mount | None = None, *, audio_retention_h: int = 0) -> None:
+        """mount: of the volume that the folder is on; None where no volume is watched.
+
+        audio_retention_h: hours after which audio written from now on may be swept; 0: it stays.
+        """
         self.path = folder
-        self._folder, self._mount = Folder(folder), mount
+        self.audio_retention_h = audio_retention_h
+        self.files = Folder(folder)
+        self.marks = Folder(folder / MARKS_FOLDER)
+        self._mount = mount
+
+    def check_mount(self) -> None:
+        """Raises StoreUnavailable where the folder's volume is not mounted any more."""
+        if self._mount is not None:
+            self._mount.check()
 
     def write(self, name: str, data: bytes) -> Path:
         """Returns the file's path once it is complete and on the disk. Raises StoreUnavailable, too."""
+        self._make()
+        return self._replace(name, data)
+
+    def write_audio(self, name: str, audio: bytes) -> Path:
+        """Writes audio that is swept after ``audio_retention_h``; else as ``write``."""
+        self._make()
+        try:  # before the audio: a worker that is killed in between leaves no audio that would stay
+            if self.audio_retention_h:
+                self.marks.make()
+                self.marks.replace(name, str(self.audio_retention_h).encode())
+            else:
+                self.marks.remove(name)  # of an earlier try, with another setting
+        except OSError:
+            log.warning("audio on the volume is not swept: it cannot be marked", exc_info=True)
+        return self._replace(name, audio)
+
+    def read(self, name: str, max_bytes: int) -> bytes:
+        """Returns a file's content. Raises FileNotFoundError, NotAPlainFileError."""
+        return self.files.read(name, max_bytes)
+
+    def renew(self, name: str) -> bool:
+        """Returns whether there is a file of that name; its time until it is swept starts again."""
+        if "/" in name:
+            return False
+        self.marks.touch(name)  # first: no sweep may take the mark for one whose audio is gone
+        return self.files.touch(name)
+
+    def _make(self) -> None:
+        self.check_mount()
         if self._mount is not None:
-            self._mount.check()
             missing = [parent for parent in self.path.parents if not parent.exists()]
             for parent in reversed(missing):
                 Folder(parent).make()
         # Without a watched mount no parent is made: where one is missing, the volume may not be mounted.
-        self._folder.make()
-        self._folder.replace(name, data)
+        self.files.make()
+
+    def _replace(self, name: str, data: bytes) -> Path:
+        self.files.replace(name, data)
         return self.path.resolve() / name
-
-    def read(self, name: str, max_bytes: int) -> bytes:
-        """Returns a file's content. Raises FileNotFoundError, NotAPlainFileError."""
-        return self._folder.read(name, max_bytes)
-
-    def has(self, name: str) -> bool:
-        """Returns whether there is a file of that name."""
-        return "/" not in name and self._folder.has(name)
 
     @staticmethod
     def stem(job_id: str) -> str:

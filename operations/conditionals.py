@@ -15,11 +15,11 @@ MAX_CACHED_VOICES = 128  # about 0.4 MB each: the 10 s prompt's mel is most of i
 
 
 class SidecarFiles(Protocol):
-    """Files beside one stored voice, see ``voice_store.shelves.Shelf``."""
+    """Files beside one stored voice, see ``voice_store.sidecars.Shelf``."""
 
     def read(self, key: str) -> bytes | None: ...
 
-    def write(self, key: str, content: bytes) -> None: ...
+    def write(self, key: str, content: bytes) -> object: ...
 
 
 @dataclass(frozen=True, eq=False)

@@ -34,7 +34,7 @@ from speech.text.pauses import usual_pause_s
 from speech.text.pronunciations import Pronunciation, find_pronunciations
 from speech.text.replacements import Replacement, SpokenText, without_overlaps
 from speech.text.split import PARAGRAPH_PAUSE_S
-from voice_store.embeddings import is_voice_id
+from voice_store.names import is_voice_id
 
 MAX_TURNS = 1000
 # How many times as long as ``MAX_TEXT_CHARS`` a text may be as it is spoken: numbers in words are longer.

@@ -98,7 +98,7 @@ class JobWorker:
         limits_of: for the platform, which hands a job out again under the same id; None for this machine,
         where any size of reply arrives and jobs may share an id.
         """
-        self.health = health
+        self.health, self.delivery = health, delivery
         self.runner = JobRunner(
             health,
             max_concurrency=settings.max_concurrency,
@@ -108,7 +108,6 @@ class JobWorker:
         # Tells the platform how far a job is: the event and the progress. None: nobody wants to know.
         self.report_progress: ProgressReport | None = None
         self._limits_of = limits_of
-        self._delivery = delivery
         self._build_services = build_services
         self._services: Services | None = None
         self._building = threading.Lock()
@@ -268,7 +267,7 @@ class JobWorker:
         if is_streamed:
             assert isinstance(request, TtsRequest)  # the other one has no such mode
             check_streaming(request, can_stream=emit is not None)
-        target = self._delivery.validate(
+        target = self.delivery.validate(
             request.delivery,
             job.id,
             cancel,
@@ -276,15 +275,17 @@ class JobWorker:
             job_input=self._repeatable_input(job),
         )
         if not is_streamed:
-            if (known := self._delivery.previous_result(target, cancel)) is not None:
-                return known
-            if isinstance(request, TtsRequest) and not self._delivery.has_room_beside_the_reply(target):
+            if (known := self.delivery.previous_result(target, cancel)) is not None:
+                # A record has no text: that of the job is the same.
+                spoken = {"text": text} if isinstance(request, TtsRequest) else {}
+                return {**known, **spoken, "warnings": [*job.warnings, *known["warnings"]]}
+            if isinstance(request, TtsRequest) and not self.delivery.has_room_beside_the_reply(target):
                 check_length(request, limits)
         services = self.services()
         speech = job.operation.run(request, services, cancel)
         assert isinstance(speech, SpeechResult)
         speech.warnings[:0] = job.warnings
-        way = Way(target, self._delivery, limits, cancel)
+        way = Way(target, self.delivery, limits, cancel)
         if is_streamed:
             assert emit is not None  # check_streaming saw to that
             return stream_reply(speech, way, emit, posted_bytes(text))
@@ -294,7 +295,7 @@ class JobWorker:
         """Returns the reply of every operation that does not speak."""
         target = None
         if isinstance(job.request, GetVoiceRequest) and job.request.include_audio:
-            target = self._delivery.validate("auto", job.id, cancel, s3_config=job.s3_config)
+            target = self.delivery.validate("auto", job.id, cancel, s3_config=job.s3_config)
         services = self.services()
         result = job.operation.run(job.request, services, cancel)
         assert isinstance(result, Result)
@@ -308,7 +309,7 @@ class JobWorker:
         if result.recording is not None:
             assert target is not None
             reply |= {"format": "flac", "sample_rate": result.recording.sample_rate_hz}
-            delivered = self._delivery.deliver(
+            delivered = self.delivery.deliver(
                 encode_lossless(result.recording),
                 target,
                 extension="flac",

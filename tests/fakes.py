@@ -253,6 +253,7 @@ def build_worker(
             health=health,
         )
 
-    delivery = Delivery(Spill(root / SPILL_FOLDER) if has_volume else None)
+    spill = Spill(root / SPILL_FOLDER, audio_retention_h=settings.audio_retention_h)
+    delivery = Delivery(spill if has_volume else None)
     limits_of = queue_limits if settings.on_platform else None
     return JobWorker(settings, build, delivery, health, limits_of, stop_grace_s=stop_grace_s)

@@ -1,16 +1,18 @@
 """The SDK's real worker loop, in a process of its own, against a job server on loopback."""
 
+import asyncio
 import base64
 import io
 import json
 import os
+from pathlib import Path
 
 import pytest
 import soundfile
 
 from speech.models.spec import MODELS
 from speech.smoke import write_smoke_checkpoint
-from tests.job_server import REPOSITORY, JobServer, WorkerProcess
+from tests.job_server import REPOSITORY, WAIT_S, JobServer, WorkerProcess
 from tests.recordings import speech_like, wav_bytes
 
 WORKER = REPOSITORY / "handler.py"
@@ -191,3 +193,34 @@ async def test_a_bug_posts_a_string_without_traceback_path_or_host(server, tmp_p
     assert leaks(failed) == []
     assert "RuntimeError: error in " in worker.log()
     assert following["output"]["total_voices"] == 0
+
+
+async def test_what_lies_beside_the_audio_of_jobs_has_no_text_and_goes(server, tmp_path):
+    """The worker sweeps when it starts: the second one finds what the first one left, a day later."""
+    folder, marks = tmp_path / "audio_out", tmp_path / "audio_out" / "expiring"
+    job = {"operation": "tts", "text": "Persimmons ripen late.", "delivery": "volume"}
+    settings = {"AUDIO_RETENTION_H": "12"}
+    async with WorkerProcess.running(server, FAULTY_WORKER, tmp_path, settings) as worker:
+        server.submit("job-1", job)
+        first = (await server.result("job-1"))["output"]
+        server.submit("job-1", job)  # handed out again
+        again = (await server.result("job-1"))["output"]
+        assert await worker.leave() == 0, worker.log()
+    assert again["audio_path"] == first["audio_path"]
+    assert again["text"] == job["text"]
+    left = [folder / "job-1.json", folder / "job-1.wav", marks / "job-1.wav"]
+    assert sorted(path for path in folder.rglob("*") if path.is_file()) == sorted(left)
+    for path in left:
+        assert b"ersimmons" not in path.read_bytes()
+        a_day_ago_s = path.stat().st_mtime - 24 * 3600 - 60
+        os.utime(path, (a_day_ago_s, a_day_ago_s))
+    async with WorkerProcess.running(server, FAULTY_WORKER, tmp_path, settings) as worker:
+        async with asyncio.timeout(WAIT_S):
+            while "swept 2 files" not in worker.log():
+                await asyncio.sleep(0.02)
+        server.submit("job-1", job)
+        spoken_again = (await server.result("job-1"))["output"]
+        assert await worker.leave() == 0, worker.log()
+    assert "text" not in again["segments"][0]
+    assert "text" in spoken_again["segments"][0]
+    assert Path(spoken_again["audio_path"]).exists()

@@ -29,6 +29,7 @@ def test_nothing_set_gives_the_documented_defaults(tmp_path):
     assert settings.precision == "auto"
     assert settings.max_text_chars == 5000
     assert settings.max_concurrency == 1
+    assert settings.audio_retention_h == 0
     assert settings.hf_token is None
     assert settings.log_level == "INFO"
     assert not settings.on_platform
@@ -37,7 +38,7 @@ def test_nothing_set_gives_the_documented_defaults(tmp_path):
 def test_empty_variables_count_as_unset():
     names = (
         "VOICE_STORE_DIR MODEL CHECKPOINT_DIR MODEL_REVISION MODEL_DIRS DEVICE PRECISION ENGINE "
-        "MAX_TEXT_CHARS MAX_CONCURRENCY HF_TOKEN LOG_LEVEL RUNPOD_WEBHOOK_GET_JOB"
+        "MAX_TEXT_CHARS MAX_CONCURRENCY AUDIO_RETENTION_H HF_TOKEN LOG_LEVEL RUNPOD_WEBHOOK_GET_JOB"
     )
     assert Settings.from_env(dict.fromkeys(names.split(), " ")) == Settings.from_env({})
 
@@ -66,6 +67,7 @@ def test_every_variable_is_read(tmp_path):
         MAX_TEXT_CHARS="120",
         ENGINE="upstream",
         MAX_CONCURRENCY="3",
+        AUDIO_RETENTION_H="72",
         HF_TOKEN="hf_secret",
         LOG_LEVEL="debug",
         RUNPOD_WEBHOOK_GET_JOB="https://jobs.example/take",
@@ -81,6 +83,7 @@ def test_every_variable_is_read(tmp_path):
     assert settings.engine == "upstream"
     assert settings.max_text_chars == 120
     assert settings.max_concurrency == 3
+    assert settings.audio_retention_h == 72
     assert settings.hf_token == "hf_secret"
     assert settings.log_level == "DEBUG"
     assert settings.on_platform
@@ -131,6 +134,10 @@ def test_the_token_does_not_show():
         ("ENGINE", "slow", "one of fast, upstream"),
         ("MAX_CONCURRENCY", "65", "a whole number from 1 to 64"),
         ("MAX_CONCURRENCY", "0", "a whole number from 1 to 64"),
+        ("AUDIO_RETENTION_H", "-1", "a whole number from 0 to 8784"),
+        ("AUDIO_RETENTION_H", "1.5", "a whole number from 0 to 8784"),
+        ("AUDIO_RETENTION_H", "1d", "a whole number from 0 to 8784"),
+        ("AUDIO_RETENTION_H", "8785", "a whole number from 0 to 8784"),
         ("LOG_LEVEL", "loud", "one of DEBUG, INFO, WARNING, ERROR"),
         ("CHECKPOINT_DIR", "/no/such/folder", "a folder that exists"),
         ("VOICE_STORE_DIR", __file__, "a folder, not a file"),

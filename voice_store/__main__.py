@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from errors import WorkerError
-from voice_store import commands, pronunciation_commands
+from voice_store import commands, pronunciation_commands, starters
 from voice_store.mount import missing_folder
 from voice_store.plain_files import reason
 from voice_store.terminal import LogFormatter, Parser, complain, sentence_of
@@ -64,8 +64,8 @@ def _parser() -> argparse.ArgumentParser:
         help="the store's folder, as the worker's VOICE_STORE_DIR names it (default: ./%(default)s)",
     )
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    commands.add_commands(subparsers)
-    pronunciation_commands.add_commands(subparsers)
+    for subject in (commands, pronunciation_commands, starters):
+        subject.add_commands(subparsers)
     return parser
 
 

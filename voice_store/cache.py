@@ -1,13 +1,16 @@
-"""Voices as they are in memory, kept for as long as their files stay as they are."""
+"""Voices as they are in memory, for as long as their files stay as they are."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import threading
+from contextlib import suppress
 from dataclasses import dataclass
 
+from cachetools import LRUCache
+
 from audio.waveform import Waveform
-from voice_store.embeddings import Embeddings
 from voice_store.files import Stamp
+from voice_store.folders import VoiceFiles
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,39 +29,34 @@ class LoadedVoice:
 
 
 class VoiceCache:
-    """The voices that were used last, up to ``max_bytes`` of samples."""
+    """The voices that were used last, up to ``max_bytes`` of samples. Any thread may use it."""
 
-    def __init__(self, embeddings: Embeddings, max_bytes: int) -> None:
-        self._embeddings = embeddings
-        self._max_bytes = max_bytes
-        self._bytes = 0
-        self._kept: OrderedDict[str, tuple[Stamp, LoadedVoice]] = OrderedDict()
+    def __init__(self, voices: VoiceFiles, max_bytes: int) -> None:
+        self._voices = voices
+        self._lock = threading.Lock()
+        self._loaded: LRUCache[str, tuple[Stamp, LoadedVoice]] = LRUCache(
+            max_bytes, getsizeof=lambda item: item[1].waveform.samples.nbytes
+        )
 
     def load(self, voice_id: str) -> LoadedVoice:
         """Asks the volume for the file's stamp alone when the voice is known.
 
         Raises FileNotFoundError, other OSError, and StoreCorrupt for what is not the file of a voice.
         """
-        stamp = self._embeddings.stamp(voice_id)
-        there = self._kept.get(voice_id)
+        stamp = self._voices.stamp(voice_id)
+        with self._lock:
+            there = self._loaded.get(voice_id)
         if there is not None and there[0] == stamp:
-            self._kept.move_to_end(voice_id)
             return there[1]
         self.drop(voice_id)
-        stored = self._embeddings.load(voice_id)
+        stored = self._voices.load(voice_id)
         loaded = LoadedVoice.of(stored.waveform, stored.name)
         if stamp is not None:
-            self._keep(voice_id, stamp, loaded)
+            with self._lock, suppress(ValueError):  # larger than all that may be kept
+                self._loaded[voice_id] = stamp, loaded
         return loaded
 
     def drop(self, voice_id: str) -> None:
-        """Forgets a voice."""
-        there = self._kept.pop(voice_id, None)
-        if there is not None:
-            self._bytes -= there[1].waveform.samples.nbytes
-
-    def _keep(self, voice_id: str, stamp: Stamp, loaded: LoadedVoice) -> None:
-        self._kept[voice_id] = stamp, loaded
-        self._bytes += loaded.waveform.samples.nbytes
-        while self._bytes > self._max_bytes:
-            self.drop(next(iter(self._kept)))
+        """Removes a voice from memory."""
+        with self._lock:
+            self._loaded.pop(voice_id, None)

@@ -19,9 +19,7 @@ from audio.speed import FASTEST, SLOWEST
 from characters import casefold_nfkc
 from errors import InvalidRequest, VoiceNotFound
 from voice_store.export import FORMATS, TAR_SUFFIX, export_voices, open_target
-from voice_store.health.checking import check
-from voice_store.health.problems import Remedy, Report
-from voice_store.health.repairing import QUARANTINE, repair
+from voice_store.health import QUARANTINE, Remedy, Report, check, repair
 from voice_store.intake import ADDED, ALREADY_THERE, Source, as_samples, find_items, find_recordings, keep_all
 from voice_store.live import Timing
 from voice_store.metadata import CONSENT_KEYS, MAX_STATEMENT_CHARACTERS, embedding_file

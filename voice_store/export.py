@@ -27,9 +27,9 @@ import soundfile
 from audio.encode import encode_lossless
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform
 from errors import InvalidRequest, StoreCorrupt, VoiceNotFound, WorkerError
-from voice_store.embeddings import is_voice_id
 from voice_store.files import Folder, NotAPlainFileError
 from voice_store.metadata import tidy_metadata
+from voice_store.names import is_voice_id
 from voice_store.plain_files import reason
 from voice_store.reader import StoreReader
 from voice_store.samples import MAX_DURATION_S

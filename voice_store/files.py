@@ -13,7 +13,7 @@ import re
 import stat
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,29 +128,21 @@ class Folder:
         with self._opened_plain_file(name) as file:
             return _read(file, max_bytes)
 
-    def create(self, name: str, data: bytes, before: Callable[[Stamp], None] | None = None) -> bool:
+    def create(self, name: str, data: bytes) -> bool:
         """Commits a new file; False, with nothing changed, where one of that name exists.
 
-        True means that the file is whole and survives a crash. OSError leaves nothing behind.
-
-        before: is told the stamp that the file will have, when all but the commit itself is done.
+        True means that the file is whole and survives a crash. After OSError it is either not there or whole:
+        where only the folder could not be synced it stays, since others may have seen it.
         """
         with self._opened() as folder:
-            temporary, stamp = _write_temporary(folder, name, data)
+            temporary, _ = _write_temporary(folder, name, data)
             try:
-                if before is not None:
-                    before(stamp)
                 created = _link(folder, temporary, name)
             finally:
                 with suppress(OSError):
                     os.unlink(temporary, dir_fd=folder)
             if created:
-                try:
-                    _sync(folder)
-                except OSError:
-                    with suppress(OSError):
-                        os.unlink(name, dir_fd=folder)
-                    raise
+                _sync(folder)
         return created
 
     def replace(self, name: str, data: bytes) -> Stamp:
@@ -188,14 +180,48 @@ class Folder:
         with self._opened() as folder:
             _sync(folder)
 
+    def touch(self, name: str) -> bool:
+        """Makes a regular file count as written just now; False where there is none.
+
+        On a volume that can only be read the file stays as it is.
+        """
+        try:
+            with self._opened() as folder:
+                if not stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+                    return False
+                os.utime(name, dir_fd=folder, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        except OSError as fault:
+            if fault.errno not in _FORBIDDEN:
+                raise
+        return True
+
+    def remove_older(self, name: str, age_s: float) -> bool:
+        """Removes a regular file that was last written to longer ago; False where there is none.
+
+        A file that another process replaces or touches at the same time stays: it is renamed, looked at
+        again, and put back under its name.
+        """
+        try:
+            with self._opened() as folder:
+                if not _is_older_file(folder, name, age_s):
+                    return False
+                taken = f".{name}.{uuid.uuid4().hex}.tmp"
+                os.rename(name, taken, src_dir_fd=folder, dst_dir_fd=folder)
+                is_due = _is_older_file(folder, taken, age_s)
+                if not is_due:
+                    _link(folder, taken, name)  # unless there is a new one by now
+                os.unlink(taken, dir_fd=folder)
+                _sync(folder)
+        except FileNotFoundError:  # another process was faster
+            return False
+        return is_due
+
     def leftovers(self, older_than_s: float) -> list[str]:
         """Temporary files of writers that died."""
         temporary = (name for name in self.names() if _TEMPORARY.fullmatch(name))
         return [name for name in temporary if self.is_older(name, older_than_s)]
-
-    def sweep(self, older_than_s: float) -> list[str]:
-        """Removes leftovers, and says which."""
-        return [name for name in self.leftovers(older_than_s) if self.remove(name)]
 
     def is_older(self, name: str, age_s: float) -> bool:
         """Whether a file is there and was last written to longer ago."""
@@ -231,6 +257,11 @@ class Folder:
             yield file
         finally:
             os.close(file)
+
+
+def _is_older_file(folder: int, name: str, age_s: float) -> bool:
+    status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    return stat.S_ISREG(status.st_mode) and status.st_mtime < time.time() - age_s
 
 
 def _read(file: int, max_bytes: int) -> bytes:

@@ -1,6 +1,6 @@
 """The indexes beside the voices: derived from the voices' files, merged with what is there, not relied upon.
 
-    metadata/<id>.json    what is known about one voice (see ``metadata_files``)
+    metadata/<id>.json    what is known about one voice
     voice_catalog.json    the same of all, by id
     name_mapping.json     name -> id
     stats.json            counts
@@ -18,13 +18,11 @@ from contextlib import contextmanager, suppress
 from filelock import FileLock, Timeout
 
 from errors import StoreCorrupt
-from voice_store.embeddings import is_voice_id
-from voice_store.files import Folder
-from voice_store.index_file import IndexFile
-from voice_store.json_files import JsonObject
+from voice_store.folders import Listing, StoreFolders
+from voice_store.json_files import IndexFile, JsonObject
 from voice_store.library import Library
-from voice_store.listing import Listing, Voices
 from voice_store.metadata import (
+    ABOUT,
     DATE_FORMAT,
     FORMER_NAMES,
     KEYS,
@@ -37,7 +35,7 @@ from voice_store.metadata import (
     revision_of,
     tidy_metadata,
 )
-from voice_store.names import fold_name, readable
+from voice_store.names import fold_name, is_voice_id, readable
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +44,7 @@ MAX_INDEX_BYTES = 2**27
 MIN_INDEX_BYTES = 2**24
 INDEX_BYTES_PER_VOICE = 2**14
 
+CATALOG, MAPPING, STATS = INDEXES = ("voice_catalog.json", "name_mapping.json", "stats.json")
 LOCK_FILE = ".indexes.lock"
 _LOCK_TIMEOUT_S = 2.0  # then it is done without: a lock saves work here, and nothing depends on it
 
@@ -53,14 +52,15 @@ _LOCK_TIMEOUT_S = 2.0  # then it is done without: a lock saves work here, and no
 class Indexes:
     """The index files of the store in ``root``, and what they say of a listing's voices."""
 
-    def __init__(self, root: Folder, voices: Voices) -> None:
-        self._voices = voices
-        self.metadata = voices.metadata
-        self._catalog = IndexFile(root, "voice_catalog.json")
-        self._mapping = IndexFile(root, "name_mapping.json")
-        self._stats = IndexFile(root, "stats.json")
+    def __init__(self, folders: StoreFolders) -> None:
+        self._folders = folders
+        root = folders.root
+        self._catalog = IndexFile(root, CATALOG)
+        self._mapping = IndexFile(root, MAPPING)
+        self._stats = IndexFile(root, STATS)
         self._lock = FileLock(root.path / LOCK_FILE, timeout=_LOCK_TIMEOUT_S, fallback_to_soft=False)
         self._entries: dict[str, JsonObject] = {}  # what is known of each voice, by id
+        self._untold: set[str] = set()  # of which that differs from what the catalog said, and metadata may
         self._library, self._aliases = Library({}, {}), dict[str, str]()
         self._mapping_seen: JsonObject = {}
         self._names: dict[str, list[str]] = {}  # in the mapping, by id
@@ -76,9 +76,13 @@ class Indexes:
         self._catalog.read(max_bytes if listing.voice_ids else MAX_INDEX_BYTES)
         self._mapping.read(max_bytes if listing.voice_ids else MAX_INDEX_BYTES)
         after = self._catalog.content
-        if after is not before:  # another program's word on a voice counts
-            for voice_id in [known for known in self._entries if after.get(known) != before.get(known)]:
+        if after is before:
+            return
+        for voice_id, entry in list(self._entries.items()):
+            if after.get(voice_id) != before.get(voice_id):  # another program's word on a voice counts
                 del self._entries[voice_id]
+            elif entry is before.get(voice_id):
+                self._entries[voice_id] = after[voice_id]  # which is equal: so that it is in memory once
 
     def library(self, listing: Listing) -> Library:
         """The voices of the listing, with what the indexes know about them.
@@ -104,6 +108,8 @@ class Indexes:
             entry = self._gather_entry(voice_id, listing.revisions.get(voice_id, 0), mapped_names[-1])
             if entry is not None:
                 entries[voice_id] = entry
+                if entry is not self._catalog.content.get(voice_id):
+                    self._untold.add(voice_id)
                 changed[voice_id] = tidy_metadata(voice_id, entry)
         gone = library.voices.keys() - entries.keys()
         if changed or gone or is_new_mapping:
@@ -117,12 +123,13 @@ class Indexes:
         return self._library
 
     def write(self, listing: Listing, library: Library) -> bool:
-        """Brings catalog, mapping and stats up to date; True when they are, and nothing was to be written.
+        """Brings the indexes up to date; True when they are, and catalog, mapping and stats were before.
 
         False after writing, and, with nothing written, when another program has exchanged them since they
         were read: what was written may come from a listing that is older than what another worker wrote just
         before, so list and read again. Failing is logged, and not tried again.
         """
+        self._describe_untold()
         try:
             if self.have_changed():
                 return False
@@ -133,6 +140,11 @@ class Indexes:
             log.warning("indexes not written: %r", fault)
             return True
         return not any(written)
+
+    def _describe_untold(self) -> None:
+        untold, self._untold = self._untold & self._entries.keys(), set()
+        for voice_id in untold:
+            self._folders.describe(voice_id, self._entries[voice_id])
 
     def compare(self, listing: Listing, library: Library) -> dict[str, tuple[JsonObject, JsonObject]]:
         """What catalog, mapping and stats hold, and what ``write`` would make of them, by file name."""
@@ -161,13 +173,9 @@ class Indexes:
             with suppress(OSError):
                 self._lock.release()
 
-    def know_another(self, voice_id: str, name: str) -> bool:
-        """Whether they tell of a voice with that id, though its file is not there.
-
-        Unless all they have is the announcement of a voice with that name: the job may have come twice.
-        """
-        announced = entry_name(self.metadata.read(voice_id))
-        return voice_id in self._catalog.content or fold_name(announced) not in ("", fold_name(name))
+    def know(self, voice_id: str) -> bool:
+        """Whether the catalog tells of a voice, be its file there or not."""
+        return voice_id in self._catalog.content
 
     def entry(self, voice_id: str) -> JsonObject:
         """What is known of a voice, keys of other programs included; as of the last ``library``."""
@@ -184,24 +192,28 @@ class Indexes:
             entry = self._recover_entry(voice_id, entry, mapped_name)
         if revision_of(entry) < revision:
             with suppress(OSError):
-                latest = self._voices.revisions.read(voice_id, revision)
-                entry = revised(entry, latest) if entry_name(latest) else entry | self.metadata.read(voice_id)
+                latest = self._folders.revisions.read(voice_id, revision)
+                is_whole = bool(entry_name(latest))
+                entry = revised(entry, latest) if is_whole else entry | self._folders.metadata.read(voice_id)
         return entry if entry_name(entry) else None
 
     def _recover_entry(self, voice_id: str, entry: JsonObject, mapped_name: str | None) -> JsonObject:
-        """The entry completed from the voice's metadata file, then from the voice itself."""
-        described = self.metadata.read(voice_id)
+        """The entry completed from the voice's own file, and from its metadata file."""
+        described = self._folders.metadata.read(voice_id)
         try:
-            header = self._voices.embeddings.peek(voice_id)
-            modified_at = self._voices.embeddings.modified_at(voice_id)
+            header = self._folders.voices.peek(voice_id)
+            modified_at = self._folders.voices.modified_at(voice_id)
         except (StoreCorrupt, OSError):
             known = described | entry
             name = entry_name(known) or mapped_name
             return known | {"speaker_name": name} if name else known
-        is_other_name = fold_name(entry_name(described)) not in ("", fold_name(header.name or ""))
-        if header.name and is_other_name and not revision_of(described):
-            # Announced under another name by a worker that died before it committed: the voice's own counts.
+        given = tidy_metadata(voice_id, header.about or {})
+        about = {key: given[key] for key in ABOUT if key in (header.about or {}) and given[key]}
+        is_renamed = fold_name(entry_name(described)) not in ("", fold_name(header.name or ""))
+        if not revision_of(described) and (header.about is not None or (header.name and is_renamed)):
+            # The voice's own file counts more; and this may be left by a voice that had the id before.
             described = foreign_keys(described)
+        described = about | described
         known = described | entry if revision_of(described) <= revision_of(entry) else entry | described
         if is_complete(known):
             return known
@@ -210,7 +222,8 @@ class Indexes:
             known["speaker_name"] = header.name or mapped_name or voice_id
         if not known.get("created_at"):
             known["created_at"] = header.created_at or modified_at.strftime(DATE_FORMAT)
-        said = {key: value for key, value in tidy_metadata(voice_id, known).items() if value}
+        tidied = tidy_metadata(voice_id, known).items()
+        said = {key: value for key, value in tidied if value or key == "original_file"}
         return said | known
 
     def _merged_catalog(self, listing: Listing) -> JsonObject:
@@ -219,11 +232,11 @@ class Indexes:
         def stays(key: str, entry: object) -> bool:
             if key in self._entries:
                 return True
-            if key in listing.deleted:
+            if key in listing.deleted or key in listing.replaced:
                 return False
             is_ours = isinstance(entry, dict) and entry.keys() <= KEYS
             # A voice that came after the listing was made, and that its worker has told the catalog of.
-            return not is_ours or (is_voice_id(key) and self._voices.embeddings.has(key))
+            return not is_ours or (is_voice_id(key) and self._folders.voices.has(key))
 
         return {
             key: entry for key, entry in (self._catalog.content | self._entries).items() if stays(key, entry)

@@ -19,6 +19,7 @@ import stat
 import tarfile
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -33,7 +34,6 @@ from voice_store.export import MAX_AUDIO_BYTES, Description, decode_exported, pa
 from voice_store.live import Timing
 from voice_store.metadata import DATE_FORMAT, DETAILS
 from voice_store.names import fold_name, readable
-from voice_store.parallel import map_in_threads
 from voice_store.plain_files import PlainFile, reason
 from voice_store.reader import StoreReader
 from voice_store.saving import MAX_SAMPLES, read_recording, read_samples
@@ -164,11 +164,17 @@ def as_samples(source: Source, name: str, details: Mapping[str, Any]) -> Source:
 
 
 def keep_all(items: Sequence[Item], root: Path, *, overwrite: bool, jobs: int) -> Iterator[Outcome]:
-    """Puts the items into the store at ``root``, read in ``jobs`` threads; yields what became of each."""
+    """Puts the items into the store at ``root``; yields what became of each, in their order.
+
+    jobs: how many threads read them. A caller that stops iterating stops the work.
+    """
     store = VoiceStore(root, Timing(indexes_at_once=False))
+    # Not processes: recordings are decoded in some already; zlib, numpy and hashlib release Python's lock.
+    pool = ThreadPoolExecutor(jobs)
     try:
-        yield from map_in_threads(functools.partial(_keep, store, overwrite), items, jobs)
+        yield from pool.map(functools.partial(_keep, store, overwrite), items)
     finally:
+        pool.shutdown(cancel_futures=True)
         with suppress(StoreUnavailable):  # each item has said so
             VoiceStore(root, Timing(settle_s=0)).list()  # brings the indexes up to date
 

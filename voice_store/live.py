@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 
 from voice_store.files import Stamp
-from voice_store.housekeeping import Housekeeping
+from voice_store.folders import Listing, StoreFolders, done_all_the_same
 from voice_store.indexes import Indexes
 from voice_store.library import Library
-from voice_store.listing import Listing, Voices
 
 # Passes of writing the indexes while others write. Each worker that clones at the same time can cost one.
 _PASSES = 30
+_SWEEP_EVERY_S = 3600.0
 
 
 @dataclass(frozen=True)
@@ -23,34 +23,40 @@ class Timing:
 
     now: a clock, in seconds. sleep: waits so many seconds. indexes_at_once: whether each change is told to
     the indexes when it is made; else, for many in a row, every ``settle_s`` and by whoever reads next.
+    in_background: whether indexes that others have left behind are made good in a thread of their own, so
+    that no reader waits for it.
     """
 
     settle_s: float = 2.0
     now: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     indexes_at_once: bool = True
+    in_background: bool = False
 
 
 class LiveLibrary:
-    """Reads the volume no more than it must. Methods may raise OSError.
+    """Reads the volume no more than it must. Methods may raise OSError; any thread may call them.
 
     What stands in the names of files, that is which voices there are and how often each was changed, is
     listed anew when a folder's stamp differs, and otherwise every ``settle_s``: two changes within one tick
     of the volume's clock leave the same stamp. The indexes are read again at most that often, because other
     workers exchange them all the time and the files of the voices say the same. A reader makes them good, and
-    finishes deletions, only after ``settle_s``: until then the writer may be at it.
+    finishes what others have left, only after ``settle_s``: until then the writer may be at it.
     """
 
-    def __init__(self, voices: Voices, indexes: Indexes, housekeeping: Housekeeping, timing: Timing) -> None:
-        self._voices = voices
-        self._indexes = indexes
-        self._housekeeping = housekeeping
+    def __init__(self, folders: StoreFolders, timing: Timing) -> None:
+        self.indexes = Indexes(folders)
+        self._folders = folders
         self._timing = timing
+        self._lock = threading.RLock()  # of all below but for the snapshot, which readers take without it
         self._library: Library | None = None
         self._listing: Listing | None = None
         self._stamps: tuple[Stamp | None, ...] = ()
         self._listed_at_s = self._indexes_read_at_s = 0.0
         self._doubtful_since_s: float | None = None  # when something differed that indexes may not know yet
+        self._forgotten: frozenset[str] = frozenset()  # ids of deleted voices that nothing was left of
+        self._swept_at_s = float("-inf")
+        self._is_mending = False
 
     @property
     def listing(self) -> Listing:
@@ -63,54 +69,84 @@ class LiveLibrary:
         return self._doubtful_since_s is not None
 
     def read(self, *, anew: bool = False) -> Library:
-        """The voices there are. anew: does not believe the stamps."""
-        now_s = self._timing.now()
-        has_changed = self._list(now_s, anew)
-        if self._library is None or (
-            self._is_due(self._indexes_read_at_s, now_s) and self._indexes.have_changed()
-        ):
-            self._indexes.read(self.listing)
-            self._indexes_read_at_s = now_s
-            has_changed = True
-        if self._library is None:  # nobody else may be there to make the indexes good
-            self._doubtful_since_s = now_s - self._timing.settle_s
-        if has_changed or self._library is None:
-            self._library = self._indexes.library(self.listing)
-            if self._doubtful_since_s is None:
-                self._doubtful_since_s = now_s
-        if self._doubtful_since_s is not None and self._is_due(self._doubtful_since_s, now_s):
-            with suppress(OSError):  # a volume that is read-only
-                self._housekeeping.finish_deletions(self.listing)
-            # An empty folder may be a volume that is not there: its indexes stay.
-            if self.listing.voice_ids or self.listing.deleted:
-                self._library = self._make_indexes_good()
-            else:
-                self._doubtful_since_s = None
-        return self._library
+        """The voices there are, without waiting for a thread that is just looking or writing.
+
+        anew: waits for it, and does not believe the stamps.
+        """
+        library, now_s = self._library, self._timing.now()
+        must_look = anew or library is None
+        if library is not None and not must_look and not self._is_stale(now_s):
+            return library
+        if not self._lock.acquire(blocking=must_look):
+            assert library is not None
+            return library
+        try:
+            library = self._refresh(now_s, anew)
+            is_due = self._doubtful_since_s is not None and self._is_due(self._doubtful_since_s, now_s)
+            starts_mending = is_due and not self._is_mending
+            self._is_mending |= starts_mending
+        finally:
+            self._lock.release()
+        if starts_mending and self._timing.in_background:
+            threading.Thread(target=self._mend_quietly, name="voice store", daemon=True).start()
+        elif starts_mending:
+            library = self._mend()
+        return library
 
     def write(self) -> Library:
         """The voices there are, after a change by this worker, which the indexes are told."""
-        if not self._timing.indexes_at_once:
-            return self.read(anew=True)
-        self._library = self._make_indexes_good()
-        self._housekeeping.tidy_up(self.listing)
-        return self._library
+        return self._publish() if self._timing.indexes_at_once else self.read(anew=True)
 
     def pause(self, seconds: float) -> None:
         """Lets other workers go first."""
         if seconds > 0:
             self._timing.sleep(seconds)
 
+    def _is_stale(self, now_s: float) -> bool:
+        return self._is_due(self._listed_at_s, now_s) or self._folders.stamps() != self._stamps
+
+    def _refresh(self, now_s: float, anew: bool) -> Library:
+        has_changed = self._list(now_s, anew)
+        if self._library is None or (
+            self._is_due(self._indexes_read_at_s, now_s) and self.indexes.have_changed()
+        ):
+            self.indexes.read(self.listing)
+            self._indexes_read_at_s = now_s
+            has_changed = True
+        if self._library is None:  # nobody else may be there to make the indexes good
+            self._doubtful_since_s = now_s - self._timing.settle_s
+        if has_changed or self._library is None:
+            self._library = self.indexes.library(self.listing)
+            if self._doubtful_since_s is None:
+                self._doubtful_since_s = now_s
+        return self._library
+
     def _list(self, now_s: float, anew: bool) -> bool:
         """Whether anything is listed now that was not, or the other way round."""
-        stamps = self._voices.stamps()
+        stamps = self._folders.stamps()
         if not anew and stamps == self._stamps and not self._is_due(self._listed_at_s, now_s):
             return False
-        before, self._listing = self._listing, self._voices.list()
+        before, self._listing = self._listing, self._folders.list()
         self._stamps, self._listed_at_s = stamps, now_s
         return self._listing != before
 
-    def _make_indexes_good(self) -> Library:
+    def _mend_quietly(self) -> None:
+        with done_all_the_same("making the indexes good"):
+            self._mend()
+
+    def _mend(self) -> Library:
+        """Does what other workers, or older programs, have left undone."""
+        try:
+            # An empty folder may be a volume that is not there: its indexes stay.
+            if self.listing.voice_ids or self.listing.deleted or self.listing.replaced:
+                return self._publish()
+            self._doubtful_since_s = None
+            assert self._library is not None
+            return self._library
+        finally:
+            self._is_mending = False
+
+    def _publish(self) -> Library:
         """Writes the indexes until they say what the volume says after they were written.
 
         Locks may not work, and nothing exchanges a file only if nobody else has just done so: what is written
@@ -118,21 +154,41 @@ class LiveLibrary:
         the listing was made. So the voices are listed, and the indexes read, again after every write, by all
         who write: whoever writes last then finds what is missing, and mends it.
         """
-        with self._indexes.taking_turns():
+        with self.indexes.taking_turns():
             for number in range(_PASSES):
-                has_changed = self._list(self._timing.now(), anew=True)
-                if number > 0 and not has_changed and not self._indexes.have_changed():
-                    self._doubtful_since_s = None
+                with self._lock:
+                    library, is_good = self._publish_once(is_first=number == 0)
+                if is_good:
                     break
-                self._indexes.read(self.listing)
-                library = self._indexes.library(self.listing)
-                if self._indexes.write(self.listing, library):
-                    self._doubtful_since_s = None
-                    break
-            else:
-                self._doubtful_since_s = self._timing.now()
-        self._indexes_read_at_s = self._timing.now()
+        self._tidy_up()
         return library
+
+    def _publish_once(self, *, is_first: bool) -> tuple[Library, bool]:
+        """The voices, and whether the indexes say the same."""
+        now_s = self._timing.now()
+        has_changed = self._list(now_s, anew=True)
+        if is_first or has_changed or self._library is None or self.indexes.have_changed():
+            self.indexes.read(self.listing)
+            self._indexes_read_at_s = now_s
+            self._library = self.indexes.library(self.listing)
+            is_good = self.indexes.write(self.listing, self._library)
+        else:
+            is_good = True
+        self._doubtful_since_s = None if is_good else now_s
+        return self._library, is_good
+
+    def _tidy_up(self) -> None:
+        """Removes what is left of voices that are gone; now and then, what workers that died have left."""
+        listing, now_s = self.listing, time.monotonic()
+        if listing.replaced:
+            with done_all_the_same("removing replaced voices"):
+                self._folders.finish_replacements()
+        if not listing.deleted <= self._forgotten:
+            self._folders.forget(listing.deleted)
+        self._forgotten = listing.deleted
+        if now_s - self._swept_at_s >= _SWEEP_EVERY_S:
+            self._swept_at_s = now_s
+            self._folders.sweep(listing)
 
     def _is_due(self, since_s: float, now_s: float) -> bool:
         return now_s - since_s >= self._timing.settle_s

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
-from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform
+from audio.waveform import MODEL_SAMPLE_RATE_HZ
 from voice_store.names import MAX_VISIBLE_CHARACTERS, fold_name, readable
 from voice_store.pronunciations import tidy_entries
 
@@ -21,26 +21,41 @@ CONSENT_KEYS = ("by", "date", "statement")  # who agreed to the clone, when, and
 MAX_STATEMENT_CHARACTERS = 2_000
 MAX_FORMER_NAMES = 32  # with it, no revision is larger than may be read
 
-# What can change about a voice besides its name; how an entry says which state of it it knows.
-DETAILS = (
-    "gender",
-    "description",
-    "language",
-    "tags",
-    "default_parameters",
-    "aliases",
-    "consent",
-    "pronunciations",
-)
+
+class Details(TypedDict, total=False):
+    """What can change about a voice besides its name. None leaves it as it is, an empty value forgets it.
+
+    language: a code. default_parameters: numbers by name. consent: texts by "by", "date" and "statement".
+    pronunciations: see ``voice_store.pronunciations.tidy_entries``.
+    """
+
+    gender: str | None
+    description: str | None
+    language: str | None
+    tags: Iterable[str] | None
+    default_parameters: Mapping[str, float] | None
+    aliases: Iterable[str] | None
+    consent: Mapping[str, str] | None
+    pronunciations: Iterable[Mapping[str, Any]] | None
+
+
+DETAILS = tuple(Details.__annotations__)
+# How an entry says which state of the details it knows.
+ABOUT = (*DETAILS, "original_file")  # what a voice's own file says besides its name and date
 REVISION = "revision"
 FORMER_NAMES = "former_names"
 
 # One for all voices that have none: Python's garbage collector looks at every list and dict there is.
-_NO_TAGS: list[str] = []
-_NO_PARAMETERS: dict[str, float] = {}
-_NO_ALIASES: list[str] = []
-_NO_CONSENT: dict[str, str] = {}
-_NO_PRONUNCIATIONS: list[dict[str, Any]] = []
+_EMPTY: dict[str, Any] = {
+    "gender": "unknown",
+    "description": None,
+    "language": None,
+    "tags": [],
+    "default_parameters": {},
+    "aliases": [],
+    "consent": {},
+    "pronunciations": [],
+}
 
 
 def now() -> str:
@@ -48,56 +63,9 @@ def now() -> str:
     return datetime.now(UTC).strftime(DATE_FORMAT)
 
 
-def describe_voice(
-    voice_id: str,
-    name: str,
-    waveform: Waveform,
-    created_at: str,
-    original_file: str | None = None,
-    details: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """The metadata of a new voice, as written to its file and to the catalog.
-
-    details: see ``given_details``.
-    """
-    said = {key: value for key, value in (details or {}).items() if value}
-    return {
-        "voice_id": voice_id,
-        "speaker_name": name,
-        "gender": "unknown",
-        "original_file": readable(original_file),
-        "embedding_file": embedding_file(voice_id),
-        "duration": round(waveform.duration_s, 2),
-        "sample_rate": waveform.sample_rate_hz,
-        "created_at": created_at,
-        "type": VOICE_TYPE,
-        **said,
-    }
-
-
-def given_details(
-    *,
-    description: str | None = None,
-    gender: str | None = None,
-    language: str | None = None,
-    tags: Iterable[str] | None = None,
-    default_parameters: Mapping[str, float] | None = None,
-    aliases: Iterable[str] | None = None,
-    consent: Mapping[str, str] | None = None,
-    pronunciations: Iterable[Mapping[str, Any]] | None = None,
-) -> dict[str, Any]:
-    """Those that are not None, fit to be stored; empty ones are to be forgotten."""
-    details = {
-        "description": None if description is None else readable(description, MAX_DESCRIPTION_CHARACTERS),
-        "gender": None if gender is None else readable(gender) or "unknown",
-        "language": None if language is None else readable(language),
-        "tags": None if tags is None else _tags(list(tags)),
-        "default_parameters": None if default_parameters is None else _parameters(dict(default_parameters)),
-        "aliases": None if aliases is None else _aliases(list(aliases)),
-        "consent": None if consent is None else _consent(dict(consent)),
-        "pronunciations": None if pronunciations is None else tidy_entries(list(map(dict, pronunciations))),
-    }
-    return {key: value for key, value in details.items() if value is not None}
+def given_details(**given: Unpack[Details]) -> dict[str, Any]:
+    """Returns the details that are not None, fit to be stored; empty ones are to be forgotten."""
+    return {key: _TIDY[key](_plain(value)) for key, value in given.items() if value is not None}
 
 
 def is_complete(entry: Mapping[str, Any]) -> bool:
@@ -111,20 +79,13 @@ def tidy_metadata(voice_id: str, entry: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "voice_id": voice_id,
         "speaker_name": entry_name(entry) or voice_id,
-        "gender": readable(entry.get("gender")) or "unknown",
         "original_file": readable(entry.get("original_file")),
         "embedding_file": embedding_file(voice_id),
         "duration": _duration_s(entry),
         "sample_rate": rate if type(rate) is int and 0 < rate < 2**31 else MODEL_SAMPLE_RATE_HZ,
         "created_at": readable(entry.get("created_at"), max_characters=32),
         "type": readable(entry.get("type")) or VOICE_TYPE,
-        "description": readable(entry.get("description"), MAX_DESCRIPTION_CHARACTERS) or None,
-        "language": readable(entry.get("language")) or None,
-        "tags": _tags(entry.get("tags")) or _NO_TAGS,
-        "default_parameters": _parameters(entry.get("default_parameters")) or _NO_PARAMETERS,
-        "aliases": _aliases(entry.get("aliases")) or _NO_ALIASES,
-        "consent": _consent(entry.get("consent")) or _NO_CONSENT,
-        "pronunciations": tidy_entries(entry.get("pronunciations")) or _NO_PRONUNCIATIONS,
+        **{key: _TIDY[key](entry.get(key)) or empty for key, empty in _EMPTY.items()},
     }
 
 
@@ -234,6 +195,27 @@ def _parameters(value: object) -> dict[str, int | float]:
         for name, number in parameters
         if readable(name) and type(number) in (int, float) and abs(number) < 2**53
     }
+
+
+def _plain(value: Any) -> Any:
+    """As JSON has it: what a caller gives may be any mapping or iterable."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Mapping):
+        return dict(value)
+    return [dict(item) if isinstance(item, Mapping) else item for item in value]
+
+
+_TIDY: dict[str, Callable[[Any], Any]] = {
+    "gender": lambda value: readable(value) or "unknown",
+    "description": lambda value: readable(value, MAX_DESCRIPTION_CHARACTERS),
+    "language": readable,
+    "tags": _tags,
+    "default_parameters": _parameters,
+    "aliases": _aliases,
+    "consent": _consent,
+    "pronunciations": tidy_entries,
+}
 
 
 def _duration_s(entry: Mapping[str, Any]) -> float | None:

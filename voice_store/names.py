@@ -27,6 +27,14 @@ _BLANK = "\u2800"  # a braille pattern without dots: drawn as a space, and none 
 _UNPRINTABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})  # controls, lone surrogates, line and paragraph separators
 _RIDING_ALONG = frozenset({"Mn", "Me", "Cf"})  # marks and joiners, drawn with the character they follow
 
+_VOICE_ID = re.compile(r"\w[\w.-]{0,99}")  # 8 hex digits, or what old programs made up; never a path
+_MAX_ID_BYTES = 200  # file systems take 255, and the ending and a temporary's name come on top
+
+
+def is_voice_id(text: str) -> bool:
+    """Whether a text may be the id of a voice, and thus part of a file name."""
+    return _VOICE_ID.fullmatch(text) is not None and len(text.encode()) <= _MAX_ID_BYTES
+
 
 def clean_name(name: str, field: str = "voice_name") -> str:
     """The name as it is stored: NFC, without surrounding spaces.

@@ -8,33 +8,30 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from errors import StoreUnavailable, VoiceNotFound
-from voice_store.codec import StoredVoice
 from voice_store.files import Folder, volume_faults
+from voice_store.folders import StoreFolders
 from voice_store.indexes import Indexes
-from voice_store.listing import Voices
 from voice_store.metadata import tidy_metadata
+from voice_store.voice_file import StoredVoice
 
 
 class ReadOnlyFolder(Folder):
     """As on a volume that is read-only: what would change it raises OSError."""
 
     def make(self) -> NoReturn:
-        self._refuse()
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
     def create(self, *_: object) -> NoReturn:
-        self._refuse()
+        self.make()
 
     def replace(self, *_: object) -> NoReturn:
-        self._refuse()
+        self.make()
 
     def remove(self, *_: object) -> NoReturn:
-        self._refuse()
+        self.make()
 
     def move(self, *_: object) -> NoReturn:
-        self._refuse()
-
-    def _refuse(self) -> NoReturn:
-        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        self.make()
 
 
 class StoreReader:
@@ -47,17 +44,16 @@ class StoreReader:
     def __init__(self, root: Path) -> None:
         if not root.is_dir():
             raise StoreUnavailable("there is no such store", hint="name its folder")
-        self.voices = Voices(root, ReadOnlyFolder)
-        self.folder = ReadOnlyFolder(root, may_be_link=True)
-        self.indexes = Indexes(self.folder, self.voices)
+        self.folders = StoreFolders(root, ReadOnlyFolder)
+        self.indexes = Indexes(self.folders)
         with volume_faults("reading the voices"):
-            self.listing = self.voices.list()
+            self.listing = self.folders.list()
             self.indexes.read(self.listing)
             self.library = self.indexes.library(self.listing)
 
     @property
     def voice_ids(self) -> list[str]:
-        """The ids of all voices, damaged ones too."""
+        """The ids of all voices, damaged ones too, in order."""
         return self.listing.voice_ids
 
     def metadata(self, voice_id: str) -> dict[str, Any]:
@@ -68,6 +64,6 @@ class StoreReader:
         """Raises StoreCorrupt, StoreUnavailable, and VoiceNotFound when it has been removed meanwhile."""
         with volume_faults("reading the voice"):
             try:
-                return self.voices.embeddings.load(voice_id)
+                return self.folders.voices.load(voice_id)
             except FileNotFoundError as fault:
                 raise VoiceNotFound(f"voice {voice_id} has just been removed") from fault

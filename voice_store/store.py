@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import builtins
-import threading
 from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from audio.waveform import Waveform
 from errors import InvalidRequest, VoiceNotFound
 from voice_store.cache import LoadedVoice, VoiceCache
-from voice_store.embeddings import is_voice_id
-from voice_store.files import Folder, volume_faults
-from voice_store.housekeeping import Housekeeping
-from voice_store.indexes import Indexes
+from voice_store.files import volume_faults
+from voice_store.folders import StoreFolders
 from voice_store.library import Library
-from voice_store.listing import Voices
 from voice_store.live import LiveLibrary, Timing
-from voice_store.metadata import copy_metadata, given_details, is_former_name, tidy_metadata
+from voice_store.metadata import Details, copy_metadata, given_details, is_former_name, tidy_metadata
 from voice_store.mount import Mount, check_folder, make_parents
-from voice_store.names import MAX_VISIBLE_CHARACTERS, readable
+from voice_store.names import MAX_VISIBLE_CHARACTERS, is_voice_id, readable
 from voice_store.pronunciations import PronunciationsFile, StorePronunciations
-from voice_store.shelves import Shelf
-from voice_store.turns import in_turn
+from voice_store.sidecars import Shelf
 from voice_store.writing import NewVoice, Writer
 
 CACHE_BYTES = 2**28  # of decoded audio: some ninety voices of 30 s
@@ -77,42 +71,31 @@ class VoiceStore:
     """The voices below ``root``. Nothing is created before the first ``put``.
 
     Every method raises StoreUnavailable when the volume does not let it do its work. Other programs may write
-    to the folder at any time: what they do is seen within ``timing.settle_s``. Threads take turns. Voices
-    that were read are kept in memory, up to CACHE_BYTES, for as long as their files stay as they are.
+    to the folder at any time: what they do is seen within ``timing.settle_s``. Any thread may call any
+    method, and none waits for another one's. Voices that were read are kept in memory, up to CACHE_BYTES, for
+    as long as their files stay as they are.
     """
 
     def __init__(self, root: Path, timing: Timing = Timing(), mount: Mount | None = None) -> None:  # noqa: B008
-        self.turn: AbstractContextManager[object] = threading.RLock()
         self._root = root
         self._mount = mount
         self._timing = timing
-        folder = Folder(root, may_be_link=True)
-        self._voices = Voices(root)
-        self._indexes = indexes = Indexes(folder, self._voices)
-        housekeeping = Housekeeping(folder, self._voices)
-        self._library = LiveLibrary(self._voices, indexes, housekeeping, timing)
-        self._cache = VoiceCache(self._voices.embeddings, CACHE_BYTES)
-        self._pronunciations = PronunciationsFile(folder)
-        self._writer = Writer(folder, self._voices, indexes, self._library, self._cache)
+        self._folders = StoreFolders(root)
+        self._library = LiveLibrary(self._folders, timing)
+        self._cache = VoiceCache(self._folders.voices, CACHE_BYTES)
+        self._pronunciations = PronunciationsFile(self._folders.root)
+        self._writer = Writer(self._folders, self._library, self._cache)
 
-    @in_turn
     def put(
         self,
         waveform: Waveform,
         name: str,
         *,
-        description: str | None = None,
-        gender: str | None = None,
-        language: str | None = None,
-        tags: Iterable[str] | None = None,
-        default_parameters: Mapping[str, float] | None = None,
-        aliases: Iterable[str] | None = None,
-        consent: Mapping[str, str] | None = None,
-        pronunciations: Iterable[Mapping[str, Any]] | None = None,
         original_file: str | None = None,
         voice_id: str | None = None,
         created_at: str | None = None,
         overwrite: bool = False,
+        **details: Unpack[Details],
     ) -> PutResult:
         """Keeps a voice. When this returns, it survives a crash, and every worker can speak with it.
 
@@ -125,27 +108,15 @@ class VoiceStore:
 
         Raises InvalidRequest (the name), ReferenceInvalid (the audio), VoiceExists, StoreUnavailable.
         """
-        details = given_details(
-            description=description,
-            gender=gender,
-            language=language,
-            tags=tags,
-            default_parameters=default_parameters,
-            aliases=aliases,
-            consent=consent,
-            pronunciations=pronunciations,
-        )
-        new = NewVoice(waveform, name, details, original_file, voice_id, created_at, overwrite)
+        given = given_details(**details)
+        new = NewVoice(waveform, name, given, original_file, voice_id, created_at, overwrite)
         self._check_volume()
         with volume_faults("saving the voice"):
             make_parents(self._root)
             kept = self._writer.put(new)
-        shelf = self._voices.shelves.of(kept.voice_id)
-        return PutResult(
-            _voice(kept.voice_id, kept.loaded, kept.metadata, shelf), kept.created, kept.has_name
-        )
+        voice = self._voice(kept.voice_id, kept.loaded, kept.metadata)
+        return PutResult(voice, kept.created, kept.has_name)
 
-    @in_turn
     def get(self, *, name: str | None = None, voice_id: str | None = None) -> Voice:
         """The voice of exactly that name, else of that name in another case or Unicode form; or of that id.
 
@@ -159,9 +130,8 @@ class VoiceStore:
                 raise _id_not_found(found) from fault
         known = {"speaker_name": stored.name, "duration": stored.waveform.duration_s}
         metadata = library.voices.get(found) or tidy_metadata(found, known)
-        return _voice(found, stored, metadata, self._voices.shelves.of(found))
+        return self._voice(found, stored, metadata)
 
-    @in_turn
     def metadata(self, *, name: str | None = None, voice_id: str | None = None) -> dict[str, Any]:
         """What is known about a voice, without loading it.
 
@@ -178,31 +148,21 @@ class VoiceStore:
             raise _id_not_found(found)
         return copy_metadata(library.voices[found])
 
-    @in_turn
     def list(self) -> builtins.list[dict[str, Any]]:
         """The metadata of every voice, oldest first."""
         return [copy_metadata(metadata) for metadata in self._read().voices.values()]
 
-    @in_turn
     def stats(self) -> dict[str, Any]:
         """total_voices, gender_distribution (gender -> count), average_duration (s)."""
         return self._read().stats()
 
-    @in_turn
     def update(
         self,
         *,
         name: str | None = None,
         voice_id: str | None = None,
         new_name: str | None = None,
-        description: str | None = None,
-        gender: str | None = None,
-        language: str | None = None,
-        tags: Iterable[str] | None = None,
-        default_parameters: Mapping[str, float] | None = None,
-        aliases: Iterable[str] | None = None,
-        consent: Mapping[str, str] | None = None,
-        pronunciations: Iterable[Mapping[str, Any]] | None = None,
+        **details: Unpack[Details],
     ) -> dict[str, Any]:
         """Changes what is known about a voice, and returns it; see ``metadata``.
 
@@ -211,24 +171,14 @@ class VoiceStore:
 
         Raises VoiceNotFound, VoiceExists, InvalidRequest (an id or the new name), StoreUnavailable.
         """
-        details = given_details(
-            description=description,
-            gender=gender,
-            language=language,
-            tags=tags,
-            default_parameters=default_parameters,
-            aliases=aliases,
-            consent=consent,
-            pronunciations=pronunciations,
-        )
+        given = given_details(**details)
         found = self._renamed_before(name, new_name) or self._find(name, voice_id)[1]
         with volume_faults("changing the voice"):
-            metadata = self._writer.update(found, new_name, details)
+            metadata = self._writer.update(found, new_name, given)
         if metadata is None:
             raise _id_not_found(found)
         return copy_metadata(metadata)
 
-    @in_turn
     def delete(self, *, name: str | None = None, voice_id: str | None = None) -> DeleteResult:
         """Removes a voice, damaged or not. What was deleted in the last month may be deleted again.
 
@@ -238,19 +188,28 @@ class VoiceStore:
             try:
                 library, found = self._find(name, voice_id)
             except VoiceNotFound:
-                tombstone = self._voices.tombstones.find(name=name, voice_id=voice_id)
-                if tombstone is None:
+                gone = self._folders.deletions.find(name=name, voice_id=voice_id)
+                if gone is None:
                     raise
-                return DeleteResult(tombstone.voice_id, tombstone.name, deleted=False)
+                return DeleteResult(gone.voice_id, gone.name, deleted=False)
             found_name = library.voices[found]["speaker_name"] if found in library.voices else found
             return DeleteResult(found, found_name, self._writer.delete(found, found_name))
 
-    @in_turn
+    def put_preview(self, voice_id: str, flac: bytes) -> bool:
+        """Keeps a preview of a voice, as FLAC, in the place of another one; False when that was not possible.
+
+        Raises nothing: the voice does not depend on it. It goes with the voice.
+        """
+        return self._folders.preview_of(voice_id).write("", flac)
+
+    def preview(self, voice_id: str) -> bytes | None:
+        """Returns the preview of a voice, as anyone may have changed it; None when there is none."""
+        return self._folders.preview_of(voice_id).read("") if is_voice_id(voice_id) else None
+
     def pronunciations(self) -> StorePronunciations:
         """Returns the pronunciations for all voices. Raises nothing: a job is spoken without them, too."""
         return self._pronunciations.read()
 
-    @in_turn
     def put_pronunciations(self, entries: Iterable[Mapping[str, Any]]) -> int:
         """Adds pronunciations for all voices; returns how many took the place of one for the same text.
 
@@ -259,18 +218,17 @@ class VoiceStore:
         Raises InvalidRequest (an entry, or too many), StoreCorrupt (a damaged file stays), StoreUnavailable.
         """
         self._check_volume()
-        with volume_faults("saving the pronunciations"), self._indexes.taking_turns():
+        with volume_faults("saving the pronunciations"), self._library.indexes.taking_turns():
             make_parents(self._root)
             return self._pronunciations.put(entries)
 
-    @in_turn
     def remove_pronunciations(self, text: str) -> int:
         """Removes the pronunciations of a text in any case; returns how many there were.
 
         Raises StoreCorrupt (a damaged file stays), StoreUnavailable.
         """
         self._check_volume()
-        with volume_faults("saving the pronunciations"), self._indexes.taking_turns():
+        with volume_faults("saving the pronunciations"), self._library.indexes.taking_turns():
             return self._pronunciations.remove(text)
 
     def _read(self, *, anew: bool = False) -> Library:
@@ -314,7 +272,7 @@ class VoiceStore:
         if name is None or new_name is None or library.find(name) is not None:
             return None
         found = library.find(new_name)
-        return found if found and is_former_name(name, self._indexes.entry(found)) else None
+        return found if found and is_former_name(name, self._library.indexes.entry(found)) else None
 
     def _match(self, library: Library, name: str | None, voice_id: str | None) -> str | None:
         if name is not None:
@@ -323,13 +281,17 @@ class VoiceStore:
         if voice_id in library.voices:
             return voice_id
         with volume_faults("reading the voice"):  # one whose file is damaged may be in no index
-            return voice_id if self._voices.is_there(voice_id) else None
+            return voice_id if self._folders.is_there(voice_id) else None
 
-
-def _voice(voice_id: str, loaded: LoadedVoice, metadata: Mapping[str, Any], shelf: Shelf) -> Voice:
-    return Voice(
-        voice_id, metadata["speaker_name"], loaded.waveform, loaded.digest, copy_metadata(metadata), shelf
-    )
+    def _voice(self, voice_id: str, loaded: LoadedVoice, metadata: Mapping[str, Any]) -> Voice:
+        return Voice(
+            voice_id,
+            metadata["speaker_name"],
+            loaded.waveform,
+            loaded.digest,
+            copy_metadata(metadata),
+            self._folders.conditionals_of(voice_id),
+        )
 
 
 def _name_not_found(library: Library, name: str) -> VoiceNotFound:

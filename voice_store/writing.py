@@ -1,8 +1,8 @@
-"""What changes the store: keeping, changing and deleting a voice. Each is done once one file has its name.
+"""What changes the store: keeping, changing and deleting a voice. Each is one link or one unlink.
 
-    put       embeddings/<id>.pkl.gz, by link; a voice that it replaces is deleted at the same moment
-    update    revisions/<id>.<number>.json, by link
-    delete    deleted/<id>.pending.json, by rename
+    put       embeddings/<id>.pkl.gz appears by link; a voice that it replaces is gone at the same moment
+    update    revisions/<id>.<number>.json appears by link
+    delete    embeddings/<id>.pkl.gz is unlinked
 
 What comes before can be left behind by a worker that dies, and is swept; what comes after is made good by
 whoever reads or writes next.
@@ -10,9 +10,10 @@ whoever reads or writes next.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -22,22 +23,19 @@ import numpy as np
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform, resample
 from errors import ReferenceInvalid, StoreCorrupt, StoreUnavailable, VoiceExists
 from voice_store.cache import LoadedVoice, VoiceCache
-from voice_store.codec import encode_voice
-from voice_store.embeddings import candidate_ids
-from voice_store.files import FULL, Folder, Stamp
-from voice_store.indexes import Indexes
+from voice_store.deletions import FileMark
+from voice_store.folders import StoreFolders, done_all_the_same
 from voice_store.library import Library
-from voice_store.listing import Voices
 from voice_store.live import LiveLibrary
 from voice_store.metadata import (
     DATE_FORMAT,
-    describe_voice,
     next_revision,
     revision_of,
     tidy_metadata,
 )
-from voice_store.names import clean_name, fold_name
+from voice_store.names import clean_name, fold_name, readable
 from voice_store.samples import MAX_DURATION_S
+from voice_store.voice_file import encode_voice
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +43,7 @@ log = logging.getLogger(__name__)
 _ATTEMPTS = 40
 _WORKERS_AT_ONCE = 10
 _PAUSE_S = 0.05
+_MAX_CANDIDATES = 1_000  # ids tried for one voice: the same recording under as many names
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,14 +71,10 @@ class Kept:
 
 
 class Writer:
-    """Every method may raise OSError, but none once what it was asked for is done."""
+    """Every method may raise OSError, but none once what it was asked for is done; any thread may call it."""
 
-    def __init__(
-        self, root: Folder, voices: Voices, indexes: Indexes, library: LiveLibrary, cache: VoiceCache
-    ) -> None:
-        self._root = root
-        self._voices = voices
-        self._indexes = indexes
+    def __init__(self, folders: StoreFolders, library: LiveLibrary, cache: VoiceCache) -> None:
+        self._folders = folders
         self._library = library
         self._cache = cache
 
@@ -96,7 +91,7 @@ class Writer:
                 metadata = library.voices[predecessor]
                 if new.overwrite and new.details:
                     metadata = self.update(predecessor, None, new.details) or metadata
-                self._tell_indexes_of_another()
+                self._acknowledge_another()
                 return Kept(predecessor, there, metadata, created=False)
             if is_filled and not new.overwrite:
                 taken = library.voices[predecessor]["speaker_name"]
@@ -105,7 +100,7 @@ class Writer:
                     field="voice_name",
                     hint="choose another name, or set overwrite to replace it",
                 )
-        for folder in (self._root, self._voices.embeddings.folder):
+        for folder in (self._folders.root, self._folders.voices.folder):
             folder.make()
         created_at = new.created_at
         if created_at is None or predecessor is not None:
@@ -113,7 +108,7 @@ class Writer:
         if predecessor is not None and not _carries(library, predecessor, name):
             predecessor = None  # it only was found by a further name, and keeps its own
         if predecessor is not None:
-            self._voices.finish_replacements_by(predecessor)  # else what it had replaced would come back
+            self._folders.finish_replacements(by=predecessor)  # else what it had replaced would come back
         return self._commit(new, name, loaded, created_at, predecessor)
 
     def update(
@@ -124,9 +119,9 @@ class Writer:
         for attempt in range(_ATTEMPTS):
             self._library.pause(_PAUSE_S * (attempt // _WORKERS_AT_ONCE))
             library = self._library.read(anew=True)
-            if not self._voices.is_there(voice_id):
+            if not self._folders.is_there(voice_id):
                 return None
-            entry = self._indexes.entry(voice_id)
+            entry = self._library.indexes.entry(voice_id)
             metadata = library.voices.get(voice_id) or tidy_metadata(voice_id, entry)
             name = new_name or metadata["speaker_name"]
             if new_name is not None and library.find(new_name) not in (None, voice_id):
@@ -139,38 +134,28 @@ class Writer:
             if wanted == metadata:
                 return metadata
             number = max(revision_of(entry), self._library.listing.revisions.get(voice_id, 0)) + 1
-            last = self._voices.revisions.read(voice_id, number - 1) if number > 1 else {}
+            last = self._folders.revisions.read(voice_id, number - 1) if number > 1 else {}
             revision = next_revision(entry, last, number, name, details)
-            if self._voices.revisions.add(voice_id, number, revision):
+            if self._folders.revisions.add(voice_id, number, revision):
                 break
         else:
             raise StoreUnavailable("changing the voice failed: too many others change it", hint="try again")
-        if not self._voices.is_there(voice_id):  # deleted meanwhile, before this
-            with self._done_all_the_same("removing the change of a deleted voice"):
-                self._voices.revisions.drop(voice_id)
+        if not self._folders.is_there(voice_id):  # deleted meanwhile, before this
+            self._folders.forget({voice_id})
             return None
-        with self._done_all_the_same("removing earlier changes"):
-            self._voices.revisions.drop(voice_id, below=number)
-        metadata = self._tell_indexes().voices.get(voice_id, wanted)
-        self._indexes.metadata.describe(voice_id, self._indexes.entry(voice_id))
-        return metadata
+        with done_all_the_same("removing earlier changes"):
+            self._folders.revisions.drop(voice_id, below=number)
+        known: dict[str, Any] = self._tell_indexes().voices.get(voice_id, wanted)
+        return known
 
     def delete(self, voice_id: str, name: str) -> bool:
         """False when there is no such voice. See ``VoiceStore.delete``."""
-        stamp = self._voices.embeddings.stamp(voice_id)
-        if stamp is None:
+        self._folders.finish_replacements(by=voice_id)  # else what it had replaced would come back
+        with done_all_the_same("noting a deletion"):  # on a full volume, say: removing takes no space
+            self._folders.deletions.note(voice_id, name)
+        if not self._folders.voices.remove(voice_id):
             return False
-        self._voices.finish_replacements_by(voice_id)  # else what it had replaced would come back
-        try:
-            self._voices.tombstones.bury(voice_id, name, stamp)
-        except OSError as fault:
-            if fault.errno not in FULL:
-                raise
-            self._voices.embeddings.remove(voice_id)  # takes no space, and is what one does on a full volume
-            with self._done_all_the_same("removing what lies beside a deleted voice"):
-                self._voices.forget(voice_id)
-        with self._done_all_the_same("removing the files of a deleted voice"):
-            self._voices.finish_deletion(voice_id)
+        self._folders.forget({voice_id})
         self._cache.drop(voice_id)
         self._tell_indexes()
         return True
@@ -182,20 +167,17 @@ class Writer:
 
         predecessor: the voice that goes when this one comes.
         """
-        data = encode_voice(loaded.waveform, name, created_at)
+        about = {key: value for key, value in new.details.items() if value}
+        if original_file := readable(new.original_file):
+            about["original_file"] = original_file
+        data = encode_voice(loaded.waveform, name, created_at, about)
         for voice_id in _wanted_ids(new.voice_id, loaded.digest):
-            entry = describe_voice(
-                voice_id, name, loaded.waveform, created_at, new.original_file, new.details
-            )
-            if self._is_free(voice_id, name) and self._commit_as(voice_id, data, entry, predecessor):
+            if self._is_free(voice_id) and self._commit_as(voice_id, data, name, predecessor):
                 library = self._tell_indexes()
-                metadata = library.voices.get(voice_id) or tidy_metadata(voice_id, entry)
-                if fold_name(metadata["speaker_name"]) != fold_name(
-                    name
-                ):  # an old index knows a former voice
-                    with self._done_all_the_same("naming the voice"):
+                metadata = library.voices.get(voice_id) or _metadata_of(voice_id, loaded, created_at, about)
+                if fold_name(metadata["speaker_name"]) != fold_name(name):
+                    with done_all_the_same("naming the voice"):  # an old index knows a former voice
                         metadata = self.update(voice_id, name, new.details) or metadata
-                self._indexes.metadata.describe(voice_id, self._indexes.entry(voice_id) or entry)
                 has_name = library.find(name) in (voice_id, None)
                 return Kept(voice_id, loaded, metadata, created=True, has_name=has_name)
             self._await_content(voice_id)
@@ -203,47 +185,40 @@ class Writer:
             if fold_name(metadata.get("speaker_name", "")) == fold_name(name):
                 there = self._load_if_same(voice_id, loaded.digest)
                 if there is not None:
-                    self._tell_indexes_of_another()
+                    self._acknowledge_another()
                     return Kept(voice_id, there, metadata, created=False)
         raise StoreUnavailable("saving the voice failed: this recording is stored under too many names")
 
-    def _is_free(self, voice_id: str, name: str) -> bool:
-        """Whether no file has the id, nor is anything left of a voice that had it.
+    def _is_free(self, voice_id: str) -> bool:
+        """Whether no file has the id, nor does anything tell of a voice that had it.
 
         A request to delete that one may come a second time, and what is known of it would be taken for what
         is known of the new one.
         """
         return not (
-            self._voices.embeddings.has(voice_id)
-            or self._voices.tombstones.has(voice_id)
+            self._folders.voices.has(voice_id)
+            or self._folders.deletions.has(voice_id)
             or voice_id in self._library.listing.revisions
-            or self._indexes.know_another(voice_id, name)
+            or self._library.indexes.know(voice_id)
         )
 
-    def _commit_as(
-        self, voice_id: str, data: bytes, entry: Mapping[str, Any], predecessor: str | None
-    ) -> bool:
-        announced = self._indexes.metadata.announce(voice_id, entry)
-
-        def promise(successor: Stamp) -> None:
-            stamp = self._voices.embeddings.stamp(predecessor) if predecessor else None
-            if predecessor and stamp:
-                name = entry["speaker_name"]
-                self._voices.tombstones.promise(predecessor, name, stamp, voice_id, successor)
-
+    def _commit_as(self, voice_id: str, data: bytes, name: str, predecessor: str | None) -> bool:
+        folders = self._folders
+        replaced = FileMark.of_file(predecessor, folders.voices.folder) if predecessor else None
+        if replaced is not None:
+            folders.deletions.promise(replaced, name, FileMark.of(voice_id, data))
         committed = False
         try:
-            committed = self._voices.embeddings.add(voice_id, data, promise)
+            committed = folders.voices.add(voice_id, data)
         finally:
-            if predecessor and not committed:
+            if replaced is not None and not committed:
                 with suppress(OSError):
-                    self._voices.tombstones.withdraw(predecessor, voice_id)
-            if announced and not committed and not self._voices.embeddings.has(voice_id):
-                self._indexes.metadata.forget(voice_id)
-        if predecessor and committed:
-            with self._done_all_the_same("removing the replaced voice"):
-                self._voices.finish_deletion(predecessor)
-            self._cache.drop(predecessor)
+                    if not folders.voices.has(voice_id):  # it is there when only the folder was not synced
+                        folders.deletions.withdraw(replaced.voice_id, voice_id)
+        if replaced is not None and committed:
+            with done_all_the_same("removing the replaced voice"):
+                folders.finish_replacements(by=voice_id)
+            self._cache.drop(replaced.voice_id)
         return committed
 
     def _await_content(self, voice_id: str) -> bool:
@@ -252,7 +227,7 @@ class Writer:
         False when it stays empty: that worker has died.
         """
         for _ in range(_ATTEMPTS):
-            stamp = self._voices.embeddings.stamp(voice_id)
+            stamp = self._folders.voices.stamp(voice_id)
             if stamp is None or stamp.size > 0:
                 return True
             self._library.pause(_PAUSE_S)
@@ -260,12 +235,16 @@ class Writer:
 
     def _tell_indexes(self) -> Library:
         """The voices there are; none when the volume does not say."""
-        with self._done_all_the_same("bringing the indexes up to date"):
+        with done_all_the_same("bringing the indexes up to date"):
             return self._library.write()
         return Library({}, {})
 
-    def _tell_indexes_of_another(self) -> None:
-        """Writes the indexes for a worker whose voice is acknowledged here, and which may have died since."""
+    def _acknowledge_another(self) -> None:
+        """Makes sure of a voice that another worker has just committed, and which may have died since.
+
+        Raises OSError when it cannot be made to survive a crash.
+        """
+        self._folders.voices.folder.sync()
         if self._library.is_doubtful:
             self._tell_indexes()
 
@@ -276,13 +255,14 @@ class Writer:
                 return loaded
         return None
 
-    @contextmanager
-    def _done_all_the_same(self, doing: str) -> Iterator[None]:
-        """For what does not change the answer, because the next reader or writer makes it good."""
-        try:
-            yield
-        except OSError as fault:
-            log.warning("%s failed: %r", doing, fault)
+
+def _metadata_of(
+    voice_id: str, voice: LoadedVoice, created_at: str, about: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The metadata of a new voice where the volume does not say."""
+    duration_s = round(voice.waveform.duration_s, 2)
+    known = {"speaker_name": voice.name, "duration": duration_s, "created_at": created_at}
+    return tidy_metadata(voice_id, {**about, **known})
 
 
 def _storable(waveform: Waveform) -> Waveform:
@@ -297,6 +277,13 @@ def _wanted_ids(voice_id: str | None, digest: str) -> Iterator[str]:
     if voice_id is not None:
         yield voice_id
     yield from (candidate for candidate in candidate_ids(digest) if candidate != voice_id)
+
+
+def candidate_ids(digest: str) -> Iterator[str]:
+    """8 hex digits each: the first of the audio's hash, then those of hashes derived from it."""
+    yield digest[:8]
+    for attempt in range(1, _MAX_CANDIDATES):
+        yield hashlib.sha256(f"{digest}:{attempt}".encode()).hexdigest()[:8]
 
 
 def _carries(library: Library, voice_id: str, name: str) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.voice_store.conftest import make_waveform
 from voice_store import VoiceStore
-from voice_store.health.checking import check
+from voice_store.health import check
 from voice_store.live import Timing
 
 NAMES = ["Amy", "小明", "Zoë 🎤", "محمد", "Ben", "Carla", "Dora"]

@@ -1,6 +1,7 @@
 """Everything that faults.py, crowd.py and chaos.py try, in full, as a table.
 
-    python -m tests.voice_store.fault_table [--folder DIR] [--rounds 100]
+    python -m tests.voice_store.fault_table [--folder DIR] [--rounds 100] [--crowds 30]
+                                           [--drop-metadata]
 
 Exits 1 if anything that was acknowledged is lost. The plain way, last, is there for comparison and does not
 count: it shows that a loss is seen.
@@ -17,22 +18,26 @@ from functools import partial
 from pathlib import Path
 
 from tests.voice_store import chaos, crowd, faults
-from tests.voice_store.faults import CHANGES, ERRORS, Row
-
-CROWDS = 30
+from tests.voice_store.faults import CHANGES, ERRORS, PUT_WITH_DETAILS, Row
 
 
-def trials(rounds: int) -> Iterator[Callable[[Path], Row]]:
-    for change in CHANGES:
-        yield partial(faults.kill_at_every_step, change)
+def trials(rounds: int, crowds: int, drop_metadata: bool) -> Iterator[Callable[[Path], Row]]:
+    for change in (*CHANGES, PUT_WITH_DETAILS):
+        yield partial(faults.kill_at_every_step, change, drop_metadata=drop_metadata)
     for from_then_on in (False, True):
         for code in ERRORS:
-            for change in CHANGES:
-                yield partial(faults.fail_at_every_step, change, code, from_then_on=from_then_on)
+            for change in (*CHANGES, PUT_WITH_DETAILS) if drop_metadata else CHANGES:
+                yield partial(
+                    faults.fail_at_every_step,
+                    change,
+                    code,
+                    from_then_on=from_then_on,
+                    drop_metadata=drop_metadata,
+                )
     yield partial(chaos.kill_at_random, rounds=rounds)
     for has_locks in (True, False):
         for deletes in (False, True):
-            yield partial(crowd.clone_beside_killed, rounds=CROWDS, has_locks=has_locks, deletes=deletes)
+            yield partial(crowd.clone_beside_killed, rounds=crowds, has_locks=has_locks, deletes=deletes)
     yield crowd.clone_at_once
     yield partial(crowd.clone_at_once, has_locks=False)
     yield partial(crowd.clone_at_once, has_links=False)
@@ -50,20 +55,34 @@ def main() -> int:
         "--folder", type=Path, help="on the volume to try (default: the system's temporary one)"
     )
     parser.add_argument("--rounds", type=int, default=100, help="of killing at random")
+    parser.add_argument("--crowds", type=int, default=30, help="of clones beside workers that are killed")
+    parser.add_argument(
+        "--drop-metadata",
+        action="store_true",
+        help="what is left when the files of single voices are gone, too, must say all",
+    )
     options = parser.parse_args()
     logging.disable(logging.WARNING)
-    lost = 0
-    print(f"{'what':75} {'tried':>6} {'acknowledged':>12} {'lost':>5}")
-    for trial in trials(options.rounds):
-        lost += _try(trial, options.folder).lost
+    print(f"{'what':75} {'tried':>7} {'acknowledged':>12} {'lost':>5}")
+    total = Row("all of these")
+    for trial in trials(options.rounds, options.crowds, options.drop_metadata):
+        row = _try(trial, options.folder)
+        total.tried += row.tried
+        total.acknowledged += row.acknowledged
+        total.lost += row.lost
+    _show(total)
     _try(crowd.clone_plainly_at_once, options.folder)
-    return 1 if lost else 0
+    return 1 if total.lost else 0
+
+
+def _show(row: Row) -> None:
+    print(f"{row.what:75} {row.tried:7} {row.acknowledged:12} {row.lost:5}", flush=True)
 
 
 def _try(trial: Callable[[Path], Row], folder: Path | None) -> Row:
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         row = trial(Path(scratch))
-    print(f"{row.what:75} {row.tried:6} {row.acknowledged:12} {row.lost:5}", flush=True)
+    _show(row)
     return row
 
 

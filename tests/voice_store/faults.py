@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from errors import WorkerError
 from tests.voice_store.conftest import make_waveform
@@ -20,7 +21,8 @@ from tests.voice_store.interference import counting, failing, interfering, killi
 from voice_store import VoiceStore
 from voice_store.live import Timing
 
-Found = dict[str, tuple[str, str | None]]
+Known = tuple[str, dict[str, Any]]  # of a voice: the digest of its samples, and the details that it has
+Found = dict[str, Known]
 
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EPERM, errno.EOPNOTSUPP)
 AT_ONCE = Timing(settle_s=0)
@@ -36,18 +38,23 @@ class Row:
     lost: int = 0
 
 
-@dataclass(frozen=True)
-class Change:
-    """change: what is done to a store that ``prepare`` left. was, becomes: see ``found``."""
+DETAILS = ("description", "language", "tags", "default_parameters", "consent", "pronunciations")
+FIRST_DETAILS = {
+    "description": "calm",
+    "consent": {"by": "Cy", "date": "2026-01-02", "statement": "My voice may be cloned."},
+    "pronunciations": [{"text": "Nguyen", "say": "win", "case_sensitive": False, "whole_word": True}],
+    "tags": ["narration"],
+}
+OTHER_DETAILS = {
+    "description": "lively",
+    "consent": {"by": "Amy", "date": "2026-03-04", "statement": "Agreed."},
+    "pronunciations": [{"text": "SQL", "say": "sequel", "case_sensitive": True, "whole_word": True}],
+    "default_parameters": {"exaggeration": 0.7},
+}
 
-    name: str
-    change: Callable[[VoiceStore], object]
-    was: Found
-    becomes: Found
 
-
-def voice(seed: int, description: str | None = None) -> tuple[str, str | None]:
-    return make_waveform(seed).digest(), description
+def voice(seed: int, **details: Any) -> Known:
+    return make_waveform(seed).digest(), details
 
 
 def prepare(root: Path) -> None:
@@ -56,7 +63,39 @@ def prepare(root: Path) -> None:
     store.put(make_waveform(2), "Ben")
 
 
-BEFORE = {"Amy": voice(1, "calm"), "Ben": voice(2)}
+def prepare_half_replaced(root: Path) -> None:
+    """A worker died once its voice had replaced another one, whose file is still there."""
+    prepare(root)
+    child = os.fork()
+    if child == 0:
+        link, unlink = os.link, os.unlink
+
+        def links(source: str, target: str, **options: Any) -> None:
+            link(source, target, **options)
+            if target.endswith(".pkl.gz"):
+                os.unlink = lambda *_, **__: os._exit(9)
+
+        os.link = links
+        VoiceStore(root, AT_ONCE).put(make_waveform(3), "Amy", overwrite=True)
+        os.unlink = unlink
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9, (
+        "it replaced the voice without a file going"
+    )
+
+
+@dataclass(frozen=True)
+class Change:
+    """change: what is done to a store that ``prepare`` left. was, becomes: see ``found``."""
+
+    name: str
+    change: Callable[[VoiceStore], object]
+    was: Found
+    becomes: Found
+    prepare: Callable[[Path], None] = prepare
+
+
+BEFORE = {"Amy": voice(1, description="calm"), "Ben": voice(2)}
 CHANGES = (
     Change("put", lambda store: store.put(make_waveform(3), "Cy"), BEFORE, BEFORE | {"Cy": voice(3)}),
     Change(
@@ -66,37 +105,58 @@ CHANGES = (
         BEFORE | {"Amy": voice(3)},
     ),
     Change(
-        "rename",
-        lambda store: store.update(name="Amy", new_name="Zoë", description="lively"),
+        "update of name and details",
+        lambda store: store.update(name="Amy", new_name="Zoë", **OTHER_DETAILS),
         BEFORE,
-        {"Zoë": voice(1, "lively"), "Ben": voice(2)},
+        {"Zoë": voice(1, **OTHER_DETAILS), "Ben": voice(2)},
     ),
     Change("delete", lambda store: store.delete(name="Amy"), BEFORE, {"Ben": voice(2)}),
+    Change(
+        "delete, of one that has half replaced another",
+        lambda store: store.delete(name="Amy"),
+        BEFORE | {"Amy": voice(3)},
+        {"Ben": voice(2)},
+        prepare_half_replaced,
+    ),
+)
+# What clone was told is lost today where the file in metadata/ was refused and the catalog is lost, or both.
+# When the voice's own file says it, this takes the place of "put" above, and ``drop_metadata`` is always so.
+PUT_WITH_DETAILS = Change(
+    "put, with details",
+    lambda store: store.put(make_waveform(3), "Cy", **FIRST_DETAILS),
+    BEFORE,
+    BEFORE | {"Cy": voice(3, **FIRST_DETAILS)},
 )
 
 
 def found(root: Path) -> Found:
-    """What a worker that starts now finds: digest and description by name. By id it must find the same."""
+    """What a worker that starts now finds: digest and details by name. By id it must find the same."""
     store = VoiceStore(root, AT_ONCE)
     by_name = {}
     for listed in store.list():
         named = store.get(name=listed["speaker_name"])
-        by_name[named.name] = named.digest, named.metadata["description"]
+        details = {key: named.metadata[key] for key in DETAILS if named.metadata[key]}
+        by_name[named.name] = named.digest, details
         assert store.get(voice_id=listed["voice_id"]).metadata == listed
     return by_name
 
 
-def drop_indexes(root: Path) -> None:
-    """Metadata of single voices stays: it alone holds what clone_voice was told besides the name."""
+def drop_indexes(root: Path, *, drop_metadata: bool = False) -> None:
+    """drop_metadata: the files of single voices, too: what clone_voice was told besides the name."""
     for index in root.glob("*.json"):
         index.unlink()
+    if drop_metadata:
+        shutil.rmtree(root / "metadata", ignore_errors=True)
 
 
-def is_intact(root: Path, change: Change, *, acknowledged: bool) -> bool:
-    """Whether all of the change has happened or, unless it was acknowledged, none of it, but still can."""
+def is_intact(root: Path, change: Change, *, acknowledged: bool, drop_metadata: bool = False) -> bool:
+    """Whether all of the change has happened or, unless it was acknowledged, none of it, but still can.
+
+    drop_metadata: whether that must also be so for a worker that finds only what is no index.
+    """
     allowed = [change.becomes] if acknowledged else [change.was, change.becomes]
     outcome = found(root)
-    drop_indexes(root)
+    drop_indexes(root, drop_metadata=drop_metadata)
     if outcome not in allowed or found(root) != outcome:
         return False
     if outcome == change.becomes:
@@ -107,7 +167,7 @@ def is_intact(root: Path, change: Change, *, acknowledged: bool) -> bool:
 
 def steps_of(change: Change, folder: Path) -> list[bool]:
     """Each step of a change: whether it changes the volume."""
-    prepare(folder / "counted")
+    change.prepare(folder / "counted")
     note, seen = counting()
     store = VoiceStore(folder / "counted", AT_ONCE)
     with interfering(note):
@@ -115,9 +175,9 @@ def steps_of(change: Change, folder: Path) -> list[bool]:
     return seen
 
 
-def roots(folder: Path) -> Iterator[Path]:
-    """Copies of a prepared store, one after the other."""
-    prepare(folder / "prepared")
+def roots(change: Change, folder: Path) -> Iterator[Path]:
+    """Copies of a store that is prepared for a change, one after the other."""
+    change.prepare(folder / "prepared")
     for number in range(100_000):
         root = folder / str(number)
         shutil.copytree(folder / "prepared", root)
@@ -125,15 +185,17 @@ def roots(folder: Path) -> Iterator[Path]:
         shutil.rmtree(root)
 
 
-def kill_at_every_step(change: Change, folder: Path) -> Row:
+def kill_at_every_step(change: Change, folder: Path, *, drop_metadata: bool = False) -> Row:
     """Every step that changes the volume, and after the last; half of what it was to write is written.
 
     A kill at a step that only reads leaves what a kill at the next step leaves.
+
+    drop_metadata: see ``is_intact``.
     """
     row = Row(f"kill -9 at every step: {change.name}")
     changes = steps_of(change, folder)
     steps = [step for step, does in enumerate(changes, start=1) if does]
-    for step, root in zip([*steps, len(changes) + 1], roots(folder), strict=False):
+    for step, root in zip([*steps, len(changes) + 1], roots(change, folder), strict=False):
         child = os.fork()
         if child == 0:
             store = VoiceStore(root, AT_ONCE)
@@ -143,15 +205,26 @@ def kill_at_every_step(change: Change, folder: Path) -> Row:
         acknowledged = os.waitpid(child, 0)[1] == 0
         row.tried += 1
         row.acknowledged += acknowledged
-        row.lost += not is_intact(root, change, acknowledged=acknowledged)
+        row.lost += not is_intact(root, change, acknowledged=acknowledged, drop_metadata=drop_metadata)
     return row
 
 
-def fail_at_every_step(change: Change, code: int, folder: Path, *, from_then_on: bool, every: int = 1) -> Row:
-    """Each step, or each ``every``-th; only then, or then and whenever something is to be written later."""
+def fail_at_every_step(
+    change: Change,
+    code: int,
+    folder: Path,
+    *,
+    from_then_on: bool,
+    every: int = 1,
+    drop_metadata: bool = False,
+) -> Row:
+    """Each step, or each ``every``-th; only then, or then and whenever something is to be written later.
+
+    drop_metadata: see ``is_intact``.
+    """
     row = Row(f"{errno.errorcode[code]} at every step{' and from then on' * from_then_on}: {change.name}")
     steps = range(1 + code % every, len(steps_of(change, folder)) + 1, every)
-    for step, root in zip(steps, roots(folder), strict=False):
+    for step, root in zip(steps, roots(change, folder), strict=False):
         store = VoiceStore(root, AT_ONCE)
         acknowledged = True
         try:
@@ -161,5 +234,5 @@ def fail_at_every_step(change: Change, code: int, folder: Path, *, from_then_on:
             acknowledged = False
         row.tried += 1
         row.acknowledged += acknowledged
-        row.lost += not is_intact(root, change, acknowledged=acknowledged)
+        row.lost += not is_intact(root, change, acknowledged=acknowledged, drop_metadata=drop_metadata)
     return row

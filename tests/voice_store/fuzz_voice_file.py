@@ -19,7 +19,13 @@ from pathlib import Path
 from errors import StoreCorrupt
 from tests.voice_store import attacks
 from tests.voice_store.conftest import make_waveform
-from voice_store.codec import HEAD_BYTES, StoredVoice, VoiceHeader, decode_voice, encode_voice, peek_voice
+from voice_store.voice_file import (
+    HEAD_BYTES,
+    StoredVoice,
+    decode_voice,
+    encode_voice,
+    peek_voice,
+)
 
 FIXTURES = Path(__file__).parent / "fixtures"
 
@@ -37,7 +43,7 @@ def assert_voice_or_refused(data: bytes) -> None:
     except StoreCorrupt:
         return
     assert isinstance(voice, StoredVoice)
-    assert header in (None, VoiceHeader.of(voice))
+    assert header in (None, voice.header)
     assert voice.waveform.sample_rate_hz == 24_000
     json.dumps([voice.name, voice.created_at], allow_nan=False).encode()
     (voice.name or "").encode()
@@ -45,7 +51,8 @@ def assert_voice_or_refused(data: bytes) -> None:
 
 def sample_pickles() -> list[bytes]:
     """Of our own kind and of each kind that other programs write."""
-    small = encode_voice(make_waveform(1, duration_s=0.01), "Amy", "2024-05-06T07:08:09")
+    about = {"description": "warm", "tags": ["a"]}
+    small = encode_voice(make_waveform(1, duration_s=0.01), "Amy", "2024-05-06T07:08:09", about)
     pickles = [zlib.decompress(small, wbits=31)]
     for archive in sorted(FIXTURES.glob("*.zip")):
         with zipfile.ZipFile(archive) as voices:

@@ -1,5 +1,6 @@
 """A store that is damaged by hand: ``check`` says how, ``repair`` mends it and loses nothing."""
 
+import errno
 import os
 
 import pytest
@@ -8,7 +9,7 @@ from tests.voice_store.conftest import make_waveform, names, read_json, snapshot
 from tests.voice_store.damaged import LONG_AGO_S, age, digests, file_of, fill, problems
 from tests.voice_store.terminal import run_cli
 from voice_store import VoiceStore
-from voice_store.health.checking import check
+from voice_store.health import check
 
 
 @pytest.fixture
@@ -97,21 +98,23 @@ def test_many_kinds_of_damage_are_told_mended_and_lose_no_sound_voice(root, libr
     assert VoiceStore(root).metadata(name="Carla")["description"] == "warm, 温暖"
 
 
-def test_a_deletion_that_was_cut_short_is_finished(root, library):
+def test_a_replacement_that_was_cut_short_is_finished(root, library, monkeypatch):
     path = file_of(library, root, "Amy")
-    copy = path.read_bytes()
-    status = path.stat()
-    library.delete(name="Amy")
-    voice_id = path.name.removesuffix(".pkl.gz")
-    path.write_bytes(copy)  # as if the worker had died between tombstone and removal
-    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-    (root / "deleted" / f"{voice_id}.json").rename(root / "deleted" / f"{voice_id}.pending.json")
+
+    def fails(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "broken")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", fails)
+        library.put(make_waveform(70), "Amy", overwrite=True)
+    age(root)
     assert [problem for problem in problems(root) if "was deleted" in problem] == [
         f"embeddings/{path.name}: the voice was deleted or replaced, and its file is still there"
     ]
     assert run_cli(root, "repair", "--yes") == 0
     assert not path.exists()
-    assert names(VoiceStore(root)) == {*names(library)} - {"Amy"}
+    assert names(VoiceStore(root)) == names(library)
+    assert VoiceStore(root).get(name="Amy").digest == make_waveform(70).digest()
 
 
 def test_two_voices_of_one_name_are_a_note(root, library, capsys):

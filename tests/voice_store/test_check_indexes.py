@@ -8,7 +8,7 @@ from tests.voice_store.conftest import make_waveform, read_json, write_json, wri
 from tests.voice_store.damaged import age, digests, fill, problems
 from tests.voice_store.terminal import run_cli
 from voice_store import VoiceStore
-from voice_store.health.checking import check
+from voice_store.health import check
 from voice_store.live import Timing
 
 

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 from contextlib import suppress
 
 import pytest
@@ -10,8 +11,7 @@ from errors import StoreUnavailable, VoiceNotFound
 from tests.voice_store.conftest import make_waveform, names, write_json, write_plain_file
 from tests.voice_store.interference import interfering
 from voice_store import DeleteResult, VoiceStore
-from voice_store.health.checking import check
-from voice_store.health.repairing import repair
+from voice_store.health import check, repair
 from voice_store.live import Timing
 
 AT_ONCE = Timing(settle_s=0)
@@ -51,8 +51,9 @@ def test_what_an_older_program_stores_under_the_id_of_a_deleted_voice_is_a_voice
     assert names(store) == set()
 
 
-def test_a_deletion_that_was_cut_short_is_one_even_without_indexes(store, root, monkeypatch):
-    voice_id = store.put(make_waveform(1), "Amy").voice.voice_id
+def test_a_voice_whose_file_cannot_be_removed_is_there_as_before(store, root, monkeypatch):
+    """Nobody is told that a recording is gone that still lies there; the note about it means nothing."""
+    voice_id = store.put(make_waveform(1), "Amy", description="calm").voice.voice_id
     store.put(make_waveform(2), "Ben")
 
     def fails(*_: object, **__: object) -> None:
@@ -60,16 +61,88 @@ def test_a_deletion_that_was_cut_short_is_one_even_without_indexes(store, root, 
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "unlink", fails)
-        assert store.delete(name="Amy").deleted
-    assert (root / "embeddings" / f"{voice_id}.pkl.gz").exists()
-    for path in root.glob("*.json"):
-        path.unlink()
-    reader = VoiceStore(root, AT_ONCE)
-    assert names(reader) == {"Ben"}
-    with pytest.raises(VoiceNotFound):
-        reader.get(voice_id=voice_id)
-    reader.put(make_waveform(3), "Cy")
+        with pytest.raises(StoreUnavailable):
+            store.delete(name="Amy")
+    for reader in (store, VoiceStore(root, AT_ONCE)):
+        assert reader.get(voice_id=voice_id).metadata["description"] == "calm"
+        assert names(reader) == {"Amy", "Ben"}
+    assert check(root, sleep=lambda _: None).problems == ()
+    assert store.delete(name="Amy").deleted
     assert not (root / "embeddings" / f"{voice_id}.pkl.gz").exists()
+    assert names(VoiceStore(root, AT_ONCE)) == {"Ben"}
+
+
+def test_a_replaced_voice_that_is_put_back_is_a_voice_again(store, root):
+    """From a backup, say; also when catalog and metadata are lost."""
+    voice_id = store.put(make_waveform(1), "Amy").voice.voice_id
+    path = root / "embeddings" / f"{voice_id}.pkl.gz"
+    recording = path.read_bytes()
+    store.put(make_waveform(2), "Amy", overwrite=True)
+    assert not path.exists()
+    path.write_bytes(recording)
+    for index in root.rglob("*.json"):
+        if index.parent.name != "deleted":
+            index.unlink()
+    for reader in (store, VoiceStore(root, AT_ONCE)):
+        assert reader.get(voice_id=voice_id).digest == make_waveform(1).digest()
+        assert len(reader.list()) == 2
+
+
+def test_a_file_that_came_from_another_store_replaces_nothing(store, root, tmp_path):
+    """Where it replaced a voice of which this store has the same file."""
+    voice_id = store.put(make_waveform(1), "Amy").voice.voice_id
+    shutil.copytree(root, tmp_path / "other")
+    successor = VoiceStore(tmp_path / "other").put(make_waveform(2), "Amy", overwrite=True).voice.voice_id
+    shutil.copy(tmp_path / "other" / "embeddings" / f"{successor}.pkl.gz", root / "embeddings")
+    assert {voice["voice_id"] for voice in VoiceStore(root, AT_ONCE).list()} == {voice_id, successor}
+    assert store.get(voice_id=voice_id).digest == make_waveform(1).digest()
+
+
+def test_a_replacement_that_was_cut_short_is_one_in_a_copy_of_the_store(store, root, tmp_path, monkeypatch):
+    """A copy has other times and inodes."""
+    voice_id = store.put(make_waveform(1), "Amy").voice.voice_id
+
+    def fails(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "broken")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", fails)
+        store.put(make_waveform(2), "Amy", overwrite=True)
+    assert (root / "embeddings" / f"{voice_id}.pkl.gz").exists()
+    shutil.copytree(root, tmp_path / "copy", copy_function=shutil.copyfile)
+    for index in (tmp_path / "copy").glob("*.json"):
+        index.unlink()
+    copy = VoiceStore(tmp_path / "copy", AT_ONCE)
+    assert [voice["voice_id"] for voice in copy.list()] == [make_waveform(2).digest()[:8]]
+    with pytest.raises(VoiceNotFound):
+        copy.get(voice_id=voice_id)
+    assert not (tmp_path / "copy" / "embeddings" / f"{voice_id}.pkl.gz").exists()
+
+
+def test_a_voice_that_is_said_to_be_there_is_on_the_disk(store, root, monkeypatch):
+    """The worker that committed it may not have been able to sync the folder, and says that it failed."""
+    fsync, synced = os.fsync, []
+
+    def fails(descriptor: int) -> None:
+        path = os.readlink(f"/proc/self/fd/{descriptor}")  # noqa: PTH115
+        if path.endswith("embeddings"):
+            raise OSError(errno.EIO, "broken")
+        fsync(descriptor)
+
+    def seen(descriptor: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))  # noqa: PTH115
+        fsync(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fails)
+        with pytest.raises(StoreUnavailable):
+            store.put(make_waveform(1), "Amy")
+        other = VoiceStore(root, AT_ONCE)
+        with pytest.raises(StoreUnavailable):
+            other.put(make_waveform(1), "Amy")
+    monkeypatch.setattr(os, "fsync", seen)
+    assert not other.put(make_waveform(1), "Amy").created
+    assert str(root / "embeddings") in synced
 
 
 def test_a_replacement_that_was_cut_short_does_not_come_back_later(store, root, monkeypatch):

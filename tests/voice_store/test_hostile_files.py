@@ -17,7 +17,7 @@ from errors import StoreCorrupt, StoreUnavailable, VoiceNotFound
 from tests.voice_store import attacks, fuzz_voice_file
 from tests.voice_store.conftest import make_waveform, write_plain_file
 from voice_store import VoiceStore
-from voice_store.codec import (
+from voice_store.voice_file import (
     MAX_FILE_BYTES,
     MAX_PICKLE_BYTES,
     decode_voice,
@@ -32,7 +32,7 @@ import sys
 from pathlib import Path
 from contextlib import suppress
 from errors import StoreCorrupt
-from voice_store.codec import decode_voice
+from voice_store.voice_file import decode_voice
 
 def peak_kib():
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))

@@ -283,8 +283,8 @@ def test_an_index_is_not_written_larger_than_it_may_be_read(store, root, monkeyp
     """JSON that escapes what other programs wrote plainly takes up to six times its size."""
     monkeypatch.setattr("voice_store.indexes.MIN_INDEX_BYTES", 2**18)
     store.put(make_waveform(1), "Amy")
-    mapping = read_json(root / "name_mapping.json") | {"theirs": {"text": "\x7f" * 2**16}}
-    (root / "name_mapping.json").write_text(json.dumps(mapping).replace("\\u007f", "\x7f"))
+    mapping = read_json(root / "name_mapping.json") | {"theirs": {"text": "\xff" * 2**16}}
+    (root / "name_mapping.json").write_text(json.dumps(mapping).replace("\\u00ff", "\xff"))
     before = (root / "name_mapping.json").read_bytes()
     store.put(make_waveform(2), "Ben")
     assert (root / "name_mapping.json").read_bytes() == before

@@ -20,8 +20,7 @@ from tests.voice_store.crowd import Told, traces_of_deleted, unknown_to_older_pr
 from tests.voice_store.faults import AT_ONCE
 from tests.voice_store.interference import CrashError, counting, interfering, interleaving
 from voice_store import VoiceStore
-from voice_store.health.checking import check
-from voice_store.health.repairing import repair
+from voice_store.health import check, repair
 from voice_store.indexes import LOCK_FILE
 from voice_store.live import Timing
 

@@ -1,6 +1,9 @@
 """What a warm worker keeps in memory, and when it looks at the volume again. The clock is turned by hand."""
 
 import os
+import queue
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -104,9 +107,9 @@ def test_another_workers_changes_are_seen_in_time_where_the_volume_does_not_tell
 ):
     """Two changes within one tick of the volume's clock leave the same times behind."""
     worker.list()
-    listing = worker._voices
-    stamps = listing.stamps()
-    monkeypatch.setattr(listing, "stamps", lambda: stamps)
+    folders = worker._folders
+    stamps = folders.stamps()
+    monkeypatch.setattr(folders, "stamps", lambda: stamps)
     VoiceStore(root).put(make_waveform(2), "Ben")
     worker.list()
     clock.now_s += 2.0
@@ -164,10 +167,88 @@ def test_a_damaged_file_is_decoded_once(worker, root, monkeypatch):
     path.write_bytes(b"damaged")
     os.utime(path, (1, 1))  # long ago: nobody is writing it
     decoded = []
-    decode = "voice_store.embeddings.decode_voice"
-    original = __import__("voice_store.codec", fromlist=["decode_voice"]).decode_voice
+    decode = "voice_store.folders.decode_voice"
+    original = __import__("voice_store.voice_file", fromlist=["decode_voice"]).decode_voice
     monkeypatch.setattr(decode, lambda data, voice_id: decoded.append(voice_id) or original(data, voice_id))
     for seed in range(2, 5):
         worker.put(make_waveform(seed), f"voice {seed}")
         assert "deadbeef" not in {voice["voice_id"] for voice in worker.list()}
     assert decoded.count("deadbeef") <= 1
+
+
+def in_a_thread(work):
+    """Runs it, and returns the thread; its errors end the test when it is joined."""
+    thread = ThreadPoolExecutor(1)
+    future = thread.submit(work)
+    thread.shutdown(wait=False)
+    return future
+
+
+def test_waiting_for_a_missing_name_keeps_nobody_waiting(root):
+    waits, goes_on = threading.Event(), threading.Event()
+
+    def sleep(_: float) -> None:
+        waits.set()
+        assert goes_on.wait(60)
+
+    worker = VoiceStore(root, Timing(2.0, sleep=sleep))
+    worker.put(make_waveform(1), "Amy")
+    seeker = in_a_thread(lambda: worker.get(name="Cy"))
+    assert waits.wait(60)
+    assert worker.get(name="Amy").digest == make_waveform(1).digest()
+    assert worker.put(make_waveform(2), "Ben").created
+    worker.update(name="Ben", new_name="Bea")
+    worker.delete(name="Bea")
+    worker.put(make_waveform(3), "Cy")
+    assert not seeker.done()
+    goes_on.set()
+    assert seeker.result(60).digest == make_waveform(3).digest()
+
+
+@pytest.mark.parametrize("call", ["fsync", "link", "replace"])
+def test_a_reader_waits_for_no_writer(root, monkeypatch, call):
+    """However long the volume takes for what it is told to write, and at each such step."""
+    worker = VoiceStore(root)
+    worker.put(make_waveform(1), "Amy")
+    steps, goes_on = queue.SimpleQueue(), threading.Semaphore(0)
+    original, reader = getattr(os, call), threading.get_ident()
+
+    def slow(*arguments, **options):
+        if threading.get_ident() != reader:
+            steps.put("hangs")
+            assert goes_on.acquire(timeout=60)
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(os, call, slow)
+    written = in_a_thread(lambda: worker.put(make_waveform(2), "Ben"))
+    written.add_done_callback(lambda _: steps.put("done"))
+    count = 0
+    while steps.get(timeout=60) == "hangs":
+        count += 1
+        assert worker.get(name="Amy").digest == make_waveform(1).digest()
+        assert "Amy" in names(worker)
+        goes_on.release()
+    assert count >= 1
+    assert written.result().created
+    assert names(worker) == {"Amy", "Ben"}
+
+
+def test_what_others_left_behind_is_mended_in_a_thread_of_its_own(root):
+    worker = VoiceStore(root, Timing(settle_s=0, in_background=True))
+    worker.put(make_waveform(1), "Amy")
+    write_plain_file(root, "deadbeef", {"audio": make_waveform(2).samples, "voice_name": "Ben"})
+    writers = []
+    original = os.replace
+
+    def seen(*arguments, **options):
+        writers.append(threading.current_thread().name)
+        return original(*arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "replace", seen)
+        assert names(worker) == {"Amy", "Ben"}
+        for thread in threading.enumerate():
+            if thread.name == "voice store":
+                thread.join(60)
+    assert set(writers) == {"voice store"}
+    assert read_json(root / "voice_catalog.json")["deadbeef"]["speaker_name"] == "Ben"

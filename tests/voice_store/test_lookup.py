@@ -4,7 +4,7 @@ import pytest
 
 from errors import InvalidRequest, VoiceExists, VoiceNotFound
 from tests.voice_store.conftest import make_waveform, names, read_json, write_json, write_plain_file
-from voice_store.codec import encode_voice
+from voice_store.voice_file import encode_voice
 
 
 @pytest.mark.parametrize("name", ["AMY ŁUKASZ", "amy łukasz", "Ａｍｙ Łukasz", " Amy Łukasz "])

@@ -12,7 +12,7 @@ from errors import OutputTooLarge, StoreUnavailable
 from tests.voice_store.conftest import make_waveform, names
 from tests.voice_store.terminal import run_cli
 from voice_store import Mount, VoiceStore
-from voice_store.health.checking import check
+from voice_store.health import check
 from voice_store.live import Timing
 from voice_store.mount import SENTINEL
 

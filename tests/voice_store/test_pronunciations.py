@@ -8,7 +8,7 @@ from errors import InvalidRequest, StoreCorrupt
 from tests.voice_store.conftest import make_waveform, read_json, write_json
 from tests.voice_store.terminal import run_cli
 from voice_store import VoiceStore
-from voice_store.health.checking import check
+from voice_store.health import check
 from voice_store.live import Timing
 from voice_store.pls import parse_pls
 from voice_store.pronunciations import MAX_PRONUNCIATIONS

@@ -9,7 +9,7 @@ import pytest
 from tests.voice_store.conftest import make_waveform, snapshot, write_plain_file
 from voice_store import VoiceStore
 from voice_store.live import Timing
-from voice_store.shelves import MAX_BYTES
+from voice_store.sidecars import MAX_BYTES
 
 KEY = "chatterbox-0123456789abcdef-float32-1"
 CONTENT = b"what a model made of it"

@@ -1,8 +1,10 @@
 """Voices of other programs are read here, and voices written here are read by other programs."""
 
+import gzip
 import hashlib
 import json
 import os
+import pickle
 import pickletools
 import subprocess
 import sys
@@ -14,10 +16,10 @@ import numpy as np
 import pytest
 
 from audio.waveform import Waveform, resample
-from errors import StoreCorrupt
+from errors import InvalidRequest, StoreCorrupt
 from tests.voice_store.conftest import make_waveform
 from tests.voice_store.fixtures.make import SAMPLES, VOICES
-from voice_store.codec import HEAD_BYTES, VoiceHeader, decode_voice, encode_voice, peek_voice
+from voice_store.voice_file import HEAD_BYTES, MAX_HEAD_BYTES, decode_voice, encode_voice, peek_voice
 
 FIXTURES = Path(__file__).parent / "fixtures"
 ARCHIVES = sorted(FIXTURES.glob("numpy-*.zip"))
@@ -57,6 +59,7 @@ def assert_plain_program_reads(python: str, root: Path, store) -> str:
             "sample_rate": 24000,
             "voice_name": name,
             "created_at": store.metadata(name=name)["created_at"],
+            "about": '{"gender": "female"}',
         }
     return version
 
@@ -79,9 +82,11 @@ def test_written_pickle_is_one_that_numpy_1_has_the_names_for():
     assert max(opcode.proto for opcode, _ in operations) == 4
     assert operations[0][1] == 4
     texts = [argument for opcode, argument in operations if opcode.name == "BINUNICODE"]
-    keys = ["sample_rate", "voice_name", "Amy", "created_at", "2024-05-06T07:08:09", "audio"]
+    keys = [
+        *("sample_rate", "voice_name", "Amy", "created_at", "2024-05-06T07:08:09", "about", "{}", "audio")
+    ]
     names = ["numpy.core.multiarray", "_reconstruct", "numpy", "ndarray", "numpy", "dtype"]
-    assert texts[:12] == keys + names
+    assert texts[:14] == keys + names
     names = [position for position, (opcode, _) in enumerate(operations) if opcode.name == "STACK_GLOBAL"]
     assert [(operations[at - 2][1], operations[at - 1][1]) for at in names] == [
         ("numpy.core.multiarray", "_reconstruct"),
@@ -118,8 +123,27 @@ def test_the_head_of_a_file_tells_what_the_whole_does(name, audio):
         "16 bit": (samples * 2**15).astype(np.int16).astype(np.float32) / np.float32(2**15),
         "one sample": samples[:1],
     }[audio]
-    data = encode_voice(Waveform(samples, 24_000), name, "2024-05-06T07:08:09")
-    assert peek_voice(data[:HEAD_BYTES]) == VoiceHeader.of(decode_voice(data, "id"))
+    about = {"description": "warm, 温暖 created_at audio", "tags": ["about"]}
+    data = encode_voice(Waveform(samples, 24_000), name, "2024-05-06T07:08:09", about)
+    assert decode_voice(data, "id").header.about == about
+    assert peek_voice(data[:HEAD_BYTES]) == decode_voice(data, "id").header
+
+
+def test_a_head_that_goes_on_tells_nothing_until_it_is_whole():
+    about = {"pronunciations": [{"text": f"word {number}", "say": "x" * 500} for number in range(500)]}
+    data = encode_voice(make_waveform(1), "Amy", "2024-05-06T07:08:09", about)
+    assert peek_voice(data[:HEAD_BYTES]) is None
+    assert peek_voice(data[:MAX_HEAD_BYTES]) == decode_voice(data, "id").header
+    with pytest.raises(InvalidRequest, match="too long"):
+        encode_voice(make_waveform(1), "Amy", "", {"description": "x" * 2**21})
+
+
+@pytest.mark.parametrize("about", ["", "[1]", "{", "null", "[" * 100_000, '{"a": NaN}', 7, None, ["x"]])
+def test_what_a_stranger_says_about_a_voice_is_read_or_passed_over(about):
+    content = {"audio": make_waveform(1).samples, "voice_name": "Amy", "about": about}
+    voice = decode_voice(gzip.compress(pickle.dumps(content, 4)), "id")
+    assert voice.name == "Amy"
+    assert voice.header.about is None or isinstance(voice.header.about, dict)
 
 
 @pytest.mark.parametrize("archive", ARCHIVES, ids=lambda path: path.stem)
