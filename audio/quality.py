@@ -95,7 +95,7 @@ def check_reference(waveform: Waveform, field: str = "reference_audio") -> tuple
             field=field,
             hint=_ADVICE,
         )
-    return quality, _warnings(quality, field)
+    return quality, (*short_speech(quality, field), *flaws(quality, field))
 
 
 def check_speech(waveform: Waveform, field: str) -> None:
@@ -128,14 +128,22 @@ def trim_silence(waveform: Waveform) -> Waveform:
 
     50 ms stay on either side. Trimming twice is trimming once; silence stays as it is.
     """
+    start, end = sound_bounds(waveform)
+    if (start, end) == (0, len(waveform.samples)):
+        return waveform
+    return Waveform(np.ascontiguousarray(waveform.samples[start:end]), waveform.sample_rate_hz)
+
+
+def sound_bounds(waveform: Waveform) -> tuple[int, int]:
+    """Returns between which samples ``trim_silence`` leaves the recording."""
     level_dbfs, loud_dbfs = measure_levels(waveform)
     audible = np.flatnonzero(level_dbfs > max(loud_dbfs - _TRIM_BELOW_LOUD_DB, DIGITAL_SILENCE_DBFS))
     if len(audible) == 0:
-        return waveform
+        return 0, len(waveform.samples)
     frame_samples, hop_samples = frame_counts(waveform.sample_rate_hz)
     start = max(int(audible[0]) - _TRIM_PADDING_HOPS, 0) * hop_samples
     end = (int(audible[-1]) + _TRIM_PADDING_HOPS) * hop_samples + frame_samples
-    return Waveform(np.ascontiguousarray(waveform.samples[start:end]), waveform.sample_rate_hz)
+    return start, min(end, len(waveform.samples))
 
 
 def _quality(waveform: Waveform, activity: SpeechActivity) -> Quality:
@@ -181,13 +189,22 @@ def _refuse_non_speech(activity: SpeechActivity, field: str, advice: str = _ADVI
         raise ReferenceInvalid("holds clicks or knocks, not speech", field=field, hint=advice)
 
 
-def _warnings(quality: Quality, field: str) -> tuple[str, ...]:
+def short_speech(quality: Quality, field: str) -> tuple[str, ...]:
+    """Returns a warning about a recording with little speech."""
+    if quality.speech_s >= GOOD_SPEECH_S:
+        return ()
+    return (f"{field} has only {quality.speech_s:.1f} s of speech: 10 to 30 s make a closer likeness",)
+
+
+def is_clipped(quality: Quality) -> bool:
+    """Whether the recording is clipped or squashed by a limiter."""
+    return quality.clipped_fraction > _CLIPPED_ABOVE_FRACTION
+
+
+def flaws(quality: Quality, field: str) -> tuple[str, ...]:
+    """Returns warnings about the sound of a recording."""
     warnings = []
-    if quality.speech_s < GOOD_SPEECH_S:
-        warnings.append(
-            f"{field} has only {quality.speech_s:.1f} s of speech: 10 to 30 s make a closer likeness"
-        )
-    if quality.clipped_fraction > _CLIPPED_ABOVE_FRACTION:
+    if is_clipped(quality):
         warnings.append(
             f"{field} is clipped or squashed by a limiter: record at a lower level, "
             "the distortion becomes part of the voice"

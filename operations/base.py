@@ -41,6 +41,7 @@ class Result:
     facts: dict[str, Any]  # JSON-safe
     preview: Waveform | None = None  # watermarked speech, 24 kHz
     recording: Waveform | None = None  # a stored recording, to be encoded without loss
+    kept_preview: bytes | None = None  # of a stored voice, a FLAC file
 
 
 @dataclass(frozen=True)

@@ -5,20 +5,30 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any, NotRequired, TypedDict
 
 from pydantic import AfterValidator, Field
 
+from audio.encode import encode
 from audio.waveform import Waveform
 from cancel import CancelToken
-from errors import Cancelled, InvalidRequest, Problem, WorkerError
+from errors import Cancelled, InvalidRequest, Problem, StoreUnavailable, WorkerError
 from operations.base import Result, Services
 from operations.chosen_model import choose_model
 from operations.conditionals import Reference
 from operations.event_tags import sayable
 from operations.parameters import DEFAULT_PARAMETERS, resolved, usable_defaults
 from operations.pronunciations import levels_for
-from operations.reference import REFERENCE_AUDIO, ReferenceFields, decode_reference, one_recording
+from operations.reference import (
+    REFERENCE_AUDIO,
+    SAMPLES,
+    ReferenceFields,
+    SampleReceipt,
+    Samples,
+    SentRecording,
+    decode_reference,
+    decode_samples,
+)
 from operations.request import check_speakable
 from operations.speech_result import at_speed, join
 from operations.stored_voice import NOT_SHARED, alias_warnings, name_conflict_warning
@@ -33,12 +43,14 @@ MAX_PREVIEW_CHARS = 300  # about 20 s
 PREVIEW_SEED = 0  # the same recording and sentence always give the same preview
 PREVIEW_LANGUAGE = "en"
 PREVIEW_TEXT = "Hello. This is how I sound, and I can read anything you like."
+SOURCES = (REFERENCE_AUDIO, f"{REFERENCE_AUDIO}_url", SAMPLES)
 
 log = logging.getLogger(__name__)
 
 
 class CloneVoiceRequest(VoiceDetails, ReferenceFields):
     voice_name: NewVoiceName
+    samples: Samples = None
     save_to_library: Annotated[bool, Field(description="true or false")] = True
     overwrite: Annotated[bool, Field(description="true or false")] = False
     preview: Annotated[bool, Field(description="true or false")] = True
@@ -47,10 +59,17 @@ class CloneVoiceRequest(VoiceDetails, ReferenceFields):
         Field(max_length=MAX_PREVIEW_CHARS, description=f"a text of at most {MAX_PREVIEW_CHARS} characters"),
         AfterValidator(check_speakable),
     ] = PREVIEW_TEXT
+    keep_preview: Annotated[bool, Field(description="true or false")] = False
 
     @classmethod
     def conflicts(cls, sent: Collection[str]) -> list[Problem]:
-        return one_recording(sent, REFERENCE_AUDIO)
+        sources = [name for name in SOURCES if name in sent]
+        if len(sources) > 1:
+            return [Problem(f"{' and '.join(sources)} exclude each other", hint="send one of them")]
+        if not sources:
+            hint = f"send a recording in base64, or {SOURCES[1]}, or {SAMPLES}"
+            return [Problem("is required", REFERENCE_AUDIO, hint)]
+        return []
 
 
 class CloneVoiceFacts(TypedDict):
@@ -65,20 +84,25 @@ class CloneVoiceFacts(TypedDict):
     saved_to_library: bool
     voice_info: dict[str, Any] | None  # see ``VoiceStore.metadata``
     quality: dict[str, Any]  # what was measured, its warnings among it; they are in ``warnings`` too
+    samples: NotRequired[list[SampleReceipt]]  # with ``samples``
+    preview_kept: NotRequired[bool]  # whether a preview is in the store now; with ``keep_preview``
     warnings: list[str]
 
 
 def run(request: CloneVoiceRequest, services: Services, cancel: CancelToken) -> Result:
     """Returns CloneVoiceFacts and the preview. Once the voice is saved, nothing is raised any more.
 
-    Raises InvalidRequest (no consent where it is required), VoiceExists, StoreUnavailable, and what
-    ``decode_reference`` raises; for a voice that is not to be saved, also what its preview raises.
+    Raises InvalidRequest (no consent where it is required, a preview to be kept without a voice),
+    VoiceExists, StoreUnavailable, and what ``decode_reference`` raises; for a voice that is not to be saved,
+    also what its preview raises.
     """
     if services.require_consent and request.consent is None:
         hint = 'send who agreed and when, as {"by": ..., "date": ..., "statement": ...}'
         raise InvalidRequest("is required on this endpoint", field="consent", hint=hint)
-    sent = decode_reference(request, services.fetch, cancel)
-    assert sent is not None  # conflicts() saw to that
+    if request.keep_preview and not request.save_to_library:
+        hint = "leave save_to_library out"
+        raise InvalidRequest("needs a voice that is stored", field="keep_preview", hint=hint)
+    sent = _decode(request, services, cancel)
     facts = CloneVoiceFacts(
         voice_id=None,
         voice_name=request.voice_name,
@@ -88,6 +112,8 @@ def run(request: CloneVoiceRequest, services: Services, cancel: CancelToken) -> 
         quality={**sent.quality.as_dict(), "warnings": list(sent.warnings)},
         warnings=list(sent.warnings),
     )
+    if sent.samples:
+        facts["samples"] = list(sent.samples)
     reference = Reference.of(sent.waveform)
     details: Mapping[str, Any] = request.as_stored()
     if request.save_to_library:
@@ -95,7 +121,7 @@ def run(request: CloneVoiceRequest, services: Services, cancel: CancelToken) -> 
         voice = _save(facts, request, sent.waveform, services)
         reference, details = replace(reference, files=voice.shelf), voice.metadata
     preview = None
-    if request.preview:
+    if request.preview or request.keep_preview:
         defaults, default_warnings = usable_defaults(details[DEFAULT_PARAMETERS] or {})
         facts["warnings"].extend(default_warnings)
         own_text = "preview_text" in request.model_fields_set
@@ -110,7 +136,44 @@ def run(request: CloneVoiceRequest, services: Services, cancel: CancelToken) -> 
             services,
             cancel,
         )
-    return Result({**facts}, preview=preview)
+    if request.keep_preview:
+        facts["preview_kept"] = preview is not None and _keep_preview(facts, request, preview, services)
+    return Result({**facts}, preview=preview if request.preview else None)
+
+
+def _decode(request: CloneVoiceRequest, services: Services, cancel: CancelToken) -> SentRecording:
+    if request.samples is not None:
+        return decode_samples(request.samples, request.max_reference_duration_sec, services.fetch, cancel)
+    sent = decode_reference(request, services.fetch, cancel)
+    assert sent is not None  # conflicts() saw to that
+    return sent
+
+
+def _keep_preview(
+    facts: CloneVoiceFacts, request: CloneVoiceRequest, preview: Waveform, services: Services
+) -> bool:
+    """Keeps the preview beside the voice; returns False, with a warning, when that fails."""
+    voice_id = facts["voice_id"]
+    assert voice_id is not None  # run() saw to that
+    content = encode(preview, "flac", preview.sample_rate_hz)
+    if not facts["created"] and not request.overwrite:
+        stored = services.voices.preview(voice_id)
+        if stored is not None:
+            if stored != content:
+                facts["warnings"].append(
+                    "another preview of the voice was kept already: set overwrite to replace it"
+                )
+            return True
+    try:
+        is_kept = services.voices.put_preview(voice_id, content)
+    except StoreUnavailable:
+        is_kept = False
+    if not is_kept:
+        facts["warnings"].append(
+            "the voice is saved, but its preview cannot be kept: the volume did not take it, or the voice "
+            "was deleted meanwhile"
+        )
+    return is_kept
 
 
 def _save(

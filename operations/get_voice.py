@@ -1,4 +1,4 @@
-"""``get_voice``: one stored voice, and its recording if wanted."""
+"""``get_voice``: one stored voice, and its recording and its preview if wanted."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from operations.stored_voice import FIELDS_OF_ONE, StoredVoiceRequest, public_me
 
 class GetVoiceRequest(StoredVoiceRequest):
     include_audio: Annotated[bool, Field(description="true or false")] = False
+    include_preview: Annotated[bool, Field(description="true or false")] = False
 
 
 class GetVoiceFacts(TypedDict):
@@ -26,21 +27,27 @@ class GetVoiceFacts(TypedDict):
 
 
 def run(request: GetVoiceRequest, services: Services, cancel: CancelToken) -> Result:
-    """Returns GetVoiceFacts, and the recording with include_audio.
+    """Returns GetVoiceFacts, the recording with include_audio, and the kept preview with include_preview.
 
     Raises VoiceNotFound, InvalidRequest (the id), StoreCorrupt (with include_audio), StoreUnavailable.
     """
-    if not request.include_audio:
+    recording, preview = None, None
+    if request.include_audio:
+        voice = services.voices.get(name=request.voice_name, voice_id=request.voice_id)
+        recording, warnings = _within_full_scale(voice.waveform)
+        facts = GetVoiceFacts(
+            voice=public_metadata(voice.metadata, FIELDS_OF_ONE),
+            duration=round(recording.duration_s, 3),
+            warnings=warnings,
+        )
+    else:
         known = services.voices.metadata(name=request.voice_name, voice_id=request.voice_id)
-        return Result({**GetVoiceFacts(voice=public_metadata(known, FIELDS_OF_ONE), warnings=[])})
-    voice = services.voices.get(name=request.voice_name, voice_id=request.voice_id)
-    recording, warnings = _within_full_scale(voice.waveform)
-    facts = GetVoiceFacts(
-        voice=public_metadata(voice.metadata, FIELDS_OF_ONE),
-        duration=round(recording.duration_s, 3),
-        warnings=warnings,
-    )
-    return Result({**facts}, recording=recording)
+        facts = GetVoiceFacts(voice=public_metadata(known, FIELDS_OF_ONE), warnings=[])
+    if request.include_preview:
+        preview = services.voices.preview(facts["voice"]["voice_id"])
+        if preview is None:
+            facts["warnings"].append("no preview of the voice was kept: clone it with keep_preview")
+    return Result({**facts}, recording=recording, kept_preview=preview)
 
 
 def _within_full_scale(waveform: Waveform) -> tuple[Waveform, list[str]]:

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, TypedDict
 
-from pydantic import Field
+import numpy as np
+from pydantic import AfterValidator, Field
 
 from audio.decode import decode_audio, decode_base64
 from audio.limits import REFERENCE, RecordingLimits
-from audio.quality import Quality, check_reference, trim_silence
+from audio.quality import Quality, check_reference, flaws, measure_quality, short_speech, trim_silence
+from audio.samples import JoinedSamples, join_best
 from audio.waveform import Waveform
 from cancel import CancelToken
 from errors import Problem
 from operations.base import Fetch
 from operations.conditionals import Reference
-from operations.request import Request, between
+from operations.request import FieldError, Request, between
 from voice_store import Voice
 
 REFERENCE_AUDIO = "reference_audio"
+SAMPLES = "samples"
+MAX_SAMPLES = 5
 
 
 class ReferenceFields(Request):
@@ -32,6 +36,50 @@ class ReferenceFields(Request):
     max_reference_duration_sec: Annotated[float, between(5, 60, "a number of seconds")] = 30.0
 
 
+class Sample(Request):
+    """One of several recordings of a speaker."""
+
+    audio: Annotated[
+        str | None, Field(description="a recording in base64, with or without a data: prefix")
+    ] = None
+    audio_url: Annotated[str | None, Field(description="an https URL of a recording")] = None
+
+
+def _check_sample(sample: Sample) -> Sample:
+    match (sample.audio, sample.audio_url):
+        case (None, None):
+            raise FieldError("holds no recording", "send audio, a recording in base64, or audio_url")
+        case (str(), str()):
+            raise FieldError("holds both audio and audio_url", "send one of them")
+    return sample
+
+
+Samples = Annotated[
+    list[Annotated[Sample, AfterValidator(_check_sample)]] | None,
+    Field(
+        min_length=1,
+        max_length=MAX_SAMPLES,
+        description=f"a list of at most {MAX_SAMPLES} objects that hold audio or audio_url",
+    ),
+]
+
+
+class TakenPart(TypedDict):
+    """A stretch of a sample that is part of the voice. Times in seconds."""
+
+    start: float  # in the sample
+    end: float
+    at: float  # where it begins in the voice's recording
+
+
+class SampleReceipt(TypedDict):
+    """What was taken of a sample."""
+
+    duration: float  # of the whole sample, in seconds
+    quality: dict[str, float | None]  # of the whole sample
+    taken: list[TakenPart]  # in the order of the voice's recording
+
+
 @dataclass(frozen=True)
 class SentRecording:
     """A recording that came with a job, found good enough."""
@@ -39,6 +87,7 @@ class SentRecording:
     waveform: Waveform  # 24 kHz, without the silence around it, at most max_reference_duration_sec
     quality: Quality
     warnings: tuple[str, ...]
+    samples: tuple[SampleReceipt, ...] = ()  # of which it was joined
 
 
 def one_recording(sent: Collection[str], field: str) -> list[Problem]:
@@ -57,16 +106,21 @@ def decode_sent(
     fetch: Fetch,
     cancel: CancelToken,
     limits: RecordingLimits = REFERENCE,
+    *,
+    within: str = "",
 ) -> tuple[Waveform, str]:
     """Returns the recording that was sent in ``field`` or ``<field>_url``, and which of the two it was.
 
-    Raises ReferenceInvalid, FetchRefused, FetchFailed, Cancelled.
+    within: what errors put before the name of the field, such as ``samples[2].``. Raises ReferenceInvalid,
+    FetchRefused, FetchFailed, Cancelled.
     """
-    url_field = f"{field}_url"
-    if (encoded := getattr(request, field)) is not None:
+    encoded, url = getattr(request, field), getattr(request, f"{field}_url")
+    field = within + field
+    if encoded is not None:
         data = decode_base64(encoded, field)
     else:
-        data, field = fetch(getattr(request, url_field), url_field, cancel), url_field
+        field = f"{field}_url"
+        data = fetch(url, field, cancel)
     cancel.raise_if_cancelled()
     decoded = decode_audio(data, field, cancel, limits)
     cancel.raise_if_cancelled()
@@ -83,6 +137,56 @@ def decode_reference(request: ReferenceFields, fetch: Fetch, cancel: CancelToken
     decoded, field = decode_sent(request, REFERENCE_AUDIO, fetch, cancel)
     waveform = trim_silence(decoded).first(request.max_reference_duration_sec)
     return SentRecording(waveform, *check_reference(waveform, field))
+
+
+def decode_samples(
+    samples: Sequence[Sample], max_duration_s: float, fetch: Fetch, cancel: CancelToken
+) -> SentRecording:
+    """Returns the best of several recordings, joined; see ``join_best``.
+
+    Raises what ``decode_reference`` raises; the errors name the sample.
+    """
+    recordings, fields, qualities = [], [], []
+    for index, sample in enumerate(samples):
+        decoded, field = decode_sent(sample, "audio", fetch, cancel, within=f"{SAMPLES}[{index}].")
+        quality, _ = check_reference(trim_silence(decoded), field)
+        recordings.append(decoded)
+        fields.append(field)
+        qualities.append(quality)
+    joined = join_best(recordings, max_duration_s, cancel)
+    quality, _ = check_reference(joined.waveform, SAMPLES)
+    warnings = list(short_speech(quality, SAMPLES))
+    receipts = []
+    for index, field in enumerate(fields):
+        taken = _taken_of(recordings[index], index, joined)
+        if taken is None:
+            warnings.append(f"nothing of {SAMPLES}[{index}] is used: others sound better, or fill the voice")
+        else:
+            warnings += flaws(measure_quality(taken), field)
+        receipts.append(_sample_receipt(recordings[index], qualities[index], index, joined))
+    return SentRecording(joined.waveform, quality, tuple(warnings), tuple(receipts))
+
+
+def _taken_of(recording: Waveform, index: int, joined: JoinedSamples) -> Waveform | None:
+    """Returns what was taken of a recording, as it was sent; None for nothing."""
+    rate_hz = recording.sample_rate_hz
+    bounds = [(part.start_s, part.end_s) for part in joined.parts if part.recording == index]
+    pieces = [recording.samples[round(start * rate_hz) : round(end * rate_hz)] for start, end in bounds]
+    return Waveform(np.concatenate(pieces), rate_hz) if pieces else None
+
+
+def _sample_receipt(
+    recording: Waveform, quality: Quality, index: int, joined: JoinedSamples
+) -> SampleReceipt:
+    parts = [part for part in joined.parts if part.recording == index]
+    return SampleReceipt(
+        duration=round(recording.duration_s, 3),
+        quality=quality.as_dict(),
+        taken=[
+            TakenPart(start=round(part.start_s, 3), end=round(part.end_s, 3), at=round(part.at_s, 3))
+            for part in parts
+        ],
+    )
 
 
 def stored_reference(voice: Voice, max_duration_s: float) -> Reference:

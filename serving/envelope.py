@@ -117,6 +117,16 @@ def add_preview(reply: dict[str, Any], preview: Waveform, limits: Limits) -> Non
         reply["sample_audio"] = encoded
 
 
+def add_kept_preview(reply: dict[str, Any], preview: bytes, limits: Limits) -> None:
+    """Adds the kept preview of a voice as ``preview``, where it fits."""
+    encoded = base64.b64encode(preview).decode("ascii")
+    limit_bytes = limits.reply_bytes
+    if limit_bytes is not None and posted_bytes(reply) + len(encoded) + ENVELOPE_BYTES > limit_bytes:
+        reply["warnings"].append("the preview is too large for this reply: ask for it without include_audio")
+    else:
+        reply["preview"] = encoded
+
+
 def cut_list(reply: dict[str, Any], offset: int, limits: Limits) -> None:
     """Leaves out the voices of ``list_voices`` that do not fit, and says so."""
     if limits.reply_bytes is None:

@@ -37,6 +37,7 @@ from serving.envelope import (
     Job,
     Limits,
     LimitsOf,
+    add_kept_preview,
     add_preview,
     check_sendable,
     complete,
@@ -321,6 +322,8 @@ class JobWorker:
             )
             reply["warnings"].extend(delivered.warnings)
             reply |= delivered.fields()
+        if result.kept_preview is not None:
+            add_kept_preview(reply, result.kept_preview, limits)
         return reply
 
     def _repeatable_input(self, job: Job) -> Mapping[str, Any] | None:

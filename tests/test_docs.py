@@ -54,7 +54,7 @@ REPLIES = {
     "tts": {*tts.TtsReceipt.__annotations__, *AUDIO, "pieces"},
     "clone_voice": {*clone_voice.CloneVoiceFacts.__annotations__, "sample_audio"},
     "list_voices": {*list_voices.ListVoicesFacts.__annotations__},
-    "get_voice": {*get_voice.GetVoiceFacts.__annotations__, *AUDIO, "format", "sample_rate"},
+    "get_voice": {*get_voice.GetVoiceFacts.__annotations__, *AUDIO, "format", "sample_rate", "preview"},
     "update_voice": {*update_voice.UpdateVoiceFacts.__annotations__},
     "delete_voice": {*delete_voice.DeleteVoiceFacts.__annotations__},
     "convert_voice": {*convert_voice.ConvertVoiceReceipt.__annotations__, *AUDIO},

@@ -144,10 +144,13 @@ def _clone(options: argparse.Namespace) -> int:
         "tags": options.tag or None,
         "overwrite": options.overwrite or None,
         "preview": options.preview is not None,
+        "keep_preview": options.keep_preview or None,
         **options.set,
     }
+    recordings = [_recording(name) for name in (options.recording, *options.sample)]
     with _client(options) as client:
-        voice = client.clone(_recording(options.recording), options.name, **fields)
+        sent = recordings if options.sample else recordings[0]
+        voice = client.clone(sent, options.name, **fields)
     if options.preview is not None and voice.preview is not None:
         options.preview.write_bytes(voice.preview)
     if options.json:
@@ -425,12 +428,20 @@ def _parser() -> argparse.ArgumentParser:
     clone = add("clone", _clone, "make a voice of a recording", further)
     clone.add_argument("recording", help="a file or an https address; - is stdin")
     clone.add_argument("name", help="the voice's name")
+    clone.add_argument(
+        "--sample",
+        metavar="FILE|URL",
+        action="append",
+        default=[],
+        help="a further recording of the same person; up to four, the best 30 s of all are taken",
+    )
     clone.add_argument("--description", metavar="TEXT")
     clone.add_argument("--gender", metavar="WORD")
     clone.add_argument("--language", metavar="CODE")
     clone.add_argument("--tag", action="append", help="may be repeated")
     clone.add_argument("--overwrite", action="store_true", help="replace a voice of this name")
     clone.add_argument("--preview", metavar="FILE", type=Path, help="write a sentence in the voice, a WAV")
+    clone.add_argument("--keep-preview", action="store_true", help="keep that sentence with the voice")
 
     convert = add("convert", _convert, "speak what a recording says in another voice", voice, further)
     convert.add_argument("source", help="a file or an https address; - is stdin")

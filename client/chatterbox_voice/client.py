@@ -21,9 +21,11 @@ from chatterbox_voice.operations import (
     ClonedVoice,
     Operations,
     Recording,
+    Recordings,
     Speech,
     Turns,
     Voice,
+    clone_recordings,
     job,
     recording_fields,
     voice_fields,
@@ -114,9 +116,12 @@ def _speech_job(
     return job("tts", {**said, "format": format, **named, **fields})
 
 
-def _clone_job(recording: Recording, name: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-    sent = recording_fields("reference_audio", recording)
-    return job("clone_voice", {"voice_name": name, **sent, **fields})
+def _clone_job(recordings: Recordings, name: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+    return job("clone_voice", {"voice_name": name, **clone_recordings(recordings), **fields})
+
+
+def _preview_job(voice: AnyVoice | None, voice_id: str | None) -> dict[str, Any]:
+    return job("get_voice", {**voice_fields(voice, voice_id), "include_preview": True})
 
 
 def _convert_job(
@@ -253,11 +258,12 @@ class Client(_Base):
         """
         return self._stream(_speech_job(text, turns, voice, voice_id, reference, format, fields))
 
-    def clone(self, recording: Recording, name: str, **fields: Any) -> ClonedVoice:
+    def clone(self, recording: Recordings, name: str, **fields: Any) -> ClonedVoice:
         """Makes a voice of a recording and stores it.
 
-        recording: 10 to 30 seconds of one person: a path, bytes, an open file or an https address. fields:
-        further ones of the operation ``clone_voice``, such as ``gender``, ``tags`` or ``consent``.
+        recording: 10 to 30 seconds of one person: a path, bytes, an open file or an https address; or a list
+        of up to five, of which the best 30 seconds are taken. fields: further ones of the operation
+        ``clone_voice``, such as ``gender``, ``tags``, ``consent`` or ``keep_preview``.
         """
         call = self._call()
         return self._run(call, self._operations.clone(call, _clone_job(recording, name, fields)))
@@ -281,6 +287,11 @@ class Client(_Base):
         """Returns the stored voices. filters: ``gender``, ``language``, ``tag``, ``query``."""
         call = self._call()
         return self._run(call, self._operations.voices(call, filters))
+
+    def preview(self, voice: AnyVoice | None = None, *, voice_id: str | None = None) -> bytes | None:
+        """Returns the preview that was kept when a voice was cloned, a FLAC file; None where none was."""
+        call = self._call()
+        return self._run(call, self._operations.preview(call, _preview_job(voice, voice_id)))
 
     def delete(self, voice: AnyVoice | None = None, *, voice_id: str | None = None) -> bool:
         """Deletes a stored voice for good; returns False if that had been done before."""
@@ -467,7 +478,7 @@ class AsyncClient(_Base):
         """
         return self._stream(_speech_job(text, turns, voice, voice_id, reference, format, fields))
 
-    async def clone(self, recording: Recording, name: str, **fields: Any) -> ClonedVoice:
+    async def clone(self, recording: Recordings, name: str, **fields: Any) -> ClonedVoice:
         """Makes a voice of a recording and stores it. Arguments: see ``Client.clone``."""
         call = self._call()
         return await self._run(call, self._operations.clone(call, _clone_job(recording, name, fields)))
@@ -491,6 +502,11 @@ class AsyncClient(_Base):
         """Returns the stored voices. filters: ``gender``, ``language``, ``tag``, ``query``."""
         call = self._call()
         return await self._run(call, self._operations.voices(call, filters))
+
+    async def preview(self, voice: AnyVoice | None = None, *, voice_id: str | None = None) -> bytes | None:
+        """Returns the preview that was kept when a voice was cloned. See ``Client.preview``."""
+        call = self._call()
+        return await self._run(call, self._operations.preview(call, _preview_job(voice, voice_id)))
 
     async def delete(self, voice: AnyVoice | None = None, *, voice_id: str | None = None) -> bool:
         """Deletes a stored voice for good; returns False if that had been done before."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from chatterbox_voice.errors import InvalidRequest, VoiceWorkerError
 from chatterbox_voice.flow import Call, Flow
@@ -23,6 +23,8 @@ MAX_RECORDING_BYTES = 25 * 1024**2  # that the worker reads
 
 # A file, its content, or an https address of it.
 Recording = str | os.PathLike[str] | bytes | IO[bytes]
+# One recording of a speaker, or several of the same one.
+Recordings = Recording | Sequence[Recording]
 # What the field ``turns`` of the operation ``tts`` takes.
 Turns = Iterable[Mapping[str, Any]]
 
@@ -101,7 +103,7 @@ class Speech:
 
 @dataclass(frozen=True)
 class ClonedVoice:
-    """A voice that was made of a recording."""
+    """A voice that was made of one recording or several."""
 
     id: str | None  # None: it was measured and not stored
     name: str
@@ -119,6 +121,11 @@ class ClonedVoice:
         """Measurements of the recording."""
         quality = self.receipt.get("quality")
         return quality if isinstance(quality, dict) else {}
+
+    @property
+    def samples(self) -> list[dict[str, Any]]:
+        """What was taken of each of several recordings: ``taken``, with ``start``, ``end`` and ``at``."""
+        return objects(self.receipt, "samples")
 
 
 # A stored voice by its name, or as it was listed or cloned.
@@ -203,6 +210,12 @@ class Operations:
             if is_last or "limit" in filters or "offset" in filters:
                 return voices
 
+    def preview(self, call: Call, job_input: Mapping[str, Any]) -> Flow[bytes | None]:
+        """Returns the kept preview of a voice; None where there is none."""
+        reply = as_object((yield from self.run(call, job_input)))
+        preview = reply.get("preview")
+        return decode(preview) if isinstance(preview, str) else None
+
     def delete(self, call: Call, job_input: Mapping[str, Any]) -> Flow[bool]:
         """Deletes a voice; returns whether it was there."""
         reply = as_object((yield from self.run(call, job_input)))
@@ -247,6 +260,19 @@ def recording_fields(prefix: str, recording: Recording | None) -> dict[str, Any]
             "shorter one, or mp3 or flac"
         )
     return {prefix: base64.b64encode(content).decode("ascii")}
+
+
+def clone_recordings(recordings: Recordings) -> dict[str, Any]:
+    """Returns the field of ``clone_voice`` for a recording, or for a list of them.
+
+    Raises InvalidRequest for an empty list, and what ``recording_fields`` raises.
+    """
+    if isinstance(recordings, str | bytes | os.PathLike) or not isinstance(recordings, Sequence):
+        return recording_fields("reference_audio", recordings)
+    samples = cast("Sequence[Recording]", recordings)
+    if not samples:
+        raise InvalidRequest("there is no recording")
+    return {"samples": [recording_fields("audio", sample) for sample in samples]}
 
 
 def text_chars(fields: Mapping[str, Any], name: str) -> int:

@@ -26,9 +26,12 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from audio.encode import content_type
+from audio.waveform import MODEL_SAMPLE_RATE_HZ
 from errors import InvalidRequest, Problem, WorkerError
 from operations import OLD_NAMES, OPERATIONS, find_operation, in_current_terms, request_schemas
 from operations.clone_voice import PREVIEW_SEED, PREVIEW_TEXT
+from operations.reference import MAX_SAMPLES
 from operations.request import AnyRequest, did_you_mean, parse_request
 from operations.tts import TtsRequest
 from serving.envelope import PIECE_LIMIT_BYTES, Limits, error_reply
@@ -56,7 +59,7 @@ from version import VERSION
 STORE_OPERATIONS = frozenset({"list_voices", "get_voice", "update_voice", "delete_voice"})
 SPEECH_OPERATIONS = frozenset({"tts", "convert_voice"})
 STORE_THREADS = 4
-MAX_FORM_FIELDS, MAX_FORM_FILES = 20, 4
+MAX_FORM_FIELDS, MAX_FORM_FILES = 20, 10
 MAX_SAID_CHARS = 200  # of what a library says about a body
 MAX_FIELDS = 100  # of a request: no operation has so many
 SCHEMAS = "#/components/schemas/{model}"
@@ -66,6 +69,23 @@ VOICE_FORM = {
     "gender": "gender",
     "language": "language",
     "description": "voice_description",
+}
+VOICE_FORM_FIELDS = (*VOICE_FORM, "keep_preview", "audio_sample", "consent")
+FORM = "multipart/form-data"
+VOICE_SCHEMA: Mapping[str, Any] = {
+    "type": "object",
+    "required": ["name", "audio_sample"],
+    "properties": {
+        **{name: {"type": "string"} for name in (*VOICE_FORM, "consent")},
+        "keep_preview": {"type": "string", "enum": ["true", "false"], "default": "false"},
+        "audio_sample": {
+            "type": "array",
+            "items": {"type": "string", "format": "binary"},
+            "minItems": 1,
+            "maxItems": MAX_SAMPLES,
+        },
+    },
+    "additionalProperties": False,
 }
 PREVIEW_FORMAT = "mp3"
 EVENTS_START = {
@@ -158,7 +178,7 @@ class Routes:
         return voices_list(reply["voices"])
 
     async def add_voice(self, request: Request) -> dict[str, Any]:
-        """Clones a voice from a recording: ``name`` and ``audio_sample`` as multipart fields."""
+        """Clones a voice: ``name`` and ``audio_sample``, a recording or up to five, as multipart fields."""
         fields = {**await read_voice_form(request), "preview": False}
         if self._requires_consent and "consent" not in fields:
             hint = "send the words of whoever agreed, as a text"
@@ -168,6 +188,8 @@ class Routes:
             reply = await self._facts("clone_voice", fields, request)
         except WorkerError as error:
             raise _in_form_terms(error) from None
+        quality = reply["quality"]
+        quality["warnings"] = list(map(_in_form_words, quality["warnings"]))
         info = reply["voice_info"]
         created = datetime.fromisoformat(info["created_at"]).replace(tzinfo=UTC)
         return {
@@ -175,8 +197,9 @@ class Routes:
             "id": reply["voice_id"],
             "name": reply["voice_name"],
             "created_at": int(created.timestamp()),
-            "quality": reply["quality"],
-            "warnings": reply["warnings"],
+            "quality": quality,
+            **{name: reply[name] for name in ("samples", "preview_kept") if name in reply},
+            "warnings": list(map(_in_form_words, reply["warnings"])),
         }
 
     async def delete_voice(self, voice: str, request: Request) -> dict[str, Any]:
@@ -185,7 +208,12 @@ class Routes:
         return {"object": "audio.voice.deleted", "id": voice, "deleted": True}
 
     async def preview(self, voice: str, request: Request) -> Response:
-        """A sentence in a stored voice."""
+        """A sentence in a stored voice: the preview that was kept when it was cloned, else spoken now."""
+        stored = await self._facts("get_voice", {"voice_id": voice, "include_preview": True}, request)
+        if "preview" in stored:
+            headers = {"cache-control": "no-store", "x-voice-id": voice}
+            content = await asyncio.to_thread(base64.b64decode, stored["preview"])
+            return Response(content, media_type=content_type("flac", MODEL_SAMPLE_RATE_HZ), headers=headers)
         spoken = parse_request(
             TtsRequest,
             "preview",
@@ -325,47 +353,57 @@ async def read_voice_form(request: Request) -> dict[str, Any]:
     try:
         async with request.form(max_files=MAX_FORM_FILES, max_fields=MAX_FORM_FIELDS) as form:
             problems = [
-                Problem("is not a field of a voice", name[:100], did_you_mean(name, VOICE_FORM))
+                Problem("is not a field of a voice", name[:100], did_you_mean(name, VOICE_FORM_FIELDS))
                 for name in form
-                if name not in VOICE_FORM and name not in ("audio_sample", "consent")
+                if name not in VOICE_FORM_FIELDS
             ]
-            sample = form.get("audio_sample")
-            if sample is None or isinstance(sample, str):
+            samples = [sample for sample in form.getlist("audio_sample") if not isinstance(sample, str)]
+            if len(samples) != len(form.getlist("audio_sample")) or not samples:
                 problems.append(Problem("is required", "audio_sample", "send a recording as a file"))
             problems += [
                 Problem("must be a text, not a file", name)
                 for name, value in form.items()
                 if name != "audio_sample" and not isinstance(value, str)
             ]
+            keep_preview = form.get("keep_preview", "false")
+            if keep_preview not in ("true", "false"):
+                problems.append(Problem("must be true or false", "keep_preview"))
             if problems:
                 raise InvalidRequest.of(problems)
-            assert sample is not None
-            assert not isinstance(sample, str)
-            recording = base64.b64encode(await sample.read()).decode("ascii")
+            recordings = [base64.b64encode(await sample.read()).decode("ascii") for sample in samples]
             fields: dict[str, Any] = {
                 VOICE_FORM[name]: value for name, value in form.items() if name in VOICE_FORM
             }
+            fields["keep_preview"] = keep_preview == "true"
             if statement := str(form.get("consent", "")).strip():
                 today = datetime.now(UTC).date().isoformat()
                 fields["consent"] = {"by": FORM_SENDER, "date": today, "statement": statement}
     except (HTTPException, MultiPartException) as error:
         reason = error.detail if isinstance(error, HTTPException) else error.message
-        raise InvalidRequest(
-            f"the form cannot be read: {reason}"[:200], hint="send multipart/form-data"
-        ) from None
-    return {**fields, "reference_audio": recording}
+        raise InvalidRequest(f"the form cannot be read: {reason}"[:200], hint=f"send {FORM}") from None
+    if len(recordings) == 1:
+        return {**fields, "reference_audio": recordings[0]}
+    return {**fields, "samples": [{"audio": recording} for recording in recordings]}
 
 
 def _in_form_terms(error: WorkerError) -> WorkerError:
     """Returns an error about a voice in the words of the form that it came by."""
-    names = {ours: theirs for theirs, ours in VOICE_FORM.items()} | {"reference_audio": "audio_sample"}
+    names = {ours: theirs for theirs, ours in VOICE_FORM.items()}
+    names |= {"reference_audio": "audio_sample", "samples": "audio_sample"}
     if isinstance(error, InvalidRequest):
         named = [replace(one, field=one.field and names.get(one.field, one.field)) for one in error.problems]
         return InvalidRequest.of(named)
-    sentence = error.message
+    sentence = _in_form_words(error.message)
     for ours, theirs in names.items():
-        sentence = re.sub(rf"\b{ours}\b", theirs, sentence)
+        if ours != "samples":  # which errors also call the numbers that audio is made of
+            sentence = re.sub(rf"\b{ours}\b", theirs, sentence)
     return failure_of({"error": sentence, "error_code": error.code})
+
+
+def _in_form_words(sentence: str) -> str:
+    """Returns an error or a warning about a recording with the form's name of that."""
+    sentence = re.sub(r"^reference_audio\b|^samples\b(?!\[)", "audio_sample", sentence)
+    return re.sub(r"\bsamples(\[\d+\])(\.audio\b)?", r"audio_sample\1", sentence)
 
 
 def build_app(worker: JobWorker, settings: Settings, gate: Gate, metrics: Metrics) -> ASGIApp:
@@ -389,7 +427,7 @@ def build_app(worker: JobWorker, settings: Settings, gate: Gate, metrics: Metric
     add("/v1/models", routes.models)
     add("/v1/models/{model}", routes.model)
     add("/v1/audio/voices", routes.voices)
-    add("/v1/audio/voices", routes.add_voice, methods=["POST"])
+    add("/v1/audio/voices", routes.add_voice, methods=["POST"], openapi_extra=_body_of(VOICE_SCHEMA, FORM))
     add("/v1/audio/voices/{voice}", routes.delete_voice, methods=["DELETE"])
     add("/v1/audio/voices/{voice}/preview", routes.preview, response_class=Response)
     for name in OPERATIONS:
@@ -442,8 +480,8 @@ def _describe(app: FastAPI, definitions: Mapping[str, Any]) -> None:
     app.openapi = described  # type: ignore[method-assign]
 
 
-def _body_of(schema: Mapping[str, Any]) -> dict[str, Any]:
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+def _body_of(schema: Mapping[str, Any], kind: str = "application/json") -> dict[str, Any]:
+    return {"requestBody": {"required": True, "content": {kind: {"schema": schema}}}}
 
 
 async def _page() -> Response:

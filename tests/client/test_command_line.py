@@ -194,6 +194,21 @@ def test_voices_are_cloned_listed_and_deleted(command, recording, tmp_path, caps
     assert capsys.readouterr().out.endswith("Ada: deleted\n")
 
 
+def test_a_voice_is_cloned_from_several_recordings(command, recording, tmp_path, capsys):
+    other = tmp_path / "other.wav"
+    other.write_bytes(wav_bytes(speech_like(7.0, 24_000, 2), 24_000))
+    said = {"aliases": ["alloy"], "consent": {"by": "Ada", "date": "2026-11-27", "statement": "I agree."}}
+    fields = [f"--set={name}={json.dumps(value)}" for name, value in said.items()]
+    assert command("clone", recording, "Ada", "--sample", other, "--keep-preview", "--json", *fields) == 0
+    reply = json.loads(capsys.readouterr().out)
+    assert len(reply["samples"]) == 2
+    assert reply["preview_kept"] is True
+    assert {name: reply["voice_info"][name] for name in said} == said
+    other.write_bytes(b"no recording")
+    assert command("clone", recording, "Bob", "--sample", other) == 1
+    assert "samples[1].audio is not audio" in capsys.readouterr().err
+
+
 def test_a_recording_is_said_in_another_voice(command, recording, tmp_path, capsys):
     assert command("clone", recording, "Ada") == 0
     assert command("convert", recording, "--voice", "Ada", "-o", tmp_path / "a.flac") == 0

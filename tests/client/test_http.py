@@ -46,6 +46,22 @@ def test_operations_are_those_of_the_queue(client):
         client.run("sing")
 
 
+def test_a_voice_of_several_recordings_has_its_preview_kept(client, tmp_path):
+    file = tmp_path / "other.wav"
+    file.write_bytes(wav_bytes(speech_like(7.0, 24_000, 2), 24_000))
+    cloned = client.clone([RECORDING, file], "Ada", keep_preview=True)
+    assert [len(sample["taken"]) for sample in cloned.samples] == [1, 1]
+    assert client.preview(cloned)[:4] == b"fLaC"
+    assert not client.clone((RECORDING, file.read_bytes()), "Ada").is_new
+    plain = client.clone(RECORDING, "Bob", preview=False)
+    assert plain.samples == []
+    assert client.preview(voice_id=plain.id) is None
+    with pytest.raises(errors.InvalidRequest, match="there is no recording"):
+        client.clone([], "Cat")
+    with pytest.raises(errors.ReferenceInvalid, match=r"samples\[1\]\.audio is not audio"):
+        client.clone([RECORDING, b"no recording"], "Cat")
+
+
 def test_a_stream_ends_with_its_receipt(client, served, synthesizer):
     may_go_on, chunks = threading.Event(), synthesizer._chunks
 

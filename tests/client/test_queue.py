@@ -71,6 +71,16 @@ def test_a_recording_may_be_bytes_or_an_open_file(client):
     assert spoken.receipt["voice"] == {"voice_id": None, "voice_name": None}
 
 
+def test_what_is_said_of_a_voice_survives_several_recordings(client):
+    consent = {"by": "Ada", "date": "2026-11-27", "statement": "I agree."}
+    said = {"consent": consent, "aliases": ["alloy"], "default_parameters": {"speed": 1.25}}
+    other = wav_bytes(speech_like(7.0, 24_000, 2), 24_000)
+    cloned = client.clone([io.BytesIO(RECORDING), other], "Ada", preview=False, **said)
+    assert len(cloned.samples) == 2
+    found = client.run("get_voice", voice_name="alloy")["voice"]
+    assert {name: found[name] for name in said} == said
+
+
 def test_all_voices_are_listed_also_those_that_no_reply_holds(client, monkeypatch):
     monkeypatch.setattr("chatterbox_voice.operations.LIST_PAGE", 2)
     for number in range(3):
@@ -85,7 +95,8 @@ async def test_the_asynchronous_client_gets_the_same(endpoint):
         expected = client.speak(TEXT, seed=7)
     async with async_client_of(endpoint) as client:
         speech = await client.speak(TEXT, seed=7)
-        cloned = await client.clone(RECORDING, "Ada", preview=False)
+        cloned = await client.clone([RECORDING, RECORDING], "Ada", preview=False, keep_preview=True)
+        assert (await client.preview(cloned))[:4] == b"fLaC"
         assert [voice.id for voice in await client.voices()] == [cloned.id]
         assert await client.delete("Ada")
         assert (await client.run("list_voices"))["total_voices"] == 0

@@ -106,13 +106,18 @@ def test_a_voice_is_cloned_and_speaks_before_the_speech_is_complete(page, tmp_pa
     with http_server(tmp_path, synthesizer) as served:
         open_page(page, served)
         page.get_by_label("Name of the voice").fill("张伟 <b>Anna")
-        page.get_by_label("Recording").set_input_files(recording)
+        other = tmp_path / "other.wav"
+        other.write_bytes(wav_bytes(speech_like(7.0, 24_000, 1), 24_000))
+        page.get_by_label("Recording").set_input_files([recording, other])
         page.get_by_label("The person agreed to this.").check()
         page.get_by_role("button", name="Clone", exact=True).click()
         page.get_by_text("is there.").wait_for()
         assert not page.get_by_label("Key", exact=True).is_visible()
         assert page.locator("#voice option:checked").inner_text() == "张伟 <b>Anna"
         assert "Signal to noise" in page.locator("#quality").inner_text()
+        (voice,) = httpx.get(f"{served.address}/v1/audio/voices").json()["voices"]
+        stored = httpx.post(f"{served.address}/jobs/get_voice", json={"voice_id": voice["id"]}).json()
+        assert stored["voice"]["duration"] > 12  # both recordings
 
         page.get_by_label("Text").fill("The first sentence is here. The second one waits. So does the third.")
         page.get_by_role("button", name="Speak", exact=True).click()

@@ -97,6 +97,22 @@ async def test_a_preview_is_a_wav_at_the_models_rate(worker):
     assert len(samples) > 0
 
 
+async def test_a_kept_preview_comes_when_it_is_asked_for_and_fits(worker, limit):
+    job = clone("Ada", preview=True)
+    job["input"]["keep_preview"] = True
+    assert (await worker.handle(job))["preview_kept"] is True
+    get = {"operation": "get_voice", "voice_name": "Ada", "include_preview": True}
+    found = await worker.handle({"id": "job-2", "input": get})
+    samples, rate_hz, info = decoded(base64.b64decode(found["preview"]))
+    assert (rate_hz, info.format) == (24_000, "FLAC")
+    assert len(samples) > 0
+    assert "preview" not in await worker.handle({"id": "job-3", "input": get | {"include_preview": False}})
+    limit(60_000)
+    cut = await worker.handle({"id": "job-4", "input": get})
+    assert "preview" not in cut
+    assert "the preview is too large for this reply" in cut["warnings"][-1]
+
+
 async def test_audio_too_large_for_the_reply_is_kept_on_the_volume(worker, tmp_path, limit):
     whole = await worker.handle(tts(seed=1))
     limit(40_000)

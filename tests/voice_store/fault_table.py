@@ -1,7 +1,6 @@
 """Everything that faults.py, crowd.py and chaos.py try, in full, as a table.
 
     python -m tests.voice_store.fault_table [--folder DIR] [--rounds 100] [--crowds 30]
-                                           [--drop-metadata]
 
 Exits 1 if anything that was acknowledged is lost. The plain way, last, is there for comparison and does not
 count: it shows that a loss is seen.
@@ -18,21 +17,20 @@ from functools import partial
 from pathlib import Path
 
 from tests.voice_store import chaos, crowd, faults
-from tests.voice_store.faults import CHANGES, ERRORS, PUT_WITH_DETAILS, Row
+from tests.voice_store.faults import CHANGES, ERRORS, Row
 
 
-def trials(rounds: int, crowds: int, drop_metadata: bool) -> Iterator[Callable[[Path], Row]]:
-    for change in (*CHANGES, PUT_WITH_DETAILS):
-        yield partial(faults.kill_at_every_step, change, drop_metadata=drop_metadata)
+def trials(rounds: int, crowds: int) -> Iterator[Callable[[Path], Row]]:
+    for change in CHANGES:
+        yield partial(faults.kill_at_every_step, change)
     for from_then_on in (False, True):
         for code in ERRORS:
-            for change in (*CHANGES, PUT_WITH_DETAILS) if drop_metadata else CHANGES:
+            for change in CHANGES:
                 yield partial(
                     faults.fail_at_every_step,
                     change,
                     code,
                     from_then_on=from_then_on,
-                    drop_metadata=drop_metadata,
                 )
     yield partial(chaos.kill_at_random, rounds=rounds)
     for has_locks in (True, False):
@@ -56,16 +54,11 @@ def main() -> int:
     )
     parser.add_argument("--rounds", type=int, default=100, help="of killing at random")
     parser.add_argument("--crowds", type=int, default=30, help="of clones beside workers that are killed")
-    parser.add_argument(
-        "--drop-metadata",
-        action="store_true",
-        help="what is left when the files of single voices are gone, too, must say all",
-    )
     options = parser.parse_args()
     logging.disable(logging.WARNING)
     print(f"{'what':75} {'tried':>7} {'acknowledged':>12} {'lost':>5}")
     total = Row("all of these")
-    for trial in trials(options.rounds, options.crowds, options.drop_metadata):
+    for trial in trials(options.rounds, options.crowds):
         row = _try(trial, options.folder)
         total.tried += row.tried
         total.acknowledged += row.acknowledged

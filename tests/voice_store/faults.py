@@ -97,7 +97,12 @@ class Change:
 
 BEFORE = {"Amy": voice(1, description="calm"), "Ben": voice(2)}
 CHANGES = (
-    Change("put", lambda store: store.put(make_waveform(3), "Cy"), BEFORE, BEFORE | {"Cy": voice(3)}),
+    Change(
+        "put, with details",
+        lambda store: store.put(make_waveform(3), "Cy", **FIRST_DETAILS),
+        BEFORE,
+        BEFORE | {"Cy": voice(3, **FIRST_DETAILS)},
+    ),
     Change(
         "put, overwriting",
         lambda store: store.put(make_waveform(3), "Amy", overwrite=True),
@@ -119,14 +124,6 @@ CHANGES = (
         prepare_half_replaced,
     ),
 )
-# What clone was told is lost today where the file in metadata/ was refused and the catalog is lost, or both.
-# When the voice's own file says it, this takes the place of "put" above, and ``drop_metadata`` is always so.
-PUT_WITH_DETAILS = Change(
-    "put, with details",
-    lambda store: store.put(make_waveform(3), "Cy", **FIRST_DETAILS),
-    BEFORE,
-    BEFORE | {"Cy": voice(3, **FIRST_DETAILS)},
-)
 
 
 def found(root: Path) -> Found:
@@ -141,22 +138,21 @@ def found(root: Path) -> Found:
     return by_name
 
 
-def drop_indexes(root: Path, *, drop_metadata: bool = False) -> None:
-    """drop_metadata: the files of single voices, too: what clone_voice was told besides the name."""
+def drop_indexes(root: Path) -> None:
+    """Removes catalog, mapping, stats and metadata: the voices' own files and their changes say all."""
     for index in root.glob("*.json"):
         index.unlink()
-    if drop_metadata:
-        shutil.rmtree(root / "metadata", ignore_errors=True)
+    shutil.rmtree(root / "metadata", ignore_errors=True)
 
 
-def is_intact(root: Path, change: Change, *, acknowledged: bool, drop_metadata: bool = False) -> bool:
+def is_intact(root: Path, change: Change, *, acknowledged: bool) -> bool:
     """Whether all of the change has happened or, unless it was acknowledged, none of it, but still can.
 
-    drop_metadata: whether that must also be so for a worker that finds only what is no index.
+    That must be so for a worker that finds no indexes, too.
     """
     allowed = [change.becomes] if acknowledged else [change.was, change.becomes]
     outcome = found(root)
-    drop_indexes(root, drop_metadata=drop_metadata)
+    drop_indexes(root)
     if outcome not in allowed or found(root) != outcome:
         return False
     if outcome == change.becomes:
@@ -185,12 +181,10 @@ def roots(change: Change, folder: Path) -> Iterator[Path]:
         shutil.rmtree(root)
 
 
-def kill_at_every_step(change: Change, folder: Path, *, drop_metadata: bool = False) -> Row:
+def kill_at_every_step(change: Change, folder: Path) -> Row:
     """Every step that changes the volume, and after the last; half of what it was to write is written.
 
     A kill at a step that only reads leaves what a kill at the next step leaves.
-
-    drop_metadata: see ``is_intact``.
     """
     row = Row(f"kill -9 at every step: {change.name}")
     changes = steps_of(change, folder)
@@ -205,7 +199,7 @@ def kill_at_every_step(change: Change, folder: Path, *, drop_metadata: bool = Fa
         acknowledged = os.waitpid(child, 0)[1] == 0
         row.tried += 1
         row.acknowledged += acknowledged
-        row.lost += not is_intact(root, change, acknowledged=acknowledged, drop_metadata=drop_metadata)
+        row.lost += not is_intact(root, change, acknowledged=acknowledged)
     return row
 
 
@@ -216,12 +210,8 @@ def fail_at_every_step(
     *,
     from_then_on: bool,
     every: int = 1,
-    drop_metadata: bool = False,
 ) -> Row:
-    """Each step, or each ``every``-th; only then, or then and whenever something is to be written later.
-
-    drop_metadata: see ``is_intact``.
-    """
+    """Each step, or each ``every``-th; only then, or then and whenever something is to be written later."""
     row = Row(f"{errno.errorcode[code]} at every step{' and from then on' * from_then_on}: {change.name}")
     steps = range(1 + code % every, len(steps_of(change, folder)) + 1, every)
     for step, root in zip(steps, roots(change, folder), strict=False):
@@ -234,5 +224,5 @@ def fail_at_every_step(
             acknowledged = False
         row.tried += 1
         row.acknowledged += acknowledged
-        row.lost += not is_intact(root, change, acknowledged=acknowledged, drop_metadata=drop_metadata)
+        row.lost += not is_intact(root, change, acknowledged=acknowledged)
     return row

@@ -97,3 +97,19 @@ def test_a_volume_that_was_detached_is_told_and_comes_back(tmp_path):
     assert not root.parent.exists()
     (tmp_path / "away").rename(root.parent)
     assert store.get(name="Amy").digest == make_waveform(1).digest()
+
+
+def test_a_full_volume_takes_no_preview_and_keeps_the_former_one(volume):
+    root = volume / "voice_embeddings"
+    store = VoiceStore(root, AT_ONCE)
+    with_preview, without = (
+        store.put(make_waveform(seed), f"voice {seed}").voice.voice_id for seed in (1, 2)
+    )
+    assert store.put_preview(with_preview, b"a sentence")
+    fill(volume)
+    for voice_id in (with_preview, without):
+        assert store.put_preview(voice_id, bytes(100_000)) is False
+    assert store.preview(with_preview) == b"a sentence"
+    assert store.preview(without) is None
+    assert store.get(voice_id=without).name == "voice 2"
+    assert not list(root.rglob("*.tmp"))

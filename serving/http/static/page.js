@@ -361,14 +361,16 @@ function wav({ held, length }) {
 // --- clones
 
 async function clone() {
-  const source = recording ?? at("file").files[0];
-  if (!source) throw new Error("choose a recording, or record one");
+  const sources = recording ? [recording] : [...at("file").files];
+  if (!sources.length) throw new Error("choose a recording, or record one");
   at("cloned").textContent = "listening to the recording …";
   at("quality").hidden = true;
   const today = new Date().toISOString().slice(0, 10);
   const consent = { by: "whoever sent this from the worker's page", date: today, statement: "The person agreed to this." };
   try {
-    const asked = { voice_name: at("name").value, reference_audio: await base64(source), consent, preview: false };
+    const recordings = await Promise.all(sources.map(base64));
+    const sent = recordings.length === 1 ? { reference_audio: recordings[0] } : { samples: recordings.map((audio) => ({ audio })) };
+    const asked = { voice_name: at("name").value, ...sent, consent, preview: false };
     const reply = await (await job("clone_voice", asked)).json();
     await load();
     at("voice").value = reply.voice_id;
