@@ -141,17 +141,11 @@ def list_voices(options: argparse.Namespace) -> int:
     voices = [voice for voice in there if _matches(voice, options)]
     if options.json:
         print_json(voices)
-        return 0
-    if not voices:
+    elif voices:
+        header = ("ID", "NAME", "GENDER", "LANGUAGE", "SECONDS", "CREATED", "TAGS", "DESCRIPTION")
+        print_table([header, *map(_row, voices)])
+    else:
         say("no voices")
-        return 0
-    rows = [("ID", "NAME", "GENDER", "LANGUAGE", "SECONDS", "CREATED", "TAGS", "DESCRIPTION")]
-    for voice in voices:
-        seconds = "?" if voice["duration"] is None else f"{voice['duration']:.1f}"
-        columns = (voice["gender"], voice["language"] or "", seconds, voice["created_at"])
-        words = (", ".join(voice["tags"]), voice["description"] or "")
-        rows.append((voice["voice_id"], voice["speaker_name"], *columns, *words))
-    print_table(rows)
     return 0
 
 
@@ -404,14 +398,17 @@ def _matches(voice: Mapping[str, Any], options: argparse.Namespace) -> bool:
     return options.query is None or any(casefold_nfkc(options.query) in casefold_nfkc(text) for text in texts)
 
 
+def _row(voice: Mapping[str, Any]) -> tuple[str, ...]:
+    seconds = "?" if voice["duration"] is None else f"{voice['duration']:.1f}"
+    facts = (voice["gender"], voice["language"] or "", seconds, voice["created_at"])
+    words = (", ".join(voice["tags"]), voice["description"] or "")
+    return voice["voice_id"], voice["speaker_name"], *facts, *words
+
+
 def _count(reader: StoreReader, root: Path) -> dict[str, Any]:
     """damaged_voices: those that are known to be, without reading them all."""
     voices = list(reader.library.voices.values())
     durations_s = [voice["duration"] for voice in voices if voice["duration"] is not None]
-    bytes_on_disk = 0
-    for voice_id in reader.voice_ids:
-        with suppress(OSError):  # removed meanwhile
-            bytes_on_disk += (root / embedding_file(voice_id)).lstat().st_size
     words = {
         "genders": Counter(voice["gender"] for voice in voices),
         "languages": Counter(voice["language"] for voice in voices if voice["language"]),
@@ -421,9 +418,15 @@ def _count(reader: StoreReader, root: Path) -> dict[str, Any]:
         "total_voices": len(reader.voice_ids),
         "damaged_voices": len(reader.voice_ids) - len(durations_s),
         "audio_seconds": round(sum(durations_s), 2),
-        "bytes_on_disk": bytes_on_disk,
+        "bytes_on_disk": sum(_size(root / embedding_file(voice_id)) for voice_id in reader.voice_ids),
         **{key: dict(counter.most_common()) for key, counter in words.items()},
     }
+
+
+def _size(file: Path) -> int:
+    with suppress(OSError):  # removed meanwhile
+        return file.lstat().st_size
+    return 0
 
 
 def _keep(source: Source, options: argparse.Namespace) -> int:

@@ -90,17 +90,15 @@ class Source:
 
     def without_namesakes(self) -> Source:
         """Keeps one of several items of one name: the newest, as in a store, else the first."""
-        chosen: dict[str, Item] = {}
-        faults = list(self.faults)
-        for item in self.items:
-            key = fold_name(item.name)
-            there = chosen.setdefault(key, item)
-            if there is item:
-                continue
-            kept, left = (item, there) if item.age > there.age else (there, item)
-            chosen[key] = kept
-            faults.append(f'{left.label}: {kept.label} has the same name, "{kept.name}", and is kept instead')
-        return Source(list(chosen.values()), faults, self.passed_over)
+        by_age = sorted(self.items, key=lambda item: item.age, reverse=True)
+        kept = {fold_name(item.name): item for item in reversed(by_age)}
+        pairs = [(item, kept[fold_name(item.name)]) for item in self.items]
+        faults = self.faults + [
+            f'{item.label}: {other.label} has the same name, "{other.name}", and is kept instead'
+            for item, other in pairs
+            if item is not other
+        ]
+        return Source([item for item, other in pairs if item is other], faults, self.passed_over)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from errors import InvalidRequest
 _KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PlainFile:
     """A file, or a stretch of one, such as a member of a tar."""
 

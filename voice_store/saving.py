@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from audio.decode import MAX_ENCODED_BYTES, decode_audio
 from audio.quality import check_reference, trim_silence
+from audio.samples import join_best
 from audio.waveform import Waveform
 from errors import ReferenceInvalid, WorkerError
 from voice_store.metadata import embedding_file
@@ -95,7 +96,7 @@ def read_recording(file: PlainFile, field: str) -> tuple[Waveform, tuple[str, ..
 def read_samples(
     files: Mapping[str, PlainFile], field: str, *, skips_unusable: bool = False
 ) -> tuple[Waveform, tuple[str, ...]]:
-    """Returns one recording made of several of one speaker, and warnings about it, which name ``field``.
+    """Returns the best of recordings of one speaker, at most MAX_JOINED_S, and warnings, which name ``field``.
 
     files: by what errors call them. skips_unusable: a sample that cannot be used is left out with a warning,
     unless none can be used. Raises what ``read_recording`` raises.
@@ -108,5 +109,5 @@ def read_samples(
             if not skips_unusable or (number == len(files) and not recordings):
                 raise
             warnings.append(f"left out of {field}: {error.message}")
-    joined = max(recordings, key=lambda recording: recording.duration_s)
+    joined = join_best(recordings, MAX_JOINED_S).waveform
     return joined, (*warnings, *check_reference(joined, field)[1])

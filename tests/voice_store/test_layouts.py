@@ -34,7 +34,7 @@ def check_amelie(store):
     assert voice["description"] == "warm"
     assert voice["default_parameters"] == {"speed": 1.1}
     assert voice["created_at"] == "2024-05-02T11:45:06"
-    assert store.get(name="Amélie").waveform.duration_s > 7  # of the longer one
+    assert store.get(name="Amélie").waveform.duration_s > 7
 
 
 @pytest.mark.parametrize(

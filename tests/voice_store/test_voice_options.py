@@ -92,7 +92,7 @@ def test_samples_make_one_voice(root, store, tmp_path, capsys):
     long = write_recording(tmp_path / "long.flac", 2, duration_s=8.0)
     assert run_cli(root, "add", short, long, "--name", "Amy", "--samples", "--alias", "alloy") == 0
     assert names(store) == {"Amy"}
-    assert store.get(name="alloy").waveform.duration_s > 7
+    assert 9 < store.get(name="alloy").waveform.duration_s < 12  # of both
     assert capsys.readouterr().out.startswith("added: Amy (")
     assert run_cli(root, "add", short, long, "--name", "Amy", "--samples") == 0
     assert capsys.readouterr().out.startswith("already there: Amy (")
