@@ -96,7 +96,7 @@ def read_recording(file: PlainFile, field: str) -> tuple[Waveform, tuple[str, ..
 def read_samples(
     files: Mapping[str, PlainFile], field: str, *, skips_unusable: bool = False
 ) -> tuple[Waveform, tuple[str, ...]]:
-    """Returns the best of recordings of one speaker, at most MAX_JOINED_S, and warnings, which name ``field``.
+    """Returns the best MAX_JOINED_S of recordings of one speaker, and warnings, which name ``field``.
 
     files: by what errors call them. skips_unusable: a sample that cannot be used is left out with a warning,
     unless none can be used. Raises what ``read_recording`` raises.
