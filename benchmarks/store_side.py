@@ -12,6 +12,7 @@ import functools
 import itertools
 import json
 import os
+import shutil
 import statistics
 import sys
 import threading
@@ -90,9 +91,7 @@ def make(folder: Path, count: str, file: str) -> Figures:
             )
         for path in (small / "embeddings").iterdir():
             path.rename(folder / "embeddings" / path.name)
-        for path in sorted(small.rglob("*"), reverse=True):
-            path.rmdir() if path.is_dir() else path.unlink()
-        small.rmdir()
+        shutil.rmtree(small, ignore_errors=True)  # its store may still be writing indexes
     return {}
 
 

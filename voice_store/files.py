@@ -145,17 +145,21 @@ class Folder:
                 _sync(folder)
         return created
 
-    def replace(self, name: str, data: bytes) -> Stamp:
-        """Exchanges a file for a new one at once. OSError leaves the old one in place."""
+    def replace(self, name: str, data: bytes, *, is_synced: bool = True) -> Stamp:
+        """Exchanges a file for a new one at once. OSError leaves the old one in place.
+
+        is_synced: whether it survives a crash of the machine once this returns; else it may be torn then.
+        """
         with self._opened() as folder:
-            temporary, stamp = _write_temporary(folder, name, data)
+            temporary, stamp = _write_temporary(folder, name, data, is_synced=is_synced)
             try:
                 os.replace(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
             except OSError:
                 with suppress(OSError):
                     os.unlink(temporary, dir_fd=folder)
                 raise
-            _sync(folder)
+            if is_synced:
+                _sync(folder)
         return stamp
 
     def remove(self, name: str) -> bool:
@@ -273,7 +277,7 @@ def _read(file: int, max_bytes: int) -> bytes:
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def _write_temporary(folder: int, name: str, data: bytes) -> tuple[str, Stamp]:
+def _write_temporary(folder: int, name: str, data: bytes, *, is_synced: bool = True) -> tuple[str, Stamp]:
     # A random name: process ids and host names repeat among containers.
     temporary = f".{name}.{uuid.uuid4().hex}.tmp"
     file = os.open(temporary, _CREATE, 0o666, dir_fd=folder)
@@ -282,7 +286,8 @@ def _write_temporary(folder: int, name: str, data: bytes) -> tuple[str, Stamp]:
             rest = memoryview(data)
             while rest:
                 rest = rest[os.write(file, rest) :]
-            os.fsync(file)
+            if is_synced:
+                os.fsync(file)
             stamp = Stamp.of(os.fstat(file))
         finally:
             os.close(file)

@@ -188,11 +188,11 @@ class StoreFolders:
             with done_all_the_same(f"removing {sidecars.folder.path.name} of deleted voices"):
                 sidecars.forget(voice_ids)
 
-    def describe(self, voice_id: str, entry: dict[str, object]) -> None:
+    def describe(self, voice_id: str, entry: dict[str, object], *, is_synced: bool = True) -> None:
         """Writes the metadata file of a voice, unless another worker deletes it meanwhile. Raises nothing."""
         with done_all_the_same(f"describing voice {voice_id}"):
             if self.voices.has(voice_id):
-                self.metadata.describe(voice_id, entry)
+                self.metadata.describe(voice_id, entry, is_synced=is_synced)
                 if not self.voices.has(voice_id):
                     self.metadata.forget({voice_id})
 

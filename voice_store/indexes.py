@@ -46,6 +46,7 @@ INDEX_BYTES_PER_VOICE = 2**14
 
 CATALOG, MAPPING, STATS = INDEXES = ("voice_catalog.json", "name_mapping.json", "stats.json")
 LOCK_FILE = ".indexes.lock"
+_MOST_SYNCED = 32  # metadata files in a row; more are written when those of the whole store are lost
 _LOCK_TIMEOUT_S = 2.0  # then it is done without: a lock saves work here, and nothing depends on it
 
 
@@ -105,10 +106,11 @@ class Indexes:
         changed = {}
         for voice_id in missing + behind:
             mapped_names = self._names.get(voice_id, [None])
-            entry = self._gather_entry(voice_id, listing.revisions.get(voice_id, 0), mapped_names[-1])
-            if entry is not None:
+            revision = listing.revisions.get(voice_id, 0)
+            entry, described = self._gather_entry(voice_id, revision, mapped_names[-1])
+            if entry_name(entry):  # else it cannot be read, and nothing says its name
                 entries[voice_id] = entry
-                if entry is not self._catalog.content.get(voice_id):
+                if described is not None and not entry.items() <= described.items():
                     self._untold.add(voice_id)
                 changed[voice_id] = tidy_metadata(voice_id, entry)
         gone = library.voices.keys() - entries.keys()
@@ -123,13 +125,12 @@ class Indexes:
         return self._library
 
     def write(self, listing: Listing, library: Library) -> bool:
-        """Brings the indexes up to date; True when they are, and catalog, mapping and stats were before.
+        """Brings catalog, mapping and stats up to date; True when they are, and nothing was to be written.
 
         False after writing, and, with nothing written, when another program has exchanged them since they
         were read: what was written may come from a listing that is older than what another worker wrote just
         before, so list and read again. Failing is logged, and not tried again.
         """
-        self._describe_untold()
         try:
             if self.have_changed():
                 return False
@@ -141,10 +142,12 @@ class Indexes:
             return True
         return not any(written)
 
-    def _describe_untold(self) -> None:
+    def describe(self) -> None:
+        """Writes the metadata files of voices of which they do not say all. Failing is logged."""
         untold, self._untold = self._untold & self._entries.keys(), set()
+        is_synced = len(untold) <= _MOST_SYNCED  # else it takes minutes, for what can be derived again
         for voice_id in untold:
-            self._folders.describe(voice_id, self._entries[voice_id])
+            self._folders.describe(voice_id, self._entries[voice_id], is_synced=is_synced)
 
     def compare(self, listing: Listing, library: Library) -> dict[str, tuple[JsonObject, JsonObject]]:
         """What catalog, mapping and stats hold, and what ``write`` would make of them, by file name."""
@@ -181,25 +184,30 @@ class Indexes:
         """What is known of a voice, keys of other programs included; as of the last ``library``."""
         return self._entries.get(voice_id, {})
 
-    def _gather_entry(self, voice_id: str, revision: int, mapped_name: str | None) -> JsonObject | None:
-        """The catalog's entry, completed and brought to the latest revision.
+    def _gather_entry(
+        self, voice_id: str, revision: int, mapped_name: str | None
+    ) -> tuple[JsonObject, JsonObject | None]:
+        """The catalog's entry, completed and brought to the latest revision; and the metadata file.
 
-        None when the voice cannot be read and nothing says its name.
+        That is None when it was not read, because the catalog says all.
         """
         listed = self._catalog.content.get(voice_id)
         entry: JsonObject = listed if isinstance(listed, dict) else {}
-        if not is_complete(entry):
-            entry = self._recover_entry(voice_id, entry, mapped_name)
-        if revision_of(entry) < revision:
-            with suppress(OSError):
-                latest = self._folders.revisions.read(voice_id, revision)
-                is_whole = bool(entry_name(latest))
-                entry = revised(entry, latest) if is_whole else entry | self._folders.metadata.read(voice_id)
-        return entry if entry_name(entry) else None
+        described = None
+        if not is_complete(entry) or revision_of(entry) < revision:
+            described = self._folders.metadata.read(voice_id)
+            if not is_complete(entry):
+                entry = self._recover_entry(voice_id, entry, described, mapped_name)
+            if revision_of(entry) < revision:
+                with suppress(OSError):
+                    latest = self._folders.revisions.read(voice_id, revision)
+                    entry = revised(entry, latest) if entry_name(latest) else entry | described
+        return entry, described
 
-    def _recover_entry(self, voice_id: str, entry: JsonObject, mapped_name: str | None) -> JsonObject:
+    def _recover_entry(
+        self, voice_id: str, entry: JsonObject, described: JsonObject, mapped_name: str | None
+    ) -> JsonObject:
         """The entry completed from the voice's own file, and from its metadata file."""
-        described = self._folders.metadata.read(voice_id)
         try:
             header = self._folders.voices.peek(voice_id)
             modified_at = self._folders.voices.modified_at(voice_id)

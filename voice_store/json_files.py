@@ -25,27 +25,34 @@ class DamagedJsonError(Exception):
     """The file is no JSON object, or not a plain file of a sensible size."""
 
 
-def parse_object(folder: Folder, name: str, max_bytes: int) -> JsonObject | None:
+def parse_object(folder: Folder, name: str, max_bytes: int, *, is_ours: bool = False) -> JsonObject | None:
     """The object in a JSON file; None when there is no file. Raises DamagedJsonError, OSError.
 
-    Older programs write in place: what does not parse and is new is looked at again a moment later.
+    is_ours: only programs like this one write such files. Older programs write theirs in place: what does not
+    parse and is new is looked at again a moment later.
     """
-    try:
-        return _parse_once(folder, name, max_bytes)
-    except DamagedJsonError:
-        if folder.is_older(name, _SETTLED_AFTER_S):
-            raise
+    is_last_look = is_ours
+    while True:
+        try:
+            # Not by orjson: it refuses NaN and halves of surrogates, and rounds large integers.
+            content = json.loads(folder.read(name, max_bytes))
+            if isinstance(content, dict):
+                return content
+            fault: Exception | None = None
+        except FileNotFoundError:
+            return None
+        except (NotAPlainFileError, ValueError, RecursionError) as caught:
+            fault = caught
+        if is_last_look or folder.is_older(name, _SETTLED_AFTER_S):
+            raise DamagedJsonError(name) from fault
         time.sleep(_REREAD_AFTER_S)
-        return _parse_once(folder, name, max_bytes)
+        is_last_look = True
 
 
 def read_object(folder: Folder, name: str, max_bytes: int, *, is_ours: bool = False) -> JsonObject:
-    """As ``parse_object``, but empty for a file that is damaged or not there. Raises OSError.
-
-    is_ours: only programs like this one write such files, and never in place.
-    """
+    """As ``parse_object``, but empty for a file that is damaged or not there. Raises OSError."""
     try:
-        return (_parse_once if is_ours else parse_object)(folder, name, max_bytes) or {}
+        return parse_object(folder, name, max_bytes, is_ours=is_ours) or {}
     except DamagedJsonError:
         log.warning("%s is damaged", name)
         return {}
@@ -79,19 +86,6 @@ def _member(key: str, value: object) -> bytes:
     if not text.isascii() or b"null" in text:
         text = json.dumps({key: value}).encode()
     return text[1:-1]
-
-
-def _parse_once(folder: Folder, name: str, max_bytes: int) -> JsonObject | None:
-    try:
-        # Not by orjson: it refuses NaN and halves of surrogates, and rounds large integers.
-        content = json.loads(folder.read(name, max_bytes))
-    except FileNotFoundError:
-        return None
-    except (NotAPlainFileError, ValueError, RecursionError) as fault:
-        raise DamagedJsonError(name) from fault
-    if not isinstance(content, dict):
-        raise DamagedJsonError(name)
-    return content
 
 
 class IndexFile:

@@ -94,8 +94,23 @@ class LiveLibrary:
         return library
 
     def write(self) -> Library:
-        """The voices there are, after a change by this worker, which the indexes are told."""
-        return self._publish() if self._timing.indexes_at_once else self.read(anew=True)
+        """The voices there are, after a change by this worker, which the indexes are told.
+
+        Locks may not work, and nothing exchanges a file only if nobody else has just done so: what is written
+        here may lack a voice that another worker has committed, told the indexes of and acknowledged since
+        the listing was made. So the voices are listed, and the indexes read, again after every write, by all
+        who write: whoever writes last then finds what is missing, and mends it.
+        """
+        if not self._timing.indexes_at_once:
+            return self.read(anew=True)
+        with self.indexes.taking_turns():
+            for number in range(_PASSES):
+                with self._lock:
+                    library, is_good = self._write_once(is_first=number == 0)
+                if is_good:
+                    break
+        self._tidy_up()
+        return library
 
     def pause(self, seconds: float) -> None:
         """Lets other workers go first."""
@@ -139,31 +154,14 @@ class LiveLibrary:
         try:
             # An empty folder may be a volume that is not there: its indexes stay.
             if self.listing.voice_ids or self.listing.deleted or self.listing.replaced:
-                return self._publish()
+                return self.write()
             self._doubtful_since_s = None
             assert self._library is not None
             return self._library
         finally:
             self._is_mending = False
 
-    def _publish(self) -> Library:
-        """Writes the indexes until they say what the volume says after they were written.
-
-        Locks may not work, and nothing exchanges a file only if nobody else has just done so: what is written
-        here may lack a voice that another worker has committed, told the indexes of and acknowledged since
-        the listing was made. So the voices are listed, and the indexes read, again after every write, by all
-        who write: whoever writes last then finds what is missing, and mends it.
-        """
-        with self.indexes.taking_turns():
-            for number in range(_PASSES):
-                with self._lock:
-                    library, is_good = self._publish_once(is_first=number == 0)
-                if is_good:
-                    break
-        self._tidy_up()
-        return library
-
-    def _publish_once(self, *, is_first: bool) -> tuple[Library, bool]:
+    def _write_once(self, *, is_first: bool) -> tuple[Library, bool]:
         """The voices, and whether the indexes say the same."""
         now_s = self._timing.now()
         has_changed = self._list(now_s, anew=True)
@@ -171,6 +169,7 @@ class LiveLibrary:
             self.indexes.read(self.listing)
             self._indexes_read_at_s = now_s
             self._library = self.indexes.library(self.listing)
+            self.indexes.describe()
             is_good = self.indexes.write(self.listing, self._library)
         else:
             is_good = True

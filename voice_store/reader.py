@@ -24,7 +24,7 @@ class ReadOnlyFolder(Folder):
     def create(self, *_: object) -> NoReturn:
         self.make()
 
-    def replace(self, *_: object) -> NoReturn:
+    def replace(self, *_: object, **__: object) -> NoReturn:
         self.make()
 
     def remove(self, *_: object) -> NoReturn:

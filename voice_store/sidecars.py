@@ -111,10 +111,10 @@ class MetadataFiles(Sidecars):
             return read_object(self.folder, f"{voice_id}.json", MAX_JSON_BYTES)
         return {}
 
-    def describe(self, voice_id: str, metadata: Mapping[str, Any]) -> None:
+    def describe(self, voice_id: str, metadata: Mapping[str, Any], *, is_synced: bool) -> None:
         """Writes what is known about a voice, beside the keys of other programs; None is not knowing.
 
-        Raises RecursionError for what others have nested too deeply.
+        is_synced: see ``Folder.replace``. Raises RecursionError for what others have nested too deeply.
         """
         name = f"{voice_id}.json"
         there = read_object(self.folder, name, MAX_JSON_BYTES)
@@ -126,7 +126,7 @@ class MetadataFiles(Sidecars):
             log.warning("metadata of voice %s not written: other programs' keys fill it", voice_id)
             return
         self.folder.make()
-        self.folder.replace(name, content)
+        self.folder.replace(name, content, is_synced=is_synced)
 
     def orphans(self, voice_ids: Collection[str], older_than_s: float) -> list[str]:
         """As for other folders, without files in which other programs have keys."""

@@ -26,12 +26,7 @@ def trials(rounds: int, crowds: int) -> Iterator[Callable[[Path], Row]]:
     for from_then_on in (False, True):
         for code in ERRORS:
             for change in CHANGES:
-                yield partial(
-                    faults.fail_at_every_step,
-                    change,
-                    code,
-                    from_then_on=from_then_on,
-                )
+                yield partial(faults.fail_at_every_step, change, code, from_then_on=from_then_on)
     yield partial(chaos.kill_at_random, rounds=rounds)
     for has_locks in (True, False):
         for deletes in (False, True):

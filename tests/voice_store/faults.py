@@ -139,17 +139,14 @@ def found(root: Path) -> Found:
 
 
 def drop_indexes(root: Path) -> None:
-    """Removes catalog, mapping, stats and metadata: the voices' own files and their changes say all."""
+    """The metadata of single voices, too: the files of voices say what clone_voice was told."""
     for index in root.glob("*.json"):
         index.unlink()
     shutil.rmtree(root / "metadata", ignore_errors=True)
 
 
 def is_intact(root: Path, change: Change, *, acknowledged: bool) -> bool:
-    """Whether all of the change has happened or, unless it was acknowledged, none of it, but still can.
-
-    That must be so for a worker that finds no indexes, too.
-    """
+    """Whether all of the change has happened or, unless it was acknowledged, none of it, but still can."""
     allowed = [change.becomes] if acknowledged else [change.was, change.becomes]
     outcome = found(root)
     drop_indexes(root)
@@ -203,14 +200,7 @@ def kill_at_every_step(change: Change, folder: Path) -> Row:
     return row
 
 
-def fail_at_every_step(
-    change: Change,
-    code: int,
-    folder: Path,
-    *,
-    from_then_on: bool,
-    every: int = 1,
-) -> Row:
+def fail_at_every_step(change: Change, code: int, folder: Path, *, from_then_on: bool, every: int = 1) -> Row:
     """Each step, or each ``every``-th; only then, or then and whenever something is to be written later."""
     row = Row(f"{errno.errorcode[code]} at every step{' and from then on' * from_then_on}: {change.name}")
     steps = range(1 + code % every, len(steps_of(change, folder)) + 1, every)

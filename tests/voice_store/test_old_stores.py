@@ -19,6 +19,7 @@ from tests.voice_store.old_stores import (
     read_plainly,
     unpack_store_before,
 )
+from tests.voice_store.terminal import run_cli
 from voice_store import VoiceStore
 from voice_store.live import Timing
 
@@ -185,6 +186,7 @@ def test_a_store_of_the_version_before_is_changed_and_read_by_plain_code(before)
     stats = json.loads((root / "stats.json").read_text())
     assert (stats["theirs"], stats["total_voices"]) == (1, len(before.voices))
     assert json.loads((root / "pronunciations.json").read_text())
+    assert run_cli(root, "check") == 0
     for voice_id in before.gone:
         left = [path.relative_to(root) for path in root.rglob(f"{voice_id}*") if path.suffix != ".tmp"]
         assert all(path.parts[0] == "deleted" for path in left)
