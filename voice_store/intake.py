@@ -32,7 +32,7 @@ from errors import InvalidRequest, StoreUnavailable, VoiceExists, WorkerError
 from voice_store.export import FORMATS as EXPORT_FORMATS
 from voice_store.export import MAX_AUDIO_BYTES, Description, decode_exported, parse_description
 from voice_store.live import Timing
-from voice_store.metadata import DATE_FORMAT, DETAILS
+from voice_store.metadata import DATE_FORMAT, DETAILS, tidy_metadata
 from voice_store.names import fold_name, readable
 from voice_store.plain_files import PlainFile, reason
 from voice_store.reader import StoreReader
@@ -224,7 +224,7 @@ def _load_samples(
 ) -> Arrival:
     waveform, warnings = read_samples(files, label, skips_unusable=skips_unusable)
     original = PurePath(next(iter(files))).name
-    return Arrival(waveform, {"original_file": original, **details}, warnings=warnings)
+    return Arrival(waveform, {**details, "original_file": original}, warnings=warnings)
 
 
 def _in_folder(folder: Path) -> Source:
@@ -400,20 +400,20 @@ def _elevenlabs_item(voice: Mapping[str, Any], samples: Mapping[PurePath, PlainF
     language = labels.pop("language", None)
     if language is None and isinstance(languages, list) and languages:
         language = _snake_case(languages[0]).get("language")
-    details: dict[str, Any] = {
+    said = {
         "description": voice.get("description"),
         "gender": labels.pop("gender", None),
         "language": language,
         "tags": list(labels.values()),
         "aliases": [voice["voice_id"]],
-        "default_parameters": {"speed": settings["speed"]} if settings.get("speed", 1) != 1 else None,
+        "default_parameters": {"speed": settings["speed"]} if settings.get("speed", 1) != 1 else {},
     }
     with suppress(TypeError, ValueError, OverflowError, OSError):
-        created = datetime.fromtimestamp(voice.get("created_at_unix", ""), UTC)
-        details["created_at"] = created.strftime(DATE_FORMAT)
+        said["created_at"] = datetime.fromtimestamp(voice.get("created_at_unix", ""), UTC).isoformat()
+    details = _details_of(tidy_metadata("", said))  # whose values may be anything
     files = {str(sample): file for sample, file in samples.items()}
     label = f"{voice['name']} ({voice['voice_id']})"
-    age = (details.get("created_at", ""), voice["voice_id"])
+    age = (details["created_at"] or "", voice["voice_id"])
     load = functools.partial(_load_samples, files, label, details, skips_unusable=True)
     return Item(label, voice["name"], load, age)
 

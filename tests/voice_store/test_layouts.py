@@ -115,6 +115,7 @@ def test_one_answer_about_all_voices_and_one_about_each_are_the_same_voices(root
     [
         {"labels": ["x"], "settings": 5, "verified_languages": {}, "created_at_unix": 10**30},
         {"labels": {"gender": {}, "language": []}, "verified_languages": [5], "created_at_unix": {}},
+        {"labels": {"gender": 1e308, "language": True, "accent": []}, "description": 5},
         {"settings": {"speed": "fast"}, "description": {"a": 1}},
         {"samples": [None, 5, {"sample_id": {}, "file_name": "../../../etc/passwd"}]},
         {"name": "Amélie", "voice_id": "../.."},
@@ -124,7 +125,8 @@ def test_what_an_answer_claims_is_not_believed(root, store, tmp_path, changes):
     folder = tmp_path / "in"
     write_json(folder / "voice.json", {**VOICE, **changes})
     write_recording(folder / "first take.mp3")
-    assert run_cli(root, "import", folder) in (0, 1)
+    run_cli(root, "import", folder)
+    assert len(store.list()) == 1  # or the recording alone, where no sample is meant by it
     json.dumps(store.list())
     assert not {path for path in tmp_path.rglob("*") if path.parts[: len(root.parts)] != root.parts} - {
         *(folder, folder / "voice.json", folder / "first take.mp3")
