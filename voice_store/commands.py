@@ -19,7 +19,7 @@ from audio.speed import FASTEST, SLOWEST
 from characters import casefold_nfkc
 from errors import InvalidRequest, VoiceNotFound
 from voice_store.export import FORMATS, TAR_SUFFIX, export_voices, open_target
-from voice_store.health import QUARANTINE, Remedy, Report, check, repair
+from voice_store.health import QUARANTINE, Report, check, repair
 from voice_store.intake import ADDED, ALREADY_THERE, Source, as_samples, find_items, find_recordings, keep_all
 from voice_store.live import Timing
 from voice_store.metadata import CONSENT_KEYS, MAX_STATEMENT_CHARACTERS, embedding_file
@@ -29,7 +29,6 @@ from voice_store.reader import StoreReader
 from voice_store.saving import MAX_SAMPLES
 from voice_store.store import VoiceStore
 from voice_store.terminal import (
-    MOST_LINES,
     complain,
     complain_of_many,
     confirm,
@@ -466,13 +465,8 @@ def _warn_of_aliases(options: argparse.Namespace, name: str) -> None:
 
 
 def _print_report(report: Report) -> None:
-    stale = [problem for problem in report.problems if problem.remedy is Remedy.REBUILD]
-    left_out = set(stale[MOST_LINES:])  # an index that is lost as a whole differs in every voice
     for problem in report.problems:
-        if problem not in left_out:
-            say(str(problem))
-    if left_out:
-        say(f"and {len(left_out)} more that indexes do not say, or not as the voices do")
+        say(str(problem))
     for note in report.notes:
         say(f"note: {note}")
     count = len(report.problems)

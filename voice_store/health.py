@@ -1,4 +1,4 @@
-"""Is a store as it should be, and making it so: ``check`` changes nothing, ``repair`` loses nothing.
+"""Says what is wrong with a store, and mends it: ``check`` changes nothing, ``repair`` loses nothing.
 
 quarantine/<file>               what was damaged, as it lay there
 quarantine/<file>.about.json    where it lay, what was wrong with it and what was known about the voice
@@ -7,23 +7,21 @@ quarantine/<file>.about.json    where it lay, what was wrong with it and what wa
 from __future__ import annotations
 
 import functools
-import itertools
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from enum import Enum, auto
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from errors import StoreCorrupt, StoreUnavailable
+from errors import StoreCorrupt
 from voice_store.deletions import MAX_NOTE_BYTES
 from voice_store.files import Folder, Stamp, volume_faults
-from voice_store.folders import LEFTOVER_AFTER_S, StoreFolders, VoiceFiles
-from voice_store.indexes import CATALOG, INDEXES, MAPPING, MAX_INDEX_BYTES, STATS
+from voice_store.folders import LEFTOVER_AFTER_S, StoreFolders
+from voice_store.indexes import CATALOG, INDEXES, MAPPING, MAX_INDEX_BYTES
 from voice_store.json_files import JsonObject, is_damaged, read_object, to_json
 from voice_store.live import LiveLibrary, Timing
-from voice_store.metadata import now
+from voice_store.metadata import embedding_file, now
 from voice_store.names import fold_name, is_voice_id, readable
 from voice_store.pronunciations import FILE_NAME as PRONUNCIATIONS
 from voice_store.pronunciations import PronunciationsFile
@@ -31,292 +29,198 @@ from voice_store.reader import StoreReader
 from voice_store.sidecars import MAX_JSON_BYTES
 
 QUARANTINE = "quarantine"
-FOLDERS = ("embeddings", "metadata", "revisions", "deleted")  # what a worker cannot do without
 SETTLED_AFTER_S = 5.0  # a file that was written to this long ago is not being written any more
-
-_VOICE_SUFFIX = ".pkl.gz"
-_NO_JSON = "is damaged: it is no JSON file"
-
-
-class Remedy(Enum):
-    """What is to be done about a problem."""
-
-    QUARANTINE = auto()  # the file is put where nobody reads it
-    REBUILD = auto()  # indexes are derived anew from the voices
-    TIDY = auto()  # what a writer that died left unfinished is finished or removed
-    BY_HAND = auto()  # only a person can tell
+_SHOWN = 3  # ids or names of all that a problem is about
+_FRESH = "has just changed, and may not be complete yet: check again in a few seconds"
 
 
-@dataclass(frozen=True)
-class Problem:
-    """What is wrong with one file.
+class Problem(NamedTuple):
+    """What is wrong with a file or a folder."""
 
-    folder: its name, "" for the store's own. name: of the file in it, or "" for the folder itself.
-    says: the rest of a sentence. stamp: of the file that was looked at, where it is to be moved.
-    """
-
-    folder: str
-    name: str
-    says: str
-    remedy: Remedy
-    stamp: Stamp | None = None
-
-    @property
-    def file(self) -> str:
-        return "/".join(part for part in (self.folder, self.name) if part)
+    file: str  # its path, from the store's folder
+    says: str  # the predicate of a sentence about it, which ends with ``about``
+    stamp: Stamp | None = None  # of a file that is damaged, as it was looked at: it is put into quarantine
+    is_by_hand: bool = False  # only a person can mend it; all else follows from the voices' files
+    about: tuple[str, ...] = ()  # ids or names in an index
 
     def __str__(self) -> str:
-        return f"{self.file}: {self.says}"
+        shown = ", ".join(map(readable, self.about[:_SHOWN]))
+        more = f" and {len(self.about) - _SHOWN} more" if len(self.about) > _SHOWN else ""
+        return f"{self.file}: {self.says} {shown}{more}".rstrip()
 
 
-@dataclass(frozen=True)
-class Report:
-    """problems: in the order of the files. notes: sentences about what is unusual, but no damage.
+class Report(NamedTuple):
+    """What ``check`` has found."""
 
-    voices: how many there are, damaged ones too. sound_voices: of those, and how long they are together.
-    """
-
-    problems: tuple[Problem, ...]
-    notes: tuple[str, ...] = ()
-    voices: int = 0
+    problems: tuple[Problem, ...]  # in the order of the files
+    notes: tuple[str, ...] = ()  # sentences about what is unusual, but no damage
+    voices: int = 0  # how many there are, damaged ones too
     sound_voices: int = 0
-    audio_s: float = 0.0
+    audio_s: float = 0.0  # of all sound voices together
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """About the file of one voice. duration_s: None unless it is sound."""
+class Repairs(NamedTuple):
+    """What ``repair`` has done."""
 
-    voice_id: str
-    duration_s: float | None
-    problem: Problem | None = None
-
-
-@dataclass
-class Repairs:
-    """moved: files and where they are now. left: files that were left as they are, and why."""
-
-    moved: list[tuple[str, str]] = field(default_factory=list)
-    left: list[tuple[str, str]] = field(default_factory=list)
-
-
-Watch = Callable[[Iterator[Verdict], int], Iterable[Verdict]]
+    moved: list[tuple[str, str]]  # files, and where they are now
+    left: list[tuple[str, str]]  # files that are as they were, and why
 
 
 def check(
     root: Path,
     *,
     jobs: int = 1,
-    watch: Watch = lambda verdicts, total: verdicts,
+    watch: Callable[[Iterator[Any], int], Iterable[Any]] = lambda results, total: results,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Report:
     """Returns what is wrong with the store at ``root``.
 
-    jobs: how many threads decode voices. watch: is given the verdicts on the voices, as they come, and how
-    many there will be; passes them on. Raises StoreUnavailable where no store can be read.
+    jobs: how many threads decode voices. watch: gets an iterator with one item a voice, and how many there
+    are; returns it. Raises StoreUnavailable where no store can be read.
     """
-    if not root.is_dir():
-        raise StoreUnavailable("there is no such store", hint="name its folder")
     with volume_faults("checking the store"):
-        problems = list(_check_folders(root))
-        if any(problem.folder != "metadata" for problem in problems):
-            return Report(tuple(problems))
-        problems += _check_indexes_twice(root, sleep)
+        if links := tuple(_check_folders(root)):
+            return Report(links)
         reader = StoreReader(root)
-        look = functools.partial(_check_voice, reader)
+        found = _check_files(reader)
+        changing = (*INDEXES, "embeddings", "revisions", "deleted")
+        if found and any(_is_fresh(reader.folders.root.stamp_of(name)) for name in changing):
+            # A worker that is busy leaves its indexes behind for a moment, which is no problem.
+            sleep(SETTLED_AFTER_S / 2)
+            reader = StoreReader(root)
+            found &= _check_files(reader)
         with ThreadPoolExecutor(jobs) as threads:
-            found = threads.map(look, reader.voice_ids) if jobs > 1 else map(look, reader.voice_ids)
-            verdicts = list(watch(iter(found), len(reader.voice_ids)))
-        problems += [verdict.problem for verdict in verdicts if verdict.problem is not None]
-        problems += _check_what_is_no_file(reader.folders.voices)
-        problems += _check_changes(reader)
-        problems += [
-            Problem("", PRONUNCIATIONS, says, Remedy.BY_HAND)
-            for says in PronunciationsFile(reader.folders.root).read().warnings
-        ]
-    durations_s = [verdict.duration_s for verdict in verdicts if verdict.duration_s is not None]
-    return Report(
-        tuple(sorted(problems, key=lambda problem: problem.file)),
-        tuple(_find_namesakes(reader)),
-        len(reader.voice_ids),
-        len(durations_s),
-        sum(durations_s),
-    )
+            results = threads.map(functools.partial(_check_voice, reader), reader.voice_ids)
+            seen = list(watch(results, len(reader.voice_ids)))
+        warnings = PronunciationsFile(reader.folders.root).read().warnings
+    about: dict[Problem, list[str]] = defaultdict(list)
+    for problem in found:
+        about[problem._replace(about=())] += problem.about
+    problems = [problem._replace(about=tuple(sorted(subjects))) for problem, subjects in about.items()]
+    problems += [result for result in seen if isinstance(result, Problem)]
+    problems += [Problem(PRONUNCIATIONS, says, is_by_hand=True) for says in warnings]
+    durations_s = [result for result in seen if isinstance(result, float)]
+    notes = tuple(_find_namesakes(reader))
+    return Report(tuple(sorted(problems, key=str)), notes, len(seen), len(durations_s), sum(durations_s))
 
 
 def repair(root: Path, problems: Sequence[Problem]) -> Repairs:
     """Does what can be done about the problems that ``check`` has found. Raises StoreUnavailable.
 
-    What has changed since, or a moment before, stays: an older program may be writing it.
+    A file that has changed since, or a moment before, stays: an older program may be writing it.
     """
-    repairs = Repairs()
+    moved, left = repairs = Repairs([], [(each.file, each.says) for each in problems if each.is_by_hand])
+    if len(left) == len(problems):
+        return repairs
     with volume_faults("repairing the store"):
-        repairs.left += [
-            (problem.file, problem.says) for problem in problems if problem.remedy is Remedy.BY_HAND
-        ]
-        if {file for file, _ in repairs.left}.intersection(FOLDERS):
-            return repairs  # nothing can be done without them
         before, folders = StoreReader(root), StoreFolders(root)
         for problem in problems:
-            if problem.remedy is Remedy.QUARANTINE:
-                reason = _reason_to_wait(root, problem)
-                if reason is None:
-                    repairs.moved.append((problem.file, _quarantine(folders, before, problem)))
-                else:
-                    repairs.left.append((problem.file, reason))
-        if {file for file, _ in repairs.left}.intersection(INDEXES):
+            if problem.stamp is not None:
+                place = _quarantine(folders, before, problem)
+                (moved if place else left).append((problem.file, place or _FRESH))
+        if {file for file, _ in left}.intersection(INDEXES):
             return repairs  # a rebuild would exchange it
-        listing = folders.list()
-        if not (listing.voice_ids or listing.deleted or repairs.moved):
+        files, listing = {problem.file for problem in problems}, folders.list()
+        if not (listing.voice_ids or listing.deleted or moved):
             folders.sweep(listing)
-            if any(problem.remedy is Remedy.REBUILD for problem in problems):
-                left = "holds no voices: is the volume mounted? The indexes stay"
-                repairs.left.append(("embeddings", left))
+            if files.intersection(INDEXES):
+                left.append(("embeddings", "holds no voices: is the volume mounted? The indexes stay"))
             return repairs
-        if any(problem.file in (CATALOG, MAPPING) for problem in problems):
-            repairs.moved += _copy_indexes(folders)
-        _rebuild(folders)
+        for name in files.intersection((CATALOG, MAPPING)):  # entries of voices that are gone are about to go
+            if content := read_object(folders.root, name, MAX_INDEX_BYTES):
+                quarantine, place = _reserve(root, name, {"file": name, "copied_at": now()})
+                quarantine.replace(place, to_json(content))
+                moved.append((f"a copy of {name}", f"{QUARANTINE}/{place}"))
+        library = LiveLibrary(folders, Timing(settle_s=0))
+        for voice_id in library.write().voices:
+            if not folders.metadata.folder.has(f"{voice_id}.json"):
+                folders.describe(voice_id, library.indexes.entry(voice_id))
     return repairs
 
 
-def _is_fresh(stamp: Stamp | None) -> bool:
-    """Whether a program that writes in place may still be at it."""
-    return stamp is not None and abs(time.time() - stamp.mtime_ns / 1e9) < SETTLED_AFTER_S
-
-
 def _check_folders(root: Path) -> Iterator[Problem]:
-    for folder in FOLDERS:
-        path = root / folder
-        if path.is_symlink():
-            says = "is a link, which is not followed; put the folder itself in its place"
-            yield Problem(folder, "", says, Remedy.BY_HAND)
-        elif path.exists() and not path.is_dir():
-            yield Problem(folder, "", "is no folder; put a folder in its place", Remedy.BY_HAND)
+    for folder in StoreFolders(root).all()[1:]:
+        is_link = folder.path.is_symlink()
+        if is_link or (folder.path.exists() and not folder.path.is_dir()):
+            what = "a link, which is not followed" if is_link else "no folder"
+            says = f"is {what}; put the folder itself in its place, then check again"
+            yield Problem(folder.path.name, says, is_by_hand=True)
 
 
-def _check_voice(reader: StoreReader, voice_id: str) -> Verdict:
-    """Decodes all of a voice."""
-    voices = reader.folders.voices
-    problem = functools.partial(Problem, "embeddings", voices.file_name(voice_id))
-    named = f' (voice "{reader.metadata(voice_id)["speaker_name"]}")' * (voice_id in reader.library.voices)
+def _check_voice(reader: StoreReader, voice_id: str) -> float | Problem | None:
+    """Decodes all of a voice. Returns its length in seconds, or what is wrong; None if it has just gone."""
+    voices, known = reader.folders.voices, reader.library.voices.get(voice_id)
+    named = f' (voice "{known["speaker_name"]}")' if known else ""
     try:
         stamp = voices.stamp(voice_id)
-        return Verdict(voice_id, voices.load(voice_id).waveform.duration_s)
-    except FileNotFoundError:  # removed meanwhile
-        return Verdict(voice_id, None)
+        return voices.load(voice_id).waveform.duration_s
+    except FileNotFoundError:
+        return None
     except OSError as fault:
-        says = f"cannot be opened: {(fault.strerror or 'unknown error').lower()}"
-        return Verdict(voice_id, None, problem(says + named, Remedy.BY_HAND))
+        says = f"cannot be opened: {(fault.strerror or 'unknown error').lower()}{named}"
+        return Problem(embedding_file(voice_id), says, is_by_hand=True)
     except StoreCorrupt as fault:
         says = f"cannot be read: {fault.__cause__}" if str(fault.__cause__) else "is too large for a voice"
-        if _is_fresh(stamp):
-            says += "; it has just been written to, and may not be complete yet"
-        return Verdict(voice_id, None, problem(says + named, Remedy.QUARANTINE, stamp))
+        says += f"; it {_FRESH}" if _is_fresh(stamp) else ""
+        return Problem(embedding_file(voice_id), says + named, stamp)
 
 
-def _check_what_is_no_file(voices: VoiceFiles) -> Iterator[Problem]:
-    """What has the name of a voice's file and is none."""
-    files = set(voices.folder.names())
-    for name in set(voices.folder.names(of_all=True)) - files:
-        stamp = voices.folder.stamp_of(name)
-        if stamp and name.endswith(_VOICE_SUFFIX) and is_voice_id(name.removesuffix(_VOICE_SUFFIX)):
-            says = "is a link, a pipe or a folder, not a file"
-            yield Problem("embeddings", name, says, Remedy.QUARANTINE, stamp)
+def _check_files(reader: StoreReader) -> set[Problem]:
+    """What is wrong besides recordings."""
+    return {*_compare_indexes(reader), *_find_damage(reader), *_find_leftovers(reader)}
 
 
-def _check_indexes_twice(root: Path, sleep: Callable[[float], None]) -> list[Problem]:
-    """A worker that is busy with the store leaves its indexes behind for a moment, which is no problem."""
-    problems = list(_check_indexes(StoreReader(root)))
-    files = map(Folder(root, may_be_link=True).stamp_of, (*INDEXES, "embeddings", "revisions", "deleted"))
-    if problems and any(map(_is_fresh, files)):
-        sleep(SETTLED_AFTER_S / 2)
-        again = {*_check_indexes(StoreReader(root))}
-        problems = [problem for problem in problems if problem in again]
-    return problems
-
-
-def _check_indexes(reader: StoreReader) -> Iterator[Problem]:
-    """Catalog, mapping, stats and metadata, and what lies beside voices that are not there."""
-    root = reader.folders.root
-    for name, (there, wanted) in reader.indexes.compare(reader.listing, reader.library).items():
-        if is_damaged(root, name, MAX_INDEX_BYTES):
-            yield Problem("", name, _NO_JSON, Remedy.QUARANTINE, root.stamp_of(name))
-        elif reader.voice_ids and not root.has(name):
-            yield Problem("", name, "is missing", Remedy.REBUILD)
-        elif there != wanted and root.has(name):
-            for says in _DIFFERENCES[name](reader, there, wanted):
-                yield Problem("", name, says, Remedy.REBUILD)
-    metadata = reader.folders.metadata.folder
-    if metadata.path.is_symlink() or metadata.path.is_file():  # which is a problem of its own
-        return
+def _compare_indexes(reader: StoreReader) -> Iterator[Problem]:
+    """A problem for each id or name of which an index says something else than the voices do."""
+    root, described = reader.folders.root, {*reader.folders.metadata.folder.names(of_all=True)}
+    for name, (content, wanted) in reader.indexes.compare(reader.listing, reader.library).items():
+        if reader.voice_ids and not root.has(name):
+            yield Problem(name, "is missing")
+        elif content != wanted and root.has(name) and not is_damaged(root, name, MAX_INDEX_BYTES):
+            for key in content.keys() | wanted.keys():
+                if key not in wanted:
+                    yield Problem(name, "lists what is not there:", about=(key,))
+                elif content.get(key) != wanted[key]:
+                    yield Problem(name, "is out of date about" if key in content else "lacks", about=(key,))
     for voice_id in reader.library.voices:
-        name = f"{voice_id}.json"
-        if not metadata.has(name):
-            yield Problem("metadata", name, "is missing", Remedy.REBUILD)
-        elif is_damaged(metadata, name, MAX_JSON_BYTES):
-            yield Problem("metadata", name, _NO_JSON, Remedy.QUARANTINE, metadata.stamp_of(name))
-    for sidecars in reader.folders.sidecars:
-        deleted = {match[0] for match in sidecars.matches() if match[1] in reader.listing.deleted}
-        for name in reader.folders.traces(reader.listing, sidecars):
-            says = f"is about a voice that {'was deleted' if name in deleted else 'is not there'}"
-            yield Problem(sidecars.folder.path.name, name, says, Remedy.TIDY)
+        if f"{voice_id}.json" not in described:
+            yield Problem("metadata", "lacks the file of", about=(voice_id,))
 
 
-def _compare_catalogs(reader: StoreReader, there: JsonObject, wanted: JsonObject) -> Iterator[str]:
-    for voice_id in sorted(wanted.keys() - there.keys()):
-        yield f'voice {voice_id}, "{reader.metadata(voice_id)["speaker_name"]}", is missing'
-    for voice_id in sorted(there.keys() - wanted.keys()):
-        yield f"voice {voice_id} is listed and is not there"
-    for voice_id in sorted(there.keys() & wanted.keys()):
-        if there[voice_id] != wanted[voice_id]:
-            yield f"what it says about voice {voice_id} is out of date or incomplete"
+def _find_damage(reader: StoreReader) -> Iterator[Problem]:
+    folders, there = reader.folders, {*reader.voice_ids}
+    voices, notes = folders.voices.folder, folders.deletions.folder
+    json_files = [(folders.root, name, MAX_INDEX_BYTES) for name in INDEXES]
+    json_files += [(notes, name, MAX_NOTE_BYTES) for name in notes.names() if name.endswith(".json")]
+    for sidecars in (folders.metadata, folders.revisions):
+        names = (match[0] for match in sidecars.matches() if match[1] in there)
+        json_files += [(sidecars.folder, name, MAX_JSON_BYTES) for name in names]
+    for folder, name, max_bytes in json_files:
+        stamp = folder.stamp_of(name)
+        if stamp and is_damaged(folder, name, max_bytes):
+            yield Problem(_path(reader, folder, name), "is damaged: it is no JSON file", stamp)
+    for name in {*voices.names(of_all=True)}.difference(voices.names()):
+        if name.endswith(".pkl.gz") and is_voice_id(name.removesuffix(".pkl.gz")):
+            says = "is a link, a pipe or a folder, not a file"
+            yield Problem(f"embeddings/{name}", says, voices.stamp_of(name))
 
 
-def _compare_mappings(reader: StoreReader, there: JsonObject, wanted: JsonObject) -> Iterator[str]:
-    for name in sorted(wanted.keys() - there.keys()):
-        yield f'the name "{name}" of voice {wanted[name]} is missing'
-    for name in sorted(there.keys() - wanted.keys()):
-        yield f'the name "{name}" leads to voice {there[name]}, which is not there or has another name now'
-    for name in sorted(there.keys() & wanted.keys()):
-        if there[name] != wanted[name]:
-            yield f'the name "{name}" leads to voice {there[name]} instead of {wanted[name]}'
-
-
-def _compare_stats(reader: StoreReader, there: JsonObject, wanted: JsonObject) -> Iterator[str]:
-    counted = there.get("total_voices")
-    yield f"it counts {counted} voices, or other genders than the {wanted['total_voices']} have"
-
-
-_DIFFERENCES = {CATALOG: _compare_catalogs, MAPPING: _compare_mappings, STATS: _compare_stats}
-
-
-def _check_changes(reader: StoreReader) -> Iterator[Problem]:
-    """Revisions, notes about deletions, and what writers that died have left."""
-    folders, listing = reader.folders, reader.listing
-    there = {*listing.voice_ids}
-    revisions, notes = folders.revisions.folder, folders.deletions.folder
-    for voice_id, number in folders.revisions.latest().items():
-        name = f"{voice_id}.{number}.json"
-        if voice_id in there and is_damaged(revisions, name, MAX_JSON_BYTES):
-            says = f"is damaged: what was changed about voice {voice_id} last may be lost"
-            yield Problem("revisions", name, says, Remedy.QUARANTINE, revisions.stamp_of(name))
-    for voice_id in sorted(listing.replaced):
+def _find_leftovers(reader: StoreReader) -> Iterator[Problem]:
+    """What writers that died have left."""
+    folders, voices = reader.folders, reader.folders.voices
+    for voice_id in reader.listing.replaced:
         says = "the voice was deleted or replaced, and its file is still there"
-        yield Problem("embeddings", f"{voice_id}{_VOICE_SUFFIX}", says, Remedy.TIDY)
-    for name in notes.names():
-        if name.endswith(".json") and is_damaged(notes, name, MAX_NOTE_BYTES):
-            says = "is damaged: which voice was deleted cannot be told"
-            yield Problem("deleted", name, says, Remedy.QUARANTINE, notes.stamp_of(name))
+        yield Problem(embedding_file(voice_id), says)
+    for sidecars in folders.sidecars:
+        for name in folders.traces(reader.listing, sidecars):
+            yield Problem(_path(reader, sidecars.folder, name), "is about a voice that is not there")
     for note in folders.deletions.list()[0]:
-        if notes.is_older(note.file_name, LEFTOVER_AFTER_S) and not note.hides(folders.voices.folder):
-            says = "was left by a writer that died before it was done"
-            yield Problem("deleted", note.file_name, says, Remedy.TIDY)
+        is_old = folders.deletions.folder.is_older(note.file_name, LEFTOVER_AFTER_S)
+        if is_old and not note.hides(voices.folder):
+            yield Problem(f"deleted/{note.file_name}", "was left by a writer that died before it was done")
     for folder in folders.all():
-        if not folder.path.is_symlink() and folder.path.is_dir():
-            name_of_folder = "" if folder is folders.root else folder.path.name
-            for name in folder.leftovers(LEFTOVER_AFTER_S):
-                says = "is the temporary file of a writer that died"
-                yield Problem(name_of_folder, name, says, Remedy.TIDY)
+        for name in folder.leftovers(LEFTOVER_AFTER_S):
+            yield Problem(_path(reader, folder, name), "is the temporary file of a writer that died")
 
 
 def _find_namesakes(reader: StoreReader) -> Iterator[str]:
@@ -325,62 +229,47 @@ def _find_namesakes(reader: StoreReader) -> Iterator[str]:
         ids_by_name[fold_name(metadata["speaker_name"])].append(voice_id)
     for *others, latest in ids_by_name.values():  # as the library has them: the one that has the name last
         if others:
-            name = readable(reader.library.voices[latest]["speaker_name"])
-            yield (
-                f'{len(others) + 1} voices are named "{name}": the name means {latest}; '
-                f"{', '.join(others)} can be had by id"
-            )
-
-
-def _reason_to_wait(root: Path, problem: Problem) -> str | None:
-    stamp = Folder(root / problem.folder, may_be_link=not problem.folder).stamp_of(problem.name)
-    if stamp != problem.stamp:
-        return "has changed meanwhile; check again"
-    if _is_fresh(stamp):
-        return "has just been written to, and may not be complete yet; repair again in a few seconds"
-    return None
+            name, ids = readable(reader.library.voices[latest]["speaker_name"]), ", ".join(others)
+            count = len(others) + 1
+            yield f'{count} voices are named "{name}": the name means {latest}; {ids} can be had by id'
 
 
 def _quarantine(folders: StoreFolders, before: StoreReader, problem: Problem) -> str:
-    """Moves a file away; returns where to, from the store's folder. before: as it was before all repairs."""
+    """Moves a file away. Returns where to, or "" when it may still be written to, and stays.
+
+    before: the store as it was before all repairs.
+    """
+    folder_name, _, name = problem.file.rpartition("/")
+    source = Folder(folders.root.path / folder_name, may_be_link=not folder_name)
+    if source.stamp_of(name) != problem.stamp or _is_fresh(problem.stamp):
+        return ""
     about: JsonObject = {"file": problem.file, "problem": problem.says, "moved_at": now()}
-    voice_id = problem.name.removesuffix(_VOICE_SUFFIX)
-    is_voice = problem.folder == "embeddings"
+    is_voice, voice_id = folder_name == "embeddings", name.removesuffix(".pkl.gz")
     if is_voice and (known := folders.metadata.read(voice_id) | before.indexes.entry(voice_id)):
         about["voice"] = known
-    target, place = _reserve(folders, problem.folder, problem.name, about)
-    Folder(folders.root.path / problem.folder, may_be_link=not problem.folder).move(
-        problem.name, target, place
-    )
+    place_name = name if is_voice else problem.file.replace("/", ".")
+    quarantine, place = _reserve(folders.root.path, place_name, about)
+    source.move(name, quarantine, place)
     if is_voice:  # all that they say is in the JSON file; a voice that gets this id is another one
         folders.revisions.forget({voice_id})
     return f"{QUARANTINE}/{place}"
 
 
-def _copy_indexes(folders: StoreFolders) -> Iterator[tuple[str, str]]:
-    """Keeps what catalog and mapping say, since entries of voices that are gone are about to go."""
-    for name in (CATALOG, MAPPING):
-        if content := read_object(folders.root, name, MAX_INDEX_BYTES):
-            target, place = _reserve(folders, "", name, {"file": name, "copied_at": now()})
-            target.replace(place, to_json(content))
-            yield f"a copy of {name}", f"{QUARANTINE}/{place}"
-
-
-def _rebuild(folders: StoreFolders) -> None:
-    """Makes indexes and metadata as the voices say; removes what writers that died have left."""
-    library = LiveLibrary(folders, Timing(settle_s=0))
-    for voice_id in library.write().voices:
-        if not folders.metadata.folder.has(f"{voice_id}.json"):
-            folders.describe(voice_id, library.indexes.entry(voice_id))
-
-
-def _reserve(folders: StoreFolders, folder: str, name: str, about: JsonObject) -> tuple[Folder, str]:
+def _reserve(root: Path, name: str, about: JsonObject) -> tuple[Folder, str]:
     """The quarantine and a name in it that nothing has; the JSON file beside it takes it."""
-    quarantine = Folder(folders.root.path / QUARANTINE)
+    quarantine, place, number = Folder(root / QUARANTINE), name, 1
     quarantine.make()
-    prefix = "" if folder in ("", "embeddings") else f"{folder}."
-    for number in itertools.count(1):
-        place = f"{prefix}{name}" + (f".{number}" if number > 1 else "")
-        if not quarantine.has(place) and quarantine.create(f"{place}.about.json", to_json(about)):
-            return quarantine, place
-    raise AssertionError("the numbers do not end")
+    while quarantine.has(place) or not quarantine.create(f"{place}.about.json", to_json(about)):
+        number += 1
+        place = f"{name}.{number}"
+    return quarantine, place
+
+
+def _is_fresh(stamp: Stamp | None) -> bool:
+    """Whether a program that writes in place may still be at it."""
+    return stamp is not None and abs(time.time() - stamp.mtime_ns / 1e9) < SETTLED_AFTER_S
+
+
+def _path(reader: StoreReader, folder: Folder, name: str) -> str:
+    """A file's path from the store's folder."""
+    return str((folder.path / name).relative_to(reader.folders.root.path))

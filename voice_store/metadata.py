@@ -104,10 +104,8 @@ def copy_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
 def revised(entry: Mapping[str, Any], revision: Mapping[str, Any]) -> dict[str, Any]:
     """The entry with what the revision says in the place of what it said; empty details are forgotten."""
     merged = {**entry, **revision}
-    if (
-        "name" in entry and entry_name(entry) != revision["speaker_name"]
-    ):  # an old program's second key for it
-        merged["name"] = revision["speaker_name"]
+    if "name" in entry and entry_name(entry) != revision["speaker_name"]:
+        merged["name"] = revision["speaker_name"]  # an old program's second key for it
     return {key: value for key, value in merged.items() if value or key not in revision}
 
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from characters import fold_each_character, normalize_unicode, plain_marks
 from errors import InvalidRequest, Problem, StoreCorrupt
@@ -28,8 +27,7 @@ _OPTIONS = {"case_sensitive": False, "whole_word": True}  # with their defaults
 Entry = dict[str, Any]  # text, say, case_sensitive, whole_word
 
 
-@dataclass(frozen=True)
-class StorePronunciations:
+class StorePronunciations(NamedTuple):
     """What the store's file holds."""
 
     entries: tuple[Entry, ...] = ()
@@ -83,7 +81,7 @@ class PronunciationsFile:
             if stamp != self._stamp:
                 self._seen = StorePronunciations() if stamp is None else _usable(self._parse())
                 self._stamp = stamp
-        except StoreCorrupt as error:
+        except StoreCorrupt as error:  # not read again until it changes
             self._seen, self._stamp = StorePronunciations(warnings=(error.message,)), stamp
         except OSError as error:
             reason = (error.strerror or "unknown error").lower()
@@ -101,13 +99,8 @@ class PronunciationsFile:
         replaced = 0
         for entry in entries:
             if problems := check_entry(entry):
-                label = f'"{readable(entry.get("text"), 40)}"'
-                raise InvalidRequest.of(
-                    [
-                        Problem(f"{label}: {problem.field} {problem.reason}", hint=problem.hint)
-                        for problem in problems
-                    ]
-                )
+                says = "; ".join(problem.render() for problem in problems)
+                raise InvalidRequest(f'"{readable(entry.get("text"), 40)}": {says}')
             new = {key: entry[key] for key in ("text", "say")}
             new |= {key: entry[key] for key, usual in _OPTIONS.items() if entry.get(key, usual) != usual}
             place = places.setdefault(_key(new), len(kept))
@@ -127,15 +120,8 @@ class PronunciationsFile:
         """
         content = self._parse()
         wanted = pronunciation_key(text, case_sensitive=False)
-        kept = [
-            entry
-            for entry in content[_LIST]
-            if not isinstance(entry, dict)
-            or not isinstance(entry.get("text"), str)
-            or pronunciation_key(entry["text"], case_sensitive=False) != wanted
-        ]
-        removed = len(content[_LIST]) - len(kept)
-        if removed:
+        kept = [entry for entry in content[_LIST] if _key(entry, in_any_case=True) != wanted]
+        if removed := len(content[_LIST]) - len(kept):
             self._write({**content, _LIST: kept})
         return removed
 
@@ -145,17 +131,16 @@ class PronunciationsFile:
             return parse_file(self._folder.read(FILE_NAME, MAX_FILE_BYTES))
         except FileNotFoundError:
             return {_LIST: []}
-        except NotAPlainFileError as error:
-            raise _corrupt(f"is no file, or larger than {MAX_FILE_BYTES // 2**20} MiB") from error
-        except ValueError as error:
-            raise _corrupt(str(error)) from error
+        except (NotAPlainFileError, ValueError) as error:
+            says = str(error) or f"is no file, or larger than {MAX_FILE_BYTES // 2**20} MiB"
+            reason = f"{FILE_NAME} of the store {says}"
+            raise StoreCorrupt(reason, hint="correct the file, or remove it") from error
 
     def _write(self, content: Mapping[str, Any]) -> None:
         """Writes an entry a line, for people who read the file."""
-        entries = content[_LIST]
-        lines = ",\n".join(f"    {json.dumps(entry, ensure_ascii=False)}" for entry in entries)
+        lines = ",\n".join(f"    {json.dumps(entry, ensure_ascii=False)}" for entry in content[_LIST])
         others = "".join(
-            f",\n  {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}"
+            f",\n  {json.dumps({key: value}, ensure_ascii=False)[1:-1]}"
             for key, value in content.items()
             if key != _LIST
         )
@@ -210,12 +195,8 @@ def _tidy_entry(entry: object) -> Entry:
     return {"text": text, "say": say, **options}
 
 
-def _key(entry: object) -> object:
+def _key(entry: object, *, in_any_case: bool = False) -> object:
     """Of an entry that anyone may have written; one that cannot be used is like no other."""
     if not isinstance(entry, dict) or not isinstance(entry.get("text"), str):
         return id(entry)
-    return pronunciation_key(entry["text"], bool(entry.get("case_sensitive")))
-
-
-def _corrupt(reason: str) -> StoreCorrupt:
-    return StoreCorrupt(f"{FILE_NAME} of the store {reason}", hint="correct the file, or remove it")
+    return pronunciation_key(entry["text"], not in_any_case and bool(entry.get("case_sensitive")))

@@ -7,12 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from audio.limits import MAX_CHANNELS, MAX_SAMPLE_RATE_HZ, MIN_SAMPLE_RATE_HZ
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform, resample
 
-MIN_SAMPLE_RATE_HZ = 8_000
-MAX_SAMPLE_RATE_HZ = 192_000
 MAX_DURATION_S = 600.0  # far beyond what a model listens to; bounds what resampling may allocate
-MAX_CHANNELS = 8
 
 _FULL_SCALE = {"i2": 2.0**15, "i4": 2.0**31}  # integer sample types and what they count as 1.0
 _FLOATS = frozenset({"f2", "f4", "f8"})

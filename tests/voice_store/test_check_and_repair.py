@@ -132,7 +132,7 @@ def test_a_file_that_has_just_changed_is_left(root, library, capsys):
     path.write_bytes(path.read_bytes()[:500])
     assert run_cli(root, "repair", "--yes") == 1
     said = capsys.readouterr().out
-    assert f"left: embeddings/{path.name} has just been written to" in said
+    assert f"left: embeddings/{path.name} has just changed" in said
     assert path.exists()
     age(root)
     assert run_cli(root, "repair", "--yes") == 0
@@ -162,9 +162,9 @@ def test_a_damaged_voice_whose_file_is_restored_is_back_with_all_that_was_known(
     assert VoiceStore(root).metadata(name="Carla") == before
 
 
-@pytest.mark.parametrize("folder", ["embeddings", "metadata", "revisions", "deleted"])
+@pytest.mark.parametrize("folder", ["embeddings", "metadata", "revisions", "deleted", "conditionals"])
 def test_a_folder_that_is_a_link_is_told_and_left_to_a_person(root, library, tmp_path, folder, capsys):
-    (root / "deleted").mkdir(exist_ok=True)
+    (root / folder).mkdir(exist_ok=True)
     (root / folder).rename(tmp_path / "elsewhere")
     (root / folder).symlink_to(tmp_path / "elsewhere")
     age(root)
