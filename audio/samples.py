@@ -15,7 +15,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from audio.leveling import Level, common_loudness_lufs
+from audio.leveling import Level
+from audio.loudness import LUFS_TARGET
 from audio.pauses import cut_at_pauses
 from audio.quality import Quality, check_speech, is_clipped, measure_quality, sound_bounds
 from audio.vad import detect_speech, measure_levels
@@ -85,8 +86,10 @@ def join_best(
 
     One recording that is short enough stays as it is, but for the silence around it. Of others whole passages
     are taken, the best first, until nothing more fits, and no much worse ones once there are 10 s of speech.
-    They keep their order, turned so that the best 10 s come first. Recordings are brought to one loudness;
-    where passages did not follow each other they are faded, with 0.15 s of silence between.
+    They keep their order, turned so that the best 10 s come first. Several recordings are brought to the
+    loudness of the loudest, or to -16 LUFS where that is louder, as far as their peaks stay below -1 dBFS:
+    encoders of speakers hear another voice in a quiet recording. Where passages did not follow each other
+    they are faded, with 0.15 s of silence between.
 
     recordings: at least one, all at one rate, with speech in each; see ``check_reference``. Two minutes take
     a second or two. Raises Cancelled.
@@ -216,21 +219,22 @@ def _joined(runs: Sequence[Sequence[_Passage]], recordings: Sequence[Waveform]) 
 
 
 def _gains(runs: Sequence[Sequence[_Passage]], recordings: Sequence[Waveform]) -> dict[int, float]:
-    """Returns the factors that bring what is taken of each recording to one loudness, by index."""
-    taken: dict[int, list[NDArray[np.float32]]] = {}
+    """Returns, by index, the factors that bring what is taken of recordings to one loudness."""
+    rate_hz = recordings[0].sample_rate_hz
+    stretches: dict[int, list[NDArray[np.float32]]] = {}
     for passage in (passage for run in runs for passage in run):
         samples = recordings[passage.recording].samples[passage.start : passage.end]
-        taken.setdefault(passage.recording, []).append(samples)
-    if len(taken) == 1:
-        return dict.fromkeys(taken, 1.0)
-    rate_hz = recordings[0].sample_rate_hz
-    levels = {index: Level.of(Waveform(np.concatenate(each), rate_hz)) for index, each in taken.items()}
-    target_lufs = common_loudness_lufs(levels.values())
-    if target_lufs is None:
-        return dict.fromkeys(taken, 1.0)
-    gains_db = {index: level.gain_to(target_lufs) for index, level in levels.items()}
-    steps = {index: math.floor(gain_db / _GAIN_STEP_DB + 1e-6) for index, gain_db in gains_db.items()}
-    return {index: 10 ** (_GAIN_STEP_DB * step / 20) for index, step in steps.items()}
+        stretches.setdefault(passage.recording, []).append(samples)
+    levels = {index: Level.of(Waveform(np.concatenate(each), rate_hz)) for index, each in stretches.items()}
+    loudest_lufs = max((each.loudness_lufs for each in levels.values() if each.loudness_lufs), default=0.0)
+    target_lufs = loudest_lufs if len(levels) == 1 else min(loudest_lufs, LUFS_TARGET)
+    gains = {}
+    for index, level in levels.items():
+        gain_db = 0.0
+        if level.loudness_lufs is not None:
+            gain_db = min(target_lufs - level.loudness_lufs, level.headroom_db)
+        gains[index] = 10 ** (_GAIN_STEP_DB * math.floor(gain_db / _GAIN_STEP_DB + 1e-6) / 20)
+    return gains
 
 
 def _faded(

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field
 from audio.decode import decode_audio, decode_base64
 from audio.limits import REFERENCE, RecordingLimits
 from audio.quality import Quality, check_reference, flaws, measure_quality, short_speech, trim_silence
-from audio.samples import JoinedSamples, join_best
+from audio.samples import Part, join_best
 from audio.waveform import Waveform
 from cancel import CancelToken
 from errors import Problem
@@ -64,7 +64,7 @@ Samples = Annotated[
 ]
 
 
-class TakenPart(TypedDict):
+class SamplePart(TypedDict):
     """A stretch of a sample that is part of the voice. Times in seconds."""
 
     start: float  # in the sample
@@ -77,7 +77,7 @@ class SampleReceipt(TypedDict):
 
     duration: float  # of the whole sample, in seconds
     quality: dict[str, float | None]  # of the whole sample
-    taken: list[TakenPart]  # in the order of the voice's recording
+    parts: list[SamplePart]  # that were taken, in the order of the voice's recording
 
 
 @dataclass(frozen=True)
@@ -148,45 +148,41 @@ def decode_samples(
     """
     recordings, fields, qualities = [], [], []
     for index, sample in enumerate(samples):
-        decoded, field = decode_sent(sample, "audio", fetch, cancel, within=f"{SAMPLES}[{index}].")
-        quality, _ = check_reference(trim_silence(decoded), field)
-        recordings.append(decoded)
+        recording, field = decode_sent(sample, "audio", fetch, cancel, within=f"{SAMPLES}[{index}].")
+        quality, _ = check_reference(trim_silence(recording), field)
+        recordings.append(recording)
         fields.append(field)
         qualities.append(quality)
     joined = join_best(recordings, max_duration_s, cancel)
     quality, _ = check_reference(joined.waveform, SAMPLES)
     warnings = list(short_speech(quality, SAMPLES))
     receipts = []
-    for index, field in enumerate(fields):
-        taken = _taken_of(recordings[index], index, joined)
-        if taken is None:
-            warnings.append(f"nothing of {SAMPLES}[{index}] is used: others sound better, or fill the voice")
+    for index, (recording, field) in enumerate(zip(recordings, fields, strict=True)):
+        parts = [part for part in joined.parts if part.recording == index]
+        if parts:
+            warnings += flaws(measure_quality(_cut_out(recording, parts)), field)
         else:
-            warnings += flaws(measure_quality(taken), field)
-        receipts.append(_sample_receipt(recordings[index], qualities[index], index, joined))
+            warnings.append(f"nothing of {SAMPLES}[{index}] is used: others sound better, or fill the voice")
+        receipts.append(
+            SampleReceipt(
+                duration=round(recording.duration_s, 3),
+                quality=qualities[index].as_dict(),
+                parts=[
+                    SamplePart(start=round(part.start_s, 3), end=round(part.end_s, 3), at=round(part.at_s, 3))
+                    for part in parts
+                ],
+            )
+        )
     return SentRecording(joined.waveform, quality, tuple(warnings), tuple(receipts))
 
 
-def _taken_of(recording: Waveform, index: int, joined: JoinedSamples) -> Waveform | None:
-    """Returns what was taken of a recording, as it was sent; None for nothing."""
+def _cut_out(recording: Waveform, parts: Sequence[Part]) -> Waveform:
+    """Returns parts of a recording, one behind the other."""
     rate_hz = recording.sample_rate_hz
-    bounds = [(part.start_s, part.end_s) for part in joined.parts if part.recording == index]
-    pieces = [recording.samples[round(start * rate_hz) : round(end * rate_hz)] for start, end in bounds]
-    return Waveform(np.concatenate(pieces), rate_hz) if pieces else None
-
-
-def _sample_receipt(
-    recording: Waveform, quality: Quality, index: int, joined: JoinedSamples
-) -> SampleReceipt:
-    parts = [part for part in joined.parts if part.recording == index]
-    return SampleReceipt(
-        duration=round(recording.duration_s, 3),
-        quality=quality.as_dict(),
-        taken=[
-            TakenPart(start=round(part.start_s, 3), end=round(part.end_s, 3), at=round(part.at_s, 3))
-            for part in parts
-        ],
-    )
+    pieces = [
+        recording.samples[round(part.start_s * rate_hz) : round(part.end_s * rate_hz)] for part in parts
+    ]
+    return Waveform(np.concatenate(pieces), rate_hz)
 
 
 def stored_reference(voice: Voice, max_duration_s: float) -> Reference:

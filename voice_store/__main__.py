@@ -11,11 +11,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from errors import WorkerError
-from voice_store import starters
-from voice_store.commands import browse, change, export, health, intake, pronunciations
-from voice_store.commands.terminal import LogFormatter, Parser, complain, sentence_of
+from voice_store import commands, pronunciation_commands, starters
 from voice_store.mount import missing_folder
 from voice_store.plain_files import reason
+from voice_store.terminal import LogFormatter, Parser, complain, sentence_of
 
 DEFAULT_FOLDER = Path("voice_embeddings")
 # As a shell reports what ends a program from outside.
@@ -24,7 +23,7 @@ PIPE_CLOSED = 141
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; the exit status is 1 when it failed or found damage, 2 when it was mistyped."""
+    """Runs one command; returns 1 when it failed or found damage. Exits with 2 when it was mistyped."""
     options = _parser().parse_args(arguments)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -43,13 +42,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status = run(options)
         sys.stdout.flush()  # so that a closed pipe shows here
         return status
-    except WorkerError as fault:
-        complain(f"voice_store: {sentence_of(fault)}")
-    except BrokenPipeError:  # whoever read the output has seen enough
+    except WorkerError as error:
+        complain(f"voice_store: {sentence_of(error)}")
+    except BrokenPipeError:  # the reader of the output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
-    except OSError as fault:
-        complain(f"voice_store: {fault.filename or 'the volume'}: {reason(fault)}")
+    except OSError as error:
+        complain(f"voice_store: {error.filename or 'the volume'}: {reason(error)}")
     except KeyboardInterrupt:
         complain("voice_store: stopped; what was done so far stays")
         return STOPPED
@@ -64,9 +63,9 @@ def _parser() -> argparse.ArgumentParser:
         default=DEFAULT_FOLDER,
         help="the store's folder, as the worker's VOICE_STORE_DIR names it (default: ./%(default)s)",
     )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for subject in (intake, browse, change, export, pronunciations, health, starters):
-        subject.add_commands(commands)
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    for subject in (commands, pronunciation_commands, starters):
+        subject.add_commands(subparsers)
     return parser
 
 

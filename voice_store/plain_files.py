@@ -4,81 +4,47 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
-from pathlib import Path, PurePath
+from dataclasses import dataclass
+from pathlib import Path
 
-from audio.decode import RECORDING_SUFFIXES
+from errors import InvalidRequest
 
 _KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
 
 
-class UnreadableFileError(Exception):
-    """What keeps a file from being read: its text is the predicate of a sentence about the file."""
+@dataclass(frozen=True, slots=True)
+class PlainFile:
+    """A file, or a stretch of one, such as a member of a tar."""
+
+    path: Path
+    start: int = 0
+    size: int | None = None  # in bytes; None: up to the end
+
+    def read(self, max_bytes: int, field: str, hint: str | None = None) -> bytes:
+        """Returns the bytes; a link to a file is followed.
+
+        Never waits on a pipe. Raises InvalidRequest with ``field`` and ``hint`` for what is no regular file,
+        is not there, holds more than ``max_bytes`` or ends too early.
+        """
+        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+        try:
+            with os.fdopen(os.open(self.path, flags), "rb") as file:
+                status = os.fstat(file.fileno())
+                if not stat.S_ISREG(status.st_mode):
+                    kind = _KINDS.get(stat.S_IFMT(status.st_mode), "a device")
+                    raise InvalidRequest(f"is {kind}, not a file", field=field, hint=hint)
+                wanted = status.st_size if self.size is None else self.size
+                if wanted > max_bytes:
+                    raise InvalidRequest(f"is larger than {max_bytes / 2**20:g} MiB", field=field, hint=hint)
+                file.seek(self.start)
+                data = file.read(wanted)
+        except OSError as error:
+            raise InvalidRequest(f"cannot be opened: {reason(error)}", field=field, hint=hint) from error
+        if len(data) < wanted:
+            raise InvalidRequest("has no end: part of it is missing", field=field, hint=hint)
+        return data
 
 
-def read_plain_file(path: Path, max_bytes: int, start: int = 0, size: int | None = None) -> bytes:
-    """The ``size`` bytes from ``start`` on, by default all; a link to a file is followed.
-
-    Never waits on a pipe. Raises UnreadableFileError for what is no regular file, is not there, holds more
-    than ``max_bytes`` or ends too early.
-    """
-    try:
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0) as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                kind = _KINDS.get(stat.S_IFMT(status.st_mode), "a device")
-                raise UnreadableFileError(f"is {kind}, not a file")
-            wanted = status.st_size if size is None else size
-            if wanted > max_bytes:
-                raise UnreadableFileError(f"is larger than {max_bytes / 2**20:g} MiB")
-            file.seek(start)
-            data = b"".join(_read(file.fileno(), wanted))
-    except OSError as fault:
-        raise UnreadableFileError(f"cannot be opened: {reason(fault)}") from fault
-    if len(data) < wanted:
-        raise UnreadableFileError("has no end: part of it is missing")
-    return data
-
-
-def is_recording(path: PurePath) -> bool:
-    """Whether a file is called like one of those that can be decoded."""
-    return path.suffix.lower() in RECORDING_SUFFIXES
-
-
-def find_recordings(path: Path) -> tuple[list[Path], list[Path]]:
-    """The path itself unless it is a folder, else the recordings below that, in order of their paths.
-
-    And what else is there: files that are called otherwise, and folders that are links, which are not
-    entered. Hidden files are neither. Raises OSError for a folder that cannot be listed.
-    """
-    if not path.is_dir():
-        return [path], []
-    recordings, others = list[Path](), list[Path]()
-    for found in sorted(_files_below(path)):
-        (recordings if is_recording(found) and not _is_linked_folder(found) else others).append(found)
-    return recordings, others
-
-
-def reason(fault: OSError) -> str:
-    """What the operating system says, as a part of a sentence."""
-    return (fault.strerror or "unknown error").lower()
-
-
-def _files_below(folder: Path) -> Iterator[Path]:
-    def stop(fault: OSError) -> None:
-        raise fault
-
-    for parent, folders, files in os.walk(folder, onerror=stop):
-        links = [name for name in folders if _is_linked_folder(Path(parent, name))]
-        # Other programs' hidden files are none: macOS puts a "._x.wav" beside each x.wav on foreign disks.
-        yield from (Path(parent, name) for name in (*files, *links) if not name.startswith("."))
-
-
-def _is_linked_folder(path: Path) -> bool:
-    return path.is_symlink() and path.is_dir()
-
-
-def _read(file: int, count: int) -> Iterator[bytes]:
-    while count > 0 and (part := os.read(file, min(count, 2**24))):
-        yield part
-        count -= len(part)
+def reason(error: OSError) -> str:
+    """Returns what the operating system says, as a part of a sentence."""
+    return (error.strerror or "unknown error").lower()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,16 @@ from numpy.typing import ArrayLike
 
 from audio.decode import MAX_ENCODED_BYTES, decode_audio
 from audio.quality import check_reference, trim_silence
+from audio.samples import join_best
 from audio.waveform import Waveform
-from errors import InvalidRequest, ReferenceInvalid
+from errors import ReferenceInvalid, WorkerError
 from voice_store.metadata import embedding_file
-from voice_store.plain_files import UnreadableFileError, read_plain_file
+from voice_store.plain_files import PlainFile
 from voice_store.samples import to_waveform
 from voice_store.store import VoiceStore
+
+MAX_SAMPLES = 5  # recordings of one voice
+MAX_JOINED_S = 30.0
 
 
 def save_voice_embedding(
@@ -38,8 +43,8 @@ def save_voice_embedding(
     """
     try:
         waveform = to_waveform(np.asarray(audio_array), int(sample_rate))
-    except ValueError as fault:
-        raise ReferenceInvalid(f"cannot be used: {fault}", field="audio_array") from fault
+    except ValueError as error:
+        raise ReferenceInvalid(f"cannot be used: {error}", field="audio_array") from error
     folder = Path(embeddings_dir)
     voice = (
         VoiceStore(folder)
@@ -69,24 +74,40 @@ def save_voice_from_file(
     Returns and raises what ``save_voice_embedding`` does, and ReferenceInvalid or ReferenceTooShort for a
     recording that no voice can be made of.
     """
-    waveform, _ = read_recording(Path(audio_file_path), field="audio_file_path")
+    path = Path(audio_file_path)
+    waveform, _ = read_recording(PlainFile(path), "audio_file_path")
+    rate_hz = waveform.sample_rate_hz
     return save_voice_embedding(
-        waveform.samples,
-        waveform.sample_rate_hz,
-        voice_name,
-        embeddings_dir,
-        voice_description,
-        gender,
-        original_file=Path(audio_file_path).name,
+        waveform.samples, rate_hz, voice_name, embeddings_dir, voice_description, gender, path.name
     )
 
 
-def read_recording(path: Path, field: str) -> tuple[Waveform, tuple[str, ...]]:
-    """The speech in a recording at 24 kHz, and warnings about its quality; errors name ``field``."""
-    try:
-        data = read_plain_file(path, MAX_ENCODED_BYTES)
-    except UnreadableFileError as fault:
-        raise InvalidRequest(str(fault), field=field, hint="give a recording") from fault
+def read_recording(file: PlainFile, field: str) -> tuple[Waveform, tuple[str, ...]]:
+    """Returns the speech in a recording at 24 kHz, and warnings about its quality; errors name ``field``.
+
+    Raises InvalidRequest, ReferenceInvalid, ReferenceTooShort.
+    """
+    data = file.read(MAX_ENCODED_BYTES, field, "give a recording")
     waveform = trim_silence(decode_audio(data, field))
     _, warnings = check_reference(waveform, field)
     return waveform, warnings
+
+
+def read_samples(
+    files: Mapping[str, PlainFile], field: str, *, skips_unusable: bool = False
+) -> tuple[Waveform, tuple[str, ...]]:
+    """Returns the best MAX_JOINED_S of recordings of one speaker, and warnings, which name ``field``.
+
+    files: by what errors call them. skips_unusable: a sample that cannot be used is left out with a warning,
+    unless none can be used. Raises what ``read_recording`` raises.
+    """
+    recordings, warnings = list[Waveform](), list[str]()
+    for number, (name, file) in enumerate(files.items(), start=1):
+        try:
+            recordings.append(read_recording(file, name)[0])
+        except WorkerError as error:
+            if not skips_unusable or (number == len(files) and not recordings):
+                raise
+            warnings.append(f"left out of {field}: {error.message}")
+    joined = join_best(recordings, MAX_JOINED_S).waveform
+    return joined, (*warnings, *check_reference(joined, field)[1])

@@ -14,9 +14,9 @@ from typing import Any
 
 from audio.decode import decode_audio
 from errors import InvalidRequest, VoiceExists
-from voice_store.commands.terminal import complain, say
 from voice_store.live import Timing
 from voice_store.store import PutResult, VoiceStore
+from voice_store.terminal import complain, say
 
 FOLDER = Path(__file__).parents[1] / "samples" / "starters"
 LIST = "starters.json"

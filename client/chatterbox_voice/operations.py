@@ -124,7 +124,7 @@ class ClonedVoice:
 
     @property
     def samples(self) -> list[dict[str, Any]]:
-        """What was taken of each of several recordings: ``taken``, with ``start``, ``end`` and ``at``."""
+        """What was taken of each of several recordings: ``parts``, with ``start``, ``end`` and ``at``."""
         return objects(self.receipt, "samples")
 
 

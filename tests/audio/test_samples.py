@@ -1,5 +1,7 @@
 """Several recordings become one: the best of them, the best first, and no click where they meet."""
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -19,12 +21,13 @@ def recording(*parts):
     return Waveform(np.concatenate(parts).astype(np.float32), RATE_HZ)
 
 
+@functools.cache  # it takes longer to make than to join
 def clean(duration_s, seed=1):
     return recording(speech_like(duration_s, RATE_HZ, seed))
 
 
 def noisy(duration_s, seed=1, rms=0.05):
-    samples = speech_like(duration_s, RATE_HZ, seed) + white_noise(duration_s, RATE_HZ, rms, seed)
+    samples = clean(duration_s, seed).samples + white_noise(duration_s, RATE_HZ, rms, seed)
     return recording(np.clip(samples, -1.0, 1.0))
 
 
@@ -54,9 +57,9 @@ def test_one_recording_that_is_short_enough_stays_as_it_is(duration_s):
     np.testing.assert_array_equal(cut_out(single, part.start_s, part.end_s), joined.waveform.samples)
 
 
-@pytest.mark.parametrize("max_s", [5.0, 12.0, 30.0, 60.0])
+@pytest.mark.parametrize("max_s", [5.0, 12.0, 30.0])
 def test_the_joined_recording_is_never_too_long_and_nearly_fills_the_room(max_s):
-    recordings = [clean(41.0, 1), clean(23.0, 2), clean(37.0, 3)]
+    recordings = [clean(21.0, 1), clean(13.0, 2), clean(17.0, 3)]
     joined = join_best(recordings, max_s)
     assert max_s - PASSAGE_S <= joined.waveform.duration_s <= max_s
 
@@ -82,9 +85,9 @@ def test_where_good_speech_is_short_it_comes_first_and_worse_follows(worse):
 
 
 def test_the_good_part_of_a_long_recording_is_found():
-    long = recording(noisy(30.0, 1).samples, clean(31.0, 1).samples, noisy(30.0, 2).samples)
+    long = recording(noisy(21.0, 1).samples, clean(31.0, 2).samples, noisy(21.0, 1).samples)
     joined = join_best([long], MAX_S)
-    assert all(29.0 < part.start_s < part.end_s < 62.0 for part in joined.parts)
+    assert all(20.0 < part.start_s < part.end_s < 53.0 for part in joined.parts)
     assert joined.waveform.duration_s > 20
 
 
@@ -106,16 +109,21 @@ def test_parts_say_where_the_samples_come_from():
         np.testing.assert_allclose(heard, gain * source, atol=1e-5)
 
 
-def test_recordings_are_brought_to_one_loudness():
-    quiet = recording(0.2 * speech_like(9.0, RATE_HZ, 1))
-    joined = join_best([quiet, clean(9.0, 1)], MAX_S)
-    first, second = (
-        measure_loudness_lufs(
-            Waveform(cut_out(joined.waveform, part.at_s, part.at_s + part.end_s - part.start_s), RATE_HZ)
-        )
-        for part in joined.parts
-    )
-    assert first == pytest.approx(second, abs=1.5)
+@pytest.mark.parametrize("factors", [(1.0, 0.02), (0.2, 1.0), (0.1, 0.05)])
+def test_recordings_are_brought_to_the_loudness_of_the_loudest(factors):
+    recordings = [recording(factor * speech_like(9.0, RATE_HZ, 1)) for factor in factors]
+    joined = join_best(recordings, MAX_S)
+    loudest_lufs = max(measure_loudness_lufs(each) for each in recordings)
+    for part in joined.parts:
+        heard = cut_out(joined.waveform, part.at_s, part.at_s + part.end_s - part.start_s)
+        assert measure_loudness_lufs(Waveform(heard, RATE_HZ)) == pytest.approx(loudest_lufs, abs=0.3)
+
+
+def test_no_peak_is_raised_above_full_scale():
+    spiky = 0.05 * speech_like(9.0, RATE_HZ, 1)
+    spiky[5 * RATE_HZ] = 0.7
+    joined = join_best([clean(9.0, 1), recording(spiky)], MAX_S)
+    assert np.abs(joined.waveform.samples).max() <= 10 ** (-1 / 20)
 
 
 def test_passages_that_meet_are_faded_with_silence_between():

@@ -50,7 +50,7 @@ def test_a_voice_of_several_recordings_has_its_preview_kept(client, tmp_path):
     file = tmp_path / "other.wav"
     file.write_bytes(wav_bytes(speech_like(7.0, 24_000, 2), 24_000))
     cloned = client.clone([RECORDING, file], "Ada", keep_preview=True)
-    assert [len(sample["taken"]) for sample in cloned.samples] == [1, 1]
+    assert [len(sample["parts"]) for sample in cloned.samples] == [1, 1]
     assert client.preview(cloned)[:4] == b"fLaC"
     assert not client.clone((RECORDING, file.read_bytes()), "Ada").is_new
     plain = client.clone(RECORDING, "Bob", preview=False)

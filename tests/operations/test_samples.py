@@ -41,7 +41,7 @@ def test_a_voice_is_made_of_several_recordings_and_the_receipt_says_what_was_tak
     first, second = reply["samples"]
     assert (first["duration"], second["duration"]) == (9.0, 8.0)
     assert first["quality"]["speech_s"] > 5
-    (one,), (two,) = first["taken"], second["taken"]
+    (one,), (two,) = first["parts"], second["parts"]
     assert one["at"] == 0
     assert two["at"] == pytest.approx(one["end"] - one["start"] + 0.15, abs=0.01)
     stored = services.voices.get(name="Ada").waveform
@@ -70,7 +70,7 @@ def test_one_sample_is_the_voice_of_that_recording(services):
 
 def test_a_sample_of_which_nothing_is_used_is_said(services):
     reply = clone(services, NOISY, encoded(speech_like(14.0, 24_000, 1)))
-    assert reply["samples"][0]["taken"] == []
+    assert reply["samples"][0]["parts"] == []
     (warning,) = reply["warnings"]
     assert warning.startswith("nothing of samples[0] is used")
 
@@ -95,7 +95,7 @@ def test_samples_are_fetched(services):
     samples = [{"audio": GOOD}, {"audio_url": "https://x.example/a.wav"}]
     reply = run_operation(services, "clone_voice", voice_name="Ada", samples=samples, preview=False)
     assert asked == [("https://x.example/a.wav", "samples[1].audio_url")]
-    assert len(reply["samples"][1]["taken"]) == 1
+    assert len(reply["samples"][1]["parts"]) == 1
     samples[1]["audio_url"] = "https://x.example/missing.wav"
     with pytest.raises(FetchFailed, match=r"samples\[1\]\.audio_url was answered"):
         run_operation(services, "clone_voice", voice_name="Bob", samples=samples)

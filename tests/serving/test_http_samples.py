@@ -46,7 +46,7 @@ def post_job(client, *recordings, **fields):
 def test_a_form_with_several_files_is_the_job_with_several_samples(client):
     made = post_form(client, GOOD, OTHER, consent="I agree.")
     assert made.status_code == 200, made.text
-    assert [len(sample["taken"]) for sample in made.json()["samples"]] == [1, 1]
+    assert [len(sample["parts"]) for sample in made.json()["samples"]] == [1, 1]
     job = post_job(client, GOOD, OTHER).json()
     assert job["voice_id"] == made.json()["id"]
     assert job["created"] is False

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import pytest
 
-from tests.voice_store.conftest import make_waveform, names
+from tests.voice_store.conftest import make_waveform, names, snapshot
 from tests.voice_store.terminal import REPOSITORY, run_cli, run_program, write_recording
 from voice_store import VoiceStore
 
@@ -112,7 +112,7 @@ def test_what_is_mistyped_ends_with_status_2(root, arguments):
         (["--dir", "/no/such/volume", "list"], "the folder /no/such is missing"),
         (["--dir", "/no/such/volume", "check"], "the folder /no/such is missing"),
         (["--dir", "/no-such-store", "check"], "there is no such store"),
-        (["--dir", "/dev/null", "list"], "voices"),
+        (["--dir", "/dev/null", "list"], "there is no such store"),
     ],
 )
 def test_it_fails_with_one_line(root, store, arguments, says):
@@ -269,3 +269,42 @@ def test_errors_speak_of_options_and_not_of_the_api(root, store, tmp_path, capsy
     assert says in said
     for term in ("voice_name", "voice_id", "list_voices", "clone_voice", " overwrite"):
         assert term not in said
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *(["list"], ["list", "--json"], ["show", "Amy"], ["show", "Nobody"], ["stats"], ["check"]),
+        *(["export", "--to", "../out"], ["export", "Amy", "--to", "../out.tar"]),
+    ],
+)
+def test_commands_that_only_read_write_nothing(root, store, monkeypatch, command):
+    """Though indexes are torn, a file is damaged, and a voice is there that no index knows."""
+    store.put(make_waveform(1), "Amy")
+    store.put(make_waveform(2), "Ben")
+    (root / "name_mapping.json").write_text("{torn")
+    (root / "voice_catalog.json").unlink()
+    (root / "embeddings" / "deadbeef.pkl.gz").write_bytes(b"torn")
+    monkeypatch.chdir(root)
+    before, times = snapshot(root), {path: path.stat().st_mtime_ns for path in [root, *root.rglob("*")]}
+    run_cli(root, *command)
+    assert snapshot(root) == before
+    assert {path: path.stat().st_mtime_ns for path in [root, *root.rglob("*")]} == times
+
+
+def test_markup_in_names_is_printed_as_it_is(root, store, tmp_path, capsys):
+    for seed, name in enumerate(("[red]Amy[-red]", "[link=x]", ":smile:", "[b]")):
+        store.put(make_waveform(seed), name, description="[bold]not bold[-bold]")
+    assert run_cli(root, "list") == 0
+    shown = capsys.readouterr().out
+    for name in ("[red]Amy[-red]", "[link=x]", ":smile:", "[b]", "[bold]not bold[-bold]"):
+        assert name in shown
+
+
+def test_a_table_is_whole_however_narrow_the_terminal_is(root, store, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "20")
+    store.put(make_waveform(1), "Amy", description="long " * 100, tags=["a" * 50, "b" * 50])
+    assert run_cli(root, "list") == 0
+    _, row = capsys.readouterr().out.splitlines()
+    assert row.endswith(("long " * 100).strip())
+    assert f"{'a' * 50}, {'b' * 50}" in row

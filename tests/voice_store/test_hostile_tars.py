@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.voice_store.conftest import make_waveform, names, snapshot
-from tests.voice_store.terminal import run_cli
-from voice_store import VoiceStore
-from voice_store.transfer import tar_members
+from tests.voice_store.terminal import run_cli, write_recording
+from voice_store import VoiceStore, intake
 
 END = bytes(1024)
 
@@ -187,7 +186,7 @@ def test_a_member_of_gigabytes_is_not_read(pairs, tmp_path, capsys):
 
 
 def test_chains_of_headers_and_millions_of_members_end(pairs, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(tar_members, "MAX_MEMBERS", 3_000)
+    monkeypatch.setattr(intake, "MAX_MEMBERS", 3_000)
     chain = member("x", kind=tarfile.XHDTYPE) * 2_000
     assert import_tar(tmp_path, chain + pair("a", pairs[0]) + END, capsys)[:2] == (0, {"Amy"})
     status, kept, errors = import_tar(tmp_path, chain * 2 + pair("b", pairs[1]) + END, capsys)
@@ -213,3 +212,36 @@ def test_a_tar_made_anew_by_another_program_is_read(pairs, root, tmp_path, capsy
         assert run_cli(new, "import", tmp_path / "again.tar") == 0
         assert names(VoiceStore(new)) == {"Amy", "Ben"}
     assert snapshot(root)
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_a_header_of_gigabytes_is_not_read(pairs, tmp_path, capsys, kind):
+    size = 2**33
+    head = member("x", kind=kind, size=size)
+    tar = tmp_path / "big.tar"
+    tar.write_bytes(head)
+    os.truncate(tar, len(head) + size)
+    with tar.open("ab") as file:
+        file.write(pair("b", pairs[1]) + END)
+    assert run_cli(tmp_path / "new", "import", tar) == 0
+    assert names(VoiceStore(tmp_path / "new")) == {"Ben"}
+
+
+def test_a_sparse_member_of_many_pieces_is_left_out(pairs, tmp_path, capsys):
+    header = bytearray(member("sparse.wav", kind=tarfile.GNUTYPE_SPARSE, size=0))
+    header[482] = 1  # further pieces follow, without end
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    piece = bytearray(512)
+    piece[:24] = b"00000000001\0" * 2
+    piece[504] = 1
+    data = pair("a", pairs[0]) + bytes(header) + bytes(piece) * 100
+    status, kept, errors = import_tar(tmp_path, data, capsys)
+    assert (status, kept) == (1, {"Amy"})
+    assert "what comes before has been read" in errors
+
+
+def test_a_tar_of_recordings_is_as_good_as_a_folder(tmp_path, capsys):
+    recording = write_recording(tmp_path / "Amy.wav").read_bytes()
+    data = member("voices/Amy.wav", recording) + member("voices/._Amy.wav", b"what macOS leaves") + END
+    assert import_tar(tmp_path, data, capsys)[:2] == (0, {"Amy"})

@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from errors import InvalidRequest
-from voice_store.commands.options import Subparsers, open_store, path
-from voice_store.commands.terminal import complain, print_json, print_table, say
+from voice_store.commands import Subparsers, open_store, path
 from voice_store.names import readable
-from voice_store.plain_files import UnreadableFileError, read_plain_file
+from voice_store.plain_files import PlainFile
 from voice_store.pls import parse_pls
 from voice_store.pronunciations import check_entry, parse_file
+from voice_store.terminal import complain, complain_of_many, print_json, print_table, say
 
 MAX_IMPORT_BYTES = 2**23
-MOST_PASSED_OVER_LINES = 50
 
 
 def add_commands(commands: Subparsers) -> None:
+    """Describes the commands to the parser. Each sets ``run``, which returns the exit status."""
     group = commands.add_parser("pronunciations", help="say how words are spoken, in all voices")
     actions = group.add_subparsers(required=True, metavar="ACTION")
 
@@ -80,7 +80,7 @@ def remove(options: argparse.Namespace) -> int:
 
 
 def import_file(options: argparse.Namespace) -> int:
-    """What cannot be taken in is named, and the rest is."""
+    """Adds the entries that can be used, and names the others."""
     entries, passed_over = _read(options.file)
     usable, faults = list[Mapping[str, Any]](), list[str]()
     for index, entry in enumerate(entries):
@@ -91,32 +91,28 @@ def import_file(options: argparse.Namespace) -> int:
             name = (isinstance(entry, dict) and readable(entry.get("text"), 64)) or f"entry {index + 1}"
             says = "; ".join(problem.render() for problem in problems or []) or "it is no object"
             faults.append(f"{name}: {says}")
-    for line in passed_over[:MOST_PASSED_OVER_LINES]:
-        complain(f"passed over: {line}")
-    if len(passed_over) > MOST_PASSED_OVER_LINES:
-        complain(f"passed over: {len(passed_over) - MOST_PASSED_OVER_LINES} more")
+    complain_of_many("passed over: ", passed_over)
     for fault in faults:
         complain(f"voice_store: {fault}")
     if not usable:
         raise InvalidRequest(f"{options.file} holds no pronunciation that can be used")
     replaced = open_store(options).put_pronunciations(usable)
     counts = [f"{len(usable) - replaced} added", f"{replaced} replaced"]
-    counts += [f"{len(passed_over)} passed over"] * bool(passed_over) + [f"{len(faults)} left out"] * bool(
-        faults
-    )
+    counts += [f"{len(passed_over)} passed over"] * bool(passed_over)
+    counts += [f"{len(faults)} left out"] * bool(faults)
     say(", ".join(counts))
     return 1 if faults else 0
 
 
 def _read(file: Path) -> tuple[list[Any], list[str]]:
-    """The entries of a file, which may hold anything, and sentences about what cannot become one."""
+    """Returns the entries of a file, which may hold anything, and sentences about what cannot become one."""
+    data = PlainFile(file).read(MAX_IMPORT_BYTES, str(file))
     try:
-        data = read_plain_file(file, MAX_IMPORT_BYTES)
         if file.suffix.lower() == ".json":
             return parse_file(data)["pronunciations"], []
         lexicon = parse_pls(data)
-    except (UnreadableFileError, ValueError) as fault:
-        raise InvalidRequest(f"{file} {fault}") from fault
+    except ValueError as error:
+        raise InvalidRequest(f"{file} {error}") from error
     if lexicon.language:
         complain(f"note: {file} is for {lexicon.language}; what is kept is for texts of every language")
     return list(lexicon.entries), lexicon.passed_over
