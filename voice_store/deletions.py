@@ -1,14 +1,16 @@
 """The folder ``deleted/``: notes about voices that were removed on request or replaced.
 
-    deleted/<id>.json                      the voice is gone; kept to answer a request that comes twice
-    deleted/<id>.<other>.replaced.json     it is gone as soon as the file of the other one is there
+    deleted/<id>.json                              the voice is gone; kept to answer a repeated request
+    deleted/<id>.<other>.<digits>.replaced.json    it is gone as soon as the file of the other one is there
 
 A voice is deleted by removing its file, so a note of the first kind beside a file means nothing. One of the
 second kind is written before a voice is overwritten: the link that gives the new file its name then deletes
 the other voice at the same moment, whoever dies in between. It is about two very files, told by their
 contents, since times do not survive a copy of the store: what anyone else puts in their places later is
-another voice. A version that was never released also wrote <id>.pending.json before it removed a file, and
-told files by their times; such notes are still understood.
+another voice. No two writers make the same file in the place of a voice, nor the same note.
+
+A version that was never released also wrote <id>.pending.json before it removed a file, told files by their
+times, and gave its notes no digits; such notes are still understood.
 """
 
 from __future__ import annotations
@@ -135,11 +137,11 @@ class Deletions:
             "deleted_at": now(),
             "successor": vars(successor),
         }
-        self.folder.replace(_promise_file(voice.voice_id, successor.voice_id), to_json(content))
+        self.folder.replace(_promise_file(voice, successor), to_json(content))
 
-    def withdraw(self, voice_id: str, successor_id: str) -> None:
+    def withdraw(self, voice: FileMark, successor: FileMark) -> None:
         """Takes a promise back, since the successor did not come."""
-        self.folder.remove(_promise_file(voice_id, successor_id))
+        self.folder.remove(_promise_file(voice, successor))
 
     def settle(self, note: Waiting) -> None:
         """Makes a note with a condition one without, once the file is gone."""
@@ -171,11 +173,7 @@ class Deletions:
         voice, successor = _mark(content.get("voice")), _mark(content.get("successor"))
         if voice is None:
             return None
-        expected = (
-            _promise_file(voice.voice_id, successor.voice_id)
-            if successor
-            else f"{voice.voice_id}.pending.json"
-        )
+        expected = _promise_file(voice, successor) if successor else f"{voice.voice_id}.pending.json"
         # A file that says something else than its name is not one of ours.
         return Waiting(file_name, voice, successor) if file_name == expected else None
 
@@ -186,8 +184,9 @@ class Deletions:
         return Gone(voice_id, readable(content.get("name")), readable(content.get("deleted_at")))
 
 
-def _promise_file(voice_id: str, successor_id: str) -> str:
-    return f"{voice_id}.{successor_id}.replaced.json"
+def _promise_file(voice: FileMark, successor: FileMark) -> str:
+    digits = f".{successor.sha256[:16]}" if successor.sha256 else ""
+    return f"{voice.voice_id}.{successor.voice_id}{digits}.replaced.json"
 
 
 def _mark(content: Any) -> FileMark | None:

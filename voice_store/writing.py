@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -170,6 +171,8 @@ class Writer:
         about = {key: value for key, value in new.details.items() if value}
         if original_file := readable(new.original_file):
             about["original_file"] = original_file
+        if predecessor is not None:  # nobody else must make the very file that is promised to replace it
+            about["commit"] = uuid.uuid4().hex
         data = encode_voice(loaded.waveform, name, created_at, about)
         for voice_id in _wanted_ids(new.voice_id, loaded.digest):
             if self._is_free(voice_id) and self._commit_as(voice_id, data, name, predecessor):
@@ -205,16 +208,17 @@ class Writer:
     def _commit_as(self, voice_id: str, data: bytes, name: str, predecessor: str | None) -> bool:
         folders = self._folders
         replaced = FileMark.of_file(predecessor, folders.voices.folder) if predecessor else None
+        successor = FileMark.of(voice_id, data)
         if replaced is not None:
-            folders.deletions.promise(replaced, name, FileMark.of(voice_id, data))
+            folders.deletions.promise(replaced, name, successor)
         committed = False
         try:
             committed = folders.voices.add(voice_id, data)
         finally:
             if replaced is not None and not committed:
                 with suppress(OSError):
-                    if not folders.voices.has(voice_id):  # it is there when only the folder was not synced
-                        folders.deletions.withdraw(replaced.voice_id, voice_id)
+                    if not successor.is_there(folders.voices.folder):  # as when only the sync failed
+                        folders.deletions.withdraw(replaced, successor)
         if replaced is not None and committed:
             with done_all_the_same("removing the replaced voice"):
                 folders.finish_replacements(by=voice_id)

@@ -9,7 +9,7 @@ import pytest
 
 from errors import StoreUnavailable, VoiceNotFound
 from tests.voice_store.conftest import make_waveform, names, write_json, write_plain_file
-from tests.voice_store.interference import interfering
+from tests.voice_store.interference import CrashError, interfering
 from voice_store import DeleteResult, VoiceStore
 from voice_store.health import check, repair
 from voice_store.live import Timing
@@ -270,3 +270,41 @@ def test_a_deletion_that_was_cut_short_anywhere_leaves_nothing_once_it_is_finish
     assert names(store) == {"Ben", "Cy"}
     about = [path for path in root.rglob(f"{voice_id}*") if path.parent.name != "deleted"]
     assert about == []
+
+
+def test_of_two_workers_that_replace_a_voice_by_the_same_recording_one_may_die(store, root):
+    """Between its promise and its link, while the other one is between the same two steps."""
+    store.put(make_waveform(1), "Amy")
+
+    def dies(step, name, original, arguments, options):
+        if name == "link" and str(arguments[1]).endswith(".pkl.gz"):
+            raise CrashError
+        return original(*arguments, **options)
+
+    def lets_the_other_go_first(step, name, original, arguments, options):
+        if name == "link" and str(arguments[1]).endswith(".pkl.gz"):
+            with interfering(dies), suppress(CrashError):
+                VoiceStore(root, AT_ONCE).put(make_waveform(2), "Amy", overwrite=True)
+        return original(*arguments, **options)
+
+    with interfering(lets_the_other_go_first):
+        store.put(make_waveform(2), "Amy", overwrite=True)
+    (voice,) = VoiceStore(root, AT_ONCE).list()
+    assert store.get(voice_id=voice["voice_id"]).digest == make_waveform(2).digest()
+
+
+def test_a_promise_of_a_worker_that_died_deletes_no_voice_that_was_renamed(store, root, monkeypatch):
+    """When the same recording is cloned under the same name, in the same second."""
+    monkeypatch.setattr("voice_store.writing._later_than", lambda created_at: "2026-01-01T00:00:00")
+    store.put(make_waveform(1), "Amy")
+
+    def dies(step, name, original, arguments, options):
+        if name == "link" and str(arguments[1]).endswith(".pkl.gz"):
+            raise CrashError
+        return original(*arguments, **options)
+
+    with interfering(dies), suppress(CrashError):
+        VoiceStore(root, AT_ONCE).put(make_waveform(2), "Amy", overwrite=True)
+    store.update(name="Amy", new_name="Zoë")
+    store.put(make_waveform(2), "Amy")
+    assert names(VoiceStore(root, AT_ONCE)) == {"Amy", "Zoë"}
