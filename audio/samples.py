@@ -24,6 +24,7 @@ from audio.waveform import Waveform
 from cancel import CancelToken
 from errors import ReferenceInvalid
 
+MAX_SAMPLES = 5  # recordings of one voice
 PASSAGE_S = 6.0  # the longest; the shortest are half as long, but for a recording's last
 OPENING_S = 10.0  # what the model's renderer hears
 GAP_S = 0.15  # of silence between passages that did not follow each other

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from audio.samples import MAX_SAMPLES
 from audio.speed import FASTEST, SLOWEST
 from characters import casefold_nfkc
 from errors import InvalidRequest, VoiceNotFound
@@ -26,7 +27,6 @@ from voice_store.metadata import CONSENT_KEYS, MAX_STATEMENT_CHARACTERS, embeddi
 from voice_store.names import MAX_VISIBLE_CHARACTERS, clean_name, readable
 from voice_store.pronunciations import check_entry
 from voice_store.reader import StoreReader
-from voice_store.saving import MAX_SAMPLES
 from voice_store.store import VoiceStore
 from voice_store.terminal import (
     complain,

@@ -27,6 +27,7 @@ from pathlib import Path, PurePath
 from typing import Any, Self
 
 from audio.decode import RECORDING_SUFFIXES
+from audio.samples import MAX_SAMPLES
 from audio.waveform import Waveform
 from errors import InvalidRequest, StoreUnavailable, VoiceExists, WorkerError
 from voice_store.export import FORMATS as EXPORT_FORMATS
@@ -36,7 +37,7 @@ from voice_store.metadata import DATE_FORMAT, DETAILS, tidy_metadata
 from voice_store.names import fold_name, readable
 from voice_store.plain_files import PlainFile, reason
 from voice_store.reader import StoreReader
-from voice_store.saving import MAX_SAMPLES, read_recording, read_samples
+from voice_store.saving import read_recording, read_samples
 from voice_store.store import PutResult, VoiceStore
 
 FATES = ADDED, ALREADY_THERE, LEFT_OUT = ("added", "already there", "left out")

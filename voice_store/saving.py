@@ -19,7 +19,6 @@ from voice_store.plain_files import PlainFile
 from voice_store.samples import to_waveform
 from voice_store.store import VoiceStore
 
-MAX_SAMPLES = 5  # recordings of one voice
 MAX_JOINED_S = 30.0
 
 

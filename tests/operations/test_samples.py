@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from audio.samples import MAX_SAMPLES
 from cancel import CancelToken
 from errors import Cancelled, FetchFailed, InvalidRequest, ReferenceInvalid, ReferenceTooShort, VoiceExists
-from operations.reference import MAX_SAMPLES
 from tests.operations.conftest import run_operation
 from tests.recordings import silence, speech_like, tone, wav_bytes, white_noise
 
