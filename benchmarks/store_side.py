@@ -8,6 +8,7 @@ checkouts of different designs are measured by the same code.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 import json
@@ -29,6 +30,7 @@ from numpy.typing import NDArray  # noqa: E402
 from audio.waveform import Waveform  # noqa: E402
 from errors import VoiceNotFound  # noqa: E402
 from voice_store import VoiceStore  # noqa: E402
+from voice_store.live import Timing  # noqa: E402
 
 Figures = dict[str, float]
 
@@ -155,7 +157,7 @@ def clone_until_ended(folder: Path) -> Figures:
 
 def look_ups(folder: Path, seconds: str) -> Figures:
     """A job's look-up of a known voice every few milliseconds."""
-    store = VoiceStore(folder)
+    store = _open_as_worker(folder)
     _get_known(store)
     return _percentiles("look-up", _paced(store, time.monotonic() + float(seconds)))
 
@@ -175,8 +177,14 @@ def putting(folder: Path, seconds: str) -> Figures:
     return _beside_thread(folder, float(seconds), lambda store: _put_new(store))
 
 
+def _open_as_worker(folder: Path) -> VoiceStore:
+    """A store as handler.py opens it; the version before knows no threads of its own."""
+    fields = {field.name for field in dataclasses.fields(Timing)}
+    return VoiceStore(folder, Timing(**{"in_background": True} if "in_background" in fields else {}))
+
+
 def _beside_thread(folder: Path, seconds: float, work: Callable[[VoiceStore], object]) -> Figures:
-    store = VoiceStore(folder)
+    store = _open_as_worker(folder)
     _get_known(store)
     until_s = time.monotonic() + seconds
     times_ms: list[list[float]] = [[] for _ in range(LISTENERS)]

@@ -44,15 +44,15 @@ class VoiceFiles:
 
     def __init__(self, folder: Folder) -> None:
         self.folder = folder
-        self._ids: set[str] = set()  # as of the last listing
+        self._ids: frozenset[str] = frozenset()  # as of the last listing, which most of the next one is
         self._damaged: dict[str, tuple[Stamp, StoreCorrupt]] = {}  # so that none costs its decoding twice
 
-    def ids(self) -> list[str]:
-        """The ids of all voices, damaged ones too, in order; links and pipes are none."""
+    def ids(self) -> frozenset[str]:
+        """The ids of all voices, damaged ones too; links and pipes are none."""
         ids = {name.removesuffix(_SUFFIX) for name in self.folder.names() if name.endswith(_SUFFIX)}
-        known = self._ids  # most of them were looked at before
-        self._ids = {voice_id for voice_id in ids if voice_id in known or is_voice_id(voice_id)}
-        return sorted(self._ids)
+        others = {voice_id for voice_id in ids - self._ids if not is_voice_id(voice_id)}
+        self._ids = frozenset(ids - others)
+        return self._ids
 
     def load(self, voice_id: str) -> StoredVoice:
         """Raises FileNotFoundError, and StoreCorrupt for what is not the file of a voice."""
@@ -112,13 +112,13 @@ class VoiceFiles:
 
 @dataclass(frozen=True)
 class Listing:
-    """voice_ids: of all voices, in order. revisions: the latest numbers, by id.
+    """voice_ids: of all voices. revisions: the latest numbers, by id.
 
     deleted: ids of which a note says that the voice is gone, and whose file is. replaced: those whose file is
     still to be removed.
     """
 
-    voice_ids: list[str]
+    voice_ids: frozenset[str]
     revisions: dict[str, int]
     deleted: frozenset[str]
     replaced: frozenset[str]
@@ -154,7 +154,7 @@ class StoreFolders:
         ).intersection(there)
         gone = done.union(note.voice.voice_id for note in waiting).difference(there)
         return Listing(
-            [voice_id for voice_id in there if voice_id not in replaced],
+            there - replaced,
             self.revisions.latest(),
             frozenset(gone),
             replaced,

@@ -12,7 +12,7 @@ write one is logged and no more: the voices do not depend on it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 from filelock import FileLock, Timeout
@@ -46,7 +46,7 @@ INDEX_BYTES_PER_VOICE = 2**14
 
 CATALOG, MAPPING, STATS = INDEXES = ("voice_catalog.json", "name_mapping.json", "stats.json")
 LOCK_FILE = ".indexes.lock"
-_MOST_SYNCED = 32  # metadata files in a row; more are written when those of the whole store are lost
+_MOST_DESCRIBED = 32  # metadata files that a write of the indexes waits for
 _LOCK_TIMEOUT_S = 2.0  # then it is done without: a lock saves work here, and nothing depends on it
 
 
@@ -88,12 +88,12 @@ class Indexes:
     def library(self, listing: Listing) -> Library:
         """The voices of the listing, with what the indexes know about them.
 
-        Costs little while only voices have come that are newer than all others.
+        Costs little while only voices have come that have new names.
         """
         entries, library, mapping = self._entries, self._library, self._mapping.content
-        for voice_id in entries.keys() - set(listing.voice_ids):
+        for voice_id in entries.keys() - listing.voice_ids:
             del entries[voice_id]
-        missing = [voice_id for voice_id in listing.voice_ids if voice_id not in entries]
+        missing = sorted(listing.voice_ids - entries.keys())
         behind = [
             voice_id
             for voice_id, number in listing.revisions.items()
@@ -115,7 +115,7 @@ class Indexes:
                 changed[voice_id] = tidy_metadata(voice_id, entry)
         gone = library.voices.keys() - entries.keys()
         if changed or gone or is_new_mapping:
-            aliases = _aliases(entries, self._names)
+            aliases = self._aliases_now(changed.keys() | gone, is_all=is_new_mapping)
             if gone or aliases != self._aliases:
                 others = {key: voice for key, voice in library.voices.items() if key not in gone}
                 self._library = Library(others | changed, aliases)
@@ -123,6 +123,15 @@ class Indexes:
                 self._library = library.with_changed(changed)
             self._aliases = aliases
         return self._library
+
+    def _aliases_now(self, changed: Collection[str], *, is_all: bool) -> dict[str, str]:
+        """Further names of voices by which they are found, after a change of some or of the mapping."""
+        others = {name: voice_id for name, voice_id in self._aliases.items() if voice_id not in changed}
+        known = {voice_id: self._entries[voice_id] for voice_id in changed if voice_id in self._entries}
+        theirs = _aliases(known, self._names)
+        if is_all or theirs.keys() & others.keys():
+            return _aliases(self._entries, self._names)
+        return others | theirs
 
     def write(self, listing: Listing, library: Library) -> bool:
         """Brings catalog, mapping and stats up to date; True when they are, and nothing was to be written.
@@ -143,11 +152,18 @@ class Indexes:
         return not any(written)
 
     def describe(self) -> None:
-        """Writes the metadata files of voices of which they do not say all. Failing is logged."""
-        untold, self._untold = self._untold & self._entries.keys(), set()
-        is_synced = len(untold) <= _MOST_SYNCED  # else it takes minutes, for what can be derived again
-        for voice_id in untold:
+        """Writes the metadata files of voices of which they do not say all. Failing is logged.
+
+        Those of a whole store would take minutes: the newest voices come first, the others with later writes.
+        """
+        untold = self._untold & self._entries.keys()
+        is_synced = len(untold) <= _MOST_DESCRIBED
+        newest = sorted(
+            untold, key=lambda voice_id: str(self._entries[voice_id].get("created_at")), reverse=True
+        )
+        for voice_id in newest[:_MOST_DESCRIBED]:
             self._folders.describe(voice_id, self._entries[voice_id], is_synced=is_synced)
+        self._untold = {*newest[_MOST_DESCRIBED:]}
 
     def compare(self, listing: Listing, library: Library) -> dict[str, tuple[JsonObject, JsonObject]]:
         """What catalog, mapping and stats hold, and what ``write`` would make of them, by file name."""

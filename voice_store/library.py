@@ -58,20 +58,27 @@ class Library:
     def with_changed(self, voices: Mapping[str, dict[str, Any]]) -> Library:
         """This and further voices, or other metadata of those there are.
 
-        Takes a tenth of the time where all are new and newer than the others.
+        Takes a tenth of the time where all are new and have new names.
         """
         changed = {key: voice for key, voice in voices.items() if voice != self.voices.get(key)}
         newer = dict(sorted(changed.items(), key=_age))
         if not newer:
             return self
-        last = next(reversed(self.voices.items()), None)
-        first = next(iter(newer.items()))
         has_aliases = any(voice["aliases"] for voice in newer.values())
-        if has_aliases or newer.keys() & self.voices.keys() or (last and _age(first) < _age(last)):
-            return Library(self.voices | newer, self._aliases)
         names = {_composed(voice["speaker_name"]): voice_id for voice_id, voice in newer.items()}
+        folded = {_fold_name(name) for name in names}
+        if (
+            has_aliases
+            or len(folded) < len(newer)
+            or newer.keys() & self.voices.keys()
+            or folded & self._folded.keys()
+        ):
+            return Library(self.voices | newer, self._aliases)
         library = copy.copy(self)
         library.voices = self.voices | newer
+        last = next(reversed(self.voices.items()), None)
+        if last and _age(next(iter(newer.items()))) < _age(last):
+            library.voices = dict(sorted(library.voices.items(), key=_age))
         library.own_names = self.own_names | names
         library._exact = self._exact | {_seen_name(name): voice_id for name, voice_id in names.items()}
         library._folded = self._folded | {_fold_name(name): voice_id for name, voice_id in names.items()}

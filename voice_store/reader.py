@@ -54,7 +54,7 @@ class StoreReader:
     @property
     def voice_ids(self) -> list[str]:
         """The ids of all voices, damaged ones too, in order."""
-        return self.listing.voice_ids
+        return sorted(self.listing.voice_ids)
 
     def metadata(self, voice_id: str) -> dict[str, Any]:
         """What is known about a voice of the listing; see ``VoiceStore.metadata``."""
