@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 started_s = time.perf_counter()
 
@@ -179,8 +180,9 @@ def putting(folder: Path, seconds: str) -> Figures:
 
 def _open_as_worker(folder: Path) -> VoiceStore:
     """A store as handler.py opens it; the version before knows no threads of its own."""
-    fields = {field.name for field in dataclasses.fields(Timing)}
-    return VoiceStore(folder, Timing(**{"in_background": True} if "in_background" in fields else {}))
+    has_threads = any(field.name == "in_background" for field in dataclasses.fields(Timing))
+    options: dict[str, Any] = {"in_background": True} if has_threads else {}
+    return VoiceStore(folder, Timing(**options))
 
 
 def _beside_thread(folder: Path, seconds: float, work: Callable[[VoiceStore], object]) -> Figures:
