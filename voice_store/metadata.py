@@ -76,16 +76,18 @@ def is_complete(entry: Mapping[str, Any]) -> bool:
 def tidy_metadata(voice_id: str, entry: Mapping[str, Any]) -> dict[str, Any]:
     """An entry from a file that any program may have written, as callers get it: JSON-safe, our keys only."""
     rate = entry.get("sample_rate")
-    return {
+    details = {key: _TIDY[key](entry.get(key)) or empty for key, empty in _EMPTY.items()}
+    return {  # in the order in which exports have always had them, and are compared
         "voice_id": voice_id,
         "speaker_name": entry_name(entry) or voice_id,
+        "gender": details["gender"],
         "original_file": readable(entry.get("original_file")),
         "embedding_file": embedding_file(voice_id),
         "duration": _duration_s(entry),
         "sample_rate": rate if type(rate) is int and 0 < rate < 2**31 else MODEL_SAMPLE_RATE_HZ,
         "created_at": readable(entry.get("created_at"), max_characters=32),
         "type": readable(entry.get("type")) or VOICE_TYPE,
-        **{key: _TIDY[key](entry.get(key)) or empty for key, empty in _EMPTY.items()},
+        **details,
     }
 
 

@@ -206,22 +206,22 @@ class Writer:
         )
 
     def _commit_as(self, voice_id: str, data: bytes, name: str, predecessor: str | None) -> bool:
-        folders = self._folders
-        replaced = FileMark.of_file(predecessor, folders.voices.folder) if predecessor else None
+        voices, deletions = self._folders.voices, self._folders.deletions
+        replaced = FileMark.of_file(predecessor, voices.folder) if predecessor else None
+        if replaced is None:
+            return voices.add(voice_id, data)
         successor = FileMark.of(voice_id, data)
-        if replaced is not None:
-            folders.deletions.promise(replaced, name, successor)
+        deletions.promise(replaced, name, successor)
         committed = False
         try:
-            committed = folders.voices.add(voice_id, data)
+            committed = voices.add(voice_id, data)
         finally:
-            if replaced is not None and not committed:
-                with suppress(OSError):
-                    if not successor.is_there(folders.voices.folder):  # as when only the sync failed
-                        folders.deletions.withdraw(replaced, successor)
-        if replaced is not None and committed:
+            with suppress(OSError):
+                if not committed and not successor.is_there(voices.folder):  # it is when only a sync failed
+                    deletions.withdraw(replaced, successor)
+        if committed:
             with done_all_the_same("removing the replaced voice"):
-                folders.finish_replacements(by=voice_id)
+                self._folders.finish_replacements(by=voice_id)
             self._cache.drop(replaced.voice_id)
         return committed
 
