@@ -61,7 +61,7 @@ class Indexes:
         self._stats = IndexFile(root, STATS)
         self._lock = FileLock(root.path / LOCK_FILE, timeout=_LOCK_TIMEOUT_S, fallback_to_soft=False)
         self._entries: dict[str, JsonObject] = {}  # what is known of each voice, by id
-        self._untold: set[str] = set()  # of which that differs from what the catalog said, and metadata may
+        self._undescribed: set[str] = set()  # voices whose metadata files do not say as much
         self._library, self._aliases = Library({}, {}), dict[str, str]()
         self._mapping_seen: JsonObject = {}
         self._names: dict[str, list[str]] = {}  # in the mapping, by id
@@ -111,7 +111,7 @@ class Indexes:
             if entry_name(entry):  # else it cannot be read, and nothing says its name
                 entries[voice_id] = entry
                 if described is not None and not entry.items() <= described.items():
-                    self._untold.add(voice_id)
+                    self._undescribed.add(voice_id)
                 changed[voice_id] = tidy_metadata(voice_id, entry)
         gone = library.voices.keys() - entries.keys()
         if changed or gone or is_new_mapping:
@@ -156,14 +156,14 @@ class Indexes:
 
         Those of a whole store would take minutes: the newest voices come first, the others with later writes.
         """
-        untold = self._untold & self._entries.keys()
-        is_synced = len(untold) <= _MOST_DESCRIBED
+        undescribed = self._undescribed & self._entries.keys()
+        is_synced = len(undescribed) <= _MOST_DESCRIBED
         newest = sorted(
-            untold, key=lambda voice_id: str(self._entries[voice_id].get("created_at")), reverse=True
+            undescribed, key=lambda voice_id: str(self._entries[voice_id].get("created_at")), reverse=True
         )
         for voice_id in newest[:_MOST_DESCRIBED]:
             self._folders.describe(voice_id, self._entries[voice_id], is_synced=is_synced)
-        self._untold = {*newest[_MOST_DESCRIBED:]}
+        self._undescribed = {*newest[_MOST_DESCRIBED:]}
 
     def compare(self, listing: Listing, library: Library) -> dict[str, tuple[JsonObject, JsonObject]]:
         """What catalog, mapping and stats hold, and what ``write`` would make of them, by file name."""
@@ -192,7 +192,7 @@ class Indexes:
             with suppress(OSError):
                 self._lock.release()
 
-    def know(self, voice_id: str) -> bool:
+    def knows(self, voice_id: str) -> bool:
         """Whether the catalog tells of a voice, be its file there or not."""
         return voice_id in self._catalog.content
 

@@ -202,7 +202,7 @@ class Writer:
             self._folders.voices.has(voice_id)
             or self._folders.deletions.has(voice_id)
             or voice_id in self._library.listing.revisions
-            or self._library.indexes.know(voice_id)
+            or self._library.indexes.knows(voice_id)
         )
 
     def _commit_as(self, voice_id: str, data: bytes, name: str, predecessor: str | None) -> bool:
