@@ -18,17 +18,20 @@ from __future__ import annotations
 import builtins
 import hashlib
 import re
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from voice_store.files import Folder, NotAPlainFileError
 from voice_store.json_files import read_object, to_json
 from voice_store.metadata import now
-from voice_store.names import fold_name, is_voice_id, readable
+from voice_store.names import fold_name, is_voice_id, readable, voice_file_name
 from voice_store.voice_file import MAX_FILE_BYTES
 
 KEPT_FOR_S = 30 * 24 * 3600.0
 MAX_NOTE_BYTES = 2**16
+_MAX_NAME_BYTES = 180  # file systems take 255, and the ending and a temporary's name come on top
 
 _WAITING = re.compile(r"(.+)\.(pending|replaced)\.json")
 _DONE = ".json"
@@ -50,7 +53,7 @@ class FileMark:
     @classmethod
     def of_file(cls, voice_id: str, voices: Folder) -> FileMark | None:
         """None where there is no file. Raises OSError."""
-        name = f"{voice_id}.pkl.gz"
+        name = voice_file_name(voice_id)
         stamp = voices.stamp_of(name)
         if stamp is None:
             return None
@@ -63,7 +66,7 @@ class FileMark:
 
     def is_there(self, voices: Folder) -> bool:
         """voices: the folder of their files. Raises OSError."""
-        stamp = voices.stamp_of(f"{self.voice_id}.pkl.gz")
+        stamp = voices.stamp_of(voice_file_name(self.voice_id))
         if stamp is None or stamp.size != self.size:
             return False
         if self.sha256 is None:
@@ -73,20 +76,26 @@ class FileMark:
 
 @dataclass(frozen=True)
 class Waiting:
-    """A note that a voice is gone under a condition: that its successor's file is there, if it names one."""
+    """A note that a voice is gone under a condition: that its successor's file is there, if it names one.
+
+    revision: the latest of the voice when the note was written; one that was changed since is another voice.
+    """
 
     file_name: str
     voice: FileMark
     successor: FileMark | None
+    revision: int | None = None
 
-    def hides(self, voices: Folder) -> bool:
-        """Whether it is about the files that are there now. Raises OSError."""
-        return self._is_true(voices) and self.voice.is_there(voices)
+    def hides(self, voices: Folder, revisions: Mapping[str, int]) -> bool:
+        """Whether it is about what is there now. revisions: the latest, by id. Raises OSError."""
+        latest = revisions.get(self.voice.voice_id, 0)
+        is_same = self.revision is None or self.revision == latest
+        return is_same and self._is_true(voices) and self.voice.is_there(voices)
 
-    def is_to_be_finished(self, voices: Folder) -> bool:
-        """Whether its voice is gone, or is to be removed. Raises OSError."""
-        is_removed = not voices.has(f"{self.voice.voice_id}.pkl.gz")
-        return self._is_true(voices) and (is_removed or self.voice.is_there(voices))
+    def is_to_be_finished(self, voices: Folder, revisions: Mapping[str, int]) -> bool:
+        """Whether its voice is gone, or is to be removed; as ``hides``."""
+        is_removed = not voices.has(voice_file_name(self.voice.voice_id))
+        return (is_removed and self._is_true(voices)) or self.hides(voices, revisions)
 
     def _is_true(self, voices: Folder) -> bool:
         return self.successor is None or self.successor.is_there(voices)
@@ -113,8 +122,10 @@ class Deletions:
             if match is None:
                 if name.endswith(_DONE) and is_voice_id(name.removesuffix(_DONE)):
                     done.add(name.removesuffix(_DONE))
-            elif (note := self._read_waiting(name)) is not None:
-                waiting.append(note)
+                continue
+            with suppress(OSError):  # one that cannot be read must not keep the store from its voices
+                if (note := self._read_waiting(name)) is not None:
+                    waiting.append(note)
         return waiting, done
 
     def has(self, voice_id: str) -> bool:
@@ -128,11 +139,15 @@ class Deletions:
             voice_id + _DONE, to_json({"voice_id": voice_id, "name": name, "deleted_at": now()})
         )
 
-    def promise(self, voice: FileMark, name: str, successor: FileMark) -> None:
-        """Commits that a voice is gone as soon as the file of its successor is there."""
+    def promise(self, voice: FileMark, revision: int, name: str, successor: FileMark) -> None:
+        """Commits that a voice is gone as soon as the file of its successor is there.
+
+        revision: the latest of the voice; the promise does not hold once it was changed again.
+        """
         self.folder.make()
         content = {
             "voice": vars(voice),
+            "revision": revision,
             "name": name,
             "deleted_at": now(),
             "successor": vars(successor),
@@ -145,7 +160,8 @@ class Deletions:
 
     def settle(self, note: Waiting) -> None:
         """Makes a note with a condition one without, once the file is gone."""
-        self.folder.move(note.file_name, self.folder, note.voice.voice_id + _DONE)
+        with suppress(FileNotFoundError):  # another worker was quicker
+            self.folder.move(note.file_name, self.folder, note.voice.voice_id + _DONE)
 
     def find(self, *, name: str | None, voice_id: str | None) -> Gone | None:
         """The note about a voice by its id, or the latest about one of that name."""
@@ -155,14 +171,14 @@ class Deletions:
             found = [note for note in found if fold_name(note.name) == fold_name(name)]
         return max(found, key=lambda note: note.deleted_at, default=None)
 
-    def sweep(self, voices: Folder, waiting_after_s: float) -> None:
+    def sweep(self, voices: Folder, revisions: Mapping[str, int], waiting_after_s: float) -> None:
         """Removes notes that no request will ask for any more.
 
         waiting_after_s: a note whose condition has not come true by then was left by a worker that died.
         """
         waiting, done = self.list()
         for note in waiting:
-            if self.folder.is_older(note.file_name, waiting_after_s) and not note.hides(voices):
+            if self.folder.is_older(note.file_name, waiting_after_s) and not note.hides(voices, revisions):
                 self.folder.remove(note.file_name)
         for voice_id in done:
             if self.folder.is_older(voice_id + _DONE, KEPT_FOR_S):
@@ -175,7 +191,9 @@ class Deletions:
             return None
         expected = _promise_file(voice, successor) if successor else f"{voice.voice_id}.pending.json"
         # A file that says something else than its name is not one of ours.
-        return Waiting(file_name, voice, successor) if file_name == expected else None
+        number = content.get("revision")
+        revision = number if type(number) is int else None
+        return Waiting(file_name, voice, successor, revision) if file_name == expected else None
 
     def _read_gone(self, voice_id: str) -> Gone | None:
         content = read_object(self.folder, voice_id + _DONE, MAX_NOTE_BYTES, is_ours=True)
@@ -186,7 +204,10 @@ class Deletions:
 
 def _promise_file(voice: FileMark, successor: FileMark) -> str:
     digits = f".{successor.sha256[:16]}" if successor.sha256 else ""
-    return f"{voice.voice_id}.{successor.voice_id}{digits}.replaced.json"
+    name = f"{voice.voice_id}.{successor.voice_id}{digits}"
+    if len(name.encode()) > _MAX_NAME_BYTES:
+        name = hashlib.sha256(name.encode()).hexdigest()
+    return f"{name}.replaced.json"
 
 
 def _mark(content: Any) -> FileMark | None:

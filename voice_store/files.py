@@ -227,6 +227,11 @@ class Folder:
         temporary = (name for name in self.names() if _TEMPORARY.fullmatch(name))
         return [name for name in temporary if self.is_older(name, older_than_s)]
 
+    def is_fresh(self, name: str, age_s: float) -> bool:
+        """Whether a file was last written to less than so long ago; not if that is in the future."""
+        status = self._status(name)
+        return status is not None and abs(status.st_mtime - time.time()) < age_s
+
     def is_older(self, name: str, age_s: float) -> bool:
         """Whether a file is there and was last written to longer ago."""
         status = self._status(name)
@@ -302,7 +307,7 @@ def _link(folder: int, temporary: str, name: str) -> bool:
     try:
         os.link(temporary, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
     except OSError as fault:
-        if os.stat(temporary, dir_fd=folder).st_nlink == 2:  # made, though the answer got lost on the network
+        if _is_same_file(folder, temporary, name):  # made, though the answer got lost on the network
             return True
         if fault.errno == errno.EEXIST:
             return False
@@ -310,6 +315,15 @@ def _link(folder: int, temporary: str, name: str) -> bool:
             raise
         return _rename_onto_reservation(folder, temporary, name)
     return True
+
+
+def _is_same_file(folder: int, name: str, other: str) -> bool:
+    try:
+        return os.path.samestat(
+            os.stat(name, dir_fd=folder), os.stat(other, dir_fd=folder, follow_symlinks=False)
+        )
+    except FileNotFoundError:
+        return False
 
 
 def _rename_onto_reservation(folder: int, temporary: str, name: str) -> bool:

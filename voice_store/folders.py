@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import builtins
 import logging
-import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from errors import StoreCorrupt
-from voice_store.deletions import Deletions
+from errors import Problem, StoreCorrupt
+from voice_store.deletions import Deletions, Waiting
 from voice_store.files import Folder, NotAPlainFileError, Stamp
-from voice_store.names import is_voice_id
+from voice_store.names import is_voice_id, voice_file_name
 from voice_store.sidecars import MetadataFiles, Revisions, Shelf, Sidecars
 from voice_store.voice_file import (
     HEAD_BYTES,
@@ -32,8 +31,16 @@ from voice_store.voice_file import (
 log = logging.getLogger(__name__)
 
 LEFTOVER_AFTER_S = 24 * 3600.0  # no write takes that long
-_SETTLED_AFTER_S = 2.0  # what was written this long ago is not being written any more
 _SUFFIX = ".pkl.gz"
+
+
+@dataclass(frozen=True)
+class _Damage:
+    """What is wrong with a file; not the error itself, which would keep all of the file in memory."""
+
+    stamp: Stamp
+    problems: tuple[Problem, ...]
+    cause: str
 
 
 class VoiceFiles:
@@ -45,30 +52,31 @@ class VoiceFiles:
     def __init__(self, folder: Folder) -> None:
         self.folder = folder
         self._ids: frozenset[str] = frozenset()  # as of the last listing, which most of the next one is
-        self._damaged: dict[str, tuple[Stamp, StoreCorrupt]] = {}  # so that none costs its decoding twice
+        self._damaged: dict[str, _Damage] = {}  # so that none costs its decoding twice
 
     def ids(self) -> frozenset[str]:
         """The ids of all voices, damaged ones too; links and pipes are none."""
         ids = {name.removesuffix(_SUFFIX) for name in self.folder.names() if name.endswith(_SUFFIX)}
         others = {voice_id for voice_id in ids - self._ids if not is_voice_id(voice_id)}
         self._ids = frozenset(ids - others)
+        for voice_id in self._damaged.keys() - self._ids:
+            self._damaged.pop(voice_id, None)
         return self._ids
 
     def load(self, voice_id: str) -> StoredVoice:
         """Raises FileNotFoundError, and StoreCorrupt for what is not the file of a voice."""
         stamp = self.stamp(voice_id)
-        known_stamp, verdict = self._damaged.get(voice_id, (None, None))
-        if verdict is not None and stamp == known_stamp:
-            raise StoreCorrupt.of(verdict.problems) from verdict.__cause__
+        damage = self._damaged.get(voice_id)
+        if damage is not None and stamp == damage.stamp:
+            raise StoreCorrupt.of(list(damage.problems)) from ValueError(damage.cause)
         try:
             with _plain_file_of(voice_id):
                 data = self.folder.read(self.file_name(voice_id), MAX_FILE_BYTES)
             return decode_voice(data, voice_id)
         except StoreCorrupt as verdict:
-            # A file that changed a moment ago may be half written by an older program.
-            if stamp is not None and stamp.mtime_ns / 1e9 < time.time() - _SETTLED_AFTER_S:
+            if stamp is not None:  # one that is half written has another stamp once it is whole
                 log.warning("voice %s cannot be read: %r", voice_id, verdict)
-                self._damaged[voice_id] = stamp, verdict
+                self._damaged[voice_id] = _Damage(stamp, tuple(verdict.problems), str(verdict.__cause__))
             raise
 
     def peek(self, voice_id: str) -> VoiceHeader:
@@ -105,9 +113,7 @@ class VoiceFiles:
         """Removes a voice; False where there was none."""
         return self.folder.remove(self.file_name(voice_id))
 
-    @staticmethod
-    def file_name(voice_id: str) -> str:
-        return f"{voice_id}{_SUFFIX}"
+    file_name = staticmethod(voice_file_name)
 
 
 @dataclass(frozen=True)
@@ -148,14 +154,14 @@ class StoreFolders:
 
     def list(self) -> Listing:
         waiting, done = self.deletions.list()
-        there = self.voices.ids()
+        there, revisions = self.voices.ids(), self.revisions.latest()
         replaced = frozenset(
-            note.voice.voice_id for note in waiting if note.hides(self.voices.folder)
+            note.voice.voice_id for note in waiting if note.hides(self.voices.folder, revisions)
         ).intersection(there)
         gone = done.union(note.voice.voice_id for note in waiting).difference(there)
         return Listing(
             there - replaced,
-            self.revisions.latest(),
+            revisions,
             frozenset(gone),
             replaced,
         )
@@ -169,18 +175,30 @@ class StoreFolders:
     def is_there(self, voice_id: str) -> bool:
         """Whether an id is that of a voice, damaged or not, that no other one has replaced."""
         return self.voices.has(voice_id) and not any(
-            note.voice.voice_id == voice_id and note.hides(self.voices.folder)
-            for note in self.deletions.list()[0]
+            note.voice.voice_id == voice_id and self.is_hidden_by(note) for note in self.deletions.list()[0]
         )
 
+    def is_hidden_by(self, note: Waiting) -> bool:
+        """Whether the note says of a voice that is there that it is gone."""
+        return note.hides(self.voices.folder, self.revisions.latest())
+
     def finish_replacements(self, by: str | None = None) -> None:
-        """Removes the files of voices that others have replaced, or that this one has."""
+        """Removes the files of voices that this one has replaced; or those of all that others have.
+
+        For all it raises nothing: one that cannot be removed keeps none of the others.
+        """
         for note in self.deletions.list()[0]:
-            is_concerned = by is None or (note.successor is not None and note.successor.voice_id == by)
-            if is_concerned and note.is_to_be_finished(self.voices.folder):
-                self.voices.remove(note.voice.voice_id)
-                self.forget({note.voice.voice_id})
-                self.deletions.settle(note)
+            if by is None:
+                with done_all_the_same(f"removing voice {note.voice.voice_id}, which was replaced"):
+                    self._finish(note)
+            elif note.successor is not None and note.successor.voice_id == by:
+                self._finish(note)
+
+    def _finish(self, note: Waiting) -> None:
+        if note.is_to_be_finished(self.voices.folder, self.revisions.latest()):
+            self.voices.remove(note.voice.voice_id)
+            self.forget({note.voice.voice_id})
+            self.deletions.settle(note)
 
     def forget(self, voice_ids: Collection[str]) -> None:
         """Removes what lies beside the files of voices that are gone. Raises nothing."""
@@ -219,7 +237,7 @@ class StoreFolders:
                 for name in self.traces(listing, sidecars):
                     sidecars.folder.remove(name)
         with done_all_the_same("sweeping old notes"):
-            self.deletions.sweep(self.voices.folder, LEFTOVER_AFTER_S)
+            self.deletions.sweep(self.voices.folder, self.revisions.latest(), LEFTOVER_AFTER_S)
 
     def all(self) -> builtins.list[Folder]:
         """The store's own folder and those in it."""

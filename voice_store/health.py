@@ -207,7 +207,7 @@ def _find_damage(reader: StoreReader) -> Iterator[Problem]:
 
 def _find_leftovers(reader: StoreReader) -> Iterator[Problem]:
     """What writers that died have left."""
-    folders, voices = reader.folders, reader.folders.voices
+    folders = reader.folders
     for voice_id in reader.listing.replaced:
         says = "the voice was deleted or replaced, and its file is still there"
         yield Problem(embedding_file(voice_id), says)
@@ -216,7 +216,7 @@ def _find_leftovers(reader: StoreReader) -> Iterator[Problem]:
             yield Problem(_path(reader, sidecars.folder, name), "is about a voice that is not there")
     for note in folders.deletions.list()[0]:
         is_old = folders.deletions.folder.is_older(note.file_name, LEFTOVER_AFTER_S)
-        if is_old and not note.hides(voices.folder):
+        if is_old and not folders.is_hidden_by(note):
             yield Problem(f"deleted/{note.file_name}", "was left by a writer that died before it was done")
     for folder in folders.all():
         for name in folder.leftovers(LEFTOVER_AFTER_S):

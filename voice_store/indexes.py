@@ -61,7 +61,8 @@ class Indexes:
         self._stats = IndexFile(root, STATS)
         self._lock = FileLock(root.path / LOCK_FILE, timeout=_LOCK_TIMEOUT_S, fallback_to_soft=False)
         self._entries: dict[str, JsonObject] = {}  # what is known of each voice, by id
-        self._undescribed: set[str] = set()  # voices whose metadata files do not say as much
+        self._undescribed: dict[str, None] = {}  # voices whose metadata files do not say as much
+        self.is_behind = False  # since the last ``write`` failed
         self._library, self._aliases = Library({}, {}), dict[str, str]()
         self._mapping_seen: JsonObject = {}
         self._names: dict[str, list[str]] = {}  # in the mapping, by id
@@ -111,11 +112,12 @@ class Indexes:
             if entry_name(entry):  # else it cannot be read, and nothing says its name
                 entries[voice_id] = entry
                 if described is not None and not entry.items() <= described.items():
-                    self._undescribed.add(voice_id)
+                    self._undescribed.pop(voice_id, None)
+                    self._undescribed[voice_id] = None  # as the last one
                 changed[voice_id] = tidy_metadata(voice_id, entry)
         gone = library.voices.keys() - entries.keys()
         if changed or gone or is_new_mapping:
-            aliases = self._aliases_now(changed.keys() | gone, is_all=is_new_mapping)
+            aliases = self._aliases_now(changed.keys() | gone, is_all=is_new_mapping or bool(gone))
             if gone or aliases != self._aliases:
                 others = {key: voice for key, voice in library.voices.items() if key not in gone}
                 self._library = Library(others | changed, aliases)
@@ -140,6 +142,7 @@ class Indexes:
         were read: what was written may come from a listing that is older than what another worker wrote just
         before, so list and read again. Failing is logged, and not tried again.
         """
+        self.is_behind = False
         try:
             if self.have_changed():
                 return False
@@ -148,22 +151,20 @@ class Indexes:
             written = (self._catalog.write(catalog), self._mapping.write(mapping), self._write_stats(library))
         except (OSError, RecursionError) as fault:
             log.warning("indexes not written: %r", fault)
+            self.is_behind = True
             return True
         return not any(written)
 
     def describe(self) -> None:
         """Writes the metadata files of voices of which they do not say all. Failing is logged.
 
-        Those of a whole store would take minutes: the newest voices come first, the others with later writes.
+        Those of a whole store would take minutes: what changed last comes first, the rest with later writes.
         """
-        undescribed = self._undescribed & self._entries.keys()
-        is_synced = len(undescribed) <= _MOST_DESCRIBED
-        newest = sorted(
-            undescribed, key=lambda voice_id: str(self._entries[voice_id].get("created_at")), reverse=True
-        )
-        for voice_id in newest[:_MOST_DESCRIBED]:
+        latest = [voice_id for voice_id in reversed(self._undescribed) if voice_id in self._entries]
+        is_synced = len(latest) <= _MOST_DESCRIBED
+        for voice_id in latest[:_MOST_DESCRIBED]:
             self._folders.describe(voice_id, self._entries[voice_id], is_synced=is_synced)
-        self._undescribed = {*newest[_MOST_DESCRIBED:]}
+        self._undescribed = dict.fromkeys(reversed(latest[_MOST_DESCRIBED:]))
 
     def compare(self, listing: Listing, library: Library) -> dict[str, tuple[JsonObject, JsonObject]]:
         """What catalog, mapping and stats hold, and what ``write`` would make of them, by file name."""
@@ -184,7 +185,7 @@ class Indexes:
         """
         try:
             self._lock.acquire()
-        except (OSError, Timeout, NotImplementedError) as fault:
+        except (OSError, Timeout, NotImplementedError, RuntimeError) as fault:  # the last one after a fork
             log.debug("going on without a lock: %r", fault)
         try:
             yield

@@ -43,7 +43,7 @@ def parse_object(folder: Folder, name: str, max_bytes: int, *, is_ours: bool = F
             return None
         except (NotAPlainFileError, ValueError, RecursionError) as caught:
             fault = caught
-        if is_last_look or folder.is_older(name, _SETTLED_AFTER_S):
+        if is_last_look or not folder.is_fresh(name, _SETTLED_AFTER_S):
             raise DamagedJsonError(name) from fault
         time.sleep(_REREAD_AFTER_S)
         is_last_look = True
@@ -104,8 +104,12 @@ class IndexFile:
         self._max_bytes = 0  # as of the last ``read``
 
     def has_changed(self) -> bool:
-        """Whether the file is another one than the one last read or written. Raises OSError."""
-        return not self._is_known or self._folder.stamp_of(self.name) != self._stamp
+        """Whether the file is another one than the one last read or written. Raises OSError.
+
+        Not of one that could not be read: it is not written either, so that nothing is to be done about it.
+        """
+        is_other = not self._is_known or self._folder.stamp_of(self.name) != self._stamp
+        return self._may_be_written and is_other
 
     def read(self, max_bytes: int) -> None:
         """Reads the file where it has changed. What is damaged, or larger, is set aside.
@@ -114,7 +118,7 @@ class IndexFile:
         """
         self._max_bytes = max_bytes
         try:
-            if not self.has_changed():
+            if self._may_be_written and not self.has_changed():
                 return
             stamp = self._folder.stamp_of(self.name)
             content = parse_object(self._folder, self.name, max_bytes)
@@ -123,7 +127,7 @@ class IndexFile:
             stamp, content = None, None
         except OSError as fault:
             log.warning("index %s not read: %r", self.name, fault)
-            self.content, self._is_known, self._may_be_written = {}, False, False
+            self.content, self._may_be_written = {}, False
             return
         self.content, self._stamp = content or {}, stamp
         self._is_known = self._may_be_written = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -10,11 +11,15 @@ from dataclasses import dataclass
 from voice_store.files import Stamp
 from voice_store.folders import Listing, StoreFolders, done_all_the_same
 from voice_store.indexes import Indexes
+from voice_store.json_files import JsonObject
 from voice_store.library import Library
+
+log = logging.getLogger(__name__)
 
 # Passes of writing the indexes while others write. Each worker that clones at the same time can cost one.
 _PASSES = 30
 _SWEEP_EVERY_S = 3600.0
+_RETRY_AFTER_S = 30.0  # of writing indexes that the volume did not take
 
 
 @dataclass(frozen=True)
@@ -84,11 +89,16 @@ class LiveLibrary:
             library = self._refresh(now_s, anew)
             is_due = self._doubtful_since_s is not None and self._is_due(self._doubtful_since_s, now_s)
             starts_mending = is_due and not self._is_mending
-            self._is_mending |= starts_mending
+            if starts_mending:
+                self._is_mending = True
         finally:
             self._lock.release()
         if starts_mending and self._timing.in_background:
-            threading.Thread(target=self._mend_quietly, name="voice store", daemon=True).start()
+            try:
+                threading.Thread(target=self._mend_quietly, name="voice store", daemon=True).start()
+            except RuntimeError as fault:  # the process ends, or may have no more threads
+                self._is_mending = False
+                log.warning("no thread to make the indexes good: %r", fault)
         elif starts_mending:
             library = self._mend()
         return library
@@ -111,6 +121,12 @@ class LiveLibrary:
                     break
         self._tidy_up()
         return library
+
+    def look_up(self, voice_id: str) -> tuple[Library, JsonObject, int]:
+        """The voices there are, and of one of them what is known and the latest revision, at one moment."""
+        with self._lock:
+            library = self._refresh(self._timing.now(), anew=True)
+            return library, self.indexes.entry(voice_id), self.listing.revisions.get(voice_id, 0)
 
     def pause(self, seconds: float) -> None:
         """Lets other workers go first."""
@@ -173,7 +189,10 @@ class LiveLibrary:
             is_good = self.indexes.write(self.listing, self._library)
         else:
             is_good = True
-        self._doubtful_since_s = None if is_good else now_s
+        if self.indexes.is_behind:  # the volume did not take them: later, it may
+            self._doubtful_since_s = now_s + _RETRY_AFTER_S
+        else:
+            self._doubtful_since_s = None if is_good else now_s
         return self._library, is_good
 
     def _tidy_up(self) -> None:

@@ -142,7 +142,8 @@ def revision_of(entry: Mapping[str, Any]) -> int:
 def former_names(entry: Mapping[str, Any]) -> list[str]:
     """What the voice was called before it was renamed."""
     names = entry.get(FORMER_NAMES)
-    return [name for name in map(readable, names) if name] if isinstance(names, list) else []
+    latest = names[-MAX_FORMER_NAMES:] if isinstance(names, list) else []
+    return [name for name in map(readable, latest) if name]
 
 
 def is_former_name(name: str, entry: Mapping[str, Any]) -> bool:

@@ -33,6 +33,12 @@ class ReadOnlyFolder(Folder):
     def move(self, *_: object) -> NoReturn:
         self.make()
 
+    def touch(self, *_: object) -> NoReturn:
+        self.make()
+
+    def remove_older(self, *_: object) -> NoReturn:
+        self.make()
+
 
 class StoreReader:
     """The voices below ``root`` at this moment.

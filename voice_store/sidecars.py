@@ -19,7 +19,7 @@ from errors import InvalidRequest
 from voice_store.files import Folder, NotAPlainFileError
 from voice_store.json_files import DamagedJsonError, JsonObject, parse_object, read_object, to_json
 from voice_store.metadata import foreign_keys
-from voice_store.names import is_voice_id
+from voice_store.names import is_voice_id, voice_file_name
 
 log = logging.getLogger(__name__)
 
@@ -92,6 +92,11 @@ class Revisions(Sidecars):
         # Lower numbers are removed once there is a higher one: it may have been free for that reason.
         return self.latest().get(voice_id) == number
 
+    def is_empty(self, voice_id: str, number: int) -> bool:
+        """Whether the file of a revision is there and holds nothing."""
+        stamp = self.folder.stamp_of(f"{voice_id}.{number}.json")
+        return stamp is not None and stamp.size == 0
+
     def drop(self, voice_id: str, below: int) -> None:
         """Removes the revisions of a voice that have a lower number."""
         for match in self.matches():
@@ -106,9 +111,9 @@ class MetadataFiles(Sidecars):
         super().__init__(folder, r"(.+)\.json")
 
     def read(self, voice_id: str) -> JsonObject:
-        """Empty when there is nothing that can be read, or may be. Raises nothing."""
+        """Empty when nothing can be read, or may be. Raises nothing, and waits for no writer."""
         with suppress(OSError):
-            return read_object(self.folder, f"{voice_id}.json", MAX_JSON_BYTES)
+            return read_object(self.folder, f"{voice_id}.json", MAX_JSON_BYTES, is_ours=True)
         return {}
 
     def describe(self, voice_id: str, metadata: Mapping[str, Any], *, is_synced: bool) -> None:
@@ -176,7 +181,7 @@ class Shelf:
         return False
 
     def _is_voice_there(self) -> bool:
-        return self._voices.has(f"{self._voice_id}.pkl.gz")
+        return self._voices.has(voice_file_name(self._voice_id))
 
     def _name(self, key: str) -> str:
         assert not key or KEY.fullmatch(key), key

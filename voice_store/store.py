@@ -126,8 +126,12 @@ class VoiceStore:
         with volume_faults("reading the voice"):
             try:
                 stored = self._cache.load(found)
-            except FileNotFoundError as fault:
-                raise _id_not_found(found) from fault
+            except FileNotFoundError:  # removed, or replaced by another one of the name, a moment ago
+                library, found = self._find(name, voice_id, anew=True)
+                try:
+                    stored = self._cache.load(found)
+                except FileNotFoundError as fault:
+                    raise _id_not_found(found) from fault
         known = {"speaker_name": stored.name, "duration": stored.waveform.duration_s}
         metadata = library.voices.get(found) or tidy_metadata(found, known)
         return self._voice(found, stored, metadata)
@@ -172,7 +176,7 @@ class VoiceStore:
         Raises VoiceNotFound, VoiceExists, InvalidRequest (an id or the new name), StoreUnavailable.
         """
         given = given_details(**details)
-        found = self._renamed_before(name, new_name) or self._find(name, voice_id)[1]
+        found = self._renamed_before(name, new_name) or self._find(name, voice_id, anew=True)[1]
         with volume_faults("changing the voice"):
             metadata = self._writer.update(found, new_name, given)
         if metadata is None:
@@ -186,7 +190,7 @@ class VoiceStore:
         """
         with volume_faults("removing the voice"):
             try:
-                library, found = self._find(name, voice_id)
+                library, found = self._find(name, voice_id, anew=True)
             except VoiceNotFound:
                 gone = self._folders.deletions.find(name=name, voice_id=voice_id)
                 if gone is None:
@@ -242,8 +246,10 @@ class VoiceStore:
             self._mount.check()
         check_folder(self._root)
 
-    def _find(self, name: str | None, voice_id: str | None) -> tuple[Library, str]:
+    def _find(self, name: str | None, voice_id: str | None, *, anew: bool = False) -> tuple[Library, str]:
         """The voice that is meant, by its id; one that is missing may just be arriving from another worker.
+
+        anew: for a change, which must not be of a voice that had the name a moment ago.
 
         Raises VoiceNotFound, InvalidRequest.
         """
@@ -253,7 +259,7 @@ class VoiceStore:
                 "is not an id", field="voice_id", hint="give the 8 hex digits that list_voices shows"
             )
         until_s = self._timing.now() + self._timing.settle_s
-        library = self._read()
+        library = self._read(anew=anew)
         while (found := self._match(library, name, voice_id)) is None:
             is_last_look = self._timing.now() >= until_s
             library = self._read(anew=True)
@@ -268,7 +274,7 @@ class VoiceStore:
 
     def _renamed_before(self, name: str | None, new_name: str | None) -> str | None:
         """The voice that has the new name and used to have the other one, which no voice has now."""
-        library = self._read()
+        library = self._read(anew=True)
         if name is None or new_name is None or library.find(name) is not None:
             return None
         found = library.find(new_name)

@@ -84,8 +84,11 @@ class Writer:
         name, waveform = clean_name(new.name), _storable(new.waveform)
         loaded = LoadedVoice.of(waveform, name)
         library = self._library.read(anew=True)
-        predecessor = library.find(name)
+        predecessor, revision = library.find(name), 0
         if predecessor is not None:
+            library, _, revision = self._library.look_up(predecessor)
+            if library.find(name) != predecessor:  # another worker has just changed that
+                return self.put(new)
             is_filled = self._await_content(predecessor)
             there = self._load_if_same(predecessor, loaded.digest)
             if there is not None:
@@ -106,11 +109,11 @@ class Writer:
         created_at = new.created_at
         if created_at is None or predecessor is not None:
             created_at = _later_than(library.voices[predecessor]["created_at"] if predecessor else "")
-        if predecessor is not None and not _carries(library, predecessor, name):
-            predecessor = None  # it only was found by a further name, and keeps its own
-        if predecessor is not None:
-            self._folders.finish_replacements(by=predecessor)  # else what it had replaced would come back
-        return self._commit(new, name, loaded, created_at, predecessor)
+        if predecessor is None or not _carries(library, predecessor, name):
+            # One that only was found by a further name keeps its own.
+            return self._commit(new, name, loaded, created_at, None)
+        self._folders.finish_replacements(by=predecessor)  # else what it had replaced would come back
+        return self._commit(new, name, loaded, created_at, (predecessor, revision))
 
     def update(
         self, voice_id: str, new_name: str | None, details: Mapping[str, Any]
@@ -118,12 +121,13 @@ class Writer:
         """The metadata after the change; None when there is no such voice. See ``VoiceStore.update``."""
         new_name = None if new_name is None else clean_name(new_name, "new_voice_name")
         for attempt in range(_ATTEMPTS):
-            self._library.pause(_PAUSE_S * (attempt // _WORKERS_AT_ONCE))
-            library = self._library.read(anew=True)
+            self._library.pause(_PAUSE_S * -(-attempt // _WORKERS_AT_ONCE))
+            library, entry, latest = self._library.look_up(voice_id)
             if not self._folders.is_there(voice_id):
                 return None
-            entry = self._library.indexes.entry(voice_id)
-            metadata = library.voices.get(voice_id) or tidy_metadata(voice_id, entry)
+            if attempt < _ATTEMPTS // 2 and self._folders.revisions.is_empty(voice_id, latest):
+                continue  # where there are no links, another worker is about to fill it, unless it has died
+            metadata = tidy_metadata(voice_id, entry)
             name = new_name or metadata["speaker_name"]
             if new_name is not None and library.find(new_name) not in (None, voice_id):
                 raise VoiceExists(
@@ -134,7 +138,7 @@ class Writer:
             wanted = tidy_metadata(voice_id, {**metadata, **details, "speaker_name": name})
             if wanted == metadata:
                 return metadata
-            number = max(revision_of(entry), self._library.listing.revisions.get(voice_id, 0)) + 1
+            number = max(revision_of(entry), latest) + 1
             last = self._folders.revisions.read(voice_id, number - 1) if number > 1 else {}
             revision = next_revision(entry, last, number, name, details)
             if self._folders.revisions.add(voice_id, number, revision):
@@ -162,11 +166,17 @@ class Writer:
         return True
 
     def _commit(
-        self, new: NewVoice, name: str, loaded: LoadedVoice, created_at: str, predecessor: str | None
+        self,
+        new: NewVoice,
+        name: str,
+        loaded: LoadedVoice,
+        created_at: str,
+        predecessor: tuple[str, int] | None,
     ) -> Kept:
         """Keeps the voice under the first id that is free, unless another worker has just done so.
 
-        predecessor: the voice that goes when this one comes.
+        predecessor: the voice that goes when this one comes, unless it is changed before, and its latest
+        revision.
         """
         about = {key: value for key, value in new.details.items() if value}
         if original_file := readable(new.original_file):
@@ -188,6 +198,8 @@ class Writer:
             if fold_name(metadata.get("speaker_name", "")) == fold_name(name):
                 there = self._load_if_same(voice_id, loaded.digest)
                 if there is not None:
+                    if new.overwrite and new.details:
+                        metadata = self.update(voice_id, None, new.details) or metadata
                     self._acknowledge_another()
                     return Kept(voice_id, there, metadata, created=False)
         raise StoreUnavailable("saving the voice failed: this recording is stored under too many names")
@@ -205,13 +217,13 @@ class Writer:
             or self._library.indexes.knows(voice_id)
         )
 
-    def _commit_as(self, voice_id: str, data: bytes, name: str, predecessor: str | None) -> bool:
+    def _commit_as(self, voice_id: str, data: bytes, name: str, predecessor: tuple[str, int] | None) -> bool:
         voices, deletions = self._folders.voices, self._folders.deletions
-        replaced = FileMark.of_file(predecessor, voices.folder) if predecessor else None
-        if replaced is None:
+        replaced = FileMark.of_file(predecessor[0], voices.folder) if predecessor else None
+        if predecessor is None or replaced is None:
             return voices.add(voice_id, data)
-        successor = FileMark.of(voice_id, data)
-        deletions.promise(replaced, name, successor)
+        successor, revision = FileMark.of(voice_id, data), predecessor[1]
+        deletions.promise(replaced, revision, name, successor)
         committed = False
         try:
             committed = voices.add(voice_id, data)
@@ -299,5 +311,6 @@ def _later_than(created_at: str) -> str:
     """Now in UTC, but after ``created_at``, so that of two voices of one name this is the newest."""
     moment = datetime.now(UTC).replace(tzinfo=None)
     with suppress(ValueError, OverflowError):  # an old program's idea of a date
-        moment = max(moment, datetime.fromisoformat(created_at[:19]) + timedelta(seconds=1))
+        former = datetime.fromisoformat(created_at[:19]).replace(tzinfo=None)
+        moment = max(moment, former + timedelta(seconds=1))
     return moment.strftime(DATE_FORMAT)
