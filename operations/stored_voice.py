@@ -10,6 +10,7 @@ from pydantic import Field
 from errors import Problem, VoiceNotFound
 from operations.request import Request
 from voice_store import VoiceStore
+from voice_store.names import fold_name
 
 # The metadata that callers see: where a voice's file lies is the store's business.
 FIELDS = (
@@ -66,16 +67,23 @@ def public_metadata(metadata: Mapping[str, Any], fields: Collection[str] = FIELD
 
 
 def alias_warnings(voice: Mapping[str, Any], voices: VoiceStore) -> list[str]:
-    """Warnings about aliases of a voice that mean another one. Raises StoreUnavailable."""
+    """Returns warnings about aliases of a voice that another one has, too. Raises StoreUnavailable."""
+    aliases = {fold_name(alias): alias for alias in voice["aliases"]}
     warnings = []
-    for alias in voice["aliases"]:
-        try:
-            meant = voices.metadata(name=alias)
-        except VoiceNotFound:  # the voice was deleted meanwhile
-            continue
-        if meant["voice_id"] != voice["voice_id"]:
-            why = "which has it as its name, or is newer"
-            warnings.append(f'the alias "{alias}" means the voice {meant["voice_id"]}, {why}')
+    others = [other for other in voices.list() if other["voice_id"] != voice["voice_id"]] if aliases else []
+    for other in others:
+        own = fold_name(other["speaker_name"])
+        for folded in aliases.keys() & {own, *map(fold_name, other["aliases"])}:
+            alias, name = aliases[folded], f'"{other["speaker_name"]}" ({other["voice_id"]})'
+            if folded == own:
+                warnings.append(f'the alias "{alias}" means the voice {name}, of which it is the name')
+                continue
+            try:
+                meant = voices.metadata(name=alias)["voice_id"]
+            except VoiceNotFound:  # the voices were deleted meanwhile
+                continue
+            whom = "this one" if meant == voice["voice_id"] else f"the voice {meant}"
+            warnings.append(f'the voice {name} has the alias "{alias}", too: it means {whom}, the newest')
     return warnings
 
 

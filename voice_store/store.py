@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from voice_store.writing import NewVoice, Writer
 
 CACHE_BYTES = 2**28  # of decoded audio: some ninety voices of 30 s
 _LOOK_AGAIN_S = 0.25
+_MOST_WAITING = 2  # threads that wait for a name that is missing; others are told at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +84,7 @@ class VoiceStore:
         self._timing = timing
         self._folders = StoreFolders(root)
         self._library = LiveLibrary(self._folders, timing)
+        self._waiting = threading.Semaphore(_MOST_WAITING)
         self._cache = VoiceCache(self._folders.voices, CACHE_BYTES)
         self._pronunciations = PronunciationsFile(self._folders.root)
         self._writer = Writer(self._folders, self._library, self._cache)
@@ -258,19 +261,31 @@ class VoiceStore:
             raise InvalidRequest(
                 "is not an id", field="voice_id", hint="give the 8 hex digits that list_voices shows"
             )
-        until_s = self._timing.now() + self._timing.settle_s
         library = self._read(anew=anew)
-        while (found := self._match(library, name, voice_id)) is None:
+        if (found := self._match(library, name, voice_id)) is None:
+            # Who asks for wrong names all the time must not keep all threads waiting.
+            may_wait = self._waiting.acquire(blocking=False)
+            try:
+                until_s = self._timing.now() + self._timing.settle_s * may_wait
+                library, found = self._look_again(name, voice_id, until_s)
+            finally:
+                if may_wait:
+                    self._waiting.release()
+        if found is None:
+            raise _id_not_found(voice_id) if voice_id is not None else _name_not_found(library, name or "")
+        return library, found
+
+    def _look_again(
+        self, name: str | None, voice_id: str | None, until_s: float
+    ) -> tuple[Library, str | None]:
+        """As ``_find``, again and again for a while, and at least once."""
+        while True:
             is_last_look = self._timing.now() >= until_s
             library = self._read(anew=True)
-            if (found := self._match(library, name, voice_id)) is not None:
-                break
-            if is_last_look:
-                raise (
-                    _id_not_found(voice_id) if voice_id is not None else _name_not_found(library, name or "")
-                )
+            found = self._match(library, name, voice_id)
+            if found is not None or is_last_look:
+                return library, found
             self._timing.sleep(_LOOK_AGAIN_S)
-        return library, found
 
     def _renamed_before(self, name: str | None, new_name: str | None) -> str | None:
         """The voice that has the new name and used to have the other one, which no voice has now."""

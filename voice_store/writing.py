@@ -89,6 +89,11 @@ class Writer:
             library, _, revision = self._library.look_up(predecessor)
             if library.find(name) != predecessor:  # another worker has just changed that
                 return self.put(new)
+            if not _carries(library, predecessor, name):
+                if not new.overwrite:
+                    raise _taken_as_alias(library, predecessor, "voice_name", "; or set overwrite to take it")
+                predecessor = None  # which keeps its own name
+        if predecessor is not None:
             is_filled = self._await_content(predecessor)
             there = self._load_if_same(predecessor, loaded.digest)
             if there is not None:
@@ -109,8 +114,7 @@ class Writer:
         created_at = new.created_at
         if created_at is None or predecessor is not None:
             created_at = _later_than(library.voices[predecessor]["created_at"] if predecessor else "")
-        if predecessor is None or not _carries(library, predecessor, name):
-            # One that only was found by a further name keeps its own.
+        if predecessor is None:
             return self._commit(new, name, loaded, created_at, None)
         self._folders.finish_replacements(by=predecessor)  # else what it had replaced would come back
         return self._commit(new, name, loaded, created_at, (predecessor, revision))
@@ -129,7 +133,10 @@ class Writer:
                 continue  # where there are no links, another worker is about to fill it, unless it has died
             metadata = tidy_metadata(voice_id, entry)
             name = new_name or metadata["speaker_name"]
-            if new_name is not None and library.find(new_name) not in (None, voice_id):
+            other = None if new_name is None else library.find(new_name)
+            if new_name is not None and other is not None and other != voice_id:
+                if not _carries(library, other, new_name):
+                    raise _taken_as_alias(library, other, "new_voice_name", "")
                 raise VoiceExists(
                     f'is taken: another voice is named "{new_name}"',
                     field="new_voice_name",
@@ -305,6 +312,15 @@ def candidate_ids(digest: str) -> Iterator[str]:
 def _carries(library: Library, voice_id: str, name: str) -> bool:
     """Whether it is the voice's own name, rather than a further one that another program gave it."""
     return fold_name(library.voices[voice_id]["speaker_name"]) == fold_name(name)
+
+
+def _taken_as_alias(library: Library, voice_id: str, field: str, hint: str) -> VoiceExists:
+    owner = library.voices[voice_id]["speaker_name"]
+    return VoiceExists(
+        f'is taken: it is an alias of the voice "{owner}"',
+        field=field,
+        hint=f"choose another name, or take the alias from that voice{hint}",
+    )
 
 
 def _later_than(created_at: str) -> str:

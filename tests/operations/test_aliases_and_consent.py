@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from errors import InvalidRequest, VoiceNotFound
+from errors import InvalidRequest, VoiceExists, VoiceNotFound
 from tests.operations.conftest import run_operation
 from tests.recordings import speech_like, wav_bytes
 from voice_store import VoiceStore
@@ -65,7 +65,7 @@ def test_a_name_goes_before_an_alias_and_a_warning_says_so(services):
     first = clone(services, "Nova")["voice_id"]
     second = clone(services, "Berta", seed=2, aliases=["nova"])
     assert speaker(services, "nova") == first
-    assert any(f'"nova" means the voice {first}' in warning for warning in second["warnings"])
+    assert any(f'"nova" means the voice "Nova" ({first})' in warning for warning in second["warnings"])
 
 
 def test_of_two_voices_with_one_alias_one_has_it_and_a_warning_says_so(services):
@@ -75,8 +75,10 @@ def test_of_two_voices_with_one_alias_one_has_it_and_a_warning_says_so(services)
     ]
     has_it = speaker(services, "nova")
     assert has_it in [voice["voice_id"] for voice in voices]
-    if has_it != voices[1]["voice_id"]:  # made in the same second: the higher id has it
-        assert any('"Nova" means the voice' in warning for warning in voices[1]["warnings"])
+    (warning,) = [warning for warning in voices[1]["warnings"] if "Nova" in warning]
+    whom = "this one" if has_it == voices[1]["voice_id"] else f"the voice {has_it}"  # in the same second
+    assert f'"Anna" ({voices[0]["voice_id"]})' in warning
+    assert f"it means {whom}" in warning
 
 
 @pytest.mark.parametrize(
@@ -114,3 +116,15 @@ def test_where_consent_is_required_no_clone_is_made_without_it(services):
         clone(strict)
     assert run_operation(strict, "list_voices")["voices"] == []
     assert clone(strict, consent=CONSENT)["created"]
+
+
+def test_an_alias_can_be_taken_as_a_name_when_asked_for(services):
+    first = clone(services, "Nova", aliases=["narrator"])["voice_id"]
+    for seed in (1, 2):  # the same recording, and another
+        with pytest.raises(VoiceExists, match='is an alias of the voice "Nova"'):
+            clone(services, "Narrator", seed=seed)
+        taken = clone(services, "Narrator", seed=seed, overwrite=True)
+        assert taken["voice_name"] == "Narrator"
+        assert speaker(services, "narrator") == taken["voice_id"] != first
+        assert speaker(services, "Nova") == first
+        services.voices.delete(name="Narrator")

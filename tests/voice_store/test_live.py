@@ -252,3 +252,22 @@ def test_what_others_left_behind_is_mended_in_a_thread_of_its_own(root):
                 thread.join(60)
     assert set(writers) == {"voice store"}
     assert read_json(root / "voice_catalog.json")["deadbeef"]["speaker_name"] == "Ben"
+
+
+def test_few_threads_wait_for_missing_names(root):
+    waits, goes_on = threading.Semaphore(0), threading.Event()
+
+    def sleep(_: float) -> None:
+        waits.release()
+        assert goes_on.wait(60)
+
+    worker = VoiceStore(root, Timing(2.0, sleep=sleep))
+    worker.put(make_waveform(1), "Amy")
+    seekers = [in_a_thread(lambda: worker.get(name="Cy")) for _ in range(2)]
+    for _ in seekers:
+        assert waits.acquire(timeout=60)
+    with pytest.raises(VoiceNotFound):  # at once
+        worker.get(name="Cy")
+    worker.put(make_waveform(3), "Cy")
+    goes_on.set()
+    assert {seeker.result(60).digest for seeker in seekers} == {make_waveform(3).digest()}
