@@ -12,7 +12,8 @@ from pydantic import AfterValidator, Field
 from audio.decode import decode_audio, decode_base64
 from audio.limits import REFERENCE, RecordingLimits
 from audio.quality import Quality, check_reference, flaws, measure_quality, short_speech, trim_silence
-from audio.samples import MAX_SAMPLES, Part, join_best
+from audio.samples import MAX_SAMPLES as MAX_SAMPLES
+from audio.samples import Part, join_best
 from audio.waveform import Waveform
 from cancel import CancelToken
 from errors import Problem

@@ -27,11 +27,11 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from audio.encode import content_type
-from audio.samples import MAX_SAMPLES
 from audio.waveform import MODEL_SAMPLE_RATE_HZ
 from errors import InvalidRequest, Problem, WorkerError
 from operations import OLD_NAMES, OPERATIONS, find_operation, in_current_terms, request_schemas
 from operations.clone_voice import PREVIEW_SEED, PREVIEW_TEXT
+from operations.reference import MAX_SAMPLES
 from operations.request import AnyRequest, did_you_mean, parse_request
 from operations.tts import TtsRequest
 from serving.envelope import PIECE_LIMIT_BYTES, Limits, error_reply
