@@ -57,6 +57,10 @@ def test_update_keeps_other_parameters_and_forgets_what_is_given_empty(root, sto
         (["--speed", "fast"], "argument --speed: give a number from 0.25 to 4"),
         (["--speed", "nan"], "argument --speed: give a number from 0.25 to 4"),
         (["--consent-by", "x" * 257], "argument --consent-by: has 257 characters; give at most 256"),
+        (["--consent-by", " ", "--consent-date", "x"], "argument --consent-by: is blank"),
+        (["--consent-date", "\u200b"], "argument --consent-date: is blank"),
+        (["--consent-statement", "\u200d\n"], "argument --consent-statement: is blank"),
+        (["--consent-by", "A\u200bmy"], "argument --consent-by: holds the invisible character U+200B"),
         (["--consent-by", "Amy"], "give --consent-by and --consent-date"),
         (["--pronunciation", "Nguyen"], "argument --pronunciation: give TEXT=SAY"),
         (["--pronunciation", "=win"], "argument --pronunciation: TEXT is missing or blank"),
@@ -65,7 +69,7 @@ def test_update_keeps_other_parameters_and_forgets_what_is_given_empty(root, sto
 )
 @pytest.mark.parametrize("command", ["add", "update"])
 def test_errors_name_the_option(root, store, tmp_path, capsys, command, options, says):
-    store.put(make_waveform(1), "Amy")
+    store.put(make_waveform(1), "Amy", consent=ALL_DETAILS["consent"] if "is blank" in says else None)
     before = snapshot(root)
     what = "Amy" if command == "update" else write_recording(tmp_path / "Ben.wav")
     with pytest.raises(SystemExit) as stopped:
