@@ -177,7 +177,10 @@ def show_stats(options: argparse.Namespace) -> int:
 def add(options: argparse.Namespace) -> int:
     is_single = options.samples or (len(options.paths) == 1 and not options.paths[0].is_dir())
     if options.samples and options.name is None:
-        options.fail("--samples makes one voice of all recordings, so give its --name")
+        options.fail(
+            "--samples makes one voice of all recordings, so give its --name; a folder is not a list of "
+            "samples: all recordings in it become that voice"
+        )
     for option, value in (("--name", options.name), ("--alias", options.aliases)):
         if value is not None and not is_single:
             options.fail(f"{option} names one voice, so give it with one file, or with --samples")
@@ -453,6 +456,7 @@ def _keep(source: Source, options: argparse.Namespace) -> int:
             say(f"{outcome.fate}: {outcome.text}")
         for warning in outcome.warnings:
             complain(f"warning: {warning}")
+    complain_of_many("warning: ", source.warnings)
     complain_of_many("passed over: ", source.passed_over)
     faults += source.faults
     for fault in faults:

@@ -113,11 +113,25 @@ def test_a_sample_that_cannot_be_used_is_named_and_no_voice_is_made(root, store,
     assert not root.exists()
 
 
+def test_a_folder_is_not_a_list_of_samples(root, tmp_path, capsys):
+    write_recording(tmp_path / "Amy.wav")
+    with pytest.raises(SystemExit) as stopped:
+        run_cli(root, "add", tmp_path, "--samples")
+    assert stopped.value.code == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert (
+        "give its --name; a folder is not a list of samples: all recordings in it become that voice" in said
+    )
+    assert not root.exists()
+
+
 def test_more_samples_than_five_are_too_many(root, tmp_path, capsys):
     for seed in range(6):
         write_recording(tmp_path / f"{seed}.wav", seed)
     assert run_cli(root, "add", tmp_path, "--name", "Amy", "--samples") == 1
-    assert "--samples takes at most 5 recordings, not 6" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "--samples takes at most 5 recordings, not 6" in said
+    assert "a folder is not a list of samples" in said
     assert not root.exists()
 
 
