@@ -17,7 +17,7 @@ from typing import Any
 
 from audio.samples import MAX_SAMPLES
 from audio.speed import FASTEST, SLOWEST
-from characters import casefold_nfkc
+from characters import casefold_nfkc, is_blank, is_printable
 from errors import InvalidRequest, VoiceNotFound
 from voice_store.export import FORMATS, TAR_SUFFIX, export_voices, open_target
 from voice_store.health import QUARANTINE, Report, check, repair
@@ -177,7 +177,10 @@ def show_stats(options: argparse.Namespace) -> int:
 def add(options: argparse.Namespace) -> int:
     is_single = options.samples or (len(options.paths) == 1 and not options.paths[0].is_dir())
     if options.samples and options.name is None:
-        options.fail("--samples makes one voice of all recordings, so give its --name")
+        options.fail(
+            "--samples makes one voice of all recordings, so give its --name; a folder is not a list of "
+            "samples: all recordings in it become that voice"
+        )
     for option, value in (("--name", options.name), ("--alias", options.aliases)):
         if value is not None and not is_single:
             options.fail(f"{option} names one voice, so give it with one file, or with --samples")
@@ -284,7 +287,8 @@ def _add_details(command: argparse.ArgumentParser) -> None:
     many("--alias", dest="aliases", metavar="NAME", type=_alias)
     command.add_argument("--speed", type=_speed, help=f"of speech, {SLOWEST:g} to {FASTEST:g}")
     for key, max_characters in _CONSENT_CHARACTERS.items():
-        command.add_argument(f"--consent-{key}", type=_text(max_characters), help=_CONSENT_HELP[key])
+        check_text = _text(max_characters, is_line=key != "statement")
+        command.add_argument(f"--consent-{key}", type=check_text, help=_CONSENT_HELP[key])
     many("--pronunciation", dest="pronunciations", metavar="TEXT=SAY", type=_pronunciation)
 
 
@@ -341,10 +345,19 @@ def _speed(text: str) -> float:
     raise argparse.ArgumentTypeError(f"give a number from {SLOWEST:g} to {FASTEST:g}")
 
 
-def _text(max_characters: int) -> Callable[[str], str]:
+def _text(max_characters: int, *, is_line: bool) -> Callable[[str], str]:
+    """The rules of the worker's API. An empty text forgets; a blank one would do so unasked."""
+
     def check_text(text: str) -> str:
+        if text and (is_blank(text) or not readable(text)):
+            raise argparse.ArgumentTypeError("is blank; give at least one visible character")
         if len(text) > max_characters:
             raise argparse.ArgumentTypeError(f"has {len(text)} characters; give at most {max_characters}")
+        hidden = next((char for char in text if is_line and not is_printable(char)), None)
+        if hidden is not None:
+            raise argparse.ArgumentTypeError(
+                f"holds the invisible character U+{ord(hidden):04X}; give it without"
+            )
         return text
 
     return check_text
@@ -443,6 +456,7 @@ def _keep(source: Source, options: argparse.Namespace) -> int:
             say(f"{outcome.fate}: {outcome.text}")
         for warning in outcome.warnings:
             complain(f"warning: {warning}")
+    complain_of_many("warning: ", source.warnings)
     complain_of_many("passed over: ", source.passed_over)
     faults += source.faults
     for fault in faults:

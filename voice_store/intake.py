@@ -24,10 +24,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path, PurePath
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from audio.decode import RECORDING_SUFFIXES
 from audio.samples import MAX_SAMPLES
+from audio.speed import FASTEST, SLOWEST
 from audio.waveform import Waveform
 from errors import InvalidRequest, StoreUnavailable, VoiceExists, WorkerError
 from voice_store.export import FORMATS as EXPORT_FORMATS
@@ -87,7 +88,8 @@ class Source:
 
     items: list[Item] = field(default_factory=list)  # no two of one name
     faults: list[str] = field(default_factory=list)  # sentences about what cannot become a voice
-    passed_over: list[str] = field(default_factory=list)  # files that are no recordings by their names
+    passed_over: list[str] = field(default_factory=list)  # files, and why, where it is no matter of names
+    warnings: list[str] = field(default_factory=list)  # sentences about items that can become voices
 
     def without_namesakes(self) -> Source:
         """Keeps one of several items of one name: the newest, as in a store, else the first."""
@@ -99,7 +101,8 @@ class Source:
             for item, other in pairs
             if item is not other
         ]
-        return Source([item for item, other in pairs if item is other], faults, self.passed_over)
+        items = [item for item, other in pairs if item is other]
+        return Source(items, faults, self.passed_over, self.warnings)
 
 
 @dataclass(frozen=True)
@@ -155,7 +158,8 @@ def as_samples(source: Source, name: str, details: Mapping[str, Any]) -> Source:
     paths = [Path(item.label) for item in source.items]
     if len(paths) > MAX_SAMPLES:
         raise InvalidRequest(
-            f"--samples takes at most {MAX_SAMPLES} recordings, not {len(paths)}", hint="choose the best"
+            f"--samples takes at most {MAX_SAMPLES} recordings, not {len(paths)}",
+            hint="name the best files: a folder is not a list of samples but all recordings in it",
         )
     files = {str(path): PlainFile(path) for path in paths}
     item = Item(name, name, lambda: _load_samples(files, name, details))
@@ -288,7 +292,9 @@ def _among(files: Mapping[PurePath, PlainFile], *, is_whole: bool = True) -> Sou
     }
     described: set[PurePath] = set()  # stems of exported voices
     used: set[PurePath] = set()
-    elevenlabs: dict[str, Item] = {}  # by id: an answer about all voices may lie beside those about each
+    # By id: an answer about all voices may lie beside those about each.
+    elevenlabs: dict[str, tuple[Item, list[str]]] = {}  # with warnings
+    surplus: dict[PurePath, str] = {}  # samples that are not used, and why
     without_samples: dict[str, tuple[list[str], str]] = {}  # where to say it, and what
     for name, file in files.items():
         if name.suffix.lower() != ".json":
@@ -311,16 +317,29 @@ def _among(files: Mapping[PurePath, PlainFile], *, is_whole: bool = True) -> Sou
             elif is_whole:
                 source.faults.append(f"{name}: {audio.name}, which it describes, is missing")
         for voice in _elevenlabs_voices(content):
-            samples = _samples_of(voice, name, by_place)
-            used.update((name, *samples))
+            samples, missing = _samples_of(voice, name, by_place)
+            used.update((name, *samples[:MAX_SAMPLES]))
+            says = f"{voice['name']} has more than {MAX_SAMPLES} samples"
+            surplus.update((sample, f"{sample}: {says}") for sample in samples[MAX_SAMPLES:])
             if samples:
-                item = _elevenlabs_item(voice, {sample: files[sample] for sample in samples})
-                elevenlabs.setdefault(voice["voice_id"], item)
+                item = _elevenlabs_item(voice, {sample: files[sample] for sample in samples[:MAX_SAMPLES]})
+                warnings = [
+                    f"{name}: the sample {sample} of {voice['name']} is missing" for sample in missing
+                ]
+                warnings += _warnings_of_speed(voice, name)
+                elevenlabs.setdefault(voice["voice_id"], (item, warnings))
             else:
                 place = source.faults if voice["samples"] else source.passed_over
-                says = f"{name}: no sample of {voice['name']} is beside it"
+                rest = f" and {len(missing) - MAX_SAMPLES} more" if len(missing) > MAX_SAMPLES else ""
+                listed = f": {', '.join(missing[:MAX_SAMPLES])}{rest}" if missing else ""
+                says = f"{name}: no sample of {voice['name']} is beside it{listed}"
                 without_samples[voice["voice_id"]] = (place, says)
-    source.items += elevenlabs.values()
+        source.passed_over += _entries_without_voice(content, name)
+    for item, warnings in elevenlabs.values():
+        source.items.append(item)
+        source.warnings += warnings
+    source.passed_over += [says for sample, says in surplus.items() if sample not in used]
+    used |= surplus.keys()
     for voice_id, (place, says) in without_samples.items():
         if voice_id not in elevenlabs:
             place.append(says)
@@ -360,11 +379,39 @@ def _exported(name: PurePath, file: PlainFile, description: Description) -> Item
 def _elevenlabs_voices(content: object) -> Iterator[dict[str, Any]]:
     """Yields the voices in an answer of ElevenLabs' API, whose JavaScript client spells keys otherwise."""
     listed = content.get("voices", content) if isinstance(content, dict) else content
-    for voice in map(_snake_case, listed if isinstance(listed, list) else [listed]):
-        known = {key: readable(voice.get(key)) for key in ("voice_id", "name")}
-        samples = voice.get("samples", "")  # None for voices that were not cloned
-        if all(known.values()) and isinstance(samples, list | None):
-            yield {**voice, **known, "samples": list(map(_snake_case, samples or []))}
+    entries = listed if isinstance(listed, list) else [listed]
+    yield from (voice for voice in map(_elevenlabs_voice, entries) if voice is not None)
+
+
+def _elevenlabs_voice(entry: object) -> dict[str, Any] | None:
+    voice = _snake_case(entry)
+    known = {key: readable(voice.get(key)) for key in ("voice_id", "name")}
+    samples = voice.get("samples", "")  # None for voices that were not cloned
+    if not all(known.values()) or not isinstance(samples, list | None):
+        return None
+    return {**voice, **known, "samples": list(map(_snake_case, samples or []))}
+
+
+def _entries_without_voice(content: object, json_file: PurePath) -> Iterator[str]:
+    """Yields sentences about the entries of a list of voices that are none."""
+    listed = content.get("voices") if isinstance(content, dict) else content
+    voices = list(map(_elevenlabs_voice, listed)) if isinstance(listed, list) else []
+    if any(voices):  # else the file is something else
+        for number, voice in enumerate(voices, start=1):
+            if voice is None:
+                yield f"{json_file}: entry {number} is no voice, which has voice_id, name and samples"
+
+
+def _warnings_of_speed(voice: Mapping[str, Any], json_file: PurePath) -> list[str]:
+    speed = _snake_case(voice.get("settings")).get("speed")
+    if speed is None or _is_speed(speed):
+        return []
+    says = f"settings.speed of {voice['name']} is no number from {SLOWEST:g} to {FASTEST:g} and is left out"
+    return [f"{json_file}: {says}"]
+
+
+def _is_speed(value: object) -> bool:
+    return type(value) in (int, float) and SLOWEST <= cast("float", value) <= FASTEST
 
 
 def _snake_case(value: object) -> dict[str, Any]:
@@ -374,8 +421,8 @@ def _snake_case(value: object) -> dict[str, Any]:
 
 def _samples_of(
     voice: Mapping[str, Any], json_file: PurePath, by_place: Mapping[tuple[PurePath, str], PurePath]
-) -> list[PurePath]:
-    """Returns the recordings of a voice, at most MAX_SAMPLES.
+) -> tuple[list[PurePath], list[str]]:
+    """Returns the recordings of a voice, and the names of the samples that have no file.
 
     They lie in a folder called like the voice's id or name, beside the JSON file, or in a folder ``samples``
     in one of these places. A sample is called by its ``sample_id``, with any ending, or its ``file_name``.
@@ -390,13 +437,18 @@ def _samples_of(
         return next((by_place[key] for key in keys if key in by_place), None)
 
     samples = [find(sample.get("sample_id"), sample.get("file_name")) for sample in voice["samples"]]
+    missing = [
+        readable(sample.get("file_name")) or readable(sample.get("sample_id")) or "without a name"
+        for sample, file in zip(voice["samples"], samples, strict=True)
+        if file is None
+    ]
     found = samples if any(samples) else [find(*own_names, json_file.stem)]
-    return list(dict.fromkeys(sample for sample in found if sample is not None))[:MAX_SAMPLES]
+    return list(dict.fromkeys(sample for sample in found if sample is not None)), missing
 
 
 def _elevenlabs_item(voice: Mapping[str, Any], samples: Mapping[PurePath, PlainFile]) -> Item:
     """An item with the voice's details: its labels become gender, language and tags, its id an alias."""
-    labels, settings = _snake_case(voice.get("labels")), _snake_case(voice.get("settings"))
+    labels, speed = _snake_case(voice.get("labels")), _snake_case(voice.get("settings")).get("speed")
     languages = voice.get("verified_languages")
     language = labels.pop("language", None)
     if language is None and isinstance(languages, list) and languages:
@@ -407,7 +459,7 @@ def _elevenlabs_item(voice: Mapping[str, Any], samples: Mapping[PurePath, PlainF
         "language": language,
         "tags": list(labels.values()),
         "aliases": [voice["voice_id"]],
-        "default_parameters": {"speed": settings["speed"]} if settings.get("speed", 1) != 1 else {},
+        "default_parameters": {"speed": speed} if _is_speed(speed) and speed != 1 else {},
     }
     with suppress(TypeError, ValueError, OverflowError, OSError):
         said["created_at"] = datetime.fromtimestamp(voice.get("created_at_unix", ""), UTC).isoformat()

@@ -70,13 +70,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.json:
             print(json.dumps({"error": str(error), "error_code": error.code}))
         return _complain(str(error), _status_of(error))
-    except (_Wrong, OSError) as error:
+    except _Wrong as error:
         return _complain(str(error), USAGE)
+    except OSError as error:
+        return _complain(_sentence_of(error), USAGE)
 
 
 def _complain(sentence: str, status: int) -> int:
     print(f"{PROGRAM}: {sentence}", file=sys.stderr)
     return status
+
+
+def _sentence_of(error: OSError) -> str:
+    """Returns what the operating system says of a file, without its number."""
+    if error.filename is None or error.strerror is None:
+        return str(error)
+    if isinstance(error, FileNotFoundError):
+        return f"there is no file {error.filename}"
+    return f"{error.filename} cannot be opened: {error.strerror.lower()}"
 
 
 def _status_of(error: VoiceWorkerError) -> int:

@@ -244,6 +244,8 @@ def recording_fields(prefix: str, recording: Recording | None) -> dict[str, Any]
     """
     if recording is None:
         return {}
+    if recording == "":  # which Path takes for the folder that the program runs in
+        raise InvalidRequest("the recording is an empty string; give a file, an address or its bytes")
     if isinstance(recording, str) and recording.startswith(("https://", "http://")):
         return {f"{prefix}_url": recording}
     if isinstance(recording, bytes):

@@ -101,6 +101,55 @@ def test_samples_that_are_missing_or_damaged_are_told(root, store, tmp_path, cap
     assert "voices.json: no sample of Gone is beside it" in said
 
 
+def test_samples_beyond_the_fifth_are_no_voices_of_their_own(root, store, tmp_path, capsys):
+    folder = tmp_path / "in"
+    files = [f"take {number}.wav" for number in range(1, 8)]
+    for seed, file in enumerate(files):
+        write_recording(folder / file, seed)
+    samples = [{"sample_id": str(number), "file_name": file} for number, file in enumerate(files)]
+    write_json(folder / "voices.json", {"voices": [{**VOICE, "samples": samples}]})
+    assert run_cli(root, "import", folder) == 0
+    assert names(store) == {"Amélie"}
+    said = capsys.readouterr()
+    for file in files[5:]:
+        assert f"passed over: {folder / file}: Amélie has more than 5 samples\n" in said.err
+    assert said.out.endswith("1 added, 0 already there, 0 left out, 2 passed over\n")
+
+
+def test_a_sample_without_a_file_is_named(root, store, tmp_path, capsys):
+    folder = tmp_path / "in"
+    write_recording(folder / "second take.mp3", 1)
+    gone = {**VOICE, "voice_id": "x" * 20, "name": "Gone", "samples": [{"sample_id": "y" * 20}]}
+    write_json(folder / "voices.json", {"voices": [VOICE, gone]})
+    assert run_cli(root, "import", folder) == 1
+    assert names(store) == {"Amélie"}
+    said = capsys.readouterr().err
+    assert "voices.json: the sample first take.mp3 of Amélie is missing\n" in said
+    assert f"voices.json: no sample of Gone is beside it: {'y' * 20}\n" in said
+
+
+def test_entries_that_are_no_voices_are_told(root, store, tmp_path, capsys):
+    folder = tmp_path / "in"
+    write_recording(folder / "first take.mp3", 1)
+    write_json(folder / "voices.json", {"voices": [5, VOICE, {"name": "Nobody"}]})
+    assert run_cli(root, "import", folder) == 0
+    assert names(store) == {"Amélie"}
+    said = capsys.readouterr().err
+    assert "voices.json: entry 1 is no voice" in said
+    assert "voices.json: entry 3 is no voice" in said
+    assert "entry 2" not in said
+
+
+@pytest.mark.parametrize("speed", ["fast", 9, True, [], 1e308])
+def test_a_speed_that_cannot_be_used_is_told(root, store, tmp_path, capsys, speed):
+    folder = tmp_path / "in"
+    write_recording(folder / "first take.mp3", 1)
+    write_json(folder / "voice.json", {**VOICE, "settings": {"speed": speed}})
+    assert run_cli(root, "import", folder) == 0
+    assert store.metadata(name="Amélie")["default_parameters"] == {}
+    assert "settings.speed of Amélie is no number from 0.25 to 4" in capsys.readouterr().err
+
+
 def test_one_answer_about_all_voices_and_one_about_each_are_the_same_voices(root, store, tmp_path):
     folder = tmp_path / "in"
     write_json(folder / "voices.json", {"voices": [VOICE]})

@@ -57,6 +57,10 @@ def test_update_keeps_other_parameters_and_forgets_what_is_given_empty(root, sto
         (["--speed", "fast"], "argument --speed: give a number from 0.25 to 4"),
         (["--speed", "nan"], "argument --speed: give a number from 0.25 to 4"),
         (["--consent-by", "x" * 257], "argument --consent-by: has 257 characters; give at most 256"),
+        (["--consent-by", " ", "--consent-date", "x"], "argument --consent-by: is blank"),
+        (["--consent-date", "\u200b"], "argument --consent-date: is blank"),
+        (["--consent-statement", "\u200d\n"], "argument --consent-statement: is blank"),
+        (["--consent-by", "A\u200bmy"], "argument --consent-by: holds the invisible character U+200B"),
         (["--consent-by", "Amy"], "give --consent-by and --consent-date"),
         (["--pronunciation", "Nguyen"], "argument --pronunciation: give TEXT=SAY"),
         (["--pronunciation", "=win"], "argument --pronunciation: TEXT is missing or blank"),
@@ -65,7 +69,7 @@ def test_update_keeps_other_parameters_and_forgets_what_is_given_empty(root, sto
 )
 @pytest.mark.parametrize("command", ["add", "update"])
 def test_errors_name_the_option(root, store, tmp_path, capsys, command, options, says):
-    store.put(make_waveform(1), "Amy")
+    store.put(make_waveform(1), "Amy", consent=ALL_DETAILS["consent"] if "is blank" in says else None)
     before = snapshot(root)
     what = "Amy" if command == "update" else write_recording(tmp_path / "Ben.wav")
     with pytest.raises(SystemExit) as stopped:
@@ -109,11 +113,25 @@ def test_a_sample_that_cannot_be_used_is_named_and_no_voice_is_made(root, store,
     assert not root.exists()
 
 
+def test_a_folder_is_not_a_list_of_samples(root, tmp_path, capsys):
+    write_recording(tmp_path / "Amy.wav")
+    with pytest.raises(SystemExit) as stopped:
+        run_cli(root, "add", tmp_path, "--samples")
+    assert stopped.value.code == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert (
+        "give its --name; a folder is not a list of samples: all recordings in it become that voice" in said
+    )
+    assert not root.exists()
+
+
 def test_more_samples_than_five_are_too_many(root, tmp_path, capsys):
     for seed in range(6):
         write_recording(tmp_path / f"{seed}.wav", seed)
     assert run_cli(root, "add", tmp_path, "--name", "Amy", "--samples") == 1
-    assert "--samples takes at most 5 recordings, not 6" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "--samples takes at most 5 recordings, not 6" in said
+    assert "a folder is not a list of samples" in said
     assert not root.exists()
 
 
