@@ -75,7 +75,7 @@ class VoiceFiles:
             return decode_voice(data, voice_id)
         except StoreCorrupt as verdict:
             if stamp is not None:  # one that is half written has another stamp once it is whole
-                log.warning("voice %s cannot be read: %r", voice_id, verdict)
+                log.warning("voice %s cannot be read: %s", voice_id, repr(verdict))  # which stays nowhere
                 self._damaged[voice_id] = _Damage(stamp, tuple(verdict.problems), str(verdict.__cause__))
             raise
 

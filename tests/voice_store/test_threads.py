@@ -1,0 +1,261 @@
+"""Threads and workers that meet at a chosen moment, and files of strangers that must cost little."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import json
+import os
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+
+import pytest
+
+from tests.voice_store.conftest import make_waveform, names, read_json, write_json, write_plain_file
+from tests.voice_store.faults import AT_ONCE, drop_indexes
+from tests.voice_store.interference import CrashError, interfering
+from voice_store import VoiceStore
+from voice_store.files import Folder
+from voice_store.live import LiveLibrary
+from voice_store.sidecars import Revisions
+
+PATIENCE_S = 60
+
+
+def in_a_thread(work) -> Future:
+    pool = ThreadPoolExecutor(1)
+    future = pool.submit(work)
+    pool.shutdown(wait=False)
+    return future
+
+
+def is_commit(name: str, arguments: tuple) -> bool:
+    return name == "link" and str(arguments[1]).endswith(".pkl.gz")
+
+
+@pytest.mark.parametrize("change", ["delete", "update"])
+def test_a_change_by_name_is_of_the_voice_that_has_the_name_now(root, monkeypatch, change):
+    """Another thread of the worker is just looking at the volume, and has seen what was there before."""
+    worker, other = VoiceStore(root), VoiceStore(root)
+    worker.put(make_waveform(1), "Amy")
+    looks, goes_on = threading.Event(), threading.Event()
+    list_names, lookers = Folder.names, set()
+
+    def slowly(folder, **options):
+        found = list_names(folder, **options)
+        if threading.get_ident() in lookers and folder.path.name == "revisions":
+            looks.set()
+            assert goes_on.wait(PATIENCE_S)
+        return found
+
+    monkeypatch.setattr(Folder, "names", slowly)
+    other.put(make_waveform(9), "Unrelated")
+    looker = in_a_thread(lambda: lookers.add(threading.get_ident()) or worker.list())
+    assert looks.wait(PATIENCE_S)
+    other.update(name="Amy", new_name="Zoe")
+    new = other.put(make_waveform(2), "Amy").voice.voice_id
+    changes = {
+        "delete": lambda: worker.delete(name="Amy").voice_id,
+        "update": lambda: worker.update(name="Amy", description="new")["voice_id"],
+    }
+    changed = in_a_thread(changes[change])
+    goes_on.set()
+    assert changed.result(PATIENCE_S) == new
+    looker.result(PATIENCE_S)
+    assert VoiceStore(root, AT_ONCE).get(name="Zoe").digest == make_waveform(1).digest()
+
+
+def test_threads_of_one_worker_do_not_undo_each_others_changes(root, monkeypatch):
+    """One has committed its change, and is about to tell the indexes, when the other begins."""
+    worker = VoiceStore(root)
+    worker.put(make_waveform(1), "Amy")
+    write_once = LiveLibrary._write_once
+    others: list[Future] = []
+
+    def meet(library, **options):
+        if not others:
+            others.append(in_a_thread(lambda: worker.update(name="Zoe", description="calm")))
+        return write_once(library, **options)
+
+    monkeypatch.setattr(LiveLibrary, "_write_once", meet)
+    worker.update(name="Amy", new_name="Zoe", language="en")
+    others[0].result(PATIENCE_S)
+    for drops in (False, True):
+        if drops:
+            drop_indexes(root)
+        (voice,) = VoiceStore(root, AT_ONCE).list()
+        assert (voice["speaker_name"], voice["language"], voice["description"]) == ("Zoe", "en", "calm")
+
+
+def test_without_links_a_change_waits_for_one_that_is_being_written(root, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+    monkeypatch.setattr(os, "link", refuse)
+    first, second = VoiceStore(root, AT_ONCE), VoiceStore(root, AT_ONCE)
+    voice_id = first.put(make_waveform(1), "Amy").voice.voice_id
+    second.list()
+    replace, is_empty = os.replace, Revisions.is_empty
+    sees, others = threading.Event(), []
+
+    def seen_empty(revisions, *arguments):
+        found = is_empty(revisions, *arguments)
+        if found:
+            sees.set()
+        return found
+
+    def fills(source, target, **options):
+        if target == f"{voice_id}.1.json" and not others:
+            others.append(in_a_thread(lambda: second.update(voice_id=voice_id, language="en")))
+            assert sees.wait(PATIENCE_S)
+        return replace(source, target, **options)
+
+    monkeypatch.setattr(Revisions, "is_empty", seen_empty)
+    monkeypatch.setattr(os, "replace", fills)
+    first.update(name="Amy", new_name="Zoe")
+    others[0].result(PATIENCE_S)
+    drop_indexes(root)
+    (voice,) = VoiceStore(root, AT_ONCE).list()
+    assert (voice["speaker_name"], voice["language"]) == ("Zoe", "en")
+
+
+def test_a_voice_that_is_renamed_while_another_takes_its_name_stays(store, root):
+    """Between the promise that it is replaced and the step that keeps it."""
+    store.put(make_waveform(1), "Amy")
+    other = VoiceStore(root, AT_ONCE)
+    renamed = []
+
+    def rename_first(step, name, original, arguments, options):
+        if is_commit(name, arguments) and not renamed:
+            renamed.append(other.update(name="Amy", new_name="Zoe"))
+        return original(*arguments, **options)
+
+    with interfering(rename_first):
+        assert store.put(make_waveform(2), "Amy", overwrite=True).created
+    fresh = VoiceStore(root, AT_ONCE)
+    assert names(fresh) == {"Amy", "Zoe"}
+    assert fresh.get(name="Zoe").digest == make_waveform(1).digest()
+
+
+def test_a_name_that_is_overwritten_all_the_time_is_always_there(root, monkeypatch):
+    """The voice that was found is replaced before it is read."""
+    reader, writer = VoiceStore(root, AT_ONCE), VoiceStore(root, AT_ONCE)
+    writer.put(make_waveform(1), "Amy")
+    load, replaced = reader._cache.load, []
+
+    def replaced_first(voice_id):
+        if not replaced:
+            replaced.append(writer.put(make_waveform(2), "Amy", overwrite=True))
+        return load(voice_id)
+
+    monkeypatch.setattr(reader._cache, "load", replaced_first)
+    assert reader.get(name="Amy").digest == make_waveform(2).digest()
+
+
+def replaced_halfway(root, name: str, seeds: tuple[int, int]) -> None:
+    """A worker dies once its voice has replaced another one, whose file is still there."""
+    store = VoiceStore(root, AT_ONCE)
+    store.put(make_waveform(seeds[0]), name)
+
+    def dies(step, call, original, arguments, options):
+        if call == "unlink" and str(arguments[0]).endswith(".pkl.gz"):
+            raise CrashError
+        return original(*arguments, **options)
+
+    with interfering(dies), suppress(CrashError):
+        store.put(make_waveform(seeds[1]), name, overwrite=True)
+
+
+def test_two_workers_finish_one_replacement(root):
+    replaced_halfway(root, "Amy", (1, 2))
+    one, two = VoiceStore(root), VoiceStore(root)
+    finished = []
+
+    def other_first(step, name, original, arguments, options):
+        if name == "rename" and "replaced" in str(arguments[0]) and not finished:
+            finished.append(two._folders.finish_replacements())
+        return original(*arguments, **options)
+
+    with interfering(other_first):
+        assert one.delete(name="Amy").deleted
+    assert finished
+    assert names(VoiceStore(root, AT_ONCE)) == set()
+
+
+def test_a_replaced_file_that_cannot_be_removed_keeps_no_other(root):
+    stays = f"{make_waveform(0).digest()[:8]}.pkl.gz"
+
+    def fails(step, name, original, arguments, options):
+        if name == "unlink" and arguments[0] == stays:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return original(*arguments, **options)
+
+    with interfering(fails):
+        for number, name in enumerate(("Amy", "Ben", "Cy")):
+            replaced_halfway(root, name, (2 * number, 2 * number + 1))
+        assert names(VoiceStore(root, AT_ONCE)) == {"Amy", "Ben", "Cy"}
+    left = {path.name for path in (root / "embeddings").iterdir()}
+    assert left == {stays} | {f"{make_waveform(seed).digest()[:8]}.pkl.gz" for seed in (1, 3, 5)}
+
+
+def test_a_note_that_cannot_be_read_keeps_nobody_from_the_voices(store, root):
+    store.put(make_waveform(1), "Amy")
+    write_json(root / "deleted" / "x.y.replaced.json", {})
+
+    def fails(step, name, original, arguments, options):
+        if name == "open" and arguments[0] == "x.y.replaced.json":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return original(*arguments, **options)
+
+    with interfering(fails):
+        assert names(VoiceStore(root, AT_ONCE)) == {"Amy"}
+        assert store.delete(name="Amy").deleted
+
+
+def test_damaged_files_are_not_kept_in_memory(store, root):
+    store.put(make_waveform(1), "Amy")
+    marked = b"\x1f\x8b" + b"of this file nothing may stay in memory" * 1_000
+    (root / "embeddings" / "deadbeef.pkl.gz").write_bytes(marked)
+    for _ in range(2):
+        assert names(store) == {"Amy"}
+    gc.collect()
+    held = [item for item in gc.get_objects() if isinstance(item, BaseException) and item.__traceback__]
+    frames = [frame for fault in held for frame in _frames_of(fault)]
+    assert not any(marked[2:40] in value for frame in frames for value in _bytes_in(frame))
+
+
+def _frames_of(fault: BaseException):
+    trace = fault.__traceback__
+    while trace is not None:
+        yield trace.tb_frame
+        trace = trace.tb_next
+
+
+def _bytes_in(frame):
+    if frame.f_code.co_filename.endswith(("folders.py", "voice_file.py", "files.py")):
+        yield from (value for value in frame.f_locals.values() if isinstance(value, bytes))
+
+
+def test_former_names_without_end_are_cut(store, root):
+    voice_id = store.put(make_waveform(1), "Amy").voice.voice_id
+    catalog = read_json(root / "voice_catalog.json")
+    catalog[voice_id] |= {"revision": 1, "former_names": [f"former {number}" for number in range(3_000)]}
+    write_json(root / "voice_catalog.json", catalog)
+    write_json(root / "name_mapping.json", {f"mapped {number}": voice_id for number in range(3_000)})
+    assert names(VoiceStore(root, AT_ONCE)) == {"Amy"}
+
+
+@pytest.mark.parametrize("created_at", ["2026-11-22T23+01:00", "20261122T2359+0100", "yesterday", ""])
+def test_a_voice_of_any_date_can_be_overwritten(store, root, created_at):
+    content = {"audio": make_waveform(1).samples, "voice_name": "Amy", "created_at": created_at}
+    write_plain_file(root, "deadbeef", content)
+    assert store.put(make_waveform(2), "Amy", overwrite=True).created
+    assert store.get(name="Amy").digest == make_waveform(2).digest()
+
+
+def test_a_voice_with_a_long_id_can_be_overwritten_by_one_with_a_long_id(store, root):
+    store.put(make_waveform(1), "Amy", voice_id="a" * 100)
+    assert store.put(make_waveform(2), "Amy", voice_id="b" * 100, overwrite=True).created
+    assert names(VoiceStore(root, AT_ONCE)) == {"Amy"}
+    assert json.loads((root / "deleted" / f"{'a' * 100}.json").read_text())
