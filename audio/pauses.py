@@ -38,7 +38,7 @@ def cut_at_pauses(recording: Waveform, longest_s: float) -> list[Piece]:
     while count - start > longest:
         first = start + int(SHORTEST_SHARE * longest)
         last = min(start + longest, int(count - REST_SHARE * longest))
-        start, is_pause = _quietest(recording, first, last, step)
+        start, is_pause = quietest_place(recording, first, last, step)
         cuts.append(start * step)
         in_pauses.append(is_pause)
     waveforms = [Waveform(part, recording.sample_rate_hz) for part in np.split(recording.samples, cuts)]
@@ -48,7 +48,7 @@ def cut_at_pauses(recording: Waveform, longest_s: float) -> list[Piece]:
     ]
 
 
-def _quietest(recording: Waveform, first: int, last: int, step: int) -> tuple[int, bool]:
+def quietest_place(recording: Waveform, first: int, last: int, step: int) -> tuple[int, bool]:
     """Returns the best place for a cut, and whether it is a pause. first, last: in steps of 40 ms, as it."""
     part = Waveform(recording.samples[first * step : last * step], recording.sample_rate_hz)
     level_dbfs, loud_dbfs = measure_levels(part)

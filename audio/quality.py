@@ -189,11 +189,11 @@ def _refuse_non_speech(activity: SpeechActivity, field: str, advice: str = _ADVI
         raise ReferenceInvalid("holds clicks or knocks, not speech", field=field, hint=advice)
 
 
-def short_speech(quality: Quality, field: str) -> tuple[str, ...]:
-    """Returns a warning about a recording with little speech."""
+def short_speech(quality: Quality, field: str, verb: str = "has") -> tuple[str, ...]:
+    """Returns a warning about a recording with little speech. verb: "have" for a field in the plural."""
     if quality.speech_s >= GOOD_SPEECH_S:
         return ()
-    return (f"{field} has only {quality.speech_s:.1f} s of speech: 10 to 30 s make a closer likeness",)
+    return (f"{field} {verb} only {quality.speech_s:.1f} s of speech: 10 to 30 s make a closer likeness",)
 
 
 def is_clipped(quality: Quality) -> bool:

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from audio.leveling import Level
 from audio.loudness import LUFS_TARGET
-from audio.pauses import cut_at_pauses
-from audio.quality import Quality, check_speech, is_clipped, measure_quality, sound_bounds
+from audio.pauses import GRID_S, cut_at_pauses, quietest_place
+from audio.quality import Quality, check_reference, check_speech, is_clipped, measure_quality, sound_bounds
 from audio.vad import detect_speech, measure_levels
 from audio.waveform import Waveform
 from cancel import CancelToken
-from errors import ReferenceInvalid
+from errors import ReferenceInvalid, ReferenceTooShort
 
 MAX_SAMPLES = 5  # recordings of one voice
 PASSAGE_S = 6.0  # the longest; the shortest are half as long, but for a recording's last
@@ -30,6 +30,8 @@ OPENING_S = 10.0  # what the model's renderer hears
 GAP_S = 0.15  # of silence between passages that did not follow each other
 FADE_S = 0.02
 LITTLE_S = 1.0  # of a single recording that is cut off at its end, not torn apart for
+LEAST_CUT_S = 1.0  # of a passage that is cut to the room that is left; with less room nothing more is taken
+CUT_WITHIN_S = 1.0  # before the limit, for a pause to cut at
 # With so much speech, passages are left out that are worse than the best by so much: noise becomes part of
 # the voice.
 ENOUGH_SPEECH_S = 10.0
@@ -75,6 +77,7 @@ class _Passage:
     end: int
     speech_s: float
     score_db: float  # signal to noise as far as it is heard, less what else is wrong
+    is_cut: bool = False  # at its end, to the room that was left
 
     def is_followed_by(self, other: _Passage) -> bool:
         return (other.recording, other.start) == (self.recording, self.end)
@@ -86,11 +89,12 @@ def join_best(
     """Returns the best of recordings of one speaker, at most ``max_s`` long.
 
     One recording that is short enough stays as it is, but for the silence around it. Of others whole passages
-    are taken, the best first, until nothing more fits, and no much worse ones once there are 10 s of speech.
-    They keep their order, turned so that the best 10 s come first. Several recordings are brought to the
-    loudness of the loudest, or to -16 LUFS where that is louder, as far as their peaks stay below -1 dBFS:
-    encoders of speakers hear another voice in a quiet recording. Where passages did not follow each other
-    they are faded, with 0.15 s of silence between.
+    are taken, the best first, and the beginning of the last one where it does not fit; no much worse ones
+    once there are 10 s of speech. They keep their order, turned so that the best 10 s come first. Several
+    recordings are brought to the loudness of the loudest, or to -16 LUFS where that is louder, as far as
+    their peaks stay below -1 dBFS: encoders of speakers hear another voice in a quiet recording. Where
+    passages did not follow each other they are faded, with 0.15 s of silence between. Where all this is no
+    voice (see ``check_reference``), the beginning of a recording is returned if that is one.
 
     recordings: at least one, all at one rate, with speech in each; see ``check_reference``. Two minutes take
     a second or two. Raises Cancelled.
@@ -101,14 +105,17 @@ def join_best(
         start, end = bounds[0]
         if end - start <= (max_s + LITTLE_S) * rate_hz:
             end = min(end, start + round(max_s * rate_hz))
-            return JoinedSamples(*_cut_out(recordings[0], start, end))
+            return _cut_out(recordings, 0, start, end)
     passages = [
         passage
         for index, recording in enumerate(recordings)
         for passage in _passages(recording, index, bounds[index], max_s, cancel or CancelToken())
     ]
-    chosen = _choose(passages, max_s, rate_hz)
-    return _joined(_runs(_best_first(chosen, rate_hz)), recordings)
+    chosen = _choose(passages, recordings, max_s)
+    joined = _joined(_runs(_best_first(chosen, rate_hz)), recordings)
+    if _is_voice(joined.waveform):
+        return joined
+    return _best_beginning(recordings, bounds, max_s) or joined
 
 
 def _passages(
@@ -147,12 +154,13 @@ def _score_db(passage: Waveform, quality: Quality, flaws: int) -> float:
     return _SCORE_STEP_DB * round(score_db / _SCORE_STEP_DB)
 
 
-def _choose(passages: Sequence[_Passage], max_s: float, rate_hz: int) -> list[_Passage]:
-    """Returns the passages to be joined, in their order."""
+def _choose(passages: Sequence[_Passage], recordings: Sequence[Waveform], max_s: float) -> list[_Passage]:
+    """Returns the passages to be joined, in their order; the worst of them may be cut."""
+    rate_hz = recordings[0].sample_rate_hz
     best_db = max(passage.score_db for passage in passages)
     gap = round(GAP_S * rate_hz)
     room, speech_s = round(max_s * rate_hz) + gap, 0.0
-    chosen = set()
+    chosen = dict[_Passage, _Passage]()
     for passage in sorted(passages, key=lambda one: -one.score_db):
         is_worse = passage.score_db < best_db - WORSE_BY_DB
         if is_worse and speech_s >= ENOUGH_SPEECH_S:
@@ -161,8 +169,45 @@ def _choose(passages: Sequence[_Passage], max_s: float, rate_hz: int) -> list[_P
         if length <= room:
             room -= length
             speech_s += passage.speech_s
-            chosen.add(passage)
-    return [passage for passage in passages if passage in chosen]
+            chosen[passage] = passage
+        elif room - gap >= LEAST_CUT_S * rate_hz:
+            chosen[passage] = _beginning(passage, recordings[passage.recording], room - gap)
+            break
+    return [chosen[passage] for passage in passages if passage in chosen]
+
+
+def _beginning(passage: _Passage, recording: Waveform, longest: int) -> _Passage:
+    """Returns the beginning of a passage, cut at the last good pause or at the limit. longest: in samples."""
+    rate_hz = recording.sample_rate_hz
+    step = round(GRID_S * rate_hz)
+    last = longest // step
+    first = max(last - round(CUT_WITHIN_S / GRID_S), 0)
+    sound = Waveform(recording.samples[passage.start : passage.start + longest], rate_hz)
+    place, is_pause = quietest_place(sound, first, last, step)
+    length = place * step if is_pause else longest
+    speech_s = passage.speech_s * length / (passage.end - passage.start)
+    return replace(passage, end=passage.start + length, speech_s=speech_s, is_cut=True)
+
+
+def _is_voice(waveform: Waveform) -> bool:
+    try:
+        check_reference(waveform)
+    except (ReferenceInvalid, ReferenceTooShort):
+        return False
+    return True
+
+
+def _best_beginning(
+    recordings: Sequence[Waveform], bounds: Sequence[tuple[int, int]], max_s: float
+) -> JoinedSamples | None:
+    """Returns the beginning of a recording that has the most speech; None where none makes a voice."""
+    longest = round(max_s * recordings[0].sample_rate_hz)
+    beginnings = [
+        _cut_out(recordings, index, start, min(end, start + longest))
+        for index, (start, end) in enumerate(bounds)
+    ]
+    usable = [each for each in beginnings if _is_voice(each.waveform)]
+    return max(usable, key=lambda each: detect_speech(each.waveform).speech_s, default=None)
 
 
 def _best_first(passages: Sequence[_Passage], rate_hz: int) -> list[_Passage]:
@@ -211,8 +256,9 @@ def _joined(runs: Sequence[Sequence[_Passage]], recordings: Sequence[Waveform]) 
         if number > 0:
             pieces.append(gap)
             length += len(gap)
-        if len(runs) > 1:
-            samples = _faded(samples, rate_hz, at_start=number > 0, at_end=number + 1 < len(runs))
+        fades_out = number + 1 < len(runs) or run[-1].is_cut
+        if number > 0 or fades_out:
+            samples = _faded(samples, rate_hz, at_start=number > 0, at_end=fades_out)
         parts.append(Part(index, start / rate_hz, end / rate_hz, length / rate_hz))
         pieces.append(samples)
         length += len(samples)
@@ -251,11 +297,11 @@ def _faded(
     return samples
 
 
-def _cut_out(recording: Waveform, start: int, end: int) -> tuple[Waveform, tuple[Part, ...]]:
-    """Returns a stretch of the first recording, unchanged. start, end: in samples."""
-    rate_hz = recording.sample_rate_hz
-    samples = np.ascontiguousarray(recording.samples[start:end])
-    return Waveform(samples, rate_hz), (Part(0, start / rate_hz, end / rate_hz, 0.0),)
+def _cut_out(recordings: Sequence[Waveform], index: int, start: int, end: int) -> JoinedSamples:
+    """Returns a stretch of one recording, unchanged. start, end: in samples."""
+    rate_hz = recordings[index].sample_rate_hz
+    samples = np.ascontiguousarray(recordings[index].samples[start:end])
+    return JoinedSamples(Waveform(samples, rate_hz), (Part(index, start / rate_hz, end / rate_hz, 0.0),))
 
 
 def _trimmed(waveform: Waveform, parts: Sequence[Part]) -> JoinedSamples:

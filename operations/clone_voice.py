@@ -152,7 +152,7 @@ def _decode(request: CloneVoiceRequest, services: Services, cancel: CancelToken)
 def _keep_preview(
     facts: CloneVoiceFacts, request: CloneVoiceRequest, preview: Waveform, services: Services
 ) -> bool:
-    """Keeps the preview beside the voice; returns False, with a warning, when that fails."""
+    """Keeps the preview beside the voice; returns whether there is one now. Warns when it is another one."""
     voice_id = facts["voice_id"]
     assert voice_id is not None  # run() saw to that
     content = encode(preview, "flac", preview.sample_rate_hz)
@@ -168,12 +168,20 @@ def _keep_preview(
         is_kept = services.voices.put_preview(voice_id, content)
     except StoreUnavailable:
         is_kept = False
-    if not is_kept:
+    if is_kept:
+        return True
+    stored = services.voices.preview(voice_id)
+    if stored is None:
         facts["warnings"].append(
             "the voice is saved, but its preview cannot be kept: the volume did not take it, or the voice "
             "was deleted meanwhile"
         )
-    return is_kept
+    elif stored != content:
+        facts["warnings"].append(
+            "the voice is saved, but its new preview cannot be kept, for the volume did not take it: "
+            "an older preview of the voice stays and is still served"
+        )
+    return stored is not None
 
 
 def _save(

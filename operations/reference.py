@@ -11,12 +11,20 @@ from pydantic import AfterValidator, Field
 
 from audio.decode import decode_audio, decode_base64
 from audio.limits import REFERENCE, RecordingLimits
-from audio.quality import Quality, check_reference, flaws, measure_quality, short_speech, trim_silence
+from audio.quality import (
+    MIN_SPEECH_S,
+    Quality,
+    check_reference,
+    flaws,
+    measure_quality,
+    short_speech,
+    trim_silence,
+)
 from audio.samples import MAX_SAMPLES as MAX_SAMPLES
 from audio.samples import Part, join_best
 from audio.waveform import Waveform
 from cancel import CancelToken
-from errors import Problem
+from errors import Problem, ReferenceInvalid, ReferenceTooShort
 from operations.base import Fetch
 from operations.conditionals import Reference
 from operations.request import FieldError, Request, between
@@ -135,8 +143,15 @@ def decode_reference(request: ReferenceFields, fetch: Fetch, cancel: CancelToken
     if request.reference_audio is None and request.reference_audio_url is None:
         return None
     decoded, field = decode_sent(request, REFERENCE_AUDIO, fetch, cancel)
-    waveform = trim_silence(decoded).first(request.max_reference_duration_sec)
-    return SentRecording(waveform, *check_reference(waveform, field))
+    sound, max_duration_s = trim_silence(decoded), request.max_reference_duration_sec
+    waveform = sound.first(max_duration_s)
+    try:
+        return SentRecording(waveform, *check_reference(waveform, field))
+    except ReferenceTooShort as error:
+        if len(sound.samples) == len(waveform.samples):
+            raise
+        check_reference(sound, field)
+        raise _too_short_a_limit(waveform, "has", "the first", max_duration_s, field) from error
 
 
 def decode_samples(
@@ -149,13 +164,17 @@ def decode_samples(
     recordings, fields, qualities = [], [], []
     for index, sample in enumerate(samples):
         recording, field = decode_sent(sample, "audio", fetch, cancel, within=f"{SAMPLES}[{index}].")
-        quality, _ = check_reference(trim_silence(recording), field)
+        quality = _check_sample_speech(trim_silence(recording), max_duration_s, field)
         recordings.append(recording)
         fields.append(field)
         qualities.append(quality)
     joined = join_best(recordings, max_duration_s, cancel)
-    quality, _ = check_reference(joined.waveform, SAMPLES)
-    warnings = list(short_speech(quality, SAMPLES))
+    try:
+        quality, _ = check_reference(joined.waveform, SAMPLES)
+    except (ReferenceInvalid, ReferenceTooShort) as error:
+        # Each sample alone was good enough.
+        raise _too_short_a_limit(joined.waveform, "have", "the best", max_duration_s, SAMPLES) from error
+    warnings = list(short_speech(quality, SAMPLES, "have"))
     receipts = []
     for index, (recording, field) in enumerate(zip(recordings, fields, strict=True)):
         parts = [part for part in joined.parts if part.recording == index]
@@ -174,6 +193,31 @@ def decode_samples(
             )
         )
     return SentRecording(joined.waveform, quality, tuple(warnings), tuple(receipts))
+
+
+def _check_sample_speech(sound: Waveform, max_duration_s: float, field: str) -> Quality:
+    """Measures a sample. Raises what ``check_reference`` raises, unless its beginning is good enough."""
+    try:
+        return check_reference(sound, field)[0]
+    except (ReferenceInvalid, ReferenceTooShort):
+        # As reference_audio only the beginning would be listened to.
+        beginning = sound.first(max_duration_s)
+        if len(beginning.samples) == len(sound.samples):
+            raise
+        check_reference(beginning, field)
+        return measure_quality(sound)
+
+
+def _too_short_a_limit(
+    used: Waveform, verb: str, which: str, max_duration_s: float, field: str
+) -> ReferenceTooShort:
+    speech_s = measure_quality(used).speech_s
+    return ReferenceTooShort(
+        f"{verb} too little speech in {which} {max_duration_s:g} s, which max_reference_duration_sec allows: "
+        f"{speech_s:.1f} s, where {MIN_SPEECH_S:.0f} s is the least",
+        field=field,
+        hint="send a recording with shorter pauses, or raise max_reference_duration_sec",
+    )
 
 
 def _cut_out(recording: Waveform, parts: Sequence[Part]) -> Waveform:

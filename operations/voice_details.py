@@ -70,12 +70,11 @@ NewVoiceName = Annotated[
 
 
 def _check_aliases(aliases: list[str]) -> list[str]:
-    cleaned = [_check_voice_name(alias) for alias in aliases]
-    folded = list(map(fold_name, cleaned))
+    folded = list(map(fold_name, aliases))
     for index, alias in enumerate(folded):
         if folded.index(alias) != index:
             raise FieldError(f"holds the same name at [{folded.index(alias)}] and [{index}]", "send it once")
-    return cleaned
+    return aliases
 
 
 class Consent(Request):
@@ -126,7 +125,7 @@ class VoiceDetails(Request):
         Field(description=f"an object that holds some of {', '.join(SpeechParameters.model_fields)}"),
     ] = None
     aliases: Annotated[
-        list[str] | None,
+        list[Annotated[str, AfterValidator(_check_voice_name)]] | None,
         Field(max_length=MAX_ALIASES, description=f"a list of at most {MAX_ALIASES} further names"),
         AfterValidator(_check_aliases),
     ] = None

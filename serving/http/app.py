@@ -402,6 +402,7 @@ def _in_form_terms(error: WorkerError) -> WorkerError:
 
 def _in_form_words(sentence: str) -> str:
     """Returns an error or a warning about a recording with the form's name of that."""
+    sentence = re.sub(r"^samples have\b", "audio_sample has", sentence)
     sentence = re.sub(r"^reference_audio\b|^samples\b(?!\[)", "audio_sample", sentence)
     return re.sub(r"\bsamples(\[\d+\])(\.audio\b)?", r"audio_sample\1", sentence)
 

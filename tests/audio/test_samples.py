@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from audio.loudness import measure_loudness_lufs
-from audio.quality import trim_silence
-from audio.samples import GAP_S, PASSAGE_S, join_best
+from audio.quality import check_reference, trim_silence
+from audio.samples import GAP_S, join_best
 from audio.waveform import Waveform, resample
 from cancel import CancelToken
 from errors import Cancelled
@@ -61,7 +61,23 @@ def test_one_recording_that_is_short_enough_stays_as_it_is(duration_s):
 def test_the_joined_recording_is_never_too_long_and_nearly_fills_the_room(max_s):
     recordings = [clean(21.0, 1), clean(13.0, 2), clean(17.0, 3)]
     joined = join_best(recordings, max_s)
-    assert max_s - PASSAGE_S <= joined.waveform.duration_s <= max_s
+    assert max_s - 1.5 <= joined.waveform.duration_s <= max_s
+
+
+@pytest.mark.parametrize("max_s", [5.0, 5.5, 6.0, 8.0])
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_short_limit_is_nearly_filled_and_the_cut_is_faded(max_s, count):
+    joined = join_best([clean(21.0, seed) for seed in range(1, count + 1)], max_s)
+    assert max_s - 1.2 <= joined.waveform.duration_s <= max_s
+    assert np.abs(joined.waveform.samples[-3:]).max() < 0.01
+
+
+def test_a_recording_whose_beginning_is_a_voice_is_one_however_short_the_limit():
+    beginning = np.concatenate([speech_like(1.3, RATE_HZ, 1), silence(1.6)] * 2)[: 5 * RATE_HZ]
+    word = np.concatenate([silence(4.0), speech_like(0.8, RATE_HZ, 2)])
+    single = recording(beginning, *[word] * 4)
+    check_reference(single.first(5.0))
+    check_reference(join_best([single], 5.0).waveform)
 
 
 def test_the_same_recordings_give_the_same_samples():

@@ -95,6 +95,17 @@ def test_aliases_that_are_no_names_are_refused(services, aliases, says):
         clone(services, aliases=aliases)
 
 
+def test_each_alias_that_is_no_name_is_named_with_its_place(services):
+    with pytest.raises(InvalidRequest) as caught:
+        clone(services, aliases=["", "fine", "a/b", "x" * 65])
+    said = {problem.field: problem.reason for problem in caught.value.problems}
+    assert said == {
+        "aliases[0]": "shows nothing",
+        "aliases[2]": "holds a slash",
+        "aliases[3]": "is too long",
+    }
+
+
 def test_consent_is_kept_and_returned(services):
     clone(services, consent=CONSENT)
     voice = run_operation(services, "get_voice", voice_name="Anna")

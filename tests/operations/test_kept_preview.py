@@ -95,6 +95,18 @@ def test_a_voice_whose_preview_cannot_be_kept_is_saved(services, monkeypatch, re
     assert services.voices.get(name="Ada").voice_id == made.facts["voice_id"]
 
 
+def test_an_older_preview_that_stays_because_the_volume_is_full_is_told_of(services, monkeypatch, recording):
+    clone(services, recording)
+    older = kept(services).kept_preview
+    monkeypatch.setattr(services.voices, "put_preview", lambda voice_id, flac: False)
+    facts = clone(services, recording, overwrite=True, preview_text="Something else.").facts
+    assert facts["preview_kept"] is True
+    (warning,) = facts["warnings"]
+    assert warning.endswith("an older preview of the voice stays and is still served")
+    assert kept(services).kept_preview == older
+    assert clone(services, recording, overwrite=True).facts["warnings"] == []  # it is the same one
+
+
 def test_a_preview_that_fails_is_not_kept(services, synthesizer, recording):
     synthesizer.failure = OutOfMemory("the GPU is full")
     facts = clone(services, recording).facts

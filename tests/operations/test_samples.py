@@ -68,6 +68,33 @@ def test_one_sample_is_the_voice_of_that_recording(services):
     assert sample["quality"] == recording["quality"]
 
 
+@pytest.mark.parametrize("max_s", [5, 5.5, 6, 8])
+def test_a_short_limit_is_filled(services, max_s):
+    recording = encoded(speech_like(12.0, 24_000, 3))
+    reply = clone(services, recording, max_reference_duration_sec=max_s)
+    assert max_s - 1.2 <= reply["quality"]["duration_s"] <= max_s
+
+
+@pytest.mark.parametrize(
+    ("field", "said"),
+    [
+        ("samples", r"^samples have too little speech in the best 5 s, which max_reference_duration_sec"),
+        ("reference_audio", r"^reference_audio has too little speech in the first 5 s, which max_ref"),
+    ],
+)
+def test_a_limit_that_leaves_too_little_speech_is_named(services, field, said):
+    sparse = encoded(np.concatenate([speech_like(0.7, 24_000, 1), silence(4.2)] * 6))
+    value = [{"audio": sparse}] if field == "samples" else sparse
+    job = {"voice_name": "Ada", "preview": False, "max_reference_duration_sec": 5, field: value}
+    with pytest.raises(ReferenceTooShort, match=said):
+        run_operation(services, "clone_voice", **job)
+
+
+def test_little_speech_of_samples_is_warned_about(services):
+    reply = clone(services, encoded(speech_like(3.5, 24_000, 1)))
+    assert reply["warnings"][0].startswith("samples have only")
+
+
 def test_a_sample_of_which_nothing_is_used_is_said(services):
     reply = clone(services, NOISY, encoded(speech_like(14.0, 24_000, 1)))
     assert reply["samples"][0]["parts"] == []
