@@ -137,7 +137,7 @@ def run(request: CloneVoiceRequest, services: Services, cancel: CancelToken) -> 
             cancel,
         )
     if request.keep_preview:
-        facts["preview_kept"] = preview is not None and _keep_preview(facts, request, preview, services)
+        facts["preview_kept"] = _keep_preview(facts, request, preview, services)
     return Result({**facts}, preview=preview if request.preview else None)
 
 
@@ -150,11 +150,16 @@ def _decode(request: CloneVoiceRequest, services: Services, cancel: CancelToken)
 
 
 def _keep_preview(
-    facts: CloneVoiceFacts, request: CloneVoiceRequest, preview: Waveform, services: Services
+    facts: CloneVoiceFacts, request: CloneVoiceRequest, preview: Waveform | None, services: Services
 ) -> bool:
     """Keeps the preview beside the voice; returns whether there is one now. Warns when it is another one."""
     voice_id = facts["voice_id"]
     assert voice_id is not None  # run() saw to that
+    if preview is None:  # which has been warned of
+        is_older = services.voices.preview(voice_id) is not None
+        if is_older:
+            facts["warnings"].append("an older preview of the voice stays and is still served")
+        return is_older
     content = encode(preview, "flac", preview.sample_rate_hz)
     if not facts["created"] and not request.overwrite:
         stored = services.voices.preview(voice_id)

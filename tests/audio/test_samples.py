@@ -73,9 +73,10 @@ def test_a_short_limit_is_nearly_filled_and_the_cut_is_faded(max_s, count):
 
 
 def test_a_recording_whose_beginning_is_a_voice_is_one_however_short_the_limit():
-    beginning = np.concatenate([speech_like(1.3, RATE_HZ, 1), silence(1.6)] * 2)[: 5 * RATE_HZ]
-    word = np.concatenate([silence(4.0), speech_like(0.8, RATE_HZ, 2)])
-    single = recording(beginning, *[word] * 4)
+    two_words = [speech_like(1.2, RATE_HZ, 1), silence(1.4), speech_like(1.2, RATE_HZ, 1), silence(1.2)]
+    beginning = np.concatenate(two_words) + white_noise(5.0, RATE_HZ, 0.01, 1)
+    word = np.concatenate([speech_like(0.4, RATE_HZ, 2), silence(4.6)])  # clean, but hardly any speech
+    single = recording(beginning, *[word] * 5)
     check_reference(single.first(5.0))
     check_reference(join_best([single], 5.0).waveform)
 

@@ -112,6 +112,12 @@ def test_a_preview_that_fails_is_not_kept(services, synthesizer, recording):
     facts = clone(services, recording).facts
     assert (facts["saved_to_library"], facts["preview_kept"]) == (True, False)
     assert len(facts["warnings"]) == 1
+    synthesizer.failure = None
+    clone(services, recording)
+    synthesizer.failure = OutOfMemory("the GPU is full")
+    facts = clone(services, recording, overwrite=True).facts
+    assert facts["preview_kept"] is True
+    assert facts["warnings"][1:] == ["an older preview of the voice stays and is still served"]
 
 
 def test_a_voice_that_is_not_stored_has_no_place_for_a_preview(services, recording):
