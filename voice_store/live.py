@@ -103,15 +103,17 @@ class LiveLibrary:
             library = self._mend()
         return library
 
-    def write(self) -> Library:
+    def write(self, *, is_due: bool = False) -> Library:
         """The voices there are, after a change by this worker, which the indexes are told.
+
+        is_due: also where they are not told of each change at once.
 
         Locks may not work, and nothing exchanges a file only if nobody else has just done so: what is written
         here may lack a voice that another worker has committed, told the indexes of and acknowledged since
         the listing was made. So the voices are listed, and the indexes read, again after every write, by all
         who write: whoever writes last then finds what is missing, and mends it.
         """
-        if not self._timing.indexes_at_once:
+        if not (is_due or self._timing.indexes_at_once):
             return self.read(anew=True)
         with self.indexes.taking_turns():
             for number in range(_PASSES):
@@ -170,7 +172,7 @@ class LiveLibrary:
         try:
             # An empty folder may be a volume that is not there: its indexes stay.
             if self.listing.voice_ids or self.listing.deleted or self.listing.replaced:
-                return self.write()
+                return self.write(is_due=True)
             self._doubtful_since_s = None
             assert self._library is not None
             return self._library

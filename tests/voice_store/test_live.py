@@ -271,3 +271,17 @@ def test_few_threads_wait_for_missing_names(root):
     worker.put(make_waveform(3), "Cy")
     goes_on.set()
     assert {seeker.result(60).digest for seeker in seekers} == {make_waveform(3).digest()}
+
+
+def test_indexes_that_are_not_told_of_each_change_are_told_in_time(root, clock):
+    """As while many voices are imported."""
+    worker = VoiceStore(root, Timing(2.0, clock.now, clock.sleep, indexes_at_once=False))
+    worker.put(make_waveform(1), "Amy")
+    clock.now_s += 2.0
+    worker.put(make_waveform(2), "Ben")
+    assert "Amy" in read_json(root / "name_mapping.json")
+    worker.put(make_waveform(3), "Cy")
+    assert "Cy" not in read_json(root / "name_mapping.json")
+    clock.now_s += 2.0
+    worker.list()
+    assert read_json(root / "name_mapping.json").keys() == {"Amy", "Ben", "Cy"}
