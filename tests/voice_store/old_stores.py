@@ -71,7 +71,7 @@ def read_plainly(root: Path) -> dict[str, PlainVoice]:
     """Each voice by name, read with numpy 1.26 where ``make test`` has installed it."""
     python = os.environ.get("NUMPY126_PYTHON", sys.executable)
     command = [python, "-I", "-c", PLAIN_READER, str(root)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd="/")
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     return {name: PlainVoice(*rest) for name, *rest in map(json.loads, done.stdout.splitlines())}
 
 

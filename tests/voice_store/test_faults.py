@@ -39,6 +39,12 @@ for voice in store.list():
 """
 
 
+@pytest.fixture(autouse=True)
+def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that is killed leaves what it has written, synced or not; a lost machine is not tried."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+
+
 def run(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", script, *map(str, arguments)]
     return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)

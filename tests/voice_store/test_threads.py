@@ -220,7 +220,8 @@ def test_damaged_files_are_not_kept_in_memory(store, root):
     for _ in range(2):
         assert names(store) == {"Amy"}
     gc.collect()
-    held = [item for item in gc.get_objects() if isinstance(item, BaseException) and item.__traceback__]
+    # By type: asking a weak proxy what it is may raise.
+    held = [item for item in gc.get_objects() if issubclass(type(item), BaseException)]
     frames = [frame for fault in held for frame in _frames_of(fault)]
     assert not any(marked[2:40] in value for frame in frames for value in _bytes_in(frame))
 
