@@ -205,3 +205,33 @@ def test_a_legacy_voice_with_a_second_name_is_renamed_under_both(store, root):
     assert (entry["name"], entry["speaker_name"], entry["category"]) == ("Zoë", "Zoë", "x")
     with pytest.raises(VoiceNotFound):
         store.get(name="amy - narrator")
+
+
+def test_a_second_name_that_two_voices_share_stays_when_one_of_them_goes(store, root):
+    ids = {
+        store.put(make_waveform(seed), name).voice.voice_id: name for seed, name in enumerate(("Amy", "Ben"))
+    }
+    catalog = read_json(root / "voice_catalog.json")
+    for voice_id in ids:
+        catalog[voice_id]["name"] = "Full Name"
+    write_json(root / "voice_catalog.json", catalog)
+    worker = VoiceStore(root, AT_ONCE)
+    gone = worker.metadata(name="Full Name")["voice_id"]
+    worker.delete(voice_id=gone)
+    (left,) = ids.keys() - {gone}
+    for reader in (worker, VoiceStore(root, AT_ONCE)):
+        assert reader.metadata(name="Full Name")["voice_id"] == left
+
+
+def test_a_changed_voice_is_described_before_many_that_lack_their_metadata_files(root):
+    filling = VoiceStore(root, Timing(settle_s=0, indexes_at_once=False))
+    for number in range(60):
+        filling.put(
+            make_waveform(number, duration_s=0.01), f"{number}", created_at=f"2026-01-01T00:00:{number:02}"
+        )
+    for path in [*root.glob("*.json"), *root.glob("metadata/*.json")]:
+        path.unlink()
+    for number in (0, 30, 59):
+        worker = VoiceStore(root, Timing(in_background=True))
+        voice_id = worker.update(name=f"{number}", description="calm")["voice_id"]
+        assert read_json(root / "metadata" / f"{voice_id}.json")["description"] == "calm"

@@ -1,13 +1,18 @@
 """Files that were torn or flipped by the volume, byte by byte: what can be served is served."""
 
+import errno
 import itertools
+import os
 
 import pytest
 
 from errors import StoreCorrupt
-from tests.voice_store.conftest import make_waveform
+from tests.voice_store.conftest import make_waveform, names, read_json
+from tests.voice_store.interference import interfering
 from voice_store import VoiceStore
+from voice_store.folders import StoreFolders
 from voice_store.live import Timing
+from voice_store.voice_file import decode_voice
 
 AT_ONCE = Timing(settle_s=0)
 DIGESTS = {name: make_waveform(seed, duration_s=0.01).digest() for seed, name in enumerate(["Zoë", "Ben"])}
@@ -69,3 +74,74 @@ def test_every_torn_prefix_of_a_voice_leaves_the_other_one(root, damaged):
         assert worker.get(name="Zoë").digest == DIGESTS["Zoë"]
         with pytest.raises(StoreCorrupt, match=ben):
             worker.get(name="Ben")
+
+
+@pytest.mark.parametrize("written_at_s", [1, 4_000_000_000], ids=["long ago", "in the future"])
+def test_damaged_files_are_decoded_once_and_waited_for_never(store, root, monkeypatch, written_at_s):
+    """Whatever time they claim to be of."""
+    store.put(make_waveform(1), "Amy")
+    for number in range(5):
+        for path in (root / "embeddings" / f"torn{number}.pkl.gz", root / "metadata" / f"torn{number}.json"):
+            path.write_bytes(b"{")
+            os.utime(path, (written_at_s, written_at_s))
+    decoded, slept = [], []
+    monkeypatch.setattr(
+        "voice_store.folders.decode_voice",
+        lambda data, voice_id: decoded.append(voice_id) or decode_voice(data, voice_id),
+    )
+    monkeypatch.setattr("voice_store.json_files.time.sleep", slept.append)
+    worker = VoiceStore(root, AT_ONCE)
+    for seed, name in enumerate(("Ben", "Cy"), start=2):
+        assert worker.put(make_waveform(seed), name).created
+        worker.list()
+    assert names(worker) == {"Amy", "Ben", "Cy"}
+    assert sorted(decoded) == [f"torn{number}" for number in range(5)]
+    assert not slept
+
+
+def test_an_index_that_cannot_be_read_costs_a_clone_no_further_listings(store, root, monkeypatch):
+    store.put(make_waveform(1), "Amy")
+    list_voices, listings = StoreFolders.list, []
+    monkeypatch.setattr(StoreFolders, "list", lambda folders: listings.append(1) or list_voices(folders))
+
+    def fails(step, name, original, arguments, options):
+        if name == "open" and arguments[0] == "voice_catalog.json":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return original(*arguments, **options)
+
+    worker = VoiceStore(root, AT_ONCE)
+    assert worker.put(make_waveform(2), "Ben").created
+    usual = len(listings)
+    listings.clear()
+    with interfering(fails):
+        worker = VoiceStore(root, AT_ONCE)
+        assert worker.put(make_waveform(3), "Cy").created
+        assert names(worker) == {"Amy", "Ben", "Cy"}
+    assert len(listings) <= usual + 3
+    assert names(VoiceStore(root, AT_ONCE)) == {"Amy", "Ben", "Cy"}
+    assert len(read_json(root / "voice_catalog.json")) == 3
+
+
+def test_indexes_that_a_full_volume_refused_are_written_later(root):
+    """A clock that is turned by hand."""
+    now_s = [1_000.0]
+    worker = VoiceStore(root, Timing(2.0, lambda: now_s[0], lambda _: None))
+    worker.put(make_waveform(1), "Amy")
+    refused = []
+
+    def is_full(step, name, original, arguments, options):
+        if name == "replace" and arguments[1] == "voice_catalog.json":
+            refused.append(now_s[0])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return original(*arguments, **options)
+
+    with interfering(is_full):
+        assert worker.put(make_waveform(2), "Ben").created
+        for _ in range(5):  # seconds in which nobody tries again
+            now_s[0] += 2.0
+            assert names(worker) == {"Amy", "Ben"}
+    assert refused == [1_000.0]
+    assert "Ben" not in read_json(root / "name_mapping.json")
+    now_s[0] += 60.0
+    assert names(worker) == {"Amy", "Ben"}
+    assert read_json(root / "name_mapping.json").keys() == {"Amy", "Ben"}

@@ -17,7 +17,9 @@ from tests.voice_store.faults import AT_ONCE, drop_indexes
 from tests.voice_store.interference import CrashError, interfering
 from voice_store import VoiceStore
 from voice_store.files import Folder
-from voice_store.live import LiveLibrary
+from voice_store.folders import StoreFolders
+from voice_store.live import LiveLibrary, Timing
+from voice_store.metadata import fold_name
 from voice_store.sidecars import Revisions
 
 PATIENCE_S = 60
@@ -88,6 +90,49 @@ def test_threads_of_one_worker_do_not_undo_each_others_changes(root, monkeypatch
         assert (voice["speaker_name"], voice["language"], voice["description"]) == ("Zoe", "en", "calm")
 
 
+def test_a_change_begun_before_another_threads_is_made_on_top_of_it(root, monkeypatch):
+    """That one has committed its change, and is reading it back, when this one goes on with what it saw."""
+    worker = VoiceStore(root)
+    voice_id = worker.put(make_waveform(1), "Amy").voice.voice_id
+    has_seen, is_reading, has_tried = threading.Event(), threading.Event(), threading.Event()
+    is_there, read, add = StoreFolders.is_there, Revisions.read, Revisions.add
+    early = []
+
+    def seen(folders, *arguments):
+        found = is_there(folders, *arguments)
+        if early == [threading.get_ident()] and not has_seen.is_set():
+            has_seen.set()
+            assert is_reading.wait(PATIENCE_S)
+        return found
+
+    def read_back(revisions, *arguments):
+        if has_seen.is_set() and threading.get_ident() not in early and not is_reading.is_set():
+            is_reading.set()
+            assert has_tried.wait(PATIENCE_S)
+        return read(revisions, *arguments)
+
+    def tried(revisions, *arguments):
+        added = add(revisions, *arguments)
+        if threading.get_ident() in early:
+            has_tried.set()
+        return added
+
+    monkeypatch.setattr(StoreFolders, "is_there", seen)
+    monkeypatch.setattr(Revisions, "read", read_back)
+    monkeypatch.setattr(Revisions, "add", tried)
+    first = in_a_thread(
+        lambda: early.append(threading.get_ident()) or worker.update(voice_id=voice_id, description="calm")
+    )
+    assert has_seen.wait(PATIENCE_S)
+    worker.update(voice_id=voice_id, new_name="Zoe", language="en")
+    first.result(PATIENCE_S)
+    for drops in (False, True):
+        if drops:
+            drop_indexes(root)
+        (voice,) = VoiceStore(root, AT_ONCE).list()
+        assert (voice["speaker_name"], voice["language"], voice["description"]) == ("Zoe", "en", "calm")
+
+
 def test_without_links_a_change_waits_for_one_that_is_being_written(root, monkeypatch):
     def refuse(*_, **__):
         raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
@@ -136,6 +181,44 @@ def test_a_voice_that_is_renamed_while_another_takes_its_name_stays(store, root)
     fresh = VoiceStore(root, AT_ONCE)
     assert names(fresh) == {"Amy", "Zoe"}
     assert fresh.get(name="Zoe").digest == make_waveform(1).digest()
+
+
+def test_details_count_of_whoever_overwrites_with_the_same_recording_last(store, root):
+    """Another worker keeps that recording under that name just before."""
+    others = []
+
+    def other_first(step, name, original, arguments, options):
+        if is_commit(name, arguments) and not others:
+            others.append(True)
+            other = VoiceStore(root, AT_ONCE)
+            others[0] = other.put(make_waveform(2), "Amy", overwrite=True, consent={"by": "Ben"})
+        return original(*arguments, **options)
+
+    with interfering(other_first):
+        result = store.put(make_waveform(2), "Amy", overwrite=True, consent={"by": "Cy"}, description="calm")
+    assert others[0].created
+    for metadata in (result.voice.metadata, VoiceStore(root, AT_ONCE).metadata(name="Amy")):
+        assert (metadata["consent"], metadata["description"]) == ({"by": "Cy"}, "calm")
+    assert names(VoiceStore(root, AT_ONCE)) == {"Amy"}
+
+
+def test_a_worker_that_may_start_no_thread_makes_the_indexes_good_later(store, root, monkeypatch):
+    store.put(make_waveform(1), "Amy")
+    drop_indexes(root)
+    worker = VoiceStore(root, Timing(settle_s=0, in_background=True))
+
+    def refuses(_):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuses)
+        assert names(worker) == {"Amy"}
+    assert not (root / "voice_catalog.json").exists()
+    assert names(worker) == {"Amy"}
+    for thread in threading.enumerate():
+        if thread.name == "voice store":
+            thread.join(PATIENCE_S)
+    assert "Amy" in read_json(root / "name_mapping.json")
 
 
 def test_a_name_that_is_overwritten_all_the_time_is_always_there(root, monkeypatch):
@@ -238,13 +321,19 @@ def _bytes_in(frame):
         yield from (value for value in frame.f_locals.values() if isinstance(value, bytes))
 
 
-def test_former_names_without_end_are_cut(store, root):
+@pytest.mark.parametrize("former", [40, 4_000])
+def test_former_names_without_end_cost_no_more_than_a_few(store, root, monkeypatch, former):
+    """Beside a mapping of thousands of names: their product would take a worker minutes."""
     voice_id = store.put(make_waveform(1), "Amy").voice.voice_id
     catalog = read_json(root / "voice_catalog.json")
-    catalog[voice_id] |= {"revision": 1, "former_names": [f"former {number}" for number in range(3_000)]}
+    catalog[voice_id] |= {"revision": 1, "former_names": [f"former {number}" for number in range(former)]}
     write_json(root / "voice_catalog.json", catalog)
-    write_json(root / "name_mapping.json", {f"mapped {number}": voice_id for number in range(3_000)})
+    write_json(root / "name_mapping.json", {f"mapped {number}": voice_id for number in range(4_000)})
+    folded = []
+    monkeypatch.setattr("voice_store.metadata.fold_name", lambda name: folded.append(name) or fold_name(name))
     assert names(VoiceStore(root, AT_ONCE)) == {"Amy"}
+    assert len({name for name in folded if name.startswith("former")}) <= 40
+    assert len(folded) < 4_000 * 200
 
 
 @pytest.mark.parametrize("created_at", ["2026-11-22T23+01:00", "20261122T2359+0100", "yesterday", ""])
