@@ -65,7 +65,7 @@ class JoinedSamples:
     """A recording made of parts of others."""
 
     waveform: Waveform
-    parts: tuple[Part, ...]  # in the order in which they are heard
+    parts: tuple[Part, ...]  # in the order in which they follow each other
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class _Passage:
     start: int
     end: int
     speech_s: float
-    score_db: float  # signal to noise as far as it is heard, less what else is wrong
+    score_db: float  # signal to noise up to what an ear can tell, less what else is wrong
     is_cut: bool = False  # at its end, to the room that was left
 
     def is_followed_by(self, other: _Passage) -> bool:

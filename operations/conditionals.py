@@ -15,7 +15,7 @@ MAX_CACHED_VOICES = 128  # about 0.4 MB each: the 10 s prompt's mel is most of i
 
 
 class SidecarFiles(Protocol):
-    """Files beside one stored voice, see ``voice_store.sidecars.Shelf``."""
+    """Files beside one stored voice, see ``voice_store.sidecars.SidecarFile``."""
 
     def read(self, key: str) -> bytes | None: ...
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -42,3 +44,15 @@ def synthesizer() -> FakeSynthesizer:
 def services(tmp_path: Path, synthesizer: FakeSynthesizer) -> Services:
     """A worker's services around a fake synthesizer, with a store of their own."""
     return build_services(tmp_path, synthesizer)
+
+
+@pytest.fixture
+def volume(tmp_path: Path) -> Iterator[Path]:
+    """An empty tmpfs of 1 MiB."""
+    folder = tmp_path / "volume"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("no file system can be mounted here: needs root and the right to mount")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=False)  # a test may have done so

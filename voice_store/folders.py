@@ -17,7 +17,7 @@ from errors import Problem, StoreCorrupt
 from voice_store.deletions import Deletions, Waiting
 from voice_store.files import Folder, NotAPlainFileError, Stamp
 from voice_store.names import is_voice_id, voice_file_name
-from voice_store.sidecars import MetadataFiles, Revisions, Shelf, Sidecars
+from voice_store.sidecars import MetadataFiles, Revisions, SidecarFile, Sidecars
 from voice_store.voice_file import (
     HEAD_BYTES,
     MAX_FILE_BYTES,
@@ -166,11 +166,11 @@ class StoreFolders:
             replaced,
         )
 
-    def conditionals_of(self, voice_id: str) -> Shelf:
-        return Shelf(self.conditionals, self.voices.folder, voice_id, ".safetensors")
+    def conditionals_of(self, voice_id: str) -> SidecarFile:
+        return SidecarFile(self.conditionals, self.voices.folder, voice_id, ".safetensors")
 
-    def preview_of(self, voice_id: str) -> Shelf:
-        return Shelf(self.previews, self.voices.folder, voice_id, ".flac")
+    def preview_of(self, voice_id: str) -> SidecarFile:
+        return SidecarFile(self.previews, self.voices.folder, voice_id, ".flac")
 
     def is_there(self, voice_id: str) -> bool:
         """Whether an id is that of a voice, damaged or not, that no other one has replaced."""

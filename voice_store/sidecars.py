@@ -146,7 +146,7 @@ class MetadataFiles(Sidecars):
 
 
 @dataclass(frozen=True, eq=False)
-class Shelf:
+class SidecarFile:
     """What is kept of one voice that can be made again, as bytes, by key, or without one for a single file.
 
     What cannot be read is not there, what cannot be written is not kept: nothing here raises.

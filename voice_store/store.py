@@ -20,7 +20,7 @@ from voice_store.metadata import Details, copy_metadata, given_details, is_forme
 from voice_store.mount import Mount, check_folder, make_parents
 from voice_store.names import MAX_VISIBLE_CHARACTERS, is_voice_id, readable
 from voice_store.pronunciations import PronunciationsFile, StorePronunciations
-from voice_store.sidecars import Shelf
+from voice_store.sidecars import SidecarFile
 from voice_store.writing import NewVoice, Writer
 
 CACHE_BYTES = 2**28  # of decoded audio: some ninety voices of 30 s
@@ -44,7 +44,7 @@ class Voice:
     waveform: Waveform
     digest: str
     metadata: Mapping[str, Any]
-    shelf: Shelf
+    shelf: SidecarFile
 
 
 @dataclass(frozen=True, eq=False)

@@ -121,9 +121,9 @@ def test_parts_say_where_the_samples_come_from():
     for part in joined.parts:
         source = cut_out(recordings[part.recording], part.start_s + 0.1, part.end_s - 0.1)
         start_s = part.at_s + 0.1
-        heard = cut_out(joined.waveform, start_s, start_s + len(source) / RATE_HZ)
-        gain = np.dot(heard, source) / np.dot(source, source)
-        np.testing.assert_allclose(heard, gain * source, atol=1e-5)
+        joined_samples = cut_out(joined.waveform, start_s, start_s + len(source) / RATE_HZ)
+        gain = np.dot(joined_samples, source) / np.dot(source, source)
+        np.testing.assert_allclose(joined_samples, gain * source, atol=1e-5)
 
 
 @pytest.mark.parametrize("factors", [(1.0, 0.02), (0.2, 1.0), (0.1, 0.05)])
@@ -132,8 +132,10 @@ def test_recordings_are_brought_to_the_loudness_of_the_loudest(factors):
     joined = join_best(recordings, MAX_S)
     loudest_lufs = max(measure_loudness_lufs(each) for each in recordings)
     for part in joined.parts:
-        heard = cut_out(joined.waveform, part.at_s, part.at_s + part.end_s - part.start_s)
-        assert measure_loudness_lufs(Waveform(heard, RATE_HZ)) == pytest.approx(loudest_lufs, abs=0.3)
+        joined_samples = cut_out(joined.waveform, part.at_s, part.at_s + part.end_s - part.start_s)
+        assert measure_loudness_lufs(Waveform(joined_samples, RATE_HZ)) == pytest.approx(
+            loudest_lufs, abs=0.3
+        )
 
 
 def test_no_peak_is_raised_above_full_scale():

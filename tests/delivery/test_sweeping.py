@@ -312,18 +312,6 @@ def test_one_sweep_looks_at_so_many_files(folder, monkeypatch):
     assert [sweep(Spill(folder)) for _ in range(4)] == [5, 5, 2, 0]
 
 
-@pytest.fixture
-def volume(tmp_path):
-    """An empty tmpfs of 1 MiB."""
-    folder = tmp_path / "volume"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode:
-        pytest.skip("no file system can be mounted here: needs root and the right to mount")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=False)
-
-
 def fill(volume: Path) -> None:
     with (volume / "filler").open("wb", buffering=0) as file, contextlib.suppress(OSError):
         while file.write(bytes(4096)):

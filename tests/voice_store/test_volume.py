@@ -1,6 +1,5 @@
 """A real volume that is full, or may only be read: a small file system, where one can be mounted."""
 
-import os
 import subprocess
 from pathlib import Path
 
@@ -12,18 +11,6 @@ from voice_store import VoiceStore
 from voice_store.live import Timing
 
 AT_ONCE = Timing(settle_s=0)
-
-
-@pytest.fixture
-def volume(tmp_path: Path):
-    """An empty tmpfs of 1 MiB."""
-    folder = tmp_path / "volume"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode:
-        pytest.skip("no file system can be mounted here: needs root and the right to mount")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
 
 
 def fill(volume: Path) -> None:
