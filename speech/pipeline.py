@@ -33,6 +33,7 @@ from speech.models.t3 import T3
 from speech.reference.conditionals import FILE_VERSION, Conditionals, dummy_voice
 from speech.reference.spectra import ENCODER_SAMPLE_RATE_HZ
 from speech.runtime import Batch, ChunkRequest, DeviceModel, DeviceRuntime, RenderedAudio, TokensRequest
+from speech.s3gen.packed import PackedS3Gen
 from speech.t3.alignment import align, find_alignment_heads
 from speech.t3.batch import CAPACITY, ROWS_WITH_CFG, RunningBatch
 from speech.t3.request import DecodeRequest
@@ -596,6 +597,13 @@ def make_synthesizer(
     return synthesizer
 
 
+def _on_device(model: Model, max_concurrency: int) -> DeviceModel:
+    renderer = model.s3gen
+    if isinstance(renderer, PackedS3Gen):
+        return DeviceModel(partial(make_batch, model, max_concurrency), renderer, renderer.capture)
+    return DeviceModel(partial(make_batch, model, max_concurrency), renderer)
+
+
 def make_synthesizers(
     models: Sequence[Model], watermarker: Watermarker, max_concurrency: int = 1
 ) -> list[ChatterboxSynthesizer]:
@@ -605,10 +613,7 @@ def make_synthesizers(
     try:
         runtime = DeviceRuntime(
             device,
-            {
-                model.spec.name: DeviceModel(partial(make_batch, model, max_concurrency), model.s3gen)
-                for model in models
-            },
+            {model.spec.name: _on_device(model, max_concurrency) for model in models},
             max_jobs=max_concurrency,
         )
     except Exception as error:

@@ -82,6 +82,8 @@ class DeviceModel:
 
     make_batch: Callable[[], Batch]
     renderer: Renderer  # the same object for models that share S3Gen: their chunks are rendered together
+    # Called once before the first request, in the thread and the stream that render.
+    get_renderer_ready: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True, eq=False)
@@ -465,6 +467,9 @@ class DeviceRuntime:
             self._batches = {name: model.make_batch() for name, model in self._models.items()}
             for batch in self._batches.values():
                 batch.capture()
+            with self._on_render_stream():
+                for model in self._models.values():
+                    model.get_renderer_ready()
         except BaseException as error:
             started.set_exception(error)
             return

@@ -10,7 +10,7 @@ import torch
 
 from speech.capture import CaptureFailed, capture_graph
 
-# Calls of up to 16 chunks, of 30 to 450 tokens after prompts of 125 to 250, have 41 shapes.
+# Calls of up to 16 chunks, of 30 to 450 tokens after prompts of 125 to 250, have at most 28 shapes.
 MAX_GRAPHS = 64
 
 log = logging.getLogger(__name__)

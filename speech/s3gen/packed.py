@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 
@@ -30,6 +31,8 @@ from speech.transfer import upload
 # A batch takes about the memory that the longest chunk takes alone: 1,000 tokens after a prompt of 250.
 MAX_TOKEN_PAIRS = 2**21  # of the encoder: its memory is that of scores between tokens
 MAX_VOCODER_FRAMES = 2048
+
+log = logging.getLogger(__name__)
 
 
 class PackedS3Gen:
@@ -72,6 +75,20 @@ class PackedS3Gen:
         other = copy(self)
         other._hift = self._vocoder(weights)
         return other
+
+    @torch.inference_mode()
+    def capture(self) -> None:
+        """Captures the CUDA graphs that most calls need, before the first call.
+
+        Where memory does not suffice for all of them it drops them: calls capture what they need.
+        """
+        try:
+            self._flow.capture()
+        except Exception as error:
+            if gpu_fault(error) is not GpuFault.MEMORY:
+                raise
+            self._flow.drop_graphs()
+            log.warning("captures S3Gen's CUDA graphs when they are needed: memory ran out at the start")
 
     @torch.inference_mode()
     def render(self, requests: Sequence[RenderRequest | PieceRequest]) -> list[Tensor]:

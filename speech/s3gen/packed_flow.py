@@ -31,6 +31,11 @@ from speech.transfer import upload
 # The most frames that are solved together and have graphs: eight chunks of ten seconds in voices with a
 # prompt of ten, or three of the longest. More gain nothing.
 MAX_FRAMES = 8192
+# Of the graphs for several chunks: chunks that need more have graphs of their own.
+CHUNKS, LONGEST = 16, 2048
+# Frames of the graphs that are captured at the start: a word after a prompt of five seconds and more, and
+# chunks of up to 30 s after a prompt of ten. What is shorter or longer has its graph when it first comes.
+CAPTURED_ALONE, CAPTURED_TOGETHER = (257, LONGEST), (513, MAX_FRAMES)
 EXPECTED_ROWS = 2048  # of a chunk of ten seconds after a prompt of ten, for which a CPU orders matrices
 TAPS = 3  # frames that a causal convolution sees
 
@@ -55,8 +60,8 @@ class Shape(NamedTuple):
     """What a CUDA graph is captured for."""
 
     frames: int  # of all chunks and of nobody: a bucket
-    chunks: int  # at most; a power of four
-    longest: int  # frames of a segment at most; a power of two
+    chunks: int  # at most
+    longest: int  # frames of a segment at most
 
     @classmethod
     def exactly(cls, lengths: Sequence[int]) -> Shape:
@@ -65,12 +70,36 @@ class Shape(NamedTuple):
 
     @classmethod
     def of(cls, lengths: Sequence[int]) -> Shape:
-        """The smallest shape of a graph with room for chunks of these lengths."""
+        """The smallest shape of a graph with room for chunks of these lengths.
+
+        Several chunks have the shape of their frames alone, unless they are many or long: the attention's
+        kernel has nothing to do for chunks and frames that are missing.
+        """
         total = sum(lengths)
         frames = bucket(total)
-        longest = max(*lengths, frames - total)
-        exponent = (len(lengths) - 1).bit_length()
-        return cls(frames, 1 << exponent + exponent % 2, 1 << (longest - 1).bit_length())
+        longest = _power_of_two(max(*lengths, frames - total))
+        if len(lengths) == 1:
+            return cls(frames, 1, longest)
+        return cls(frames, max(_power_of_two(len(lengths)), CHUNKS), max(longest, LONGEST))
+
+    @classmethod
+    def at_start(cls) -> list[Shape]:
+        """The shapes whose graphs are captured before the first request, the largest first.
+
+        The graphs share memory: that of the largest serves the others.
+        """
+        alone = [cls.of([frames]) for frames in _buckets(*CAPTURED_ALONE)]
+        together = [cls(frames, CHUNKS, LONGEST) for frames in _buckets(*CAPTURED_TOGETHER)]
+        return sorted(alone + together, reverse=True)
+
+
+def _power_of_two(number: int) -> int:
+    """The least power of two that is no less than a number."""
+    return 1 << (number - 1).bit_length()
+
+
+def _buckets(first: int, last: int) -> list[int]:
+    return sorted({bucket(frames) for frames in range(first, last + 1)})
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,6 +197,15 @@ class PackedFlow:
         """Returns the mel spectrogram of each chunk, float32 [T, 80]."""
         return [mel for group in _groups(inputs) for mel in self._solve(group)]
 
+    def capture(self) -> None:
+        """Captures the graphs that are captured at the start, so that no request waits for them."""
+        if self._graphs is None or self._rows is None:
+            return
+        for shape in Shape.at_start():
+            rows = self._rows.first(shape, self._passes)
+            rows.fill(_silence(shape, self._device))
+            self._graphs.replay_of(shape, self._step_of(rows))
+
     def drop_graphs(self) -> None:
         """Drops the CUDA graphs, so that their memory can be given back. New ones are captured as before."""
         if self._graphs is not None:
@@ -204,6 +242,13 @@ class PackedFlow:
             rows.step.add_(1)
 
         return step
+
+
+def _silence(shape: Shape, device: torch.device) -> list[FlowInput]:
+    """Chunks of nobody that fill a shape, to try a step with."""
+    zeros = torch.zeros(shape.frames, MEL_CHANNELS, device=device)
+    parts = [zeros[start : start + shape.longest] for start in range(0, shape.frames, shape.longest)]
+    return [FlowInput(part.T[None], part, part[0], part[:0]) for part in parts]
 
 
 def _groups(inputs: Sequence[FlowInput]) -> Iterator[list[FlowInput]]:

@@ -14,7 +14,7 @@ from torch import Tensor
 from speech.models.dimensions import FULL
 from speech.models.spec import CHATTERBOX, MEANFLOW, FlowSpec
 from speech.pipeline import load_synthesizer, set_arithmetic
-from speech.s3gen.graphs import MAX_GRAPHS
+from speech.s3gen.graphs import RecentGraphs
 from speech.s3gen.packed import PackedS3Gen
 from speech.s3gen.packed_flow import MAX_FRAMES, PackedFlow
 from speech.s3gen.s3gen import PieceRequest, RenderRequest, S3Gen
@@ -148,6 +148,19 @@ def test_rendering_waits_for_nothing(renderer):
     assert all(torch.isfinite(each).all() for each in samples)
 
 
+def test_after_a_start_no_call_captures_a_graph(weights, monkeypatch):
+    renderer = PackedS3Gen(weights, FLOW)
+    renderer.capture()
+
+    def refuse(self: RecentGraphs, work: object) -> None:
+        raise AssertionError("a graph was captured by a call")
+
+    monkeypatch.setattr(RecentGraphs, "_capture", refuse)
+    inputs = [make_flow_inputs(lengths, CUDA) for lengths in ((260,), (1000,), (600, 900, 1400), (400,) * 16)]
+    for each in inputs:
+        assert all(torch.isfinite(mel).all() for mel in renderer._flow.solve(each))
+
+
 def pieces_of(request: RenderRequest, stream: ChunkStream) -> list[PieceRequest]:
     ends = (*(end for end in (15, 40, 90) if end < len(request.tokens)), len(request.tokens))
     return [
@@ -223,6 +236,7 @@ def test_a_chunk_beyond_the_limit_and_many_chunks_are_rendered(flow):
 
 def test_lengths_without_end_take_memory_with_an_end(estimator):
     flow = PackedFlow(estimator, FLOW, torch.bfloat16, graphs=True)
+    flow._graphs = RecentGraphs(CUDA, max_graphs=8)
 
     def reserved_after(lengths: Sequence[tuple[int, ...]]) -> int:
         for each in lengths:
@@ -235,7 +249,7 @@ def test_lengths_without_end_take_memory_with_an_end(estimator):
         (900, frames) for frames in range(100, 900, 110)
     ]
     first = reserved_after(lengths)
-    assert len(flow._graphs._graphs) == MAX_GRAPHS
+    assert len(flow._graphs._graphs) == 8
     assert reserved_after(lengths[::-1] + lengths) <= 1.1 * first
     flow.drop_graphs()
     assert reserved_after([]) < first

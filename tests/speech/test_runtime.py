@@ -24,6 +24,7 @@ from speech.runtime import (
     MAX_PREFILLS,
     Batch,
     ChunkRequest,
+    DeviceModel,
     DeviceRuntime,
     RenderedAudio,
     _HostCopy,
@@ -317,6 +318,16 @@ def test_when_nothing_works_any_more_everybody_hears_of_it(start, batch, our_mod
 def test_a_batch_that_cannot_be_made_is_told_to_who_starts_the_runtime(renderer):
     with pytest.raises(RuntimeError, match="out of luck"):
         DeviceRuntime(CPU, one_model(fail, renderer))
+
+
+def test_renderers_are_ready_before_a_job_can_come(batch, renderer):
+    ready: list[str] = []
+    model = DeviceModel(lambda: batch, renderer, lambda: ready.append(threading.current_thread().name))
+    with closing(DeviceRuntime(CPU, {"first": model, "second": model})):
+        assert ready == ["device", "device"]
+    broken = DeviceModel(lambda: batch, renderer, fail)
+    with pytest.raises(RuntimeError, match="out of luck"):
+        DeviceRuntime(CPU, {"broken": broken})
 
 
 def test_work_beside_jobs_runs_in_the_owners_thread_and_its_errors_come_back(start, batch):

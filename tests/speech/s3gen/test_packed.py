@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import random
 from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
@@ -15,9 +17,9 @@ from speech.models.dimensions import TINY
 from speech.models.spec import CHATTERBOX, MEANFLOW, MEL_CHANNELS, FlowSpec
 from speech.s3gen import packed, packed_flow, padding
 from speech.s3gen.encoder import encode
-from speech.s3gen.graphs import RecentGraphs
+from speech.s3gen.graphs import MAX_GRAPHS, RecentGraphs
 from speech.s3gen.packed import PackedS3Gen
-from speech.s3gen.packed_flow import PackedFlow, Shape
+from speech.s3gen.packed_flow import MAX_FRAMES, PackedFlow, Shape
 from speech.s3gen.padding import bucket, similar_lengths, stack_padded
 from speech.s3gen.s3gen import S3Gen
 from speech.s3gen.vocoder import HARMONICS, SAMPLES_A_FRAME, draw_phases, vocode, vocode_batch
@@ -214,11 +216,54 @@ def test_more_frames_than_a_graph_may_have_are_solved_without_one(estimator, pap
     assert list(flow._graphs.captures) == [Shape(64, 1, 64)]
 
 
+@each_flow
+def test_graphs_are_there_before_the_first_call(estimator, paper, monkeypatch, spec):
+    monkeypatch.setattr(packed_flow, "CAPTURED_ALONE", (60, 80))
+    monkeypatch.setattr(packed_flow, "CAPTURED_TOGETHER", (100, 160))
+    monkeypatch.setattr(packed_flow, "LONGEST", 64)
+    flow = PackedFlow(estimator, spec, torch.float32, graphs=True)
+    flow.capture()
+    captured = dict(flow._graphs.captures)
+    assert len(captured) == 5
+    assert [shape.frames for shape in captured] == sorted((shape.frames for shape in captured), reverse=True)
+    for lengths in [(61,), (80,), (64, 64), (3, 60, 40), (61,)]:
+        inputs = make_flow_inputs(lengths, CPU)
+        assert_close(flow.solve(inputs), [solve_alone(estimator, one, spec) for one in inputs])
+    assert flow._graphs.captures.keys() == captured.keys()
+
+
 def test_few_shapes_serve_all_lengths():
-    alone = {Shape.of([frames]) for frames in range(500, 2501)}
-    assert len(alone) <= 11
-    together = {Shape.of([first, second]) for first in range(500, 1001, 7) for second in range(500, 1001, 7)}
-    assert len(together) <= 6
+    """One chunk of a word up to 30 s, and up to 16 chunks, after prompts of 5 to 10 s."""
+    draw = random.Random(0)
+    several = [
+        [2 * draw.randint(125, 250) + 2 * draw.randint(4, 750) for _ in range(draw.randint(2, 16))]
+        for _ in range(2000)
+    ]
+    at_start = Shape.at_start()
+    assert len(at_start) == len(set(at_start)) <= MAX_GRAPHS // 2
+    assert {Shape.of([frames]) for frames in range(258, 2001)} <= set(at_start)
+    fitting = [lengths for lengths in several if sum(lengths) <= MAX_FRAMES]
+    assert len(fitting) > 500
+    assert {Shape.of(lengths) for lengths in fitting} <= set(at_start)
+    for lengths in [(2049, 1), (1,) * 17, (3000,), *fitting[:100]]:
+        frames, chunks, longest = Shape.of(lengths)
+        assert sum(lengths) <= frames
+        assert len(lengths) <= chunks
+        assert max(*lengths, frames - sum(lengths)) <= longest
+
+
+def test_a_call_may_have_the_first_graphs_memory(weights, captured, monkeypatch, caplog):
+    """At the start a lack of memory is no reason not to start; another fault is one."""
+    renderer = PackedS3Gen(weights, FLOW, torch.float32, graphs=True)
+    with monkeypatch.context() as patched, caplog.at_level(logging.WARNING):
+        patched.setattr(PackedFlow, "capture", raises(torch.OutOfMemoryError("CUDA out of memory")))
+        renderer.capture()
+        assert "memory ran out" in caplog.text
+        patched.setattr(PackedFlow, "capture", raises(RuntimeError("sizes differ")))
+        with pytest.raises(RuntimeError, match="sizes differ"):
+            renderer.capture()
+    renderer.render(make_requests(CASES["one"], CPU))
+    assert len(captured) == 1
 
 
 def attend_in_segments(queries, keys, values, bounds, longest):
