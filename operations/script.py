@@ -23,7 +23,6 @@ from operations.request import Request, between
 from operations.speech_result import SpokenLine
 from operations.spoken_audio import LARGEST_SEED, Seed
 from operations.stored_voice import VoiceId, VoiceName
-from operations.voice_details import comparable
 from speech.contract import Conditionals, ModelInfo, Synthesizer, Utterance
 from speech.text import clean_text
 from speech.text.events import known_tag_spans, tags_as_words, with_known_tags
@@ -238,13 +237,13 @@ def choose_voices(
     """
     voices: dict[VoiceKey | None, ChosenVoice] = {None: default}
     problems: dict[VoiceKey, Problem] = {}
-    listed: set[str] | None = None  # of names and ids, once one was not found: looking for each takes time
     for part in parts:
         key = part.voice
         if key in voices or key in problems:
             continue
         assert key is not None
-        if listed is not None and comparable(key.name or key.voice_id or "") not in listed:
+        # The first that is missing may be arriving, and was waited for; others have arrived by then.
+        if problems and not _is_there(key, services):
             problems[key] = _unknown_voice(part, key)
             continue
         try:
@@ -253,7 +252,6 @@ def choose_voices(
             problem = error.problems[0]
             reason = f"names a voice that is not there: {problem.reason}"
             problems[key] = replace(problem, reason=reason, field=part.voice_field)
-            listed = _names_and_ids(services)
     if problems:
         raise VoiceNotFound.of(list(problems.values()))
     return [voices[part.voice] for part in parts]
@@ -274,11 +272,9 @@ def _stored(key: VoiceKey, services: Services, max_reference_duration_s: float) 
             raise not_found from None
 
 
-def _names_and_ids(services: Services) -> set[str]:
-    names: set[str] = set()
-    for voice in services.voices.list():
-        names.update(map(comparable, (voice["voice_id"], voice["speaker_name"], *voice["aliases"])))
-    return names
+def _is_there(key: VoiceKey, services: Services) -> bool:
+    by_id = services.voices.find(voice_id=key.voice_id or key.name or "")
+    return by_id is not None or (key.name is not None and services.voices.find(name=key.name) is not None)
 
 
 def _unknown_voice(part: Part, key: VoiceKey) -> Problem:

@@ -55,14 +55,14 @@ class SpeechRequest:
         warnings = list(self.warnings)
         if self.voice is None:
             return self.request, warnings
-        voices = services.voices.list()
-        wanted = comparable(self.voice)
-        names = (name for voice in voices for name in (voice["speaker_name"], *voice["aliases"]))
-        if wanted not in map(comparable, names):
-            if any(voice["voice_id"] == self.voice for voice in voices):
+        if services.voices.find(name=self.voice) is None:
+            if services.voices.find(voice_id=self.voice) is not None:
                 return self.request.model_copy(update={"voice_id": self.voice}), warnings
-            if wanted in OPENAI_VOICES:
-                warnings.append(f"no stored voice is called {wanted}: the model's built-in voice speaks")
+            openai_voice = comparable(self.voice)
+            if openai_voice in OPENAI_VOICES:
+                warnings.append(
+                    f"no stored voice is called {openai_voice}: the model's built-in voice speaks"
+                )
                 return self.request, warnings
         return self.request.model_copy(update={"voice_name": self.voice}), warnings
 

@@ -155,6 +155,16 @@ class VoiceStore:
             raise _id_not_found(found)
         return copy_metadata(library.voices[found])
 
+    def find(self, *, name: str | None = None, voice_id: str | None = None) -> str | None:
+        """The id of a voice that has a name or an alias, or that has an id; None where there is none.
+
+        Unlike the other methods it does not wait for a voice that may just be arriving from another worker.
+        Raises StoreUnavailable.
+        """
+        if voice_id is not None and not is_voice_id(voice_id):
+            return None
+        return self._match(self._read(), name, voice_id)
+
     def list(self) -> builtins.list[dict[str, Any]]:
         """The metadata of every voice, oldest first."""
         return [copy_metadata(metadata) for metadata in self._read().voices.values()]

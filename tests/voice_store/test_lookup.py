@@ -2,8 +2,9 @@
 
 import pytest
 
-from errors import InvalidRequest, VoiceExists, VoiceNotFound
+from errors import InvalidRequest, StoreUnavailable, VoiceExists, VoiceNotFound
 from tests.voice_store.conftest import make_waveform, names, read_json, write_json, write_plain_file
+from voice_store import Timing, VoiceStore
 from voice_store.voice_file import encode_voice
 
 
@@ -140,3 +141,23 @@ def test_of_old_voices_whose_names_look_the_same_the_newest_is_meant_and_none_is
     assert mapping == {"Amy": "0a", "Amy\u200b": "0b", "\u3164": "0c"}
     with pytest.raises(VoiceExists):
         store.put(make_waveform(1), "A\u00admy")
+
+
+def test_finding_waits_for_no_voice_that_may_be_arriving(root):
+    asleep: list[float] = []
+    store = VoiceStore(root, Timing(sleep=asleep.append))
+    voice_id = store.put(make_waveform(1), "Amy Łukasz", aliases=["Alloy"]).voice.voice_id
+    for name in ("Amy Łukasz", "AMY ŁUKASZ", "alloy"):
+        assert store.find(name=name) == voice_id
+    assert store.find(voice_id=voice_id) == voice_id
+    assert store.find(name=voice_id) is None
+    assert store.find(name="Amy") is None
+    for no_voice in ("00000000", "../../secret", "Amy Łukasz", ""):
+        assert store.find(voice_id=no_voice) is None
+    assert not asleep
+
+
+def test_finding_says_when_the_store_is_no_folder(store, root):
+    root.write_text("a file")
+    with pytest.raises(StoreUnavailable):
+        store.find(name="Amy")
