@@ -523,7 +523,7 @@ def load_synthesizers(
     watermarker = Watermarker(target)
     set_arithmetic(precision)
     found = [  # all of them before the first is loaded, which takes time
-        find_model(source, hub_caches=hub_caches, token=hf_token, last_resort=last_resort)
+        find_model(source, hub_caches=hub_caches, token=hf_token, last_resort=last_resort, others=sources)
         for source in sources
     ]
     models: list[Model] = []
