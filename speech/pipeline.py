@@ -541,6 +541,9 @@ def load_synthesizers(
                 # In exact nothing depends on company; GPUs without bfloat16 gain by it in float32, too.
                 together = target.type == "cuda" and precision == "auto"
                 model = load_model(spec, checkpoint, target, dtype, together=together, shared=shared)
+        except ModelUnavailable:
+            log.error("model: %s cannot be loaded", spec.name)
+            raise
         except Exception as error:
             if gpu_fault(error) is not GpuFault.MEMORY:  # libraries have errors of their own for it
                 raise
