@@ -110,7 +110,7 @@ def run(request: CloneVoiceRequest, services: Services, cancel: CancelToken) -> 
         saved_to_library=False,
         voice_info=None,
         quality={**sent.quality.as_dict(), "warnings": list(sent.warnings)},
-        warnings=list(sent.warnings),
+        warnings=[*sent.warnings, *_too_short(sent.waveform, services)],
     )
     if sent.samples:
         facts["samples"] = list(sent.samples)
@@ -139,6 +139,19 @@ def run(request: CloneVoiceRequest, services: Services, cancel: CancelToken) -> 
     if request.keep_preview:
         facts["preview_kept"] = _keep_preview(facts, request, preview, services)
     return Result({**facts}, preview=preview if request.preview else None)
+
+
+def _too_short(waveform: Waveform, services: Services) -> list[str]:
+    """Returns a warning about the worker's models that a voice of this recording is too short for."""
+    duration_s, specs = waveform.duration_s, [each.info.spec for each in services.models]
+    short = [spec for spec in specs if duration_s <= spec.conditioning.least_s]
+    if not short:
+        return []
+    names, least_s = ", ".join(spec.name for spec in short), max(spec.conditioning.least_s for spec in short)
+    return [
+        f"the recording is {duration_s:.1f} s long, and models that need more than {least_s:g} s refuse the "
+        f"voice: {names}"
+    ]
 
 
 def _decode(request: CloneVoiceRequest, services: Services, cancel: CancelToken) -> SentRecording:

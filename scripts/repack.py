@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     files = []
     try:
         for source in sources:
-            files += pack_model(*find_model(source, token=os.environ.get("HF_TOKEN")))
+            files += pack_model(*find_model(source, token=os.environ.get("HF_TOKEN"), others=sources))
     except WorkerError as error:
         sys.exit(f"{error.code}: {error.message}")
     except OSError as error:

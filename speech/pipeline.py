@@ -524,7 +524,7 @@ def load_synthesizers(
     watermarker = Watermarker(target)
     set_arithmetic(precision)
     found = [  # all of them before the first is loaded, which takes time
-        find_model(source, hub_caches=hub_caches, token=hf_token, last_resort=last_resort)
+        find_model(source, hub_caches=hub_caches, token=hf_token, last_resort=last_resort, others=sources)
         for source in sources
     ]
     models: list[Model] = []
@@ -542,6 +542,9 @@ def load_synthesizers(
                 # In exact nothing depends on company; GPUs without bfloat16 gain by it in float32, too.
                 together = target.type == "cuda" and precision == "auto"
                 model = load_model(spec, checkpoint, target, dtype, together=together, shared=shared)
+        except ModelUnavailable:
+            log.error("model: %s cannot be loaded", spec.name)
+            raise
         except Exception as error:
             if gpu_fault(error) is not GpuFault.MEMORY:  # libraries have errors of their own for it
                 raise

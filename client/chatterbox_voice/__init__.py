@@ -10,7 +10,7 @@ from chatterbox_voice import errors
 from chatterbox_voice.client import AsyncClient, AsyncSpeechStream, Client, SpeechStream
 from chatterbox_voice.errors import VoiceWorkerError
 from chatterbox_voice.flow import Progress
-from chatterbox_voice.operations import ClonedVoice, Speech, Voice
+from chatterbox_voice.operations import ClonedVoice, Speech, Voice, WatermarkCheck
 
 __all__ = [
     "AsyncClient",
@@ -22,5 +22,6 @@ __all__ = [
     "SpeechStream",
     "Voice",
     "VoiceWorkerError",
+    "WatermarkCheck",
     "errors",
 ]

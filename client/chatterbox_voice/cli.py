@@ -146,6 +146,17 @@ def _convert(options: argparse.Namespace) -> int:
     return _write(options, speech)
 
 
+def _check(options: argparse.Namespace) -> int:
+    with _client(options) as client:
+        check = client.check_watermark(_recording(options.recording))
+    if options.json:
+        print(json.dumps(check.receipt, ensure_ascii=False))
+        return OK
+    _warn(check.warnings)
+    print(f"{'watermarked' if check.is_marked else 'not watermarked'}  (confidence {check.confidence:.2f})")
+    return OK
+
+
 def _clone(options: argparse.Namespace) -> int:
     _check_folder(options.preview)
     fields: dict[str, Any] = {
@@ -457,6 +468,9 @@ def _parser() -> argparse.ArgumentParser:
     convert = add("convert", _convert, "speak what a recording says in another voice", voice, further)
     convert.add_argument("source", help="a file or an https address; - is stdin")
     convert.add_argument("--output", "-o", metavar="FILE", required=True, help="- is stdout")
+
+    check = add("check", _check, "say whether a recording carries the watermark of Chatterbox's makers")
+    check.add_argument("recording", help="a file or an https address; - is stdin")
 
     voices = add("voices", _voices, "list the stored voices, or delete one")
     voices.add_argument("query", nargs="?", help="only voices with this text in their details")

@@ -25,6 +25,7 @@ from chatterbox_voice.operations import (
     Speech,
     Turns,
     Voice,
+    WatermarkCheck,
     clone_recordings,
     job,
     recording_fields,
@@ -138,6 +139,10 @@ def _convert_job(
         **recording_fields("reference_audio", reference),
     }
     return job("convert_voice", {"format": format, **sent, **fields})
+
+
+def _check_job(recording: Recording) -> dict[str, Any]:
+    return job("check_watermark", recording_fields("audio", recording))
 
 
 def _delete_job(voice: AnyVoice | None, voice_id: str | None) -> dict[str, Any]:
@@ -282,6 +287,14 @@ class Client(_Base):
         call = self._call()
         job_input = _convert_job(source, voice, voice_id, reference, format, fields)
         return self._run(call, self._operations.speak(call, job_input))
+
+    def check_watermark(self, recording: Recording) -> WatermarkCheck:
+        """Returns whether a recording carries the watermark of Chatterbox's makers.
+
+        recording: 1 second to 10 minutes: a path, bytes, an open file or an https address.
+        """
+        call = self._call()
+        return self._run(call, self._operations.check_watermark(call, _check_job(recording)))
 
     def voices(self, **filters: Any) -> list[Voice]:
         """Returns the stored voices. filters: ``gender``, ``language``, ``tag``, ``query``."""
@@ -497,6 +510,11 @@ class AsyncClient(_Base):
         call = self._call()
         job_input = _convert_job(source, voice, voice_id, reference, format, fields)
         return await self._run(call, self._operations.speak(call, job_input))
+
+    async def check_watermark(self, recording: Recording) -> WatermarkCheck:
+        """Returns whether a recording is watermarked. Arguments: see ``Client.check_watermark``."""
+        call = self._call()
+        return await self._run(call, self._operations.check_watermark(call, _check_job(recording)))
 
     async def voices(self, **filters: Any) -> list[Voice]:
         """Returns the stored voices. filters: ``gender``, ``language``, ``tag``, ``query``."""

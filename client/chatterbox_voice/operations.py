@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, cast
 
-from chatterbox_voice.errors import InvalidRequest, VoiceWorkerError
+from chatterbox_voice.errors import InvalidRequest, UnexpectedReply, VoiceWorkerError
 from chatterbox_voice.flow import Call, Flow
 from chatterbox_voice.http_server import HttpServer
 from chatterbox_voice.pieces import audio_of, decode, part_of, without_audio
@@ -128,6 +128,20 @@ class ClonedVoice:
         return objects(self.receipt, "samples")
 
 
+@dataclass(frozen=True)
+class WatermarkCheck:
+    """What the worker says of the watermark of Chatterbox's makers in a recording."""
+
+    is_marked: bool
+    confidence: float  # of the detector that the watermark is there, 0 to 1
+    receipt: Mapping[str, Any] = field(repr=False)  # the worker's reply
+
+    @property
+    def warnings(self) -> list[str]:
+        """What may differ from what was expected, such as a recording that is too short to be sure."""
+        return strings(self.receipt, "warnings")
+
+
 # A stored voice by its name, or as it was listed or cloned.
 AnyVoice = str | Voice | ClonedVoice
 
@@ -197,6 +211,14 @@ class Operations:
             decode(sample) if isinstance(sample, str) else None,
             reply,
         )
+
+    def check_watermark(self, call: Call, job_input: Mapping[str, Any]) -> Flow[WatermarkCheck]:
+        """Looks for the watermark in a recording."""
+        reply = as_object((yield from self.run(call, job_input)))
+        is_marked = reply.get("watermarked")
+        if not isinstance(is_marked, bool):  # nothing that could be taken for a no
+            raise UnexpectedReply("the reply does not say whether the recording is watermarked")
+        return WatermarkCheck(is_marked, number(reply, "confidence"), reply)
 
     def voices(self, call: Call, filters: Mapping[str, Any]) -> Flow[list[Voice]]:
         """Returns the stored voices, also where one reply cannot hold all of them."""

@@ -10,14 +10,17 @@ EVENT_TAGS = (
     "[crying]", "[happy]", "[sarcastic]", "[clear throat]", "[sigh]", "[shush]", "[cough]", "[groan]",
     "[sniff]", "[gasp]", "[chuckle]", "[laugh]",
 )  # fmt: skip
-_TAG = re.compile("|".join(re.escape(tag) for tag in EVENT_TAGS), re.IGNORECASE)
+# White space is one space by the time a model reads a text, so that any of it makes a tag.
+_TAG = re.compile("|".join(re.escape(tag).replace(r"\ ", r"\s+") for tag in EVENT_TAGS), re.IGNORECASE)
 _AT_A_START = rf"^(?:(?:{_TAG.pattern})[ \t]*)+"
-_TAG_AND_SPACE = re.compile(rf"{_AT_A_START}|[ \t]*(?:{_TAG.pattern})", re.IGNORECASE | re.MULTILINE)
+# From the first of several spaces alone, so that a run of them is looked at once.
+_BEHIND_SPACES = rf"(?<![ \t])[ \t]*(?:{_TAG.pattern})"
+_TAG_AND_SPACE = re.compile(rf"{_AT_A_START}|{_BEHIND_SPACES}", re.IGNORECASE | re.MULTILINE)
 
 
 def event_tags(text: str) -> list[str]:
     """Returns the tags in a text in small letters, each once, in the order in which they come."""
-    return list(dict.fromkeys(tag.lower() for tag in _TAG.findall(text)))
+    return list(dict.fromkeys(" ".join(tag.lower().split()) for tag in _TAG.findall(text)))
 
 
 def tag_spans(text: str) -> list[tuple[int, int]]:
@@ -36,7 +39,7 @@ def tags_as_words(text: str) -> str:
 
 
 def with_known_tags(text: str) -> str:
-    """Returns the text with its tags in the small letters in which models know them."""
+    """Returns a text of the same length with its tags in the small letters in which models know them."""
     return _TAG.sub(lambda match: match.group().lower(), text)
 
 

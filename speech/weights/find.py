@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -39,6 +39,7 @@ def find_model(
     hub_caches: tuple[Path, ...] = (),
     token: str | None = None,
     last_resort: Path | None = None,
+    others: Sequence[ModelSource] = (),
 ) -> tuple[ModelSpec, Checkpoint]:
     """Returns a model and its first complete checkpoint.
 
@@ -48,11 +49,17 @@ def find_model(
     A folder whose name is no published model's has a model that was made from one: which, its T3's file name
     says, or "model" in its ``config.json``. What it lacks beside T3 comes from that model's places.
 
-    hub_caches: folders laid out like ``~/.cache/huggingface/hub``. The hub is asked only when nothing local
+    hub_caches: folders laid out like ``~/.cache/huggingface/hub``. others: the worker's models, from whose
+    folders comes first what this one's folder or repository lacks. The hub is asked only when nothing local
     will do, so that a worker with weights starts while the hub is down.
     Raises ModelUnavailable, saying how to get weights.
     """
-    places = _Places((*hub_caches, Path(constants.HF_HUB_CACHE)), token)
+    folders = tuple(
+        (MODELS[each.name].repository, each.folder)
+        for each in others
+        if each.folder is not None and each.name in MODELS
+    )
+    places = _Places((*hub_caches, Path(constants.HF_HUB_CACHE)), token, folders)
     published = MODELS.get(source.name)
     if source.folder is not None:
         if published is None:
@@ -193,7 +200,7 @@ def _find_lacking(spec: ModelSpec, lacking: Collection[str], places: _Places) ->
             continue
         required, optional = _parted(spec.files, names)
         try:
-            folders.append(places.find(repository, "main", required, optional))
+            folders.append(places.find_rest(repository, required, optional))
         except ModelUnavailable:
             if required:
                 raise
@@ -213,6 +220,24 @@ class _Places:
 
     caches: tuple[Path, ...]
     token: str | None
+    folders: tuple[tuple[str, Path], ...] = ()  # with files of a repository, where the operator names them
+
+    def find_rest(self, repository: str, required: list[str], optional: list[str]) -> Path:
+        """Returns a folder with what another one lacks: one that the operator names, else as ``find`` does.
+
+        Raises ModelUnavailable.
+        """
+        named = [folder for name, folder in self.folders if name == repository]
+        usable = [folder for folder in named if not _missing(required, folder)]
+        for folder in usable:
+            if not _missing(optional, folder):
+                return folder
+        try:
+            return self.find(repository, "main", required, optional)
+        except ModelUnavailable:
+            if not required or not usable:
+                raise
+            return usable[0]
 
     def find(self, repository: str, revision: str, required: list[str], optional: list[str]) -> Path:
         """Returns a snapshot with all required files, and with the optional ones that can be had.

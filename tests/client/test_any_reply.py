@@ -51,6 +51,7 @@ def streamed(status, *outputs):
 SPEAK = "speak", job("tts", {"text": "Hello."})
 STREAM = "stream", job("tts", {"text": "Hello."})
 CLONE = "clone", job("clone_voice", {"voice_name": "Ada"})
+CHECK = "check_watermark", job("check_watermark", {"audio": "UklGRg=="})
 DELETE = "delete", job("delete_voice", {"voice_name": "Ada"})
 LIST = "voices", {}
 CONVERSATIONS = {
@@ -63,6 +64,7 @@ CONVERSATIONS = {
     "queue-stream-lost": (STREAM, [running(), streamed("COMPLETED"), done([PIECE, RECEIPT])]),
     "queue-stream-whole": (STREAM, [running(), streamed("COMPLETED"), done(SPEECH)]),
     "queue-clone": (CLONE, [done(VOICE)]),
+    "queue-check": (CHECK, [done({"watermarked": False, "confidence": 0.1, "warnings": []})]),
     "queue-delete": (DELETE, [done({"deleted": True})]),
     "queue-voices": (LIST, [done(VOICES)]),
     "http-speak": (SPEAK, [SPEECH]),

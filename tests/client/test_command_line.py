@@ -218,6 +218,13 @@ def test_a_recording_is_said_in_another_voice(command, recording, tmp_path, caps
     assert not (tmp_path / "a.xyz").exists()
 
 
+def test_a_recording_is_looked_at_for_the_watermark(command, recording, capsys):
+    assert command("check", recording) == 0
+    assert capsys.readouterr().out == "watermarked  (confidence 0.75)\n"
+    assert command("check", recording, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["watermarked"] is True
+
+
 def test_what_the_worker_refuses_is_a_sentence_and_a_status(command, recording, tmp_path, capsys):
     assert command("convert", recording, "--voice", "Ada", "-o", tmp_path / "a.mp3", "--json") == 1
     said = capsys.readouterr()

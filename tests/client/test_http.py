@@ -38,6 +38,8 @@ def test_operations_are_those_of_the_queue(client):
     converted = client.convert(RECORDING, voice="Ada", seed=3)
     assert converted.receipt["voice"]["voice_id"] == cloned.id
     assert converted.seed == 3
+    check = client.check_watermark(RECORDING)
+    assert (check.is_marked, check.confidence, check.warnings) == (True, 0.75, [])
     assert client.delete("Ada")
     with pytest.raises(errors.VoiceNotFound) as raised:
         client.speak(TEXT, voice="Ada")

@@ -151,6 +151,15 @@ def test_conversion_sends_its_fields_and_the_workers_error_comes_back(client, en
     }
 
 
+async def test_the_watermark_is_looked_for(endpoint, synthesizer):
+    synthesizer.confidence = 0.1
+    with client_of(endpoint) as client:
+        check = client.check_watermark(RECORDING)
+    async with async_client_of(endpoint) as client:
+        assert await client.check_watermark(RECORDING) == check
+    assert (check.is_marked, check.confidence) == (False, 0.1)
+
+
 def test_a_fault_of_the_gpu_is_internal(client, synthesizer):
     synthesizer.failure = DeviceLost("the GPU failed")
     with pytest.raises(errors.Internal):

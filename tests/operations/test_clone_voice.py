@@ -8,7 +8,9 @@ import pytest
 from cancel import CancelToken
 from errors import Cancelled, InvalidRequest, OutOfMemory, ReferenceInvalid, ReferenceTooShort, VoiceExists
 from operations.clone_voice import MAX_PREVIEW_CHARS
-from tests.fakes import WATERMARK, build_services
+from speech.contract import ModelInfo
+from speech.models.spec import TURBO
+from tests.fakes import FAKE_REVISION, WATERMARK, FakeSynthesizer, build_services
 from tests.operations.conftest import run_operation, start_operation
 from tests.recordings import silence, speech_like, tone, wav_bytes
 
@@ -85,6 +87,18 @@ def test_little_speech_is_stored_with_a_warning(services):
     assert reply["saved_to_library"]
     assert reply["quality"]["warnings"]
     assert reply["quality"]["warnings"][0] in reply["warnings"]
+
+
+def test_a_voice_too_short_for_a_model_of_the_worker_is_stored_with_a_warning(tmp_path):
+    turbo = FakeSynthesizer(info=ModelInfo(TURBO, FAKE_REVISION))
+    services = build_services(tmp_path, [FakeSynthesizer(), turbo])
+    reply = clone(services, encoded(speech_like(4.5, 24_000, 1)), preview=False)
+    assert reply["saved_to_library"]
+    assert reply["warnings"][-1] == (
+        "the recording is 4.5 s long, and models that need more than 5 s refuse the voice: turbo"
+    )
+    longer = clone(services, encoded(speech_like(5.5, 24_000, 1)), voice_name="Bob", preview=False)
+    assert not [warning for warning in longer["warnings"] if "turbo" in warning]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shutil
@@ -17,7 +18,7 @@ from speech.contract import ModelInfo
 from speech.models.spec import CHATTERBOX
 from tests.fakes import FAKE_REVISION, FakeSynthesizer
 from tests.job_server import REPOSITORY
-from tests.recordings import speech_like, wav_bytes
+from tests.recordings import silence, speech_like, wav_bytes
 from tests.serving.http_server import KEY, http_server
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -204,6 +205,36 @@ def test_a_voice_is_cloned_from_the_microphone(page, tmp_path):
         (voice,) = served.worker.services().voices.list()
         assert voice["speaker_name"] == "Microphone"
         assert voice["duration"] > 2
+
+
+def test_speech_is_converted_to_a_voice_and_checked_for_the_watermark(page, tmp_path):
+    speech = tmp_path / "speech.wav"
+    speech.write_bytes(wav_bytes(speech_like(6.0, 24_000, 1), 24_000))
+    silent = tmp_path / "silent.wav"
+    silent.write_bytes(wav_bytes(silence(6.0), 24_000))
+    synthesizer = FakeSynthesizer()
+    with http_server(tmp_path, synthesizer) as served:
+        sent = {"reference_audio": base64.b64encode(speech.read_bytes()).decode(), "voice_name": "Ada"}
+        httpx.post(f"{served.address}/jobs/clone_voice", json={**sent, "preview": False}).raise_for_status()
+        open_page(page, served)
+        convert = page.get_by_role("button", name="Convert", exact=True)
+        convert.click()
+        page.get_by_text("choose a file with speech").wait_for()
+        page.get_by_label("File", exact=True).set_input_files(speech)
+        page.get_by_label("Converted to").select_option("Ada")
+        convert.click()
+        page.get_by_text("converted", exact=True).wait_for()
+        assert not page.locator("#error").is_visible()
+        wait_for(page, "document.getElementById('conversion').duration > 5")
+        page.get_by_role("button", name="Check the watermark").click()
+        page.get_by_text("It is watermarked, confidence 0.75.").wait_for()
+        assert not page.locator("#conversion").is_visible()
+        page.get_by_label("File", exact=True).set_input_files(silent)
+        convert.click()
+        page.get_by_text("source_audio is silent").wait_for()
+        assert page.locator("#converted").inner_text() == ""
+    assert len(synthesizer.converted) == 1
+    assert page.errors == []
 
 
 def test_what_a_text_may_hold_is_said_beside_it(page, tmp_path):

@@ -17,10 +17,11 @@ from torch import Tensor
 
 from cancel import CancelToken
 from errors import ModelUnavailable
-from speech.models.spec import CHATTERBOX, ModelSpec
+from speech.models.spec import CHATTERBOX, ModelSource, ModelSpec
 from speech.pipeline import (
     ChatterboxSynthesizer,
     load_synthesizer,
+    load_synthesizers,
     make_batch,
     make_synthesizer,
     make_synthesizers,
@@ -288,6 +289,17 @@ def test_memory_that_runs_out_while_a_model_is_loaded_is_named_with_both_numbers
     monkeypatch.setattr("speech.pipeline.load_model", run_out)
     with pytest.raises(ModelUnavailable, match=r"chatterbox need 0\.\d GB .* GB are free"):
         load_synthesizer("chatterbox", checkpoint_dir=checkpoint.folder, device="cpu")
+
+
+def test_the_log_names_the_model_that_cannot_be_loaded(checkpoint, tmp_path, caplog):
+    shutil.copytree(checkpoint.folder, tmp_path, dirs_exist_ok=True)
+    (tmp_path / CHATTERBOX.files.tokenizer[0]).write_text("{")
+    sources = [ModelSource("chatterbox", folder=checkpoint.folder), ModelSource("narrator", folder=tmp_path)]
+    with pytest.raises(ModelUnavailable, match="cannot be read"):
+        load_synthesizers(sources, device="cpu")
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == [
+        "model: narrator cannot be loaded"
+    ]
 
 
 @pytest.mark.parametrize("part", ["voice_encoder", "s3gen"])

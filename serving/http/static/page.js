@@ -1,4 +1,4 @@
-// The worker's page: voices, speech that plays while it is made, clones.
+// The worker's page: voices, speech that plays while it is made, clones, conversions, the watermark.
 
 const RATE = 24000;
 const FORMATS = ["wav", "mp3", "opus", "aac", "flac", "ogg", "pcm", "ulaw"];
@@ -39,9 +39,10 @@ async function sentence(reply) {
   }
 }
 
-function job(operation, fields, signal) {
+function job(operation, fields, signal, extra = {}) {
   const body = JSON.stringify(fields);
-  return ask(`/jobs/${operation}`, { method: "POST", body, signal, headers: { "Content-Type": "application/json" } });
+  const named = { "Content-Type": "application/json", ...extra };
+  return ask(`/jobs/${operation}`, { method: "POST", body, signal, headers: named });
 }
 
 function show(error) {
@@ -117,10 +118,12 @@ function offerLanguages() {
 }
 
 function list() {
-  const chosen = at("voice").value;
-  const options = voices.map((voice) => new Option(voice.speaker_name, voice.voice_id));
-  at("voice").replaceChildren(new Option("built-in voice", BUILT_IN), ...options);
-  at("voice").value = voices.some((voice) => voice.voice_id === chosen) ? chosen : BUILT_IN;
+  for (const select of [at("voice"), at("target")]) {
+    const chosen = select.value;
+    const options = voices.map((voice) => new Option(voice.speaker_name, voice.voice_id));
+    select.replaceChildren(new Option("built-in voice", BUILT_IN), ...options);
+    select.value = voices.some((voice) => voice.voice_id === chosen) ? chosen : BUILT_IN;
+  }
   const wanted = at("search").value.trim().toLocaleLowerCase();
   const matches = (voice) =>
     [voice.speaker_name, voice.description ?? "", voice.voice_id, ...voice.tags, ...voice.aliases].some((text) =>
@@ -433,6 +436,38 @@ async function record() {
   at("recorder").textContent = "recording …";
 }
 
+// --- conversions and the watermark
+
+async function withSource(work) {
+  const [source] = at("source").files;
+  at("conversion").pause();
+  at("conversion").hidden = true;
+  at("converted").textContent = "";
+  if (!source) throw new Error("choose a file with speech");
+  at("converted").textContent = "listening to the speech …";
+  try {
+    at("converted").textContent = await work(await base64(source));
+  } catch (error) {
+    at("converted").textContent = "";
+    throw error;
+  }
+}
+
+async function convert(source) {
+  const target = at("target").value;
+  const asked = { source_audio: source, format: "mp3", ...(target === BUILT_IN ? {} : { voice_id: target }) };
+  const reply = await job("convert_voice", asked, undefined, { Accept: "audio/*" });
+  URL.revokeObjectURL(at("conversion").src);
+  at("conversion").src = URL.createObjectURL(await reply.blob());
+  at("conversion").hidden = false;
+  return "converted";
+}
+
+async function check(audio) {
+  const { watermarked, confidence, warnings } = await (await job("check_watermark", { audio })).json();
+  return [`${watermarked ? "It is" : "It is not"} watermarked, confidence ${confidence.toFixed(2)}.`, ...warnings].join(" ");
+}
+
 // --- the page
 
 at("format").replaceChildren(...FORMATS.map((format) => new Option(format, format)));
@@ -444,6 +479,11 @@ at("clone-form").addEventListener("submit", (event) => {
   event.preventDefault();
   attempt(clone);
 });
+at("convert-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  attempt(() => withSource(convert));
+});
+at("check").addEventListener("click", () => attempt(() => withSource(check)));
 at("key-form").addEventListener("submit", (event) => {
   event.preventDefault();
   sessionStorage.setItem(KEY, at("key").value);

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speech.text.events import EVENT_TAGS, event_tags, with_known_tags, without_tags
+from speech.text.events import EVENT_TAGS, event_tags, tag_spans, with_known_tags, without_tags
 
 
 @pytest.mark.parametrize(
@@ -20,6 +20,8 @@ from speech.text.events import EVENT_TAGS, event_tags, with_known_tags, without_
         ("one[cough]two", "onetwo"),
         ("[laugh][sigh] [gasp]", ""),
         ("line\n[laugh]\nline", "line\n\nline"),
+        ("Well [clear  throat] go on.", "Well go on."),
+        ("Well [clear\n\u00a0throat] go on.", "Well go on."),
         ("[yawn] and [ laugh ] are none", "[yawn] and [ laugh ] are none"),
     ],
 )
@@ -29,6 +31,7 @@ def test_tags_go_with_the_space_before_them(text, expected):
 
 def test_tags_are_listed_once_in_small_letters():
     assert event_tags("[Laugh] a [sigh] b [laugh]") == ["[laugh]", "[sigh]"]
+    assert event_tags("[Clear\u00a0 Throat] [clear throat]") == ["[clear throat]"]
     assert with_known_tags("A [LAUGH] b [Yawn]") == "A [laugh] b [Yawn]"
 
 
@@ -49,3 +52,8 @@ def test_what_only_becomes_a_tag_by_leaving_one_out_is_a_word():
     assert event_tags(without_tags("Hi [la[laugh]ugh] x")) == []
     nested = "[lau" * 20_000 + "[laugh]" + "gh]" * 20_000
     assert event_tags(without_tags(nested)) == []
+
+
+def test_spaces_without_a_tag_take_linear_time():
+    text = "Hi [laugh] x" + " " * 200_000 + "y"  # minutes, were each space looked at from each before it
+    assert tag_spans(text) == [(2, 10)]

@@ -333,6 +333,27 @@ def test_a_fine_tune_takes_what_it_lacks_from_the_model_that_it_was_made_from(tm
     assert not downloads
 
 
+def test_what_a_folder_lacks_comes_first_from_a_folder_of_its_base(tmp_path, pack, downloads):
+    base = ModelSource(CHATTERBOX.name, folder=weights_in(tmp_path / "base"))
+    folder = hold(tmp_path / "narrator", CHATTERBOX.files.t3)
+    source, caches = replace(FINE_TUNE, folder=folder), (hub_cache(tmp_path / "hub"),)
+    _, found = find_model(source, hub_caches=caches, others=(base, source))
+    assert {file.parent for file in found.files(CHATTERBOX.files.all)} == {folder, base.folder}
+    assert not downloads
+    # The table of Chinese, which English has no use for, is asked for at the hub.
+    own = hold(tmp_path / "pack", PACK.files.t3, PACK.files.s3gen, *PACK.files.tokenizer)
+    _, found = find_model(replace(pack, folder=own), others=(base,))
+    assert found.file(PACK.files.voice_encoder).parent == base.folder
+    assert not found.file(TABLE).exists()
+    assert downloads == [CHATTERBOX.repository]
+    hold(base.folder, TABLE)
+    _, found = find_model(replace(pack, folder=own), others=(base,))
+    assert found.file(TABLE).parent == base.folder
+    (base.folder / CHATTERBOX.files.voice_encoder).unlink()
+    with pytest.raises(ModelUnavailable, match="no weights of ResembleAI/chatterbox"):
+        find_model(replace(pack, folder=own), others=(base,))
+
+
 def test_a_fine_tune_with_all_files_needs_no_other_place(tmp_path, downloads):
     folder = weights_in(tmp_path / "narrator")
     _, found = find_model(replace(FINE_TUNE, folder=folder))
