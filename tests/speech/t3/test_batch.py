@@ -13,7 +13,7 @@ from speech.t3.batch import RunningBatch
 from speech.t3.request import Decoded
 from speech.t3.sampling import Sampling
 from speech.upstream import UpstreamBatch
-from tests.speech.t3.requests import decode_all, finish, mixed_requests, request
+from tests.speech.t3.requests import GraphsOnPaper, decode_all, finish, mixed_requests, request
 
 UNGUIDED = Sampling(0.0, 0.8, 1.0, 0.05, 1.2)
 
@@ -94,17 +94,6 @@ def test_a_sequence_at_its_limit_is_rewound_too(our_model, max_tokens):
     every_eight = decode_all(batch_of(our_model, poll_every=8), requests)
     for found, theirs in zip(every_eight, every_step, strict=True):
         assert_equal(found, theirs)
-
-
-class GraphsOnPaper:
-    """Runs every step as it comes, and notes which shapes there were."""
-
-    def __init__(self) -> None:
-        self.shapes: list[tuple[int, int, int, bool]] = []
-
-    def run(self, shape, work) -> None:
-        self.shapes.append(shape)
-        work()
 
 
 def test_what_is_captured_at_the_start_is_what_usual_requests_need(our_model, expected, monkeypatch):
