@@ -173,9 +173,14 @@ class RunningBatch:
         for source, target in moved_slots.items():
             for state in self._slot_states():
                 state[target] = state[source]
-        length = max((sequence.max_position for sequence in self.sequences), default=0)
+        # What is no number would spoil the sequence that comes next, although that masks what lies behind it.
+        for sequence in sequences:
+            for row in sequence.rows:
+                self._cache[:, :, row, :, : sequence.max_position + 1] = 0
+        length = 1 + max((sequence.max_position for sequence in self.sequences), default=0)
         for source, target in moved_rows.items():
             self._cache[:, :, target, :, :length] = self._cache[:, :, source, :, :length]
+            self._cache[:, :, source, :, :length] = 0
         for sequence in self.sequences:
             sequence.slot = moved_slots.get(sequence.slot, sequence.slot)
             sequence.row, sequence.uncond_row = (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -115,6 +117,26 @@ def test_what_is_captured_at_the_start_is_what_usual_requests_need(our_model, ex
     for one, theirs in zip(mixed_requests(our_model), expected, strict=True):
         batch.add(one)
         assert_equal(finish(batch)[one], theirs)
+
+
+def test_a_voice_that_is_not_a_number_spoils_nobody_elses_tokens(our_model, expected):
+    """A damaged file of a stored voice, in rows that others move into and come into."""
+    batch, others = batch_of(our_model), mixed_requests(our_model)
+    one = request(our_model, "Many words, so that its rows are written far. " * 3, max_tokens=40)
+    damaged = replace(one, speaker_embedding=torch.full_like(one.speaker_embedding, 1e38))
+    spoiled = batch.add(damaged)
+    batch.add(others[0])
+    batch.step_many()
+    assert not batch._cache[:, :, spoiled.row].isfinite().all()
+    batch.remove([spoiled])
+    found = finish(batch)
+    for each in others[1:]:
+        batch.add(damaged)
+        found |= finish(batch)
+        batch.add(each)
+        found |= finish(batch)
+    for each, theirs in zip(others, expected, strict=True):
+        assert_equal(found[each], theirs)
 
 
 @pytest.mark.parametrize("rows", [3, 10])
