@@ -85,8 +85,10 @@ def main() -> None:
     parser.add_argument("--to", type=Path, default=RESULTS, help="where results are kept")
     options = parser.parse_args()
     if options.what == "plot":
-        for file in plot(options.to, DOCS):
+        for file in (drawn := plot(options.to, DOCS)):
             print(f"drew {file}")
+        if not drawn:
+            parser.error(f"{options.to} holds no results of latency or throughput: name another in --to")
         return
     is_another = options.model != CHATTERBOX.name
     names = options.only.split(",") if options.only else list(OF_THE_MODEL if is_another else NAMES)

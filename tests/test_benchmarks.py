@@ -257,6 +257,13 @@ def test_the_newest_figures_are_drawn_and_a_policy_that_was_left_out_somewhere_i
     assert not (tmp_path / "throughput.svg").exists()
 
 
+def test_where_nothing_can_be_drawn_is_said(tmp_path, monkeypatch, capsys):
+    with pytest.raises(SystemExit) as end:
+        run_main(benchmarks.main, monkeypatch, "plot", "--to", str(tmp_path))
+    assert end.value.code == 2
+    assert f"{tmp_path} holds no results of latency or throughput" in capsys.readouterr().err
+
+
 def test_results_go_to_a_file_and_its_folder_is_made_before_anything_is_measured(tmp_path):
     assert machine.results_file(str(tmp_path / "new" / "figures.json")) == tmp_path / "new" / "figures.json"
     assert (tmp_path / "new").is_dir()

@@ -51,6 +51,13 @@ def test_an_unknown_part_is_refused_with_the_names_of_all_before_anything_runs(t
     assert not (tmp_path / "out").exists()
 
 
+def test_a_part_without_a_folder_before_it_is_refused():
+    done = gpu_check("facts")
+    assert done.returncode == 2
+    assert "name the folder of the results before the part facts" in done.stderr
+    assert not (REPOSITORY / "facts").exists()
+
+
 def test_a_part_that_takes_too_long_is_cut_off_and_the_next_one_runs(tmp_path):
     done = gpu_check(tmp_path, "facts", "probe", LIMIT_S="0.1", CHECKPOINT=str(tmp_path))
     assert done.returncode == 1

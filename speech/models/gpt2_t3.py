@@ -156,6 +156,11 @@ class Gpt2T3(T3):
         """Returns tokens without positions, see ``T3.embed_speech``."""
         return self.weights.speech_embedding[tokens][None]
 
+    @property
+    def voice_positions(self) -> int:
+        """The speaker's position and those of the longest prompt, see ``T3.voice_positions``."""
+        return 1 + self.spec.conditioning.t3_prompt_tokens
+
     def text_positions(self, request: DecodeRequest) -> range:
         """The positions behind the voice's, see ``T3.text_positions``."""
         first = 1 + request.prompt_tokens.shape[1]

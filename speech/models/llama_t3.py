@@ -262,6 +262,11 @@ class LlamaT3(T3):
         weights = self.weights
         return (weights.speech_embedding[tokens] + weights.speech_positions[: len(tokens)])[None]
 
+    @property
+    def voice_positions(self) -> int:
+        """The positions of every voice, see ``T3.voice_positions``."""
+        return CONDITIONING_POSITIONS
+
     def text_positions(self, request: DecodeRequest) -> range:
         """The positions behind the voice's and the text's start, see ``T3.text_positions``."""
         first = CONDITIONING_POSITIONS + 1

@@ -67,6 +67,11 @@ class T3(ABC):
         tokens: int64 [T], the start of speech first.
         """
 
+    @property
+    @abstractmethod
+    def voice_positions(self) -> int:
+        """The most positions of a prompt that a voice takes."""
+
     @abstractmethod
     def text_positions(self, request: DecodeRequest) -> range:
         """The positions of the text's tokens in a prompt, without marks of its start and end."""

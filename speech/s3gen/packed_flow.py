@@ -38,6 +38,9 @@ CHUNKS, LONGEST = 16, 2048
 CAPTURED_ALONE, CAPTURED_TOGETHER = (257, LONGEST), (513, MAX_FRAMES)
 EXPECTED_ROWS = 2048  # of a chunk of ten seconds after a prompt of ten, for which a CPU orders matrices
 TAPS = 3  # frames that a causal convolution sees
+# Which of the neighbours of a segment's rows, three of each, lie before it: two of the first and one of the
+# second. A segment of one row has none of the latter; it is the next segment's then.
+BEFORE_A_SEGMENT = (0, 1, TAPS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +114,7 @@ class _Rows:
     step: Tensor  # int64 [1], the number of the Euler step
     bounds: Tensor  # int32 [segments + 1], where segments begin and end; those of missing chunks are empty
     neighbours: Tensor  # int64 [3 * rows], the row before the last, the last and the row itself
-    within: Tensor  # the estimator's dtype, [rows, 3, 1]: 1 for neighbours in the same segment, 0 for others
+    elsewhere: Tensor  # int64 [3 * segments], indices of neighbours that belong to another segment
     longest: int
     segments: list[tuple[int, int]] = field(default_factory=list)  # those that are not empty, for the host
 
@@ -126,7 +129,9 @@ class _Rows:
             step=torch.zeros(1, dtype=torch.int64, device=device),
             bounds=torch.zeros(passes * (shape.chunks + 1) + 1, dtype=torch.int32, device=device),
             neighbours=(torch.arange(rows, device=device)[:, None] + reach).clamp(min=0).flatten(),
-            within=torch.zeros(rows, TAPS, 1, dtype=dtype, device=device),
+            elsewhere=torch.zeros(
+                passes * (shape.chunks + 1) * len(BEFORE_A_SEGMENT), dtype=torch.int64, device=device
+            ),
             longest=shape.longest,
         )
 
@@ -139,7 +144,7 @@ class _Rows:
             self.step,
             self.bounds[: passes * (shape.chunks + 1) + 1],
             self.neighbours[: TAPS * rows],
-            self.within[:rows],
+            self.elsewhere[: passes * (shape.chunks + 1) * len(BEFORE_A_SEGMENT)],
             shape.longest,
         )
 
@@ -156,10 +161,10 @@ class _Rows:
         bounds = [0, *(start + end for start in range(0, rows, frames) for end in ends)]
         self.segments[:] = [(start, end) for start, end in pairwise(bounds) if start < end]
         self.bounds.copy_(upload(torch.tensor(bounds, dtype=torch.int32), self.bounds.device))
-        positions = torch.arange(rows, dtype=torch.int32, device=self.bounds.device)
-        ages = positions - self.bounds[torch.searchsorted(self.bounds, positions, right=True) - 1]
-        reach = torch.arange(TAPS - 1, -1, -1, device=ages.device)
-        self.within.copy_((ages[:, None] >= reach)[..., None])
+        # Beyond the last row there are none; the first index stands for them, which is always elsewhere.
+        elsewhere = [TAPS * start + index for start in bounds[:-1] for index in BEFORE_A_SEGMENT]
+        elsewhere = [index if index < TAPS * rows else 0 for index in elsewhere]
+        self.elsewhere.copy_(upload(torch.tensor(elsewhere), self.elsewhere.device))
 
     def start(self, inputs: Sequence[FlowInput]) -> None:
         """Sets the mel to the noise, and the step to the first."""
@@ -336,5 +341,6 @@ def _causal_block(hidden: Tensor, view: WeightsView, rows: _Rows) -> Tensor:
 
 def _causal_conv(hidden: Tensor, view: WeightsView, rows: _Rows) -> Tensor:
     """A matrix product: cuDNN would make a plan for every number of rows."""
-    seen = hidden.index_select(0, rows.neighbours).view(len(hidden), TAPS, -1) * rows.within
-    return linear(seen.flatten(1), view)
+    seen = hidden.index_select(0, rows.neighbours)
+    # Not times 0: another chunk's frames may be no numbers.
+    return linear(seen.index_fill_(0, rows.elsewhere, 0.0).view(len(hidden), -1), view)

@@ -22,7 +22,7 @@ from speech.t3.fused_step import FEWEST_ROWS, FusedStep, StepTensors, load_fused
 from speech.t3.graphs import StepGraphs
 from speech.t3.prefill import GraphedPrefill
 from speech.t3.request import Decoded, DecodeRequest
-from speech.t3.sampling import SamplingRows, draw
+from speech.t3.sampling import Sampling, SamplingRows, draw
 from speech.transfer import upload
 
 # With PyTorch's operators attention reads a multiple of so many positions, and each number of them is a CUDA
@@ -31,8 +31,8 @@ EAGER_BUCKET, GRAPH_BUCKET = 32, 256
 ROWS_WITH_CFG = 2
 # The longest chunk of text with upstream's 1000 speech tokens fits: 34 + 284 + 1 + 1000 positions.
 CAPACITY = 6 * GRAPH_BUCKET
-# What most chunks need: 280 characters are some 150 text tokens and 500 speech tokens.
-CAPTURED_AT_START = 3 * GRAPH_BUCKET
+# What most chunks need beside the voice: 280 characters are some 140 text tokens and 500 speech tokens.
+USUAL_LENGTH = 640
 
 
 @dataclass(eq=False)
@@ -173,9 +173,14 @@ class RunningBatch:
         for source, target in moved_slots.items():
             for state in self._slot_states():
                 state[target] = state[source]
-        length = max((sequence.max_position for sequence in self.sequences), default=0)
+        # What is no number would spoil the sequence that comes next, although that masks what lies behind it.
+        for sequence in sequences:
+            for row in sequence.rows:
+                self._cache[:, :, row, :, : sequence.max_position + 1] = 0
+        length = 1 + max((sequence.max_position for sequence in self.sequences), default=0)
         for source, target in moved_rows.items():
             self._cache[:, :, target, :, :length] = self._cache[:, :, source, :, :length]
+            self._cache[:, :, source, :, :length] = 0
         for sequence in self.sequences:
             sequence.slot = moved_slots.get(sequence.slot, sequence.slot)
             sequence.row, sequence.uncond_row = (
@@ -189,21 +194,25 @@ class RunningBatch:
         """Captures graphs, the smallest first, while no request runs.
 
         With ``FusedStep`` these are all that there will be. Without it a graph is for a length as well, so
-        that they are those which most requests need: guided, without top_p, and not much longer than a chunk
-        of text is. Others are captured by the step that first needs them.
+        that they are those which most requests need: with guidance and with a sort where the model's own
+        parameters ask for them, and not much longer than a chunk of text is. Others are captured by the step
+        that first needs them.
         """
         assert not self.sequences
         if self._graphs is None:
             return
         guided = {self._graph_size(ROWS_WITH_CFG * n, n) for n in range(1, self.rows // ROWS_WITH_CFG + 1)}
+        unguided = {self._graph_size(n, n) for n in range(1, self.rows + 1)}
         if self._fused is None:
-            for rows, slots in sorted(guided):
-                for position in range(0, min(self.capacity, CAPTURED_AT_START), GRAPH_BUCKET):
-                    self._run(rows, slots, position, with_sort=False)
+            spec = self.t3.spec
+            usual = Sampling.of(spec.default_parameters)
+            longest = min(self.t3.voice_positions + USUAL_LENGTH, self.capacity)
+            for rows, slots in sorted(guided if usual.uses_cfg else unguided):
+                for position in range(0, longest, GRAPH_BUCKET):
+                    self._run(rows, slots, position, usual.needs_sort(spec.sampler))
             return
         assert self._prefill is not None
         self._prefill.capture()
-        unguided = {self._graph_size(n, n) for n in range(1, self.rows + 1)}
         for rows, slots in sorted(guided | unguided):
             for with_sort in (False, True):
                 self._run(rows, slots, 0, with_sort)

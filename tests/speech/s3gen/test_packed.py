@@ -6,6 +6,7 @@ import logging
 import random
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -196,6 +197,21 @@ class GraphsOnPaper(RecentGraphs):
 @pytest.fixture
 def paper(monkeypatch) -> None:
     monkeypatch.setattr(packed_flow, "RecentGraphs", GraphsOnPaper)
+
+
+@pytest.mark.parametrize("graphs", [False, True])
+def test_a_chunk_that_is_not_a_number_spoils_no_other(estimator, paper, graphs):
+    """Neither the one behind it nor those of later calls."""
+    one, other = make_flow_inputs((61, 130), CPU)
+    damaged = replace(one, prompt_mel=torch.full_like(one.prompt_mel, torch.nan))
+    flow, expected = (
+        PackedFlow(estimator, FLOW, torch.float32, graphs=graphs),
+        solve_alone(estimator, other, FLOW),
+    )
+    spoiled, beside, _ = flow.solve([damaged, other, damaged])
+    (later,) = flow.solve([other])
+    assert not spoiled.isfinite().any()
+    assert_close([beside, later], [expected, expected])
 
 
 @each_flow

@@ -110,3 +110,14 @@ def decode_all(batch: Batch, requests: Sequence[DecodeRequest], steps_apart: int
 
 def _step(batch: Batch) -> dict[DecodeRequest, Decoded]:
     return {sequence.request: decoded for sequence, decoded in batch.step_many().items()}
+
+
+class GraphsOnPaper:
+    """Runs every step as it comes, and notes which shapes there were."""
+
+    def __init__(self) -> None:
+        self.shapes: list[tuple[int, int, int, bool]] = []
+
+    def run(self, shape, work) -> None:
+        self.shapes.append(shape)
+        work()

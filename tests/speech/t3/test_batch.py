@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -13,7 +15,7 @@ from speech.t3.batch import RunningBatch
 from speech.t3.request import Decoded
 from speech.t3.sampling import Sampling
 from speech.upstream import UpstreamBatch
-from tests.speech.t3.requests import decode_all, finish, mixed_requests, request
+from tests.speech.t3.requests import GraphsOnPaper, decode_all, finish, mixed_requests, request
 
 UNGUIDED = Sampling(0.0, 0.8, 1.0, 0.05, 1.2)
 
@@ -96,17 +98,6 @@ def test_a_sequence_at_its_limit_is_rewound_too(our_model, max_tokens):
         assert_equal(found, theirs)
 
 
-class GraphsOnPaper:
-    """Runs every step as it comes, and notes which shapes there were."""
-
-    def __init__(self) -> None:
-        self.shapes: list[tuple[int, int, int, bool]] = []
-
-    def run(self, shape, work) -> None:
-        self.shapes.append(shape)
-        work()
-
-
 def test_what_is_captured_at_the_start_is_what_usual_requests_need(our_model, expected, monkeypatch):
     paper = GraphsOnPaper()
     monkeypatch.setattr(batch_module, "StepGraphs", lambda device: paper)
@@ -126,6 +117,26 @@ def test_what_is_captured_at_the_start_is_what_usual_requests_need(our_model, ex
     for one, theirs in zip(mixed_requests(our_model), expected, strict=True):
         batch.add(one)
         assert_equal(finish(batch)[one], theirs)
+
+
+def test_a_voice_that_is_not_a_number_spoils_nobody_elses_tokens(our_model, expected):
+    """A damaged file of a stored voice, in rows that others move into and come into."""
+    batch, others = batch_of(our_model), mixed_requests(our_model)
+    one = request(our_model, "Many words, so that its rows are written far. " * 3, max_tokens=40)
+    damaged = replace(one, speaker_embedding=torch.full_like(one.speaker_embedding, 1e38))
+    spoiled = batch.add(damaged)
+    batch.add(others[0])
+    batch.step_many()
+    assert not batch._cache[:, :, spoiled.row].isfinite().all()
+    batch.remove([spoiled])
+    found = finish(batch)
+    for each in others[1:]:
+        batch.add(damaged)
+        found |= finish(batch)
+        batch.add(each)
+        found |= finish(batch)
+    for each, theirs in zip(others, expected, strict=True):
+        assert_equal(found[each], theirs)
 
 
 @pytest.mark.parametrize("rows", [3, 10])

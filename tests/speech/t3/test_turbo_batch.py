@@ -9,10 +9,11 @@ import torch
 
 from speech.models.spec import TURBO
 from speech.pipeline import make_batch
+from speech.t3 import batch as batch_module
 from speech.t3.batch import RunningBatch
 from speech.t3.sampling import Sampling
 from speech.weights.load import load_model
-from tests.speech.t3.requests import decode_all, request
+from tests.speech.t3.requests import GraphsOnPaper, decode_all, finish, request
 
 USUAL = Sampling(temperature=0.8, top_p=0.95, repetition_penalty=1.2, top_k=1000)
 OTHER_VOICE = torch.randint(0, 6561, (1, 80), generator=torch.Generator().manual_seed(1))
@@ -111,3 +112,19 @@ def test_a_long_text_of_the_untrained_model_ends_in_either_dtype(turbo_checkpoin
     (decoded,) = decode_all(make_batch(model), [one])
     assert decoded.stopped
     assert 1.0 < len(decoded.tokens) / len(one.text_tokens) < 2.0
+
+
+def test_what_is_captured_at_the_start_is_what_usual_requests_need(turbo, monkeypatch):
+    paper = GraphsOnPaper()
+    monkeypatch.setattr(batch_module, "StepGraphs", lambda device: paper)
+    batch = RunningBatch(turbo.t3, 8, poll_every=8, graphs=True)
+    batch.capture()
+    captured = set(paper.shapes)
+    assert max(length for _, _, length, _ in captured) == 1024  # the longest prompt has 376 positions
+    paper.shapes.clear()
+    for count in (1, 2, 3, 5):
+        for seed in range(count):
+            batch.add(request(turbo, seed=seed))
+        finish(batch)
+    assert len(set(paper.shapes)) >= 4
+    assert set(paper.shapes) <= captured
