@@ -21,6 +21,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import AbstractContextManager, nullcontext
+from contextvars import Context, copy_context
 from copy import copy
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
@@ -276,6 +277,11 @@ class _Job:
     next_to_render: int = 0
     one_by_one: bool = False  # after a lack of memory: never two chunks in the batch
     is_over: bool = False
+    context: Context = field(default_factory=copy_context)  # of the thread that waits, for lines of the log
+
+    def log(self, level: int, message: str, *arguments: object) -> None:
+        """Writes a line of the log as the thread that waits would: with the job's id."""
+        self.context.run(log.log, level, message, *arguments)
 
     def end(self, error: Exception) -> None:
         """Fails the job; nothing of it is worked on any more."""
@@ -603,7 +609,13 @@ class DeviceRuntime:
             chunk.job.decoded[chunk.index] = chunk
             return
         failure = describe(chunk.takes[-1].faults)
-        log.info("chunk %d %s: decoded again with the next seed", chunk.index + 1, failure)
+        chunk.job.log(
+            logging.INFO,
+            "%s: chunk %d %s: decoded again with the next seed",
+            chunk.request.model,
+            chunk.index + 1,
+            failure,
+        )
         chunk.job.waiting.appendleft(chunk)
 
     def _admit(self, count: int) -> None:
@@ -869,7 +881,9 @@ class DeviceRuntime:
             if job.is_over:
                 continue
             if is_memory and not job.one_by_one:
-                log.warning("the GPU's memory ran out: once more, one chunk after the other")
+                model = next(chunk.request.model for chunk in chunks if chunk.job is job)
+                message = "%s: the GPU's memory ran out: once more, one chunk after the other"
+                job.log(logging.WARNING, message, model)
                 self._restart_one_by_one(job, [chunk for chunk in chunks if chunk.job is job])
             else:
                 job.end(_translated(error))

@@ -67,13 +67,14 @@ async def test_a_job_that_takes_too_long_is_an_error_and_the_worker_goes_on(tmp_
     assert not worker.health.is_unhealthy
 
 
-async def test_a_job_that_hangs_is_an_error_and_the_end_of_the_worker(tmp_path, synthesizer):
+async def test_a_job_that_hangs_is_an_error_and_the_end_of_the_worker(tmp_path, synthesizer, caplog):
     worker = build_worker(tmp_path, synthesizer, AT_ONCE, stop_grace_s=0.1)
     synthesizer.is_stuck = True
     reply = await (await started(worker, synthesizer))
     assert reply["error_code"] == "internal"
     assert "send the job again" in reply["error"]
     assert worker.health.is_unhealthy
+    assert "model=chatterbox internal: the job hangs" in caplog.text
     synthesizer.gate.set()
 
 
