@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from cancel import CancelToken
-from errors import ModelUnavailable
+from errors import ModelUnavailable, OutOfMemory
 from speech.models.spec import CHATTERBOX, ModelSpec
 from speech.pipeline import (
     ChatterboxSynthesizer,
@@ -35,6 +35,7 @@ from speech.weights.memory import check_room, weights_bytes
 from speech.weights.shared import SharedParts
 from tests.speech.runtimes import ConstantBatch, TokensAsSamples, WatchedBatch, chunk, held
 from tests.speech.speaking import encode, join, speak
+from tests.speech.t3.requests import decode_all
 
 CPU = torch.device("cpu")
 SECOND = replace(CHATTERBOX, name="second", languages=("en", "fr"))
@@ -207,6 +208,48 @@ def test_a_failure_of_one_models_batch_leaves_the_other_alone(our_model, turbo):
         with pytest.raises(ValueError, match="a bug"):
             failing.result()
         assert len(spoken.result()) == 1
+
+
+def run_out() -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+
+class OutOfMemoryRenderer(TokensAsSamples):
+    """A renderer for which the memory never suffices."""
+
+    def render(self, requests) -> list[Tensor]:
+        run_out()
+        return super().render(requests)
+
+
+@pytest.mark.parametrize("where", ["prompt", "step", "rendering"])
+def test_a_model_whose_memory_runs_out_fails_its_job_alone(our_model, turbo, where, caplog):
+    """The job is tried once more and gets the product's error; those of the other model are as ever."""
+    faults = {"prompt": {"on_add": run_out}, "step": {"on_step": run_out}, "rendering": {}}[where]
+    mine = [chunk(turbo, text) for text in SENTENCES]
+    expected = decode_all(make_batch(turbo), [each.decode for each in mine])
+    models = {
+        our_model.spec.name: DeviceModel(
+            lambda: WatchedBatch(make_batch(our_model), **faults),
+            OutOfMemoryRenderer() if where == "rendering" else TokensAsSamples(),
+        ),
+        turbo.spec.name: DeviceModel(lambda: make_batch(turbo), TokensAsSamples()),
+    }
+    with closing(DeviceRuntime(CPU, models, max_jobs=2)) as runtime, ThreadPoolExecutor(2) as pool:
+        for _ in range(2):  # at the same time, and after it
+            with held(runtime) as wait_for:
+                failing = pool.submit(lambda: list(runtime.speak([chunk(our_model)], CancelToken())))
+                wait_for(1)
+                spoken = pool.submit(lambda: list(runtime.speak(mine, CancelToken())))
+                wait_for(2)
+            with pytest.raises(OutOfMemory, match="the GPU's memory ran out; send the job again") as caught:
+                failing.result()
+            assert isinstance(caught.value.__cause__, torch.OutOfMemoryError)
+            for audio, decoded in zip(spoken.result(), expected, strict=True):
+                assert audio.failures == ()
+                assert np.array_equal(audio.samples, decoded.speech().numpy())
+    again = [record.getMessage() for record in caplog.records if record.name == "speech.runtime"]
+    assert again == ["chatterbox: the GPU's memory ran out: once more, one chunk after the other"] * 2
 
 
 def test_a_full_batch_of_one_model_stops_no_job_of_another(our_model, turbo):
