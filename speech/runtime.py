@@ -695,10 +695,13 @@ class DeviceRuntime:
             if piece.ends_chunk:
                 del piece.chunk.job.decoded[piece.chunk.index]
                 piece.chunk.job.next_to_render += 1
-        of_renderer: dict[Renderer, list[_Piece]] = {}
+        of_call: dict[tuple[Renderer, _Job | None], list[_Piece]] = {}
         for piece in pieces:
-            of_renderer.setdefault(self._models[piece.chunk.request.model].renderer, []).append(piece)
-        for renderer, together in of_renderer.items():
+            # After a lack of memory in calls of its own, or it would fail others with it again.
+            alone = piece.chunk.job if piece.chunk.job.one_by_one else None
+            renderer = self._models[piece.chunk.request.model].renderer
+            of_call.setdefault((renderer, alone), []).append(piece)
+        for (renderer, _), together in of_call.items():
             self._render_together(renderer, together)
 
     def _render_together(self, renderer: Renderer, pieces: Sequence[_Piece]) -> None:

@@ -252,6 +252,33 @@ def test_a_model_whose_memory_runs_out_fails_its_job_alone(our_model, turbo, whe
     assert again == ["chatterbox: the GPU's memory ran out: once more, one chunk after the other"] * 2
 
 
+def test_models_that_share_s3gen_are_rendered_apart_once_its_memory_ran_out(our_model):
+    """The chunk that needs too much must not take that of the other model with it, again and again."""
+
+    class TooSmall(TokensAsSamples):
+        def render(self, requests) -> list[Tensor]:
+            if any(each.generator.initial_seed() == 7 for each in requests):
+                run_out()
+            return super().render(requests)
+
+    renderer = TooSmall()
+    models = {
+        name: DeviceModel(lambda: make_batch(our_model), renderer) for name in (CHATTERBOX.name, "second")
+    }
+    large, small = chunk(our_model, seed=7), replace(chunk(our_model, seed=8), model="second")
+    with closing(DeviceRuntime(CPU, models, max_jobs=2)) as runtime, ThreadPoolExecutor(2) as pool:
+        with held(runtime) as wait_for:
+            speaking = []
+            for count, each in enumerate((large, small), 1):
+                speaking.append(pool.submit(lambda each: list(runtime.speak([each], CancelToken())), each))
+                wait_for(count)
+        with pytest.raises(OutOfMemory):
+            speaking[0].result()
+        (audio,) = speaking[1].result()
+    (expected,) = decode_all(make_batch(our_model), [small.decode])
+    assert np.array_equal(audio.samples, expected.speech().numpy())
+
+
 def test_a_full_batch_of_one_model_stops_no_job_of_another(our_model, turbo):
     """The second English job waits for the first one's rows; turbo, which came last, does not."""
     order: list[str] = []
