@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -351,13 +354,98 @@ def test_a_pack_needs_room_for_its_t3_and_its_vocoder(checkpoint, pack_checkpoin
     assert t3_bytes < needed_bytes < t3_bytes + s3gen_bytes // 2
 
 
-def test_memory_that_runs_out_while_a_model_is_loaded_is_named_with_both_numbers(checkpoint, monkeypatch):
+def unreadable() -> ModelUnavailable:
+    """What reading a file raises when the system has no memory to map it."""
+    error = ModelUnavailable("t3_cfg.pt cannot be read (OSError)", hint="download the weights again")
+    error.__cause__ = OSError(errno.ENOMEM, "Cannot allocate memory")
+    return error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        MemoryError("Cannot allocate memory (os error 12)"),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory"
+        ),
+        RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 3200000000 bytes."),
+        RuntimeError(
+            "unable to mmap 6557280 bytes from file <t3_cfg.safetensors>: Cannot allocate memory (12)"
+        ),
+        unreadable(),
+    ],
+    ids=str,
+)
+def test_memory_that_runs_out_while_a_model_is_loaded_is_named_with_both_numbers(
+    checkpoint, monkeypatch, error
+):
     def run_out(*_, **__):
-        raise torch.OutOfMemoryError("CUDA out of memory")
+        raise error
 
     monkeypatch.setattr("speech.pipeline.load_model", run_out)
-    with pytest.raises(ModelUnavailable, match=r"chatterbox need 0\.\d GB .* GB are free"):
+    monkeypatch.setattr("speech.pipeline.free_memory", lambda device: 2_500_000_000)
+    with pytest.raises(ModelUnavailable) as caught:
         load_synthesizer("chatterbox", checkpoint_dir=checkpoint.folder, device="cpu")
+    assert caught.value.message == (
+        "memory ran out while chatterbox was loaded: its weights need 0.0 GB of the machine's memory, and "
+        "more while they are read, and 2.5 GB were free; name fewer models in MODEL, or choose one with more "
+        "memory"
+    )
+    assert caught.value.__cause__ is error
+
+
+def test_another_failure_of_loading_is_not_taken_for_a_lack_of_memory(checkpoint, monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("sizes differ")
+
+    monkeypatch.setattr("speech.pipeline.load_model", fail)
+    with pytest.raises(RuntimeError, match="sizes differ"):
+        load_synthesizer("chatterbox", checkpoint_dir=checkpoint.folder, device="cpu")
+
+
+WITH_LITTLE_MEMORY = """
+import re, resource, sys
+from pathlib import Path
+from errors import ModelUnavailable
+from speech import pipeline
+
+load_model = pipeline.load_model
+
+def load_with_little(*arguments, **options):
+    in_use = 1024 * int(re.search(r"VmSize:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+    resource.setrlimit(resource.RLIMIT_AS, (in_use + int(sys.argv[2]),) * 2)
+    return load_model(*arguments, **options)
+
+pipeline.load_model = load_with_little
+try:
+    pipeline.load_synthesizer("chatterbox", checkpoint_dir=Path(sys.argv[1]), device="cpu")
+except ModelUnavailable as error:
+    print(error.message)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("more_bytes", [1_000_000, 12_000_000, 24_000_000])
+def test_a_process_that_gets_no_more_memory_says_so(checkpoint, more_bytes):
+    """The system refuses to map a file to safetensors, T3's to torch, and S3Gen's."""
+    finished = subprocess.run(
+        [sys.executable, "-c", WITH_LITTLE_MEMORY, str(checkpoint.folder), str(more_bytes)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert finished.stdout.startswith("memory ran out while chatterbox was loaded"), finished.stderr
+
+
+def test_a_gpu_that_is_full_is_no_missing_one(monkeypatch):
+    def run_out(*_, **__):
+        raise torch.AcceleratorError("CUDA error: out of memory")
+
+    monkeypatch.setattr(torch, "empty", run_out)
+    with pytest.raises(ModelUnavailable, match="the memory of DEVICE 'cuda:0' is in use"):
+        load_synthesizer("chatterbox", device="cuda:0")
 
 
 @pytest.mark.parametrize("part", ["voice_encoder", "s3gen"])
