@@ -25,7 +25,7 @@ import torch
 from benchmarks.machine import machine
 from benchmarks.plot import plot
 from benchmarks.weights import add_model, temporary_weights
-from speech.models.spec import CHATTERBOX, MODELS
+from speech.models.spec import CHATTERBOX
 
 OF_THE_MODEL = (
     "decode",
@@ -101,12 +101,7 @@ def main() -> None:
             file = options.to / f"{kept_as}-{place}"
             arguments = ["--json", str(file.with_suffix(".json"))]
             if name in OF_THE_MODEL:
-                arguments += ["--checkpoint", str(checkpoint)]
-                if name == "s3gen":
-                    is_meanflow = MODELS[options.model].flow.is_meanflow
-                    arguments += ["--flow", "meanflow" if is_meanflow else "standard"]
-                else:
-                    arguments += ["--model", options.model]
+                arguments += ["--checkpoint", str(checkpoint), "--model", options.model]
             if name not in ON_THE_CPU:
                 arguments += ["--device", options.device]
             if options.runs and name in WITH_RUNS:
