@@ -23,6 +23,7 @@ from benchmarks import (
     http_server,
     latency,
     machine,
+    memory,
     ours,
     probe,
     s3gen,
@@ -214,6 +215,24 @@ def test_s3gen_of_a_model_is_measured(tmp_path, monkeypatch, spec, flow):
     assert (figures["model"], figures["flow"]) == (spec.name, flow)
     (row,) = figures["rows"]
     assert {"upstream", "exact"} <= row["ms"].keys()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spec", [TURBO, PACKS[3]], ids=["turbo", "a pack"])
+def test_memory_of_a_model_is_measured(tmp_path, monkeypatch, spec):
+    monkeypatch.setattr(memory, "TEXT_LENGTHS", (30,))
+    folder, file = tmp_path / spec.name, tmp_path / "memory.json"
+    write_smoke_checkpoint(folder, spec=spec)
+    run_main(
+        memory.main,
+        monkeypatch,
+        *["--checkpoint", str(folder), "--model", spec.name, "--device", "cpu", "--jobs", "3"],
+        *["--json", str(file)],
+    )
+    figures = json.loads(file.read_text())
+    assert figures["model"] == spec.name
+    assert figures["peak_mb_by_characters"]["30"] > 0
+    assert list(figures["after_jobs"]) == ["0", "1", "2", "3"]
 
 
 def test_faults_that_are_put_into_takes_change_their_tokens():
