@@ -7,21 +7,43 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextvars import ContextVar
+from dataclasses import dataclass
 
 OUR_LOGGERS = ("__main__", "handler", "serving", "delivery", "operations", "voice_store", "audio", "speech")
-NO_JOB = "-"
+NONE = "-"
 
-_job_id: ContextVar[str] = ContextVar("job_id", default=NO_JOB)
+
+@dataclass(eq=False)
+class LoggedJob:
+    """A job as its log lines name it."""
+
+    id: str
+    model: str = NONE  # the name of the model that the job used last; NONE before it used one
+
+    @property
+    def model_prefix(self) -> str:
+        """What a line about the job's failure begins with: "model=turbo ", or nothing without a model."""
+        return "" if self.model == NONE else f"model={self.model} "
+
+
+_job: ContextVar[LoggedJob | None] = ContextVar("job", default=None)
 
 
 @contextlib.contextmanager
-def job_lines(job_id: str) -> Iterator[None]:
-    """Puts ``job_id`` into every log line of this thread within the block."""
-    token = _job_id.set(job_id)
+def job_lines(job: LoggedJob) -> Iterator[None]:
+    """Puts the job's id into every log line of this thread within the block."""
+    token = _job.set(job)
     try:
         yield
     finally:
-        _job_id.reset(token)
+        _job.reset(token)
+
+
+def note_model(name: str) -> None:
+    """Notes that the job of this thread uses the model of that name. Without a job it does nothing."""
+    job = _job.get()
+    if job is not None:
+        job.model = name
 
 
 def configure(level: str) -> None:
@@ -48,7 +70,8 @@ class _Formatter(logging.Formatter):
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        record.job = _job_id.get()
+        job = _job.get()
+        record.job = NONE if job is None else job.id
         first, *traceback = super().format(record).split("\n")
         return "\n".join([first, *(f"    {_escaped(line)}" for line in traceback)])
 

@@ -5,9 +5,9 @@
     python -m benchmarks plot [--to FOLDER]
 
 Each leaves what it printed and its figures as JSON in the folder. Another model than Chatterbox is measured
-with --model: its figures' names begin with the model's, and probe, memory, store, text and word_times, which
-measure no model or always that one, are left out unless --only names them. The exit status is 1 when one
-failed.
+with --model: its figures' names begin with the model's, and probe, store, text and word_times, which measure
+no model or always that one, are left out unless --only names them. memory takes tiny weights of the model.
+The exit status is 1 when one failed.
 ``plot`` runs nothing: it draws the newest figures of latency and throughput in that folder into ``docs/``.
 """
 
@@ -25,7 +25,7 @@ import torch
 from benchmarks.machine import machine
 from benchmarks.plot import plot
 from benchmarks.weights import add_model, temporary_weights
-from speech.models.spec import CHATTERBOX, MODELS
+from speech.models.spec import CHATTERBOX
 
 OF_THE_MODEL = (
     "decode",
@@ -39,7 +39,8 @@ OF_THE_MODEL = (
     "http_server",
 )
 WITH_RUNS = ("s3gen", "cold_start", "reference", "end_to_end", "latency", "throughput", "http_server")
-NAMES = ("probe", *OF_THE_MODEL, "memory", "store", "text", "word_times")
+WITH_MODEL = (*OF_THE_MODEL, "memory")
+NAMES = ("probe", *WITH_MODEL, "store", "text", "word_times")
 ON_THE_CPU = ("store", "text", "word_times")
 REHEARSAL = {  # with tiny weights, whose figures mean nothing
     "decode": ["--steps", "30", "--rounds", "1"],
@@ -91,7 +92,7 @@ def main() -> None:
             parser.error(f"{options.to} holds no results of latency or throughput: name another in --to")
         return
     is_another = options.model != CHATTERBOX.name
-    names = options.only.split(",") if options.only else list(OF_THE_MODEL if is_another else NAMES)
+    names = options.only.split(",") if options.only else list(WITH_MODEL if is_another else NAMES)
     if unknown := set(names) - set(NAMES):
         parser.error(f"no benchmark is named {', '.join(sorted(unknown))}")
     place = re.sub(r"[^a-z0-9]+", "-", machine(options.device).lower()).strip("-")
@@ -99,16 +100,13 @@ def main() -> None:
     failed = []
     with temporary_weights(options.checkpoint, options.size, options.model) as checkpoint:
         for name in names:
-            kept_as = f"{options.model}-{name}" if is_another and name in OF_THE_MODEL else name
+            kept_as = f"{options.model}-{name}" if is_another and name in WITH_MODEL else name
             file = options.to / f"{kept_as}-{place}"
             arguments = ["--json", str(file.with_suffix(".json"))]
             if name in OF_THE_MODEL:
                 arguments += ["--checkpoint", str(checkpoint)]
-                if name == "s3gen":
-                    is_meanflow = MODELS[options.model].flow.is_meanflow
-                    arguments += ["--flow", "meanflow" if is_meanflow else "standard"]
-                else:
-                    arguments += ["--model", options.model]
+            if name in WITH_MODEL:
+                arguments += ["--model", options.model]
             if name not in ON_THE_CPU:
                 arguments += ["--device", options.device]
             if options.runs and name in WITH_RUNS:

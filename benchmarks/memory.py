@@ -1,6 +1,7 @@
 """How much memory a long text takes beyond its audio, and whether jobs leave any behind.
 
-    python -m benchmarks.memory [--checkpoint DIR] [--device cpu|cuda] [--jobs 500] [--json FILE]
+    python -m benchmarks.memory [--checkpoint DIR] [--model NAME] [--device cpu|cuda] [--jobs 500]
+                                [--json FILE]
 
 Prints the process's peak after texts of growing length, then what it holds over many jobs, two at a time,
 each in a voice of its own: whole, as a stream, and as a stream that is cancelled after its first piece.
@@ -21,7 +22,7 @@ import torch
 
 from audio.waveform import MODEL_SAMPLE_RATE_HZ, Waveform
 from benchmarks.machine import describe, keep, results_file
-from benchmarks.weights import temporary_weights
+from benchmarks.weights import add_model, temporary_weights
 from cancel import CancelToken
 from errors import Cancelled
 from speech.contract import Conditionals, Hop, Utterance
@@ -30,7 +31,7 @@ from speech.pipeline import ChatterboxSynthesizer, load_synthesizer
 SENTENCE = "The harbour was quiet, and the boats lay still on the water. "
 TEXT_LENGTHS = (300, 1_000, 2_500, 5_000)
 JOBS_AT_ONCE = 2
-VOICE_S = 3
+VOICE_S = 3  # more than the shortest recording that the model takes
 
 
 def peak_mb() -> float:
@@ -43,16 +44,21 @@ def resident_mb() -> float:
 
 
 def new_voice(synthesizer: ChatterboxSynthesizer, number: int) -> Conditionals:
-    noise = np.random.default_rng(number).normal(0.0, 0.1, VOICE_S * MODEL_SAMPLE_RATE_HZ)
+    duration_s = synthesizer.info.spec.conditioning.least_s + VOICE_S
+    noise = np.random.default_rng(number).normal(0.0, 0.1, round(duration_s * MODEL_SAMPLE_RATE_HZ))
     waveform = Waveform(noise.astype(np.float32), MODEL_SAMPLE_RATE_HZ)
     return synthesizer.encode_reference(waveform, CancelToken())
+
+
+def utterance(synthesizer: ChatterboxSynthesizer, text: str, voice: Conditionals, seed: int) -> Utterance:
+    return Utterance(text, voice, seed, language=synthesizer.info.spec.default_language)
 
 
 def speak(
     synthesizer: ChatterboxSynthesizer, text: str, voice: Conditionals, seed: int, hop: Hop = "whole"
 ) -> list[Waveform]:
     """The watermarked chunks."""
-    chunks = synthesizer.synthesize([Utterance(text, voice, seed)], CancelToken(), hop=hop)
+    chunks = synthesizer.synthesize([utterance(synthesizer, text, voice, seed)], CancelToken(), hop=hop)
     return [chunk.waveform for chunk in synthesizer.watermark(chunks)]
 
 
@@ -60,7 +66,7 @@ def speak_a_piece(synthesizer: ChatterboxSynthesizer, text: str, voice: Conditio
     """Cancels a stream after its first piece."""
     cancel = CancelToken()
     chunks = synthesizer.watermark(
-        synthesizer.synthesize([Utterance(text, voice, seed)], cancel, hop="stream")
+        synthesizer.synthesize([utterance(synthesizer, text, voice, seed)], cancel, hop="stream")
     )
     next(chunks)
     cancel.cancel(Cancelled("nobody listens any more"))
@@ -70,14 +76,14 @@ def speak_a_piece(synthesizer: ChatterboxSynthesizer, text: str, voice: Conditio
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.memory")
-    parser.add_argument("--checkpoint", type=Path)
+    add_model(parser)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--jobs", type=int, default=500)
     parser.add_argument("--json", type=results_file)
     options = parser.parse_args()
-    with temporary_weights(options.checkpoint, "tiny") as checkpoint:
+    with temporary_weights(options.checkpoint, "tiny", options.model) as checkpoint:
         synthesizer = load_synthesizer(
-            "chatterbox", checkpoint_dir=checkpoint, device=options.device, max_concurrency=JOBS_AT_ONCE
+            options.model, checkpoint_dir=checkpoint, device=options.device, max_concurrency=JOBS_AT_ONCE
         )
         synthesizer.check()
     print(describe(options.device))
@@ -113,7 +119,8 @@ def main() -> None:
             if on_gpu:
                 held[done]["gpu_mb"] = torch.cuda.memory_reserved() / 1e6
             print(f"{done:4} " + " ".join(f"{value:15.0f}" for value in held[done].values()), flush=True)
-    keep(options.json, options.device, peak_mb_by_characters=peaks, after_jobs=held)
+    figures = {"peak_mb_by_characters": peaks, "after_jobs": held}
+    keep(options.json, options.device, model=options.model, **figures)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
 """S3Gen: milliseconds for a chunk, alone and in batches, beside upstream's; and the error of bfloat16.
 
-    python -m benchmarks.s3gen [--checkpoint DIR] [--flow standard|meanflow] [--device cpu|cuda]
-                               [--tokens 25,125,250] [--batches 1,4] [--runs 5] [--json FILE]
+    python -m benchmarks.s3gen [--checkpoint DIR] [--model NAME] [--device cpu|cuda] [--tokens 25,125,250]
+                               [--batches 1,4] [--runs 5] [--json FILE]
 
 The prompt has ten seconds, as that of a voice cloned from a long recording. "exact" is float32 throughout,
 "auto" what the device gets by default: the flow in bfloat16 where it computes in it, all chunks in one call.
 Upstream renders one chunk in a call. All take turns; each figure is the median of the runs, for a chunk. The
-error is that of auto's mel spectrogram beside that of exact, relative to its norm. Weights are random where
-no checkpoint is named.
+error is that of auto's mel spectrogram beside that of exact, relative to its norm. The model says which flow
+and which of the checkpoint's files it is. Weights are random where no checkpoint is named.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from typing import Any
 import torch
 
 from benchmarks.machine import describe, keep, results_file
+from benchmarks.weights import add_model
 from speech.models.dimensions import FULL
-from speech.models.spec import CHATTERBOX, CODEBOOK_SIZE, MEANFLOW
+from speech.models.spec import CHATTERBOX, CODEBOOK_SIZE, MODELS, ModelSpec
 from speech.pipeline import set_arithmetic, t3_dtype
 from speech.reference.conditionals import dummy_voice
 from speech.s3gen.packed import PackedS3Gen
@@ -30,33 +31,28 @@ from speech.s3gen.s3gen import Renderer, RenderRequest, S3Gen
 from speech.s3gen.weights import prepare
 from speech.smoke import untrained_s3gen
 from speech.upstream import COMPUTED_BUFFERS, UpstreamS3Gen, build_s3gen, quiet_upstream, without_storage
+from speech.weights.checkpoint import Checkpoint
 from speech.weights.files import S3GEN_PREFIXES
 from speech.weights.load import read_config
 from speech.weights.modules import assign_weights
 
-# The flows of the published models, and the files that hold their weights.
-FLOWS = {
-    "standard": (CHATTERBOX.flow, CHATTERBOX.files.s3gen),
-    "meanflow": (MEANFLOW, "s3gen_meanflow.safetensors"),
-}
 
-
-def load_upstreams(checkpoint: Path | None, flow_name: str, device: torch.device) -> Any:
-    """Returns upstream's ``S3Gen``. Raises ModelUnavailable for a checkpoint without that flow."""
-    flow, file = FLOWS[flow_name]
+def load_upstreams(checkpoint: Path | None, spec: ModelSpec, device: torch.device) -> Any:
+    """Returns upstream's ``S3Gen``. Raises ModelUnavailable for a checkpoint without that of the model."""
     quiet_upstream()
     if checkpoint is None:
         torch.manual_seed(0)
-        return untrained_s3gen(FULL, flow).to(device).eval()
+        return untrained_s3gen(FULL, spec.flow).to(device).eval()
     with without_storage():
-        s3gen = build_s3gen(read_config(checkpoint).dimensions, flow)
-    assign_weights(s3gen, checkpoint / file, device, may_lack=COMPUTED_BUFFERS, may_exceed=True)
+        s3gen = build_s3gen(read_config(checkpoint).dimensions, spec.flow)
+    file = Checkpoint(checkpoint, None).file(spec.files.s3gen)
+    assign_weights(s3gen, file, device, may_lack=COMPUTED_BUFFERS, may_exceed=True)
     return s3gen
 
 
 def make_requests(tokens: int, count: int, device: torch.device) -> list[RenderRequest]:
     draw = torch.Generator().manual_seed(tokens)
-    voice = dummy_voice(CHATTERBOX.conditioning).to(device)
+    voice = dummy_voice(CHATTERBOX.conditioning).to(device)  # S3Gen's prompt is as long in every model
     return [
         RenderRequest(
             torch.randint(CODEBOOK_SIZE, (tokens,), generator=draw).to(device),
@@ -100,17 +96,17 @@ def main() -> None:
         return [int(number) for number in text.split(",")]
 
     parser = argparse.ArgumentParser(prog="python -m benchmarks.s3gen")
-    parser.add_argument("--checkpoint", type=Path)
-    parser.add_argument("--flow", choices=tuple(FLOWS), default="standard")
+    add_model(parser)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--tokens", type=numbers, default=[25, 125, 250])
     parser.add_argument("--batches", type=numbers, default=[1, 4])
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--json", type=results_file)
     options = parser.parse_args()
-    device, (flow, _) = torch.device(options.device), FLOWS[options.flow]
+    device, spec = torch.device(options.device), MODELS[options.model]
+    flow = spec.flow
     set_arithmetic("auto")
-    upstream = load_upstreams(options.checkpoint, options.flow, device)
+    upstream = load_upstreams(options.checkpoint, spec, device)
     state = upstream.state_dict()
     view = prepare({name: state[name] for name in state if name.startswith(S3GEN_PREFIXES)})
     exact = S3Gen(view, flow)
@@ -129,7 +125,8 @@ def main() -> None:
             rows.append({"tokens": tokens, "batch": count, "ms": times_ms})
             figures = ", ".join(f"{name} {time_ms:.0f}" for name, time_ms in times_ms.items())
             print(f"{tokens:4} tokens, {count} at once: {figures}")
-            facts = {"flow": options.flow, "runs": options.runs, "rows": rows, "mel_error": error}
+            name = "meanflow" if flow.is_meanflow else "standard"
+            facts = {"model": spec.name, "flow": name, "runs": options.runs, "rows": rows, "mel_error": error}
             keep(options.json, options.device, **facts)
     if error is not None:
         print(f"error of auto's mel, {max(options.tokens)} tokens: {error:.2%}")

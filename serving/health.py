@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+import logs
 from audio.waveform import Waveform
 from cancel import CancelToken
 from errors import DeviceLost, DeviceSuspect, Internal, OutOfMemory
@@ -78,11 +79,16 @@ class HealthCheckedEngine:
     """A ``Synthesizer`` whose failures mark the worker unhealthy, whoever catches them.
 
     The worker is unhealthy when the GPU is lost to the process, when the GPU's memory runs out in two jobs in
-    a row, and when the model does not speak any more after another fault of the GPU.
+    a row, and when the model does not speak any more after another fault of the GPU. Log lines of a job
+    that uses the model name it.
     """
 
     def __init__(self, synthesizer: Synthesizer, health: WorkerHealth) -> None:
         self._synthesizer, self._health = synthesizer, health
+
+    @property
+    def _name(self) -> str:
+        return self.info.spec.name
 
     @property
     def info(self) -> ModelInfo:
@@ -106,6 +112,7 @@ class HealthCheckedEngine:
         return self._synthesizer.read_conditionals(content, digest)
 
     def encode_reference(self, waveform: Waveform, cancel: CancelToken) -> Conditionals:
+        logs.note_model(self._name)
         try:
             return self._synthesizer.encode_reference(waveform, cancel)
         except (DeviceLost, DeviceSuspect, OutOfMemory) as error:
@@ -115,6 +122,7 @@ class HealthCheckedEngine:
     def synthesize(
         self, utterances: Sequence[Utterance], cancel: CancelToken, *, hop: Hop = "whole"
     ) -> Iterator[AudioChunk]:
+        logs.note_model(self._name)
         try:
             yield from self._synthesizer.synthesize(utterances, cancel, hop=hop)
         except (DeviceLost, DeviceSuspect, OutOfMemory) as error:
@@ -125,6 +133,7 @@ class HealthCheckedEngine:
     def convert(
         self, recording: Waveform, voice: Conditionals, seed: int, cancel: CancelToken
     ) -> Iterator[AudioChunk]:
+        logs.note_model(self._name)
         try:
             yield from self._synthesizer.convert(recording, voice, seed, cancel)
         except (DeviceLost, DeviceSuspect, OutOfMemory) as error:
@@ -161,10 +170,10 @@ class HealthCheckedEngine:
             self._synthesizer.check()
         except OutOfMemory:
             # Other jobs hold the memory, or this one still does: that says nothing about the GPU.
-            log.warning("no memory is left to check the model after a fault", exc_info=True)
+            log.warning("no memory is left to check %s after a fault", self._name, exc_info=True)
         except Exception:
-            log.exception("the model no longer speaks")
-            self._health.mark_unhealthy("after a fault of the GPU the model no longer speaks")
+            log.exception("%s no longer speaks", self._name)
+            self._health.mark_unhealthy(f"after a fault of the GPU {self._name} no longer speaks")
 
 
 class _Source:

@@ -160,18 +160,19 @@ class JobWorker:
         work: runs in a job's thread, and raises WorkerError for a job that fails. event: as it came, for the
         log. runner: has the threads; by default those of all jobs. Raises asyncio.CancelledError alone.
         """
-        answer = functools.partial(self._reply, event, job_id, work, time.perf_counter())
+        job = logs.LoggedJob(job_id)
+        answer = functools.partial(self._reply, event, job, work, time.perf_counter())
         try:
-            return await (runner or self.runner).run(job_id, answer)
+            return await (runner or self.runner).run(job, answer)
         except WorkerError as error:  # it never ran, or hangs
-            with logs.job_lines(job_id):
-                log.warning("%s", error_sentence(error))
+            with logs.job_lines(job):
+                log.warning("%s%s", job.model_prefix, error_sentence(error))
             return error_reply(error)
 
     def _reply(
         self,
         event: object,
-        job_id: str,
+        job: logs.LoggedJob,
         work: Callable[[CancelToken], dict[str, Any]],
         taken_s: float,
         cancel: CancelToken,
@@ -185,15 +186,16 @@ class JobWorker:
         except WorkerError as error:
             # The caller gets a sentence; what lies behind it, if anything does, is for the log.
             if isinstance(error, OUR_FAULTS):
-                log.error("%s", error_sentence(error), exc_info=error)
+                log.error("%s%s", job.model_prefix, error_sentence(error), exc_info=error)
             elif error.__cause__ is not None:
-                log.warning("%s: %r", error.code, error.__cause__)
+                log.warning("%s%s: %r", job.model_prefix, error.code, error.__cause__)
             reply = error_reply(error)
         except Exception:
-            log.exception("the job failed by a fault of the worker")
-            reply = error_reply(Internal(f"the worker failed on job {job_id}; its log says more"))
+            log.exception("%sthe job failed by a fault of the worker", job.model_prefix)
+            reply = error_reply(Internal(f"the worker failed on job {job.id}; its log says more"))
         try:
-            _log_outcome(event, reply, waited_s=start_s - taken_s, took_s=time.perf_counter() - start_s)
+            took_s = time.perf_counter() - start_s
+            _log_outcome(event, job.model, reply, waited_s=start_s - taken_s, took_s=took_s)
         except Exception:  # a reply of an earlier try, which somebody has changed on the volume
             log.exception("the outcome of the job cannot be logged")
         return reply
@@ -343,20 +345,23 @@ class JobWorker:
         return lambda progress: report(event, progress)
 
 
-def _log_outcome(event: object, reply: Mapping[str, Any], *, waited_s: float, took_s: float) -> None:
+def _log_outcome(
+    event: object, model: str, reply: Mapping[str, Any], *, waited_s: float, took_s: float
+) -> None:
     """Logs one line, in which nothing of the caller's but the operation's name appears."""
     job_input = event.get("input") if isinstance(event, Mapping) else None
     fields = job_input if isinstance(job_input, Mapping) else {}
     operation = fields.get("operation")
     stages = reply.get("metrics", {}).get("stages", {})
     log.info(
-        "done operation=%s characters=%d audio_s=%.3f waited_s=%.3f took_s=%.3f outcome=%s%s",
-        printable_excerpt(operation) if isinstance(operation, str) else "-",
+        "done operation=%s characters=%d audio_s=%.3f waited_s=%.3f took_s=%.3f outcome=%s model=%s%s",
+        printable_excerpt(operation) if isinstance(operation, str) else logs.NONE,
         _characters(fields),
         reply.get("duration", 0.0),
         waited_s,
         took_s,
         reply.get("error_code", "ok"),
+        model,
         "".join(f" {stage}_s={time_s:.3f}" for stage, time_s in stages.items()),
     )
 

@@ -41,7 +41,7 @@ class JobRunner:
             # An error of its own for each: one exception object must not be raised in several threads.
             token.cancel(Cancelled(reason.reason, hint=reason.hint))
 
-    async def run(self, job_id: str, work: Callable[[CancelToken], Result]) -> Result:
+    async def run(self, job: logs.LoggedJob, work: Callable[[CancelToken], Result]) -> Result:
         """Returns what ``work`` returns, which a thread does.
 
         Raises what ``work`` raises; Cancelled for a job that was cancelled before it began; Internal for one
@@ -49,7 +49,7 @@ class JobRunner:
         """
         cancel = CancelToken()
         loop, ended = asyncio.get_running_loop(), asyncio.Event()
-        thread = self._threads.submit(self._run, job_id, work, cancel)
+        thread = self._threads.submit(self._run, job, work, cancel)
         thread.add_done_callback(lambda _: loop.call_soon_threadsafe(ended.set))
         unregister = cancel.on_cancel(lambda: loop.call_soon_threadsafe(ended.set))
         self._tokens.add(cancel)
@@ -63,7 +63,7 @@ class JobRunner:
             cancel.cancel(Cancelled("the job was cancelled"))
             await self._wait_for_end(thread)
             if thread.cancelled():  # else its own line tells
-                with logs.job_lines(job_id):
+                with logs.job_lines(job):
                     log.info("cancelled before it began")
             raise
         finally:
@@ -77,8 +77,9 @@ class JobRunner:
             raise Internal("the job hangs; the worker is being replaced", hint="send the job again")
         return thread.result()
 
-    def _run(self, job_id: str, work: Callable[[CancelToken], Result], cancel: CancelToken) -> Result:
-        with logs.job_lines(job_id):
+    @staticmethod
+    def _run(job: logs.LoggedJob, work: Callable[[CancelToken], Result], cancel: CancelToken) -> Result:
+        with logs.job_lines(job):
             return work(cancel)
 
     async def _wait_for_end(self, thread: Future[Result]) -> None:

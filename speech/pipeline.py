@@ -27,7 +27,6 @@ from errors import DeviceLost, DeviceSuspect, Internal, InvalidRequest, ModelUna
 from speech.context import border_s, context_for, cut_context, is_whole
 from speech.contract import Alignment, AudioChunk, DeviceUsage, Hop, ModelInfo, Take, Utterance
 from speech.contract import Conditionals as AnyConditionals
-from speech.gpu_faults import GpuFault, gpu_fault
 from speech.models.spec import SILENCE_TOKEN, SPEECH_TOKENS_PER_S, ModelSource
 from speech.models.t3 import T3
 from speech.reference.conditionals import FILE_VERSION, Conditionals, dummy_voice
@@ -47,7 +46,7 @@ from speech.watermark import PieceMarker, Watermarker
 from speech.weights.find import find_model
 from speech.weights.heads import AlignmentHeads, read_heads, write_heads
 from speech.weights.load import Model, load_model
-from speech.weights.memory import check_room, free_memory, no_room
+from speech.weights.memory import check_room, free_memory, is_out_of_memory, owner_of_memory, ran_out
 from speech.weights.shared import SharedParts
 
 log = logging.getLogger(__name__)
@@ -521,7 +520,12 @@ def load_synthesizers(
     Raises ModelUnavailable.
     """
     target = _device(device)
-    watermarker = Watermarker(target)
+    try:
+        watermarker = Watermarker(target)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise _nothing_free(str(target)) from error
     set_arithmetic(precision)
     found = [  # all of them before the first is loaded, which takes time
         find_model(source, hub_caches=hub_caches, token=hf_token, last_resort=last_resort, others=sources)
@@ -533,6 +537,7 @@ def load_synthesizers(
         started = time.perf_counter()
         dtype = t3_dtype(target, precision)
         needed_bytes = check_room(spec, checkpoint, target, torch.float32 if upstream else dtype, shared)
+        free_bytes = free_memory(target)
         try:
             if upstream:
                 from speech.upstream import load_upstream_model
@@ -546,9 +551,9 @@ def load_synthesizers(
             log.error("model: %s cannot be loaded", spec.name)
             raise
         except Exception as error:
-            if gpu_fault(error) is not GpuFault.MEMORY:  # libraries have errors of their own for it
+            if not is_out_of_memory(error):  # libraries have errors of their own for it
                 raise
-            raise no_room(spec, needed_bytes, free_memory(target) or 0, target) from error
+            raise ran_out(spec, needed_bytes, free_bytes, target) from error
         _log_model(model, models, needed_bytes, time.perf_counter() - started)
         models.append(model)
     if target.type == "cpu" and all(model.is_tiny for model in models):
@@ -620,14 +625,15 @@ def make_synthesizers(
             max_jobs=max_concurrency,
         )
     except Exception as error:
-        if gpu_fault(error) is not GpuFault.MEMORY:  # libraries have errors of their own for it
+        if not is_out_of_memory(error):  # libraries have errors of their own for it
             raise
+        owner = owner_of_memory(device)
         needed_bytes = sum(cache_bytes(model, max_concurrency) for model in models)
         raise ModelUnavailable(
-            f"the GPU's memory does not suffice for MAX_CONCURRENCY {max_concurrency}: "
+            f"the {owner}'s memory does not suffice for MAX_CONCURRENCY {max_concurrency}: "
             f"the key-value cache needs {1e-9 * needed_bytes:.1f} GB, and "
             f"{1e-9 * free_bytes:.1f} GB are free beside the weights, for rendering too",
-            hint="set it lower, name fewer models in MODEL, or choose a GPU with more memory",
+            hint=f"set it lower, name fewer models in MODEL, or choose a {owner} with more memory",
         ) from error
     if device.type == "cuda":
         watermarker.compute = runtime.compute
@@ -668,6 +674,13 @@ def _computes_in_bfloat16(device: torch.device) -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
+def _nothing_free(device: str) -> ModelUnavailable:
+    return ModelUnavailable(
+        f"the memory of DEVICE {device!r} is in use: nothing can be loaded",
+        hint="end what else runs on it, or choose another device",
+    )
+
+
 def _device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -677,6 +690,8 @@ def _device(name: str) -> torch.device:
         if device.type == "cuda" and device.index is None:  # ``torch.cuda.set_device`` wants one
             device = torch.device("cuda", torch.cuda.current_device())
     except (RuntimeError, AssertionError) as error:  # unknown name; no such device; torch built without it
+        if is_out_of_memory(error):
+            raise _nothing_free(name) from error
         raise ModelUnavailable(
             f"DEVICE {name!r} cannot be used on this machine", hint="set it to auto or cpu"
         ) from error

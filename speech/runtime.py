@@ -21,6 +21,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import AbstractContextManager, nullcontext
+from contextvars import Context, copy_context
 from copy import copy
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
@@ -278,6 +279,11 @@ class _Job:
     next_to_render: int = 0
     one_by_one: bool = False  # after a lack of memory: never two chunks in the batch
     is_over: bool = False
+    context: Context = field(default_factory=copy_context)  # of the thread that waits, for lines of the log
+
+    def log(self, level: int, message: str, *arguments: object) -> None:
+        """Writes a line of the log as the thread that waits would: with the job's id."""
+        self.context.run(log.log, level, message, *arguments)
 
     def end(self, error: Exception) -> None:
         """Fails the job; nothing of it is worked on any more."""
@@ -608,7 +614,13 @@ class DeviceRuntime:
             chunk.job.decoded[chunk.index] = chunk
             return
         failure = describe(chunk.takes[-1].faults)
-        log.info("chunk %d %s: decoded again with the next seed", chunk.index + 1, failure)
+        chunk.job.log(
+            logging.INFO,
+            "%s: chunk %d %s: decoded again with the next seed",
+            chunk.request.model,
+            chunk.index + 1,
+            failure,
+        )
         chunk.job.waiting.appendleft(chunk)
 
     def _admit(self, count: int) -> None:
@@ -688,10 +700,13 @@ class DeviceRuntime:
             if piece.ends_chunk:
                 del piece.chunk.job.decoded[piece.chunk.index]
                 piece.chunk.job.next_to_render += 1
-        of_renderer: dict[Renderer, list[_Piece]] = {}
+        of_call: dict[tuple[Renderer, _Job | None], list[_Piece]] = {}
         for piece in pieces:
-            of_renderer.setdefault(self._models[piece.chunk.request.model].renderer, []).append(piece)
-        for renderer, together in of_renderer.items():
+            # After a lack of memory in calls of its own, or it would fail others with it again.
+            alone = piece.chunk.job if piece.chunk.job.one_by_one else None
+            renderer = self._models[piece.chunk.request.model].renderer
+            of_call.setdefault((renderer, alone), []).append(piece)
+        for (renderer, _), together in of_call.items():
             self._render_together(renderer, together)
 
     def _render_together(self, renderer: Renderer, pieces: Sequence[_Piece]) -> None:
@@ -874,7 +889,9 @@ class DeviceRuntime:
             if job.is_over:
                 continue
             if is_memory and not job.one_by_one:
-                log.warning("the GPU's memory ran out: once more, one chunk after the other")
+                model = next(chunk.request.model for chunk in chunks if chunk.job is job)
+                message = "%s: the GPU's memory ran out: once more, one chunk after the other"
+                job.log(logging.WARNING, message, model)
                 self._restart_one_by_one(job, [chunk for chunk in chunks if chunk.job is job])
             else:
                 job.end(_translated(error))

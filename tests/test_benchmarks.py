@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from benchmarks import __main__ as benchmarks
 from benchmarks import (
@@ -22,15 +23,17 @@ from benchmarks import (
     http_server,
     latency,
     machine,
+    memory,
     ours,
     probe,
+    s3gen,
     throughput,
 )
 from benchmarks.decode import Way, fits
 from benchmarks.latency import Piece, Stream
 from benchmarks.plot import Line, chart
 from errors import ModelUnavailable
-from speech.models.spec import NANO
+from speech.models.spec import CHATTERBOX, NANO, PACKS, TURBO
 from speech.smoke import write_smoke_checkpoint
 
 
@@ -183,6 +186,53 @@ def test_steps_of_a_gpt2_model_draw_upstreams_tokens_and_are_timed_beside_its(tm
     # A step reads two layers and the head: 12 D^2 each, and 6563 D.
     read_gb = 4 * (2 * 12 * 64**2 + 6563 * 64) / 1e9
     assert exact["gb_per_s"] * exact["ms_a_step"] == pytest.approx(1e3 * read_gb)
+
+
+def test_upstreams_s3gen_is_read_from_the_models_own_file(tmp_path):
+    spec = PACKS[0]
+    write_smoke_checkpoint(tmp_path, spec=spec)
+    assert (tmp_path / "s3gen_v3.safetensors").is_file()
+    bias = s3gen.load_upstreams(tmp_path, spec, torch.device("cpu")).mel2wav.conv_post.bias
+    assert torch.equal(bias, load_file(tmp_path / "s3gen_v3.safetensors")["mel2wav.conv_post.bias"])
+    with pytest.raises(ModelUnavailable, match=r"s3gen\.safetensors"):
+        s3gen.load_upstreams(tmp_path, CHATTERBOX, torch.device("cpu"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("spec", "flow"), [(PACKS[0], "standard"), (TURBO, "meanflow")], ids=["a pack", "turbo"]
+)
+def test_s3gen_of_a_model_is_measured(tmp_path, monkeypatch, spec, flow):
+    folder, file = tmp_path / spec.name, tmp_path / "s3gen.json"
+    write_smoke_checkpoint(folder, spec=spec)
+    run_main(
+        s3gen.main,
+        monkeypatch,
+        *["--checkpoint", str(folder), "--model", spec.name, "--device", "cpu", "--tokens", "4"],
+        *["--batches", "1", "--runs", "1", "--json", str(file)],
+    )
+    figures = json.loads(file.read_text())
+    assert (figures["model"], figures["flow"]) == (spec.name, flow)
+    (row,) = figures["rows"]
+    assert {"upstream", "exact"} <= row["ms"].keys()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spec", [TURBO, PACKS[3]], ids=["turbo", "a pack"])
+def test_memory_of_a_model_is_measured(tmp_path, monkeypatch, spec):
+    monkeypatch.setattr(memory, "TEXT_LENGTHS", (30,))
+    folder, file = tmp_path / spec.name, tmp_path / "memory.json"
+    write_smoke_checkpoint(folder, spec=spec)
+    run_main(
+        memory.main,
+        monkeypatch,
+        *["--checkpoint", str(folder), "--model", spec.name, "--device", "cpu", "--jobs", "3"],
+        *["--json", str(file)],
+    )
+    figures = json.loads(file.read_text())
+    assert figures["model"] == spec.name
+    assert figures["peak_mb_by_characters"]["30"] > 0
+    assert list(figures["after_jobs"]) == ["0", "1", "2", "3"]
 
 
 def test_faults_that_are_put_into_takes_change_their_tokens():

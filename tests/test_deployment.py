@@ -21,7 +21,7 @@ from operations import OPERATIONS
 from operations.request import parse_request
 from scripts import load_balancer_listing
 from settings import Settings
-from speech.models.spec import CHATTERBOX, TURBO
+from speech.models.spec import CHATTERBOX, MODELS, TURBO
 from speech.smoke import write_smoke_checkpoint
 from speech.weights.pack import read_packed
 from tests.hub_listing import HubListing, HubTests
@@ -318,6 +318,12 @@ def test_presets_differ(listing):
     assert len({preset.name for preset in presets}) == len(presets) > 1
     filled_in = [settings_of(listing, **{k: str(v) for k, v in p.defaults.items()}) for p in presets]
     assert all(settings not in filled_in[:index] for index, settings in enumerate(filled_in))
+
+
+def test_every_published_model_has_a_preset(listing):
+    alone = [preset.defaults["MODEL"] for preset in listing.config.presets if "MODEL" in preset.defaults]
+    assert set(MODELS) <= set(alone)
+    assert len(alone) == len(set(alone))
 
 
 def test_a_listing_starts_workers_of_its_own_type(listing, repository):

@@ -36,7 +36,11 @@ from settings import Settings
 from speech.contract import PARAMETER_NAMES
 from speech.models.gpt2_t3 import gpt2_shapes
 from speech.models.llama_t3 import upstream_shapes
-from speech.models.spec import CHATTERBOX, MODELS
+from speech.models.spec import CHATTERBOX, MODELS, MULTILINGUAL_LANGUAGES, PACKS
+from speech.reference.encoder import reference_shapes
+from speech.reference.shapes import voice_encoder_shapes
+from speech.s3gen.shapes import s3gen_shapes
+from speech.t3.batch import CAPACITY, ROWS_WITH_CFG
 from tests.hub_listing import GPU_POOLS
 from tests.test_deployment import variables_that_are_read
 from voice_store.__main__ import main as voice_store_command
@@ -352,6 +356,83 @@ def test_every_repository_of_a_model_is_documented_with_a_commit():
     assert commits.keys() == {spec.repository for spec in MODELS.values()}
     for commit in commits.values():
         assert commit == "not known" or re.fullmatch("`[0-9a-f]{40}`", commit)
+
+
+def documented_facts(name):
+    """The column of a model in the first table of the models, by the first cell of each row."""
+    lines = [line for line in DOCUMENTS["docs/models.md"].splitlines() if line.startswith("|")]
+    table = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    table = table[: next(index for index, cells in enumerate(table) if len(cells) != len(table[0]))]
+    (column,) = [index for index, cell in enumerate(table[0]) if name in names_in(cell)]
+    facts = {}
+    for first, *cells in table[2:]:
+        said = cells[:column][::-1]  # the column's own first, then what "the same" means
+        facts[first] = next(cell for cell in said if cell != "the same")
+    return facts
+
+
+def size_of(shapes, *left_out):
+    return sum(math.prod(shape) for name, shape in shapes.items() if name not in left_out)
+
+
+@pytest.mark.parametrize("spec", MODELS.values(), ids=MODELS)
+def test_the_table_of_the_models_says_what_each_is(spec):
+    facts = documented_facts(spec.name)
+    assert facts["licence, by their cards"] == "MIT"
+    english = spec.languages == ("en",)
+    assert facts["languages"] == (
+        "English" if english else "one each" if len(spec.languages) == 1 else "[23](#languages)"
+    )
+    assert len(spec.languages) in (1, 23)
+    ignored = {name for name in PARAMETER_NAMES if name not in spec.default_parameters}
+    assert set(names_in(facts["parameters that have no effect"])) == ignored
+    for name in ("top_p", "top_k"):
+        default = spec.default_parameters.get(name)
+        assert facts[f"`{name}`, unless it is sent"] == ("-" if default is None else str(default))
+    least_s = spec.conditioning.least_s
+    assert facts["a recording of a voice"] == (
+        f"more than {least_s:g} s" if least_s else "from 2 s of speech"
+    )
+    assert facts["event tags"] == ("sounds" if spec.knows_event_tags else "left out, with a warning")
+    rows_of_flow = {True: "two", False: "one"}[spec.flow.guidance > 0]
+    steps = facts["S3Gen: steps of the flow for a chunk, and rows"]
+    assert steps == "the same S3Gen" or steps.startswith(f"{spec.flow.steps}, {rows_of_flow}")
+    (longest_s,) = re.findall(r"^([\d.]+) s:", facts["a segment takes at most about"])
+    assert float(longest_s) == pytest.approx(spec.max_chunk_s, abs=0.051)
+
+
+@pytest.mark.parametrize("spec", MODELS.values(), ids=MODELS)
+def test_the_table_of_the_models_says_what_memory_each_takes(spec):
+    facts, is_gpt2 = documented_facts(spec.name), spec.family == "gpt2"
+    dimensions = spec.dimensions
+    shapes = (gpt2_shapes if is_gpt2 else upstream_shapes)(spec, dimensions)
+    # GPT-2's table of word positions and its head for text say nothing in speech, and are not loaded.
+    parameters = size_of(shapes, *(("tfmr.wte.weight", "text_head.weight") if is_gpt2 else ()))
+    assert facts["T3: parameters"] == f"{parameters / 1e6:.0f} million"
+    rows_of_chunk = ROWS_WITH_CFG if "guidance" in spec.sampler else 1
+    cache_bytes = 2 * 2 * dimensions.t3_layers * dimensions.t3_width * CAPACITY * rows_of_chunk
+    of_t3 = facts["memory of T3's weights in bfloat16, and of the cache for each chunk of text at once"]
+    weights_gb, cache_gb = map(float, re.fullmatch(r"([\d.]+) and ([\d.]+) GB", of_t3).groups())
+    assert weights_gb == pytest.approx(2e-9 * parameters, rel=0.05)
+    assert cache_gb == pytest.approx(1e-9 * cache_bytes, rel=0.06)
+    s3gen_gb = 4e-9 * size_of(s3gen_shapes(dimensions, spec.flow))
+    assert facts["memory of S3Gen's flow and vocoder in float32"].startswith(f"{s3gen_gb:.2f} GB")
+    encoder_gb = 4e-9 * sum(map(size_of, (reference_shapes(dimensions), voice_encoder_shapes(dimensions))))
+    assert facts["memory of the reference encoder in float32"] == f"{encoder_gb:.2f} GB"
+
+
+def test_every_language_of_every_model_is_documented():
+    listed = set(names_in(section("docs/models.md", "Languages").lstrip().partition("\n\n")[0]))
+    assert (
+        listed == set(MULTILINGUAL_LANGUAGES) == {code for spec in MODELS.values() for code in spec.languages}
+    )
+    packs = rows(section("docs/models.md", "Single-language packs"))
+    documented = {names_in(name)[0]: (names_in(language), weights) for name, language, weights in packs}
+    assert documented.keys() == {pack.name for pack in PACKS}
+    for pack in PACKS:
+        languages, weights = documented[pack.name]
+        assert languages == list(pack.languages)
+        assert weights == f"[{pack.repository}](https://huggingface.co/{pack.repository})"
 
 
 @pytest.mark.parametrize("spec", MODELS.values(), ids=MODELS)

@@ -21,7 +21,7 @@ def _restore_logging():
 def test_every_line_carries_the_job_it_belongs_to(capsys):
     logs.configure("INFO")
     log = logging.getLogger("operations.tts")
-    with logs.job_lines("job-7"):
+    with logs.job_lines(logs.LoggedJob("job-7")):
         log.info("inside")
     log.info("outside")
     inside, outside = capsys.readouterr().err.splitlines()
@@ -31,7 +31,7 @@ def test_every_line_carries_the_job_it_belongs_to(capsys):
 
 def test_what_callers_send_cannot_start_a_line_or_colour_it(capsys):
     logs.configure("INFO")
-    with logs.job_lines("a\nINFO forged"):
+    with logs.job_lines(logs.LoggedJob("a\nINFO forged")):
         logging.getLogger("handler").info("name=%s", "x\r\n\x1b[2Jforged \u2028 \ud800")
     (line,) = capsys.readouterr().err.splitlines()
     assert line.isprintable()

@@ -1,18 +1,23 @@
-"""The device's memory: what is free of it, and whether another model fits."""
+"""The device's memory: what is free of it, whether another model fits, and errors that say it ran out."""
 
 from __future__ import annotations
 
+import errno
 import re
 from pathlib import Path
 
 import torch
 
 from errors import ModelUnavailable
+from speech.gpu_faults import GpuFault, gpu_fault
 from speech.models.spec import ModelSpec
 from speech.weights.checkpoint import Checkpoint
 from speech.weights.shared import SharedParts
 
 _CGROUP = Path("/sys/fs/cgroup")
+FEWER_MODELS = "name fewer models in MODEL, or choose one with more memory"
+# Torch's allocator on Linux and on Windows, and Linux where torch maps a file.
+_HOST_MEMORY = re.compile(r"DefaultCPUAllocator: (can't allocate|not enough) memory|Cannot allocate memory")
 
 
 def check_room(
@@ -28,16 +33,42 @@ def check_room(
     needed_bytes = weights_bytes(spec, checkpoint, t3_dtype, shared)
     if free_bytes is None or needed_bytes <= free_bytes:
         return needed_bytes
-    raise no_room(spec, needed_bytes, free_bytes, device)
-
-
-def no_room(spec: ModelSpec, needed_bytes: int, free_bytes: int, device: torch.device) -> ModelUnavailable:
-    """Returns the error for a model that the memory has no room for."""
-    return ModelUnavailable(
+    raise ModelUnavailable(
         f"the weights of {spec.name} need {1e-9 * needed_bytes:.1f} GB of the "
-        f"{'machine' if device.type == 'cpu' else 'GPU'}'s memory, and {1e-9 * free_bytes:.1f} GB are free",
-        hint="name fewer models in MODEL, or choose one with more memory",
+        f"{owner_of_memory(device)}'s memory, and {1e-9 * free_bytes:.1f} GB are free",
+        hint=FEWER_MODELS,
     )
+
+
+def ran_out(
+    spec: ModelSpec, needed_bytes: int, free_bytes: int | None, device: torch.device
+) -> ModelUnavailable:
+    """Returns the error for a model whose loading took more than there was.
+
+    needed_bytes: of its weights. free_bytes: before it was loaded; None: unknown.
+    """
+    free = "" if free_bytes is None else f", and {1e-9 * free_bytes:.1f} GB were free"
+    return ModelUnavailable(
+        f"memory ran out while {spec.name} was loaded: its weights need {1e-9 * needed_bytes:.1f} GB of the "
+        f"{owner_of_memory(device)}'s memory, and more while they are read{free}",
+        hint=FEWER_MODELS,
+    )
+
+
+def owner_of_memory(device: torch.device) -> str:
+    """Returns what the memory belongs to that a model on the device takes, as messages say it."""
+    return "machine" if device.type == "cpu" else "GPU"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception, or its cause, says that the memory of a GPU or of the machine did not suffice."""
+    if isinstance(error, MemoryError) or gpu_fault(error) is GpuFault.MEMORY:
+        return True
+    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+        return True
+    if isinstance(error, RuntimeError) and _HOST_MEMORY.search(str(error)):
+        return True
+    return error.__cause__ is not None and is_out_of_memory(error.__cause__)
 
 
 def weights_bytes(spec: ModelSpec, checkpoint: Checkpoint, t3_dtype: torch.dtype, shared: SharedParts) -> int:

@@ -6,6 +6,8 @@ import threading
 import pytest
 
 from errors import Cancelled, DeviceLost, DeviceSuspect, ModelUnavailable, OutOfMemory
+from speech.contract import ModelInfo
+from speech.models.spec import TURBO
 from tests.fakes import FakeSynthesizer, build_worker
 from tests.serving.jobs import clone, convert, tts
 
@@ -67,13 +69,14 @@ async def test_a_job_that_takes_too_long_is_an_error_and_the_worker_goes_on(tmp_
     assert not worker.health.is_unhealthy
 
 
-async def test_a_job_that_hangs_is_an_error_and_the_end_of_the_worker(tmp_path, synthesizer):
+async def test_a_job_that_hangs_is_an_error_and_the_end_of_the_worker(tmp_path, synthesizer, caplog):
     worker = build_worker(tmp_path, synthesizer, AT_ONCE, stop_grace_s=0.1)
     synthesizer.is_stuck = True
     reply = await (await started(worker, synthesizer))
     assert reply["error_code"] == "internal"
     assert "send the job again" in reply["error"]
     assert worker.health.is_unhealthy
+    assert "model=chatterbox internal: the job hangs" in caplog.text
     synthesizer.gate.set()
 
 
@@ -127,6 +130,27 @@ async def test_memory_may_run_out_once_but_not_twice_in_a_row(worker, synthesize
         if not synthesizer.checks > 1:
             synthesizer.failure = None
             assert "audio" in await worker.handle(tts())
+
+
+async def test_a_model_whose_memory_runs_out_leaves_the_jobs_of_the_other_alone(tmp_path, synthesizer):
+    """Jobs of the other model that run meanwhile are spoken, and the worker goes on with both."""
+    turbo = FakeSynthesizer(info=ModelInfo(TURBO, "7" * 40), conditionals_key="fake-turbo")
+    both = {"MODEL": "chatterbox,turbo", "MAX_CONCURRENCY": "2"}
+    worker = build_worker(tmp_path, [synthesizer, turbo], both)
+    alone = await worker.handle(tts(seed=7))
+    for _ in range(2):
+        running = await started(worker, synthesizer, seed=7)
+        turbo.failure = OutOfMemory("the GPU's memory ran out", hint="send the job again, or a shorter text")
+        assert await worker.handle(tts(model="turbo")) == {
+            "error": "out_of_memory: the GPU's memory ran out; send the job again, or a shorter text",
+            "error_code": "out_of_memory",
+        }
+        synthesizer.gate.set()
+        assert (await running)["audio"] == alone["audio"]
+        turbo.failure = None
+    assert (await worker.handle(tts(model="turbo")))["model"]["variant"] == "turbo"
+    assert synthesizer.checks == 0
+    assert not worker.health.is_unhealthy
 
 
 async def test_one_lack_of_memory_that_ends_two_jobs_counts_once(worker, synthesizer):

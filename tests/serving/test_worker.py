@@ -5,17 +5,21 @@ import base64
 import json
 import logging
 import os
+import re
 import threading
 from dataclasses import replace
 
 import pytest
 
 from delivery.records import NOT_KEPT
+from errors import DeviceSuspect, ModelUnavailable, OutOfMemory
 from speech.contract import ModelInfo
+from speech.models.spec import TURBO
 from tests.fakes import FakeSynthesizer, build_services, build_worker
 from tests.recordings import speech_like, wav_bytes
 from tests.serving.jobs import clone, tts
 
+OUTCOME = re.compile(r"^done operation=(\S+) .* model=(\S+)")
 ON_PLATFORM = {"RUNPOD_WEBHOOK_GET_JOB": "https://jobs.example/take"}
 
 
@@ -154,6 +158,64 @@ async def test_the_line_of_a_failed_job_has_its_code(worker, caplog):
     (line,) = outcomes(caplog)
     assert "outcome=unknown_operation" in line
     assert "\n" not in line
+
+
+@pytest.fixture
+def of_two_models(tmp_path):
+    """A worker with an English model and turbo, and turbo's stand-in."""
+    turbo = FakeSynthesizer(info=ModelInfo(TURBO, "7" * 40), conditionals_key="fake-turbo")
+    worker = build_worker(tmp_path, [FakeSynthesizer(), turbo], {"MODEL": "chatterbox,turbo"})
+    return worker.handle, turbo
+
+
+async def test_the_line_of_a_job_names_the_model_that_spoke(of_two_models, recording, caplog):
+    caplog.set_level(logging.INFO)
+    handle, _ = of_two_models
+    cloned = {"operation": "clone_voice", "voice_name": "Ada", "reference_audio": recording}
+    for job in (
+        tts(),
+        tts(model="turbo"),
+        {"id": "v", "input": {"operation": "convert_voice", "model": "turbo", "source_audio": recording}},
+        {"id": "c", "input": {**cloned, "preview": True}},
+        {"id": "l", "input": {"operation": "list_voices"}},
+        tts(model="unknown"),
+    ):
+        await handle(job)
+    assert [OUTCOME.findall(line) for line in outcomes(caplog)] == [
+        [("tts", "chatterbox")],
+        [("tts", "turbo")],
+        [("convert_voice", "turbo")],
+        [("clone_voice", "chatterbox")],
+        [("list_voices", "-")],
+        [("tts", "-")],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("failure", "sentence"),
+    [
+        (OutOfMemory("the GPU's memory ran out"), "out_of_memory: the GPU's memory ran out"),
+        (RuntimeError("broken"), "the job failed by a fault of the worker"),
+    ],
+)
+async def test_lines_about_a_failure_name_the_model_that_failed(of_two_models, caplog, failure, sentence):
+    caplog.set_level(logging.INFO)
+    handle, turbo = of_two_models
+    turbo.failure = failure
+    await handle(tts(model="turbo"))
+    failed, done = outcomes(caplog)
+    assert failed == f"model=turbo {sentence}"
+    assert OUTCOME.findall(done) == [("tts", "turbo")]
+
+
+async def test_the_line_of_a_model_that_no_longer_speaks_names_it(of_two_models, caplog):
+    handle, turbo = of_two_models
+    turbo.failure = DeviceSuspect("the GPU failed")
+    turbo.check_failure = ModelUnavailable("no sound")
+    await handle(tts(model="turbo"))
+    lines = [record.getMessage() for record in caplog.records if record.name == "serving.health"]
+    assert lines[0] == "turbo no longer speaks"
+    assert lines[1].endswith("after a fault of the GPU turbo no longer speaks")
 
 
 async def test_a_recording_can_be_fetched(a_worker, tmp_path):

@@ -419,6 +419,10 @@ def test_what_products_and_convolutions_on_a_gpu_may_do(precision, tf32):
         torch.OutOfMemoryError("CUDA out of memory"),
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
         RuntimeError("CUDA error: out of memory"),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory"
+        ),
+        MemoryError("Unable to allocate 512. TiB"),
     ],
     ids=str,
 )

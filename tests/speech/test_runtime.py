@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gc
+import logging
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any
 
@@ -199,6 +201,29 @@ def test_a_chunk_that_fails_is_decoded_again_with_the_next_seed(start, batch, ou
     assert flaky.seeds == [3, 4]
     assert tokens_of(found) == expected
     assert (found.failures, found.attempts) == (("ran on and was cut",), 2)
+
+
+def test_what_is_logged_of_a_chunk_has_the_context_of_who_waits_for_it(start, batch, our_model, caplog):
+    """The id of the job, which log lines take from the context of their thread."""
+
+    class Noting(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append((job.get(), record.getMessage()))
+
+    job, lines, handler = ContextVar("job", default="no job"), [], Noting()
+    logger = logging.getLogger("speech.runtime")
+    caplog.set_level(logging.INFO, logger.name)
+    runtime = start(FlakyBatch(batch, failures=1))
+    logger.addHandler(handler)
+    try:
+        token = job.set("job-7")
+        speak(runtime, [chunk(our_model, attempts=2)])
+        job.reset(token)
+    finally:
+        logger.removeHandler(handler)
+    ((job_id, line),) = lines
+    assert job_id == "job-7"
+    assert line.startswith("chatterbox: chunk 1 ")
 
 
 def test_the_last_attempt_is_taken_as_it_is(start, batch, our_model):

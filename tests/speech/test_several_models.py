@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -16,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from cancel import CancelToken
-from errors import ModelUnavailable
+from errors import ModelUnavailable, OutOfMemory
 from speech.models.spec import CHATTERBOX, ModelSource, ModelSpec
 from speech.pipeline import (
     ChatterboxSynthesizer,
@@ -36,6 +39,7 @@ from speech.weights.memory import check_room, weights_bytes
 from speech.weights.shared import SharedParts
 from tests.speech.runtimes import ConstantBatch, TokensAsSamples, WatchedBatch, chunk, held
 from tests.speech.speaking import encode, join, speak
+from tests.speech.t3.requests import decode_all
 
 CPU = torch.device("cpu")
 SECOND = replace(CHATTERBOX, name="second", languages=("en", "fr"))
@@ -210,6 +214,75 @@ def test_a_failure_of_one_models_batch_leaves_the_other_alone(our_model, turbo):
         assert len(spoken.result()) == 1
 
 
+def run_out() -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+
+class OutOfMemoryRenderer(TokensAsSamples):
+    """A renderer for which the memory never suffices."""
+
+    def render(self, requests) -> list[Tensor]:
+        run_out()
+        return super().render(requests)
+
+
+@pytest.mark.parametrize("where", ["prompt", "step", "rendering"])
+def test_a_model_whose_memory_runs_out_fails_its_job_alone(our_model, turbo, where, caplog):
+    """The job is tried once more and gets the product's error; those of the other model are as ever."""
+    faults = {"prompt": {"on_add": run_out}, "step": {"on_step": run_out}, "rendering": {}}[where]
+    mine = [chunk(turbo, text) for text in SENTENCES]
+    expected = decode_all(make_batch(turbo), [each.decode for each in mine])
+    models = {
+        our_model.spec.name: DeviceModel(
+            lambda: WatchedBatch(make_batch(our_model), **faults),
+            OutOfMemoryRenderer() if where == "rendering" else TokensAsSamples(),
+        ),
+        turbo.spec.name: DeviceModel(lambda: make_batch(turbo), TokensAsSamples()),
+    }
+    with closing(DeviceRuntime(CPU, models, max_jobs=2)) as runtime, ThreadPoolExecutor(2) as pool:
+        for _ in range(2):  # at the same time, and after it
+            with held(runtime) as wait_for:
+                failing = pool.submit(lambda: list(runtime.speak([chunk(our_model)], CancelToken())))
+                wait_for(1)
+                spoken = pool.submit(lambda: list(runtime.speak(mine, CancelToken())))
+                wait_for(2)
+            with pytest.raises(OutOfMemory, match="the GPU's memory ran out; send the job again") as caught:
+                failing.result()
+            assert isinstance(caught.value.__cause__, torch.OutOfMemoryError)
+            for audio, decoded in zip(spoken.result(), expected, strict=True):
+                assert audio.failures == ()
+                assert np.array_equal(audio.samples, decoded.speech().numpy())
+    again = [record.getMessage() for record in caplog.records if record.name == "speech.runtime"]
+    assert again == ["chatterbox: the GPU's memory ran out: once more, one chunk after the other"] * 2
+
+
+def test_models_that_share_s3gen_are_rendered_apart_once_its_memory_ran_out(our_model):
+    """The chunk that needs too much must not take that of the other model with it, again and again."""
+
+    class TooSmall(TokensAsSamples):
+        def render(self, requests) -> list[Tensor]:
+            if any(each.generator.initial_seed() == 7 for each in requests):
+                run_out()
+            return super().render(requests)
+
+    renderer = TooSmall()
+    models = {
+        name: DeviceModel(lambda: make_batch(our_model), renderer) for name in (CHATTERBOX.name, "second")
+    }
+    large, small = chunk(our_model, seed=7), replace(chunk(our_model, seed=8), model="second")
+    with closing(DeviceRuntime(CPU, models, max_jobs=2)) as runtime, ThreadPoolExecutor(2) as pool:
+        with held(runtime) as wait_for:
+            speaking = []
+            for count, each in enumerate((large, small), 1):
+                speaking.append(pool.submit(lambda each: list(runtime.speak([each], CancelToken())), each))
+                wait_for(count)
+        with pytest.raises(OutOfMemory):
+            speaking[0].result()
+        (audio,) = speaking[1].result()
+    (expected,) = decode_all(make_batch(our_model), [small.decode])
+    assert np.array_equal(audio.samples, expected.speech().numpy())
+
+
 def test_a_full_batch_of_one_model_stops_no_job_of_another(our_model, turbo):
     """The second English job waits for the first one's rows; turbo, which came last, does not."""
     order: list[str] = []
@@ -282,13 +355,98 @@ def test_a_pack_needs_room_for_its_t3_and_its_vocoder(checkpoint, pack_checkpoin
     assert t3_bytes < needed_bytes < t3_bytes + s3gen_bytes // 2
 
 
-def test_memory_that_runs_out_while_a_model_is_loaded_is_named_with_both_numbers(checkpoint, monkeypatch):
+def unreadable() -> ModelUnavailable:
+    """What reading a file raises when the system has no memory to map it."""
+    error = ModelUnavailable("t3_cfg.pt cannot be read (OSError)", hint="download the weights again")
+    error.__cause__ = OSError(errno.ENOMEM, "Cannot allocate memory")
+    return error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        MemoryError("Cannot allocate memory (os error 12)"),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory"
+        ),
+        RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 3200000000 bytes."),
+        RuntimeError(
+            "unable to mmap 6557280 bytes from file <t3_cfg.safetensors>: Cannot allocate memory (12)"
+        ),
+        unreadable(),
+    ],
+    ids=str,
+)
+def test_memory_that_runs_out_while_a_model_is_loaded_is_named_with_both_numbers(
+    checkpoint, monkeypatch, error
+):
     def run_out(*_, **__):
-        raise torch.OutOfMemoryError("CUDA out of memory")
+        raise error
 
     monkeypatch.setattr("speech.pipeline.load_model", run_out)
-    with pytest.raises(ModelUnavailable, match=r"chatterbox need 0\.\d GB .* GB are free"):
+    monkeypatch.setattr("speech.pipeline.free_memory", lambda device: 2_500_000_000)
+    with pytest.raises(ModelUnavailable) as caught:
         load_synthesizer("chatterbox", checkpoint_dir=checkpoint.folder, device="cpu")
+    assert caught.value.message == (
+        "memory ran out while chatterbox was loaded: its weights need 0.0 GB of the machine's memory, and "
+        "more while they are read, and 2.5 GB were free; name fewer models in MODEL, or choose one with more "
+        "memory"
+    )
+    assert caught.value.__cause__ is error
+
+
+def test_another_failure_of_loading_is_not_taken_for_a_lack_of_memory(checkpoint, monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("sizes differ")
+
+    monkeypatch.setattr("speech.pipeline.load_model", fail)
+    with pytest.raises(RuntimeError, match="sizes differ"):
+        load_synthesizer("chatterbox", checkpoint_dir=checkpoint.folder, device="cpu")
+
+
+WITH_LITTLE_MEMORY = """
+import re, resource, sys
+from pathlib import Path
+from errors import ModelUnavailable
+from speech import pipeline
+
+load_model = pipeline.load_model
+
+def load_with_little(*arguments, **options):
+    in_use = 1024 * int(re.search(r"VmSize:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+    resource.setrlimit(resource.RLIMIT_AS, (in_use + int(sys.argv[2]),) * 2)
+    return load_model(*arguments, **options)
+
+pipeline.load_model = load_with_little
+try:
+    pipeline.load_synthesizer("chatterbox", checkpoint_dir=Path(sys.argv[1]), device="cpu")
+except ModelUnavailable as error:
+    print(error.message)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("more_bytes", [1_000_000, 12_000_000, 24_000_000])
+def test_a_process_that_gets_no_more_memory_says_so(checkpoint, more_bytes):
+    """The system refuses to map a file to safetensors, T3's to torch, and S3Gen's."""
+    finished = subprocess.run(
+        [sys.executable, "-c", WITH_LITTLE_MEMORY, str(checkpoint.folder), str(more_bytes)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert finished.stdout.startswith("memory ran out while chatterbox was loaded"), finished.stderr
+
+
+def test_a_gpu_that_is_full_is_no_missing_one(monkeypatch):
+    def run_out(*_, **__):
+        raise torch.AcceleratorError("CUDA error: out of memory")
+
+    monkeypatch.setattr(torch, "empty", run_out)
+    with pytest.raises(ModelUnavailable, match="the memory of DEVICE 'cuda:0' is in use"):
+        load_synthesizer("chatterbox", device="cuda:0")
 
 
 def test_the_log_names_the_model_that_cannot_be_loaded(checkpoint, tmp_path, caplog):
