@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from speech.models.dimensions import ModelDimensions
-from speech.models.linear import enough_rows, linear, pack
+from speech.models.linear import enough_rows, linear, linear_gelu, linear_plus, pack
 from speech.models.spec import SPEAKER_WIDTH, ModelSpec
 from speech.models.t3 import T3, mask_of, step_attention
 from speech.t3.request import DecodeRequest
@@ -181,7 +181,7 @@ class Gpt2T3(T3):
                 return
             attended = F.scaled_dot_product_attention(queries, keys, values, is_causal=True)
             attended = attended.transpose(1, 2).flatten(2).to(hidden.dtype)
-            hidden = _feed_forward(layer, hidden + linear(attended, *layer.out))
+            hidden = _feed_forward(layer, linear_plus(hidden, attended, *layer.out))
 
     def step(
         self,
@@ -197,19 +197,16 @@ class Gpt2T3(T3):
         spoken = weights.speech_embedding[tokens] + tables[0][positions]
         hidden = enough_rows(spoken, weights.head[0])
         mask = mask_of(positions, length, cache.dtype)
-        attended = torch.zeros_like(hidden)
-        attended_heads = attended[:rows].view(rows, weights.heads, 1, -1)
         with step_attention(cache.device, cache.dtype):
             for layer, layer_cache in zip(weights.layers, cache.unbind(), strict=True):
                 projected = linear(_layer_norm(hidden, layer.attention_norm), *layer.qkv)[:rows]
                 heads = projected.to(cache.dtype).view(rows, 3, weights.heads, -1)
                 layer_cache[:, row_ids, :, positions] = heads[:, 1:]
-                attended_heads.copy_(
-                    F.scaled_dot_product_attention(
-                        heads[:, 0, :, None], layer_cache[0], layer_cache[1], attn_mask=mask
-                    )
+                attended = F.scaled_dot_product_attention(
+                    heads[:, 0, :, None], layer_cache[0], layer_cache[1], attn_mask=mask
                 )
-                hidden = _feed_forward(layer, hidden + linear(attended, *layer.out))
+                attended = enough_rows(attended.flatten(1).to(hidden.dtype), layer.out[0])
+                hidden = _feed_forward(layer, linear_plus(hidden, attended, *layer.out))
         return linear(_layer_norm(hidden, weights.norm), *weights.head)[:rows].float()
 
 
@@ -219,5 +216,5 @@ def _layer_norm(hidden: Tensor, norm: Affine) -> Tensor:
 
 def _feed_forward(layer: Layer, hidden: Tensor) -> Tensor:
     """GPT-2's MLP; its ``gelu_new`` is the approximation by tanh."""
-    wide = F.gelu(linear(_layer_norm(hidden, layer.feed_forward_norm), *layer.up), approximate="tanh")
-    return hidden + linear(wide, *layer.down)
+    wide = linear_gelu(_layer_norm(hidden, layer.feed_forward_norm), *layer.up)
+    return linear_plus(hidden, wide, *layer.down)

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from speech.models.dimensions import ModelDimensions
-from speech.models.linear import enough_rows, linear, pack
+from speech.models.linear import enough_rows, linear, linear_plus, pack
 from speech.models.spec import SPEAKER_WIDTH, ModelSpec
 from speech.models.t3 import T3, mask_of, step_attention
 from speech.t3.request import DecodeRequest
@@ -290,7 +290,7 @@ class LlamaT3(T3):
                 return
             attended = F.scaled_dot_product_attention(queries, keys, values, is_causal=True)
             attended = attended.transpose(1, 2).flatten(2).to(hidden.dtype)
-            hidden = _feed_forward(layer, hidden + linear(attended, layer.out))
+            hidden = _feed_forward(layer, linear_plus(hidden, attended, layer.out))
 
     def step(
         self,
@@ -310,8 +310,6 @@ class LlamaT3(T3):
         hidden = enough_rows(spoken, weights.head)
         cosines, sines = (table[positions][:, None, None] for table in tables)
         mask = mask_of(positions, length, cosines.dtype)
-        attended = torch.zeros_like(hidden)
-        attended_heads = attended[:rows].view(rows, weights.heads, 1, weights.head_width)
         with step_attention(cache.device, cache.dtype):
             for layer, layer_cache in zip(weights.layers, cache.unbind(), strict=True):
                 normed = _rms_norm(hidden, layer.attention_norm)
@@ -319,12 +317,11 @@ class LlamaT3(T3):
                 heads = projected.view(rows, 3, weights.heads, weights.head_width)
                 _rotate(heads[:, :2], cosines, sines)
                 layer_cache[:, row_ids, :, positions] = heads[:, 1:]
-                attended_heads.copy_(
-                    F.scaled_dot_product_attention(
-                        heads[:, 0, :, None], layer_cache[0], layer_cache[1], attn_mask=mask
-                    )
+                attended = F.scaled_dot_product_attention(
+                    heads[:, 0, :, None], layer_cache[0], layer_cache[1], attn_mask=mask
                 )
-                hidden = _feed_forward(layer, hidden + linear(attended, layer.out))
+                attended = enough_rows(attended.flatten(1).to(hidden.dtype), layer.out)
+                hidden = _feed_forward(layer, linear_plus(hidden, attended, layer.out))
         return linear(_rms_norm(hidden, weights.norm), weights.head)[:rows].float()
 
 
@@ -336,7 +333,7 @@ def _rotate(heads: Tensor, cosines: Tensor, sines: Tensor) -> None:
 
 def _feed_forward(layer: Layer, hidden: Tensor) -> Tensor:
     gate, up = linear(_rms_norm(hidden, layer.feed_forward_norm), layer.gate_up).chunk(2, dim=-1)
-    return hidden + linear(F.silu(gate).mul_(up), layer.down)
+    return linear_plus(hidden, F.silu(gate).mul_(up), layer.down)
 
 
 def _rms_norm(hidden: Tensor, weight: Tensor) -> Tensor:

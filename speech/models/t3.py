@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from speech.models.linear import has_tiles
 from speech.models.spec import ModelSpec
 from speech.t3.request import DecodeRequest
 from speech.transfer import upload
@@ -45,8 +46,8 @@ class T3(ABC):
 
     @property
     def cache_dtype(self) -> torch.dtype:
-        """The dtype of the KV cache. CPUs attend in float32 twice as fast as in bfloat16."""
-        return torch.float32 if self.device.type == "cpu" else self._dtype
+        """The dtype of the KV cache. CPUs without AMX attend in float32 twice as fast as in bfloat16."""
+        return torch.float32 if self.device.type == "cpu" and not has_tiles() else self._dtype
 
     def cache_shape(self, rows: int, positions: int) -> tuple[int, ...]:
         """The shape of a KV cache: [layers, 2, rows, heads, positions, head width]."""

@@ -287,13 +287,15 @@ class RunningBatch:
     def _draw(self, logits: Tensor, slots: int, with_sort: bool) -> None:
         """Draws the next token of the first slots from logits, float32 [rows, vocabulary], and records it."""
         tokens, counts, positions = self._tokens[:slots], self._counts[:slots], self._positions[:slots]
+        order = self.t3.spec.sampler
+        scores = logits[self._row_of_slot[:slots]]
         drawn = draw(
-            logits[self._row_of_slot[:slots]],
-            logits[self._uncond_row_of_slot[:slots]],
+            scores,
+            logits[self._uncond_row_of_slot[:slots]] if "guidance" in order else scores,
             self._seen[:slots],
             self._sampling.first(slots),
             self._noise[:slots],
-            order=self.t3.spec.sampler,
+            order=order,
             with_sort=with_sort,
         )
         alive = ~self._done[:slots]

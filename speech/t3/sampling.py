@@ -102,6 +102,9 @@ class SamplingRows:
         return tuple(getattr(self, field.name) for field in fields(self))
 
 
+Ordering = tuple[Tensor, Tensor]  # scores from the lowest to the highest, and their ids, [rows, vocabulary]
+
+
 def draw(
     logits: Tensor,
     uncond_logits: Tensor,
@@ -121,7 +124,9 @@ def draw(
     which costs a sort.
     """
     scores = logits
+    ordering: Ordering | None = None  # of the scores, where the step before has sorted them
     for step in order:
+        known, ordering = ordering, None
         if step == "guidance":
             scores = scores + sampling.cfg_weight * (scores - uncond_logits)
         elif step == "repetition_penalty":
@@ -138,23 +143,32 @@ def draw(
         elif not with_sort:
             continue
         elif step == "top_p":
-            scores = _cut_tail(scores, sampling.tail)
+            scores = _cut_tail(scores, known or _ordering(scores), sampling.tail)
         else:
-            scores = _keep_likeliest(scores, sampling.top_k)
+            scores, ordering = _keep_likeliest(scores, known or _ordering(scores), sampling.top_k)
     return (torch.softmax(scores, dim=-1) / noise).argmax(dim=-1)
 
 
-def _cut_tail(scores: Tensor, tail: Tensor) -> Tensor:
+def _ordering(scores: Tensor) -> Ordering:
+    ordered, ids = torch.sort(scores, descending=False, dim=-1)
+    return ordered, ids
+
+
+def _cut_tail(scores: Tensor, ordering: Ordering, tail: Tensor) -> Tensor:
     """``TopPLogitsWarper``: masks the least likely ids whose probabilities add up to at most the tail."""
-    ordered, order = torch.sort(scores, descending=False, dim=-1)
+    ordered, ids = ordering
     cut = torch.softmax(ordered, dim=-1).cumsum(dim=-1) <= tail
     cut[:, -1] = False  # one is kept
-    return scores.masked_fill(torch.empty_like(cut).scatter(1, order, cut), -torch.inf)
+    return scores.masked_fill(torch.empty_like(cut).scatter(1, ids, cut), -torch.inf)
 
 
-def _keep_likeliest(scores: Tensor, top_k: Tensor) -> Tensor:
-    """``TopKLogitsWarper``: masks what is less likely than the k-th likeliest id."""
-    vocabulary = scores.shape[-1]
-    place = torch.where(top_k > 0, top_k.clamp(max=vocabulary), vocabulary) - 1
-    least = torch.sort(scores, descending=True, dim=-1).values.gather(1, place)
-    return scores.masked_fill(scores < least, -torch.inf)
+def _keep_likeliest(scores: Tensor, ordering: Ordering, top_k: Tensor) -> tuple[Tensor, Ordering]:
+    """``TopKLogitsWarper``: masks what is less likely than the k-th likeliest id.
+
+    Returns the ordering of what it leaves, too.
+    """
+    (ordered, ids), vocabulary = ordering, scores.shape[-1]
+    kept = torch.where(top_k > 0, top_k.clamp(max=vocabulary), vocabulary)
+    least = ordered.gather(1, vocabulary - kept)
+    masked, ordered = (each.masked_fill(each < least, -torch.inf) for each in (scores, ordered))
+    return masked, (ordered, ids)
