@@ -81,6 +81,12 @@ async def test_other_models_serve_the_same_jobs(server, start, tmp_path, model):
         ("multilingual", "pl", "Zażółć gęślą jaźń."),
         ("multilingual-v2", "ko", "기차가 또 늦었어요."),
         ("pt-br", "pt-BR", "O trem atrasou outra vez."),
+        # The other packs differ from this one by their files and languages.
+        pytest.param("zh-cmn", "zh", "火车又晚点了。", marks=pytest.mark.slow),
+        pytest.param("es-mx", "es-MX", "El tren se atrasó otra vez.", marks=pytest.mark.slow),
+        pytest.param("es-es", "es-ES", "El tren ha llegado tarde.", marks=pytest.mark.slow),
+        pytest.param("pt-pt", "pt-PT", "O comboio atrasou-se outra vez.", marks=pytest.mark.slow),
+        pytest.param("hi", "hi", "ट्रेन फिर देर से आई।", marks=pytest.mark.slow),
     ],
 )
 async def test_multilingual_models_serve_the_same_jobs(server, start, tmp_path, model, language, text):
