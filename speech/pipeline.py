@@ -547,13 +547,11 @@ def load_synthesizers(
                 # In exact nothing depends on company; GPUs without bfloat16 gain by it in float32, too.
                 together = target.type == "cuda" and precision == "auto"
                 model = load_model(spec, checkpoint, target, dtype, together=together, shared=shared)
-        except ModelUnavailable:
+        except Exception as error:
+            if is_out_of_memory(error):  # libraries have errors of their own for it
+                raise ran_out(spec, needed_bytes, free_bytes, target) from error
             log.error("model: %s cannot be loaded", spec.name)
             raise
-        except Exception as error:
-            if not is_out_of_memory(error):  # libraries have errors of their own for it
-                raise
-            raise ran_out(spec, needed_bytes, free_bytes, target) from error
         _log_model(model, models, needed_bytes, time.perf_counter() - started)
         models.append(model)
     if target.type == "cpu" and all(model.is_tiny for model in models):
