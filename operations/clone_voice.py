@@ -119,7 +119,7 @@ def run(request: CloneVoiceRequest, services: Services, cancel: CancelToken) -> 
     if request.save_to_library:
         cancel.raise_if_cancelled()
         voice = _save(facts, request, sent.waveform, services)
-        reference, details = replace(reference, files=voice.shelf), voice.metadata
+        reference, details = replace(reference, files=voice.sidecar), voice.metadata
     preview = None
     if request.preview or request.keep_preview:
         defaults, default_warnings = usable_defaults(details[DEFAULT_PARAMETERS] or {})

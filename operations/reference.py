@@ -234,4 +234,4 @@ def stored_reference(voice: Voice, max_duration_s: float) -> Reference:
     # Voices stored by others may start with silence, which would use up the model's window.
     used = trim_silence(voice.waveform).first(max_duration_s)
     is_whole = len(used.samples) == len(voice.waveform.samples)
-    return Reference(used, voice.digest if is_whole else used.digest(), voice.shelf)
+    return Reference(used, voice.digest if is_whole else used.digest(), voice.sidecar)

@@ -604,10 +604,10 @@ def make_synthesizer(
 
 
 def _on_device(model: Model, max_concurrency: int) -> DeviceModel:
-    renderer = model.s3gen
-    if isinstance(renderer, PackedS3Gen):
-        return DeviceModel(partial(make_batch, model, max_concurrency), renderer, renderer.capture)
-    return DeviceModel(partial(make_batch, model, max_concurrency), renderer)
+    device_model = DeviceModel(partial(make_batch, model, max_concurrency), model.s3gen)
+    if isinstance(model.s3gen, PackedS3Gen):
+        return replace(device_model, get_renderer_ready=model.s3gen.capture)
+    return device_model
 
 
 def make_synthesizers(

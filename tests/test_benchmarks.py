@@ -198,20 +198,22 @@ def test_upstreams_s3gen_is_read_from_the_models_own_file(tmp_path):
         s3gen.load_upstreams(tmp_path, CHATTERBOX, torch.device("cpu"))
 
 
+def measure(main, spec, folder, monkeypatch, *options: str):
+    """Runs a benchmark of a model's smoke checkpoint on the CPU, and returns what it writes as JSON."""
+    checkpoint, file = folder / spec.name, folder / "figures.json"
+    write_smoke_checkpoint(checkpoint, spec=spec)
+    where = ["--checkpoint", str(checkpoint), "--model", spec.name, "--device", "cpu", "--json", str(file)]
+    run_main(main, monkeypatch, *where, *options)
+    return json.loads(file.read_text())
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("spec", "flow"), [(PACKS[0], "standard"), (TURBO, "meanflow")], ids=["a pack", "turbo"]
 )
 def test_s3gen_of_a_model_is_measured(tmp_path, monkeypatch, spec, flow):
-    folder, file = tmp_path / spec.name, tmp_path / "s3gen.json"
-    write_smoke_checkpoint(folder, spec=spec)
-    run_main(
-        s3gen.main,
-        monkeypatch,
-        *["--checkpoint", str(folder), "--model", spec.name, "--device", "cpu", "--tokens", "4"],
-        *["--batches", "1", "--runs", "1", "--json", str(file)],
-    )
-    figures = json.loads(file.read_text())
+    options = ("--tokens", "4", "--batches", "1", "--runs", "1")
+    figures = measure(s3gen.main, spec, tmp_path, monkeypatch, *options)
     assert (figures["model"], figures["flow"]) == (spec.name, flow)
     (row,) = figures["rows"]
     assert {"upstream", "exact"} <= row["ms"].keys()
@@ -221,15 +223,7 @@ def test_s3gen_of_a_model_is_measured(tmp_path, monkeypatch, spec, flow):
 @pytest.mark.parametrize("spec", [TURBO, PACKS[3]], ids=["turbo", "a pack"])
 def test_memory_of_a_model_is_measured(tmp_path, monkeypatch, spec):
     monkeypatch.setattr(memory, "TEXT_LENGTHS", (30,))
-    folder, file = tmp_path / spec.name, tmp_path / "memory.json"
-    write_smoke_checkpoint(folder, spec=spec)
-    run_main(
-        memory.main,
-        monkeypatch,
-        *["--checkpoint", str(folder), "--model", spec.name, "--device", "cpu", "--jobs", "3"],
-        *["--json", str(file)],
-    )
-    figures = json.loads(file.read_text())
+    figures = measure(memory.main, spec, tmp_path, monkeypatch, "--jobs", "3")
     assert figures["model"] == spec.name
     assert figures["peak_mb_by_characters"]["30"] > 0
     assert list(figures["after_jobs"]) == ["0", "1", "2", "3"]

@@ -104,9 +104,9 @@ class LiveLibrary:
         return library
 
     def write(self, *, is_due: bool = False) -> Library:
-        """The voices there are, after a change by this worker, which the indexes are told.
+        """The voices there are, after a change by this worker, which is written to the indexes.
 
-        is_due: also where they are not told of each change at once.
+        is_due: also where not each change is written to them at once.
 
         Locks may not work, and nothing exchanges a file only if nobody else has just done so: what is written
         here may lack a voice that another worker has committed, told the indexes of and acknowledged since
@@ -125,7 +125,7 @@ class LiveLibrary:
         return library
 
     def look_up(self, voice_id: str) -> tuple[Library, JsonObject, int]:
-        """The voices there are, and of one of them what is known and the latest revision, at one moment."""
+        """The voices there are, and the entry and the latest revision of one of them, at one moment."""
         with self._lock:
             library = self._refresh(self._timing.now(), anew=True)
             return library, self.indexes.entry(voice_id), self.listing.revisions.get(voice_id, 0)

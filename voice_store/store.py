@@ -25,7 +25,7 @@ from voice_store.writing import NewVoice, Writer
 
 CACHE_BYTES = 2**28  # of decoded audio: some ninety voices of 30 s
 _LOOK_AGAIN_S = 0.25
-_MOST_WAITING = 2  # threads that wait for a name that is missing; others are told at once
+_MOST_WAITING = 2  # threads that wait for a name that is missing; others get the error at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +35,7 @@ class Voice:
     voice_id: 8 hex digits, unless an old program made it otherwise.
     waveform: float32 [n] at 24 kHz, mono; read-only, since the store keeps it.
     digest: ``waveform.digest()``; voices of the same audio share it.
-    shelf: where a model may leave what it made of the voice; gone with the voice.
+    sidecar: where a model may leave what it made of the voice; gone with the voice.
     metadata: JSON-safe; see ``VoiceStore.metadata``.
     """
 
@@ -44,7 +44,7 @@ class Voice:
     waveform: Waveform
     digest: str
     metadata: Mapping[str, Any]
-    shelf: SidecarFile
+    sidecar: SidecarFile
 
 
 @dataclass(frozen=True, eq=False)

@@ -56,7 +56,7 @@ def test_the_preview_speaks_in_the_new_voice(services, synthesizer, recording):
     assert call.text == "Good evening."
     stored = services.voices.get(name="Ada")
     assert call.voice.waveform_digest == stored.digest
-    assert stored.shelf.read(synthesizer.conditionals_key) is not None
+    assert stored.sidecar.read(synthesizer.conditionals_key) is not None
 
 
 def test_without_a_preview_nothing_is_spoken(services, synthesizer, recording):

@@ -116,7 +116,7 @@ def test_the_least_recently_used_voice_is_forgotten():
 
 def test_another_worker_reads_what_lies_beside_the_voice(services, waveform):
     voice = services.voices.put(waveform, "Ada").voice
-    stored = Reference(waveform, voice.digest, voice.shelf)
+    stored = Reference(waveform, voice.digest, voice.sidecar)
     made = services.conditionals.get(stored, services.models.first, CancelToken())
     other = FakeSynthesizer()
     assert VoiceConditionals().get(stored, other, CancelToken()) == made
@@ -125,15 +125,15 @@ def test_another_worker_reads_what_lies_beside_the_voice(services, waveform):
 
 def test_what_lies_beside_the_voice_and_is_not_ours_is_replaced(services, synthesizer, waveform):
     voice = services.voices.put(waveform, "Ada").voice
-    voice.shelf.write(synthesizer.conditionals_key, b"something else")
-    stored = Reference(waveform, voice.digest, voice.shelf)
+    voice.sidecar.write(synthesizer.conditionals_key, b"something else")
+    stored = Reference(waveform, voice.digest, voice.sidecar)
     services.conditionals.get(stored, services.models.first, CancelToken())
     assert len(synthesizer.encoded) == 1
-    assert voice.shelf.read(synthesizer.conditionals_key) != b"something else"
+    assert voice.sidecar.read(synthesizer.conditionals_key) != b"something else"
 
 
 def test_a_voice_that_is_stored_after_its_first_job_keeps_its_conditionals(services, synthesizer, recording):
     run_operation(services, "tts", text="Hello.", reference_audio=recording)
     run_operation(services, "clone_voice", voice_name="Ada", reference_audio=recording)
     assert len(synthesizer.encoded) == 1
-    assert services.voices.get(name="Ada").shelf.read(synthesizer.conditionals_key) is not None
+    assert services.voices.get(name="Ada").sidecar.read(synthesizer.conditionals_key) is not None

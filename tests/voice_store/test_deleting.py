@@ -253,7 +253,7 @@ def test_a_deletion_that_was_cut_short_anywhere_leaves_nothing_once_it_is_finish
     store.put(make_waveform(2), "Ben")
     voice_id = store.put(make_waveform(1), "Amy", voice_id="amy-v1.2").voice.voice_id
     store.update(name="Amy", description="calm")
-    store.get(name="Amy").shelf.write("chatterbox", b"what a model made")
+    store.get(name="Amy").sidecar.write("chatterbox", b"what a model made")
     failing_from = [0]
 
     def fail(step, name, original, arguments, options):

@@ -150,7 +150,7 @@ def test_a_store_of_the_version_before_is_served(before):
         assert {voice["speaker_name"] for voice in store.list()} == set(before.voices.values())
     assert_is_served(store, before)
     assert [entry["text"] for entry in store.pronunciations().entries] == ["Saoirse"]
-    assert store.get(name="Amy").shelf.read("chatterbox") == b"what a model made of Amy"
+    assert store.get(name="Amy").sidecar.read("chatterbox") == b"what a model made of Amy"
 
 
 def test_a_store_of_the_version_before_is_served_without_its_indexes(before):

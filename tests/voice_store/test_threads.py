@@ -1,4 +1,4 @@
-"""Threads and workers that meet at a chosen moment, and files of strangers that must cost little."""
+"""Threads and workers that interleave at a given step, and the cost of files that are no voices."""
 
 from __future__ import annotations
 

@@ -16,8 +16,8 @@ CONTENT = b"what a model made of it"
 
 
 @pytest.fixture
-def shelf(store):
-    return store.put(make_waveform(1), "Ada").voice.shelf
+def sidecar(store):
+    return store.put(make_waveform(1), "Ada").voice.sidecar
 
 
 @pytest.fixture
@@ -33,45 +33,45 @@ def other_worker(root) -> VoiceStore:
     return VoiceStore(root, Timing(settle_s=0))
 
 
-def test_another_worker_finds_it_under_its_key(shelf, root):
-    assert shelf.read(KEY) is None
-    shelf.write(KEY, CONTENT)
+def test_another_worker_finds_it_under_its_key(sidecar, root):
+    assert sidecar.read(KEY) is None
+    sidecar.write(KEY, CONTENT)
     voice = other_worker(root).get(name="Ada")
-    assert voice.shelf.read(KEY) == CONTENT
-    assert voice.shelf.read("chatterbox-fedcba9876543210-float32-1") is None
+    assert voice.sidecar.read(KEY) == CONTENT
+    assert voice.sidecar.read("chatterbox-fedcba9876543210-float32-1") is None
 
 
-def test_it_stays_with_the_voice_that_it_was_made_of(shelf, store):
-    shelf.write(KEY, CONTENT)
-    assert store.put(make_waveform(2), "Bob").voice.shelf.read(KEY) is None
+def test_it_stays_with_the_voice_that_it_was_made_of(sidecar, store):
+    sidecar.write(KEY, CONTENT)
+    assert store.put(make_waveform(2), "Bob").voice.sidecar.read(KEY) is None
     store.update(name="Ada", new_name="Countess")
-    assert store.get(name="Countess").shelf.read(KEY) == CONTENT
+    assert store.get(name="Countess").sidecar.read(KEY) == CONTENT
 
 
-def test_it_goes_with_the_voice(shelf, store, folder):
-    shelf.write(KEY, CONTENT)
-    kept = store.put(make_waveform(2), "Bob").voice.shelf
+def test_it_goes_with_the_voice(sidecar, store, folder):
+    sidecar.write(KEY, CONTENT)
+    kept = store.put(make_waveform(2), "Bob").voice.sidecar
     kept.write(KEY, CONTENT)
     store.delete(name="Ada")
     assert len(names_in(folder)) == 1
     assert kept.read(KEY) == CONTENT
 
 
-def test_it_goes_with_a_voice_that_is_replaced(shelf, store, folder):
-    shelf.write(KEY, CONTENT)
+def test_it_goes_with_a_voice_that_is_replaced(sidecar, store, folder):
+    sidecar.write(KEY, CONTENT)
     store.put(make_waveform(2), "Ada", overwrite=True)
     assert not names_in(folder)
 
 
-def test_nothing_is_kept_of_a_voice_that_was_deleted_meanwhile(shelf, store, folder):
+def test_nothing_is_kept_of_a_voice_that_was_deleted_meanwhile(sidecar, store, folder):
     store.delete(name="Ada")
-    shelf.write(KEY, CONTENT)
+    sidecar.write(KEY, CONTENT)
     assert not folder.exists()
 
 
-def test_what_is_left_of_voices_that_went_is_swept_after_a_day(shelf, root, folder):
+def test_what_is_left_of_voices_that_went_is_swept_after_a_day(sidecar, root, folder):
     """An older program removes a voice's file and knows nothing of this one."""
-    shelf.write(KEY, CONTENT)
+    sidecar.write(KEY, CONTENT)
     young, old = (f"{voice_id}.{KEY}.safetensors" for voice_id in ("89abcdef", "fedcba98"))
     for name in (young, old, "notes.txt"):
         (folder / name).write_bytes(CONTENT)
@@ -80,7 +80,7 @@ def test_what_is_left_of_voices_that_went_is_swept_after_a_day(shelf, root, fold
     left = names_in(folder)
     assert old not in left
     assert {young, "notes.txt"} < left
-    assert shelf.read(KEY) == CONTENT
+    assert sidecar.read(KEY) == CONTENT
 
 
 def a_pipe(path):
@@ -103,20 +103,20 @@ def a_huge_file(path):
 
 
 @pytest.mark.parametrize("put_there", [a_pipe, a_link_to_a_secret, a_folder, a_huge_file])
-def test_what_is_no_plain_small_file_is_not_read(shelf, root, folder, put_there):
-    shelf.write(KEY, CONTENT)
+def test_what_is_no_plain_small_file_is_not_read(sidecar, root, folder, put_there):
+    sidecar.write(KEY, CONTENT)
     (path,) = folder.iterdir()
     path.unlink()
     put_there(path)
-    assert shelf.read(KEY) is None
-    shelf.write(KEY, CONTENT)  # takes its place, or leaves it; it never raises
-    assert shelf.read(KEY) in (CONTENT, None)
+    assert sidecar.read(KEY) is None
+    sidecar.write(KEY, CONTENT)  # takes its place, or leaves it; it never raises
+    assert sidecar.read(KEY) in (CONTENT, None)
     if (root.parent / "secret").exists():
         assert (root.parent / "secret").read_bytes() == b"somebody else's"
 
 
 @pytest.mark.parametrize("is_link", [True, False], ids=["a link", "a file"])
-def test_without_a_folder_of_its_own_nothing_is_kept(shelf, store, root, folder, is_link):
+def test_without_a_folder_of_its_own_nothing_is_kept(sidecar, store, root, folder, is_link):
     elsewhere = root.parent / "elsewhere"
     elsewhere.mkdir()
     if is_link:
@@ -124,14 +124,14 @@ def test_without_a_folder_of_its_own_nothing_is_kept(shelf, store, root, folder,
     else:
         folder.write_text("in the way")
     before = snapshot(root)
-    shelf.write(KEY, CONTENT)
-    assert shelf.read(KEY) is None
+    sidecar.write(KEY, CONTENT)
+    assert sidecar.read(KEY) is None
     assert snapshot(root) == before
     assert not names_in(elsewhere)
     assert store.get(name="Ada").name == "Ada"
 
 
-def test_a_voice_of_an_older_program_has_a_shelf_too(store, root):
+def test_a_voice_of_an_older_program_has_a_sidecar_too(store, root):
     store.put(make_waveform(1), "Ada")
     samples = make_waveform(5).samples
     write_plain_file(
@@ -140,5 +140,5 @@ def test_a_voice_of_an_older_program_has_a_shelf_too(store, root):
         {"voice_id": "01234567", "speaker_name": "Old", "audio": samples, "sample_rate": 24_000},
     )
     voice = other_worker(root).get(voice_id="01234567")
-    voice.shelf.write(KEY, CONTENT)
-    assert other_worker(root).get(voice_id="01234567").shelf.read(KEY) == CONTENT
+    voice.sidecar.write(KEY, CONTENT)
+    assert other_worker(root).get(voice_id="01234567").sidecar.read(KEY) == CONTENT
