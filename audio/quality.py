@@ -6,6 +6,7 @@ the caller may have nothing better.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -98,22 +99,30 @@ def check_reference(waveform: Waveform, field: str = "reference_audio") -> tuple
     return quality, (*short_speech(quality, field), *flaws(quality, field))
 
 
-def check_speech(waveform: Waveform, field: str) -> None:
+def check_speech(
+    waveform: Waveform, field: str, contains_speech: Callable[[Waveform, float], bool] | None = None
+) -> None:
     """Raises ReferenceInvalid for a recording of any length that certainly has no speech in it.
 
-    A minute of it with speech is enough. Music and noises that change as speech does are not noticed, and of
-    less than 2 s of sound nothing is certain: a word may be one vowel.
+    A minute of it with speech is enough. Of less than 2 s of sound nothing is certain: a word may be one
+    vowel. contains_speech: whether there is speech in up to a minute and a half of which so many seconds are
+    not silent; without it, music and noises that change as speech does are not noticed.
     """
     refusal: ReferenceInvalid | None = None
     blocks = np.array_split(waveform.samples, max(1, round(waveform.duration_s / _BLOCK_S)))
     for samples in blocks:
-        activity = detect_speech(Waveform(samples, waveform.sample_rate_hz))
+        block = Waveform(samples, waveform.sample_rate_hz)
+        activity = detect_speech(block)
         try:
             _refuse_silence(activity, field, _SPEECH_ADVICE)
             if activity.speech_s < _LEAST_SPEECH_S:
                 raise ReferenceInvalid("holds no speech", field=field, hint=_SPEECH_ADVICE)
             if activity.speech_s >= MIN_SPEECH_S:
                 _refuse_non_speech(activity, field, _SPEECH_ADVICE)
+                if contains_speech is not None and not contains_speech(block, activity.speech_s):
+                    raise ReferenceInvalid(
+                        "holds music or other sounds, not speech", field=field, hint=_SPEECH_ADVICE
+                    )
             return
         except ReferenceInvalid as error:
             # Of a recording with silent minutes, what is said of the others tells more.

@@ -36,6 +36,7 @@ from operations.voice_details import NewVoiceName, VoiceDetails
 from speech.contract import Utterance
 from speech.text.normalization import normalize
 from speech.text.pronunciations import find_pronunciations
+from speech.voice_activity import contains_speech
 from voice_store import Voice
 from voice_store.metadata import given_details
 
@@ -110,7 +111,7 @@ def run(request: CloneVoiceRequest, services: Services, cancel: CancelToken) -> 
         saved_to_library=False,
         voice_info=None,
         quality={**sent.quality.as_dict(), "warnings": list(sent.warnings)},
-        warnings=[*sent.warnings, *_too_short(sent.waveform, services)],
+        warnings=[*sent.warnings, *_no_speech(sent), *_too_short(sent.waveform, services)],
     )
     if sent.samples:
         facts["samples"] = list(sent.samples)
@@ -139,6 +140,13 @@ def run(request: CloneVoiceRequest, services: Services, cancel: CancelToken) -> 
     if request.keep_preview:
         facts["preview_kept"] = _keep_preview(facts, request, preview, services)
     return Result({**facts}, preview=preview if request.preview else None)
+
+
+def _no_speech(sent: SentRecording) -> list[str]:
+    """Returns a warning about music and other sounds, which may be all that the caller wants."""
+    if contains_speech(sent.waveform, sent.quality.speech_s):
+        return []
+    return ["the recording holds music or other sounds, not speech: the voice will not resemble it"]
 
 
 def _too_short(waveform: Waveform, services: Services) -> list[str]:

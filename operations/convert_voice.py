@@ -19,6 +19,7 @@ from operations.reference import decode_sent, one_recording
 from operations.request import FieldError, value_excerpt
 from operations.speech_result import SegmentReceipt, SpeechResult, milliseconds
 from operations.spoken_audio import DeliveryWay, Format, SampleRate, Seed, random_seed
+from speech.voice_activity import contains_speech
 
 SOURCE_AUDIO = "source_audio"
 
@@ -77,7 +78,7 @@ def run(request: ConvertVoiceRequest, services: Services, cancel: CancelToken) -
     synthesizer = named_model(request.model, services.models)
     info = synthesizer.info
     source, field = decode_sent(request, SOURCE_AUDIO, services.fetch, cancel, LONG)
-    check_speech(source, field)
+    check_speech(source, field, contains_speech)
     decoded_s = time.perf_counter()
     voice = choose_voice(request, services, cancel)
     found_s = time.perf_counter()

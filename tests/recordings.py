@@ -94,6 +94,35 @@ def tone(
     return (peak * np.sin(2 * np.pi * frequency_hz * time_s)).astype(np.float32)
 
 
+def music(duration_s: float, sample_rate_hz: int = 24_000, seed: int = 0) -> Samples:
+    """Chords of plucked strings over a bass, with a cymbal on each beat."""
+    rng = np.random.default_rng(seed)
+    samples = np.zeros(round(duration_s * sample_rate_hz), np.float32)
+    beat_s = 0.5
+    for beat, start in enumerate(range(0, len(samples), round(beat_s * sample_rate_hz))):
+        room = samples[start:]
+        root = 48 + (0, 5, 7, 3)[beat // 4 % 4]
+        for pitch in (root - 12, *(root + int(step) for step in rng.choice([0, 4, 7, 12, 16], 3))):
+            _add(room, _string(440 * 2 ** ((pitch - 69) / 12), 4 * beat_s, sample_rate_hz))
+        cymbal = _hiss(0.1, sample_rate_hz, rng)
+        _add(room, 0.5 * cymbal * np.exp(-np.linspace(0, 6, len(cymbal))))
+    return np.asarray(0.3 * samples / np.abs(samples).max(), np.float32)
+
+
+def _add(room: Samples, sound: Samples) -> None:
+    length = min(len(room), len(sound))
+    room[:length] += sound[:length]
+
+
+def _string(hz: float, duration_s: float, sample_rate_hz: int) -> Samples:
+    time_s = np.arange(round(duration_s * sample_rate_hz)) / sample_rate_hz
+    partials = [
+        np.sin(2 * np.pi * hz * number * time_s) * np.exp(-time_s * 1.5 * number) / number
+        for number in range(1, 9)
+    ]
+    return np.asarray(np.sum(partials, axis=0), np.float32)
+
+
 def silence(duration_s: float, sample_rate_hz: int = 24_000) -> Samples:
     return np.zeros(round(duration_s * sample_rate_hz), dtype=np.float32)
 

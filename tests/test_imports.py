@@ -64,6 +64,7 @@ ALLOWED = {
         "speech.text",
         "speech.subtitles",
         "speech.trim",
+        "speech.voice_activity",
         "speech.word_times",
         "voice_store",
         "delivery",
@@ -244,7 +245,7 @@ def test_the_sdk_is_imported_without_a_question_to_the_cpu():
     assert said == ["not_asked", "True"]
 
 
-@pytest.mark.parametrize("module", ["contract", "subtitles", "word_times"])
+@pytest.mark.parametrize("module", ["contract", "subtitles", "voice_activity", "word_times"])
 def test_what_operations_use_of_speech_needs_no_torch(module):
     assert "torch" not in run_fresh(f"import sys, speech.{module}; print(*sys.modules)")
 

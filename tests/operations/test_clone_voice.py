@@ -12,7 +12,7 @@ from speech.contract import ModelInfo
 from speech.models.spec import TURBO
 from tests.fakes import FAKE_REVISION, WATERMARK, FakeSynthesizer, build_services
 from tests.operations.conftest import run_operation, start_operation
-from tests.recordings import silence, speech_like, tone, wav_bytes
+from tests.recordings import music, silence, speech_like, tone, wav_bytes
 
 
 def clone(services, recording, **fields):
@@ -87,6 +87,12 @@ def test_little_speech_is_stored_with_a_warning(services):
     assert reply["saved_to_library"]
     assert reply["quality"]["warnings"]
     assert reply["quality"]["warnings"][0] in reply["warnings"]
+
+
+def test_music_is_stored_with_a_warning(services):
+    reply = clone(services, encoded(music(8.0)), preview=False)
+    assert [warning for warning in reply["warnings"] if "holds music or other sounds, not speech" in warning]
+    assert reply["saved_to_library"]
 
 
 def test_a_voice_too_short_for_a_model_of_the_worker_is_stored_with_a_warning(tmp_path):

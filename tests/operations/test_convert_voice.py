@@ -8,7 +8,7 @@ from cancel import CancelToken
 from errors import Cancelled, FetchRefused, InvalidRequest, ReferenceInvalid, VoiceNotFound
 from tests.fakes import FAKE_REVISION
 from tests.operations.conftest import run_operation, start_operation
-from tests.recordings import click, file_bytes, silence, speech_like, tone, wav_bytes, white_noise
+from tests.recordings import click, file_bytes, music, silence, speech_like, tone, wav_bytes, white_noise
 
 NEITHER = "source_audio is required; send a recording in base64, or source_audio_url"
 
@@ -99,8 +99,20 @@ def test_ten_minutes_are_taken_and_more_are_not(services, synthesizer):
             np.concatenate([silence(65.0), tone(65.0)]),
             "source_audio holds tones, not speech",
         ),
+        (music(8.0), "source_audio holds music or other sounds, not speech; send a recording of speech"),
+        (np.concatenate([silence(65.0), music(65.0)]), "source_audio holds music or other sounds"),
     ],
-    ids=["silence", "minutes of silence", "a click", "noise", "minutes of noise", "a melody", "a late tone"],
+    ids=[
+        "silence",
+        "minutes of silence",
+        "a click",
+        "noise",
+        "minutes of noise",
+        "a melody",
+        "a late tone",
+        "music",
+        "late music",
+    ],
 )
 def test_what_certainly_is_no_speech_is_refused(services, samples, says):
     with pytest.raises(ReferenceInvalid) as refusal:
@@ -115,8 +127,11 @@ def test_what_certainly_is_no_speech_is_refused(services, samples, says):
         np.concatenate([silence(100.0), speech_like(2.0, seed=2), silence(100.0)]),
         speech_like(6.0, seed=2) * 0.01,
         speech_like(6.0, seed=2) + white_noise(6.0, rms=0.1),
+        speech_like(6.0, seed=2) + music(6.0),
+        np.concatenate([music(40.0), speech_like(6.0, seed=2)]),
+        np.concatenate([music(70.0), speech_like(60.0, seed=2)]),
     ],
-    ids=["a word", "little in minutes of silence", "quiet", "noisy"],
+    ids=["a word", "little in silence", "quiet", "noisy", "over music", "little after music", "after music"],
 )
 def test_speech_is_not_refused(services, samples):
     convert(services, base64_wav(np.clip(samples, -1, 1)))
