@@ -10,8 +10,9 @@ import torch
 
 from speech.capture import CaptureFailed, capture_graph
 
-# Calls of up to 16 chunks, of 30 to 450 tokens after prompts of 125 to 250, have at most 28 shapes.
-MAX_GRAPHS = 64
+# At the start there are 65, and 26 more for each further vocoder. Calls with other numbers of chunks in a
+# batch add to them.
+MAX_GRAPHS = 256
 
 log = logging.getLogger(__name__)
 
@@ -39,11 +40,11 @@ class RecentGraphs:
         if shape in self._without_graph:
             return work
         if shape not in self._graphs:
-            log.info("captures a graph of the flow: %s", shape)
+            log.info("captures a graph of S3Gen: %s", shape)
             try:
                 self._graphs[shape] = self._capture(work)  # has waited for the device: no graph is running
             except CaptureFailed as error:
-                log.warning("S3Gen is slower: the flow has no CUDA graph for %s: %s", shape, error)
+                log.warning("S3Gen is slower: it has no CUDA graph for %s: %s", shape, error)
                 self._without_graph.add(shape)
                 self._pool = torch.cuda.graph_pool_handle()
                 return work

@@ -23,7 +23,7 @@ from speech.models.linear import pack
 from speech.models.spec import MEL_CHANNELS, FlowSpec
 from speech.s3gen.flow import schedule
 from speech.s3gen.graphs import RecentGraphs
-from speech.s3gen.padding import bucket
+from speech.s3gen.padding import bucket, buckets
 from speech.s3gen.shapes import ESTIMATOR_HEAD_WIDTH, ESTIMATOR_INPUT
 from speech.s3gen.weights import WeightsView, layer_norm, linear
 from speech.transfer import upload
@@ -91,18 +91,14 @@ class Shape(NamedTuple):
 
         The graphs share memory: that of the largest serves the others.
         """
-        alone = [cls.of([frames]) for frames in _buckets(*CAPTURED_ALONE)]
-        together = [cls(frames, CHUNKS, LONGEST) for frames in _buckets(*CAPTURED_TOGETHER)]
+        alone = [cls.of([frames]) for frames in buckets(*CAPTURED_ALONE)]
+        together = [cls(frames, CHUNKS, LONGEST) for frames in buckets(*CAPTURED_TOGETHER)]
         return sorted(alone + together, reverse=True)
 
 
 def _power_of_two(number: int) -> int:
     """The least power of two that is no less than a number."""
     return 1 << (number - 1).bit_length()
-
-
-def _buckets(first: int, last: int) -> list[int]:
-    return sorted({bucket(frames) for frames in range(first, last + 1)})
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,6 +206,11 @@ class PackedFlow:
             rows = self._rows.first(shape, self._passes)
             rows.fill(_silence(shape, self._device))
             self._graphs.replay_of(shape, self._step_of(rows))
+
+    @property
+    def graphs(self) -> RecentGraphs | None:
+        """The CUDA graphs, for whatever else the flow's caller runs on the device; None without any."""
+        return self._graphs
 
     def drop_graphs(self) -> None:
         """Drops the CUDA graphs, so that their memory can be given back. New ones are captured as before."""

@@ -17,6 +17,11 @@ def bucket(length: int) -> int:
     return max(-(-length // step) * step, SMALLEST_BUCKET)
 
 
+def buckets(first: int, last: int) -> list[int]:
+    """Returns the padded lengths of all lengths from the first to the last."""
+    return sorted({bucket(length) for length in range(first, last + 1)})
+
+
 def similar_lengths(lengths: Sequence[int], room: Callable[[int], int]) -> Iterator[tuple[list[int], int]]:
     """Yields padded batches: the indices of their chunks, and the length that these are padded to.
 

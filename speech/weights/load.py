@@ -182,11 +182,17 @@ def _make_t3(
 def _make_s3gen(
     weights: WeightsView, spec: ModelSpec, device: torch.device, dtype: torch.dtype, *, together: bool
 ) -> S3Gen | PackedS3Gen:
-    if dtype == torch.bfloat16 or together:
-        on_gpu = device.type == "cuda"
-        graphs = on_gpu and dtype == torch.bfloat16  # in float32 attention has no kernel that they could hold
-        return PackedS3Gen(weights, spec.flow, dtype, graphs=graphs, in_batches=on_gpu or together)
-    return S3Gen(weights, spec.flow)
+    on_gpu, together = device.type == "cuda", together or dtype == torch.bfloat16
+    if not (on_gpu or together):
+        return S3Gen(weights, spec.flow)
+    return PackedS3Gen(
+        weights,
+        spec.flow,
+        dtype,
+        graphs=on_gpu and dtype == torch.bfloat16,  # in float32 attention has no kernel that they could hold
+        in_batches=on_gpu or dtype == torch.float32,  # of few padded lengths, for which cuDNN has plans
+        together=together,
+    )
 
 
 def check_config(checkpoint: Checkpoint, spec: ModelSpec) -> CheckpointConfig:

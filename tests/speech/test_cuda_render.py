@@ -159,6 +159,34 @@ def test_after_a_start_no_call_captures_a_graph(weights, monkeypatch):
     inputs = [make_flow_inputs(lengths, CUDA) for lengths in ((260,), (1000,), (600, 900, 1400), (400,) * 16)]
     for each in inputs:
         assert all(torch.isfinite(mel).all() for mel in renderer._flow.solve(each))
+    (request,) = make_requests([(150, 0, 120)], CUDA)
+    renderer.render([request])
+    for piece in pieces_of(request, ChunkStream(1, CUDA)):
+        renderer.render([piece])
+
+
+def test_graphs_of_encoder_and_vocoder_give_what_their_functions_give(weights):
+    """Alone, together and in pieces, whatever the calls before have left in the graphs' tensors."""
+    renderer, eager = PackedS3Gen(weights, FLOW), PackedS3Gen(weights, FLOW)
+    eager._run_encoder = eager._encode_batch
+    eager._run_vocoder = renderer._run_vocoder._function
+    eager._run_windows = renderer._run_windows._function
+    for cases in (CASES["one"], FIVE, CASES["one"], FIVE):
+        found, expected = (each.render(make_requests(cases, CUDA)) for each in (renderer, eager))
+        for samples, plain in zip(found, expected, strict=True):
+            torch.testing.assert_close(samples, plain, rtol=0, atol=1e-5)
+    streams = ChunkStream(1, CUDA), ChunkStream(1, CUDA)
+    ours, theirs = (pieces_of(make_requests(CASES["two"], CUDA)[1], stream) for stream in streams)
+    for one, other in zip(ours, theirs, strict=True):
+        (samples,), (plain,) = renderer.render([one]), eager.render([other])
+        torch.testing.assert_close(samples, plain, rtol=0, atol=1e-5)
+
+
+def test_with_exact_chunks_are_rendered_one_after_the_other(weights):
+    renderer = PackedS3Gen(weights, FLOW, torch.float32, graphs=False, together=False)
+    together = renderer.render(make_requests(FIVE, CUDA))
+    for samples, request in zip(together, make_requests(FIVE, CUDA), strict=True):
+        assert torch.equal(samples, renderer.render([request])[0])
 
 
 def pieces_of(request: RenderRequest, stream: ChunkStream) -> list[PieceRequest]:
