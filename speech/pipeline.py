@@ -41,6 +41,7 @@ from speech.takes import TakeCheck, describe
 from speech.text import has_speakable, max_speech_tokens, split_text
 from speech.text.calibration import calibration_sentence
 from speech.text.spans import chunk_spans
+from speech.threads import run_in_thread
 from speech.trim import FADE_S, Samples, TailCutter, fade_out
 from speech.watermark import PieceMarker, Watermarker
 from speech.weights.find import find_model
@@ -520,6 +521,31 @@ def load_synthesizers(
     Raises ModelUnavailable.
     """
     target = _device(device)
+    load = partial(
+        _load_synthesizers,
+        sources,
+        target,
+        precision=precision,
+        upstream=upstream,
+        max_concurrency=max_concurrency,
+        hf_token=hf_token,
+        hub_caches=hub_caches,
+        last_resort=last_resort,
+    )
+    return run_in_thread(load) if target.type == "cpu" else load()
+
+
+def _load_synthesizers(
+    sources: Sequence[ModelSource],
+    target: torch.device,
+    *,
+    precision: str,
+    upstream: bool,
+    max_concurrency: int,
+    hf_token: str | None,
+    hub_caches: tuple[Path, ...],
+    last_resort: Path | None,
+) -> list[ChatterboxSynthesizer]:
     try:
         watermarker = Watermarker(target)
     except Exception as error:
@@ -557,7 +583,10 @@ def load_synthesizers(
     if target.type == "cpu" and all(model.is_tiny for model in models):
         # So little work gains nothing from threads, and loses tenfold to them on a busy machine.
         torch.set_num_threads(1)
-    return make_synthesizers(models, watermarker, max_concurrency)
+    synthesizers = make_synthesizers(models, watermarker, max_concurrency)
+    if target.type == "cpu":
+        torch.set_num_threads(1)  # of threads that come later: the device's owner has all of them
+    return synthesizers
 
 
 def _log_model(model: Model, others: Sequence[Model], size_bytes: int, seconds: float) -> None:

@@ -356,6 +356,7 @@ class DeviceRuntime:
         models: by name. max_jobs: how many jobs may speak at once. Raises what making a batch raises.
         """
         self._device, self._models, self._max_jobs = device, models, max_jobs
+        self._cpu_threads = torch.get_num_threads()
         self._recorded_at_once = RECORDED_AT_ONCE if device.type == "cuda" else 1
         self._work_came = threading.Condition()
         self._arrivals: deque[_Job | _Task] = deque()
@@ -498,6 +499,8 @@ class DeviceRuntime:
 
     def _enter_device(self) -> None:
         self._render_stream: torch.cuda.Stream | None = None
+        if self._device.type == "cpu":
+            torch.set_num_threads(self._cpu_threads)  # of this thread, whatever others have
         if self._device.type == "cuda":
             if self._device.index is None:
                 self._device = torch.device("cuda", torch.cuda.current_device())

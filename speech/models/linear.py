@@ -54,12 +54,12 @@ def linear(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return _shaped(product, rows)
 
 
-def linear_gelu(rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """GELU of ``linear``, by the approximation with tanh; in bfloat16 in one pass, rounded once."""
+def linear_gelu(rows: Tensor, weight: Tensor, bias: Tensor | None, approximate: str = "tanh") -> Tensor:
+    """GELU of ``linear``; in bfloat16 in one pass, rounded once. approximate: "tanh" or "none"."""
     if not weight.is_mkldnn or weight.dtype != torch.bfloat16:
-        return F.gelu(linear(rows, weight, bias), approximate="tanh")
+        return F.gelu(linear(rows, weight, bias), approximate=approximate)
     product: Tensor = torch.ops.mkldnn._linear_pointwise(
-        _flat(rows, weight), weight, bias, "gelu", [], "tanh"
+        _flat(rows, weight), weight, bias, "gelu", [], approximate
     )
     return _shaped(product, rows)
 

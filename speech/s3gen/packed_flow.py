@@ -25,7 +25,7 @@ from speech.s3gen.flow import schedule
 from speech.s3gen.graphs import RecentGraphs
 from speech.s3gen.padding import bucket, buckets
 from speech.s3gen.shapes import ESTIMATOR_HEAD_WIDTH, ESTIMATOR_INPUT
-from speech.s3gen.weights import WeightsView, layer_norm, linear
+from speech.s3gen.weights import WeightsView, layer_norm, linear, linear_gelu, linear_plus
 from speech.transfer import upload
 
 # The most frames that are solved together and have graphs: eight chunks of ten seconds in voices with a
@@ -296,7 +296,9 @@ def _block(block: WeightsView, channels: Tensor, time_shift: Tensor, rows: _Rows
     """Applies a resnet block and its transformer layers; returns [rows, C]. time_shift: [C]."""
     resnet = block / 0
     hidden = _causal_block(channels, resnet / "block1" / "block", rows) + time_shift
-    hidden = _causal_block(hidden, resnet / "block2" / "block", rows) + linear(channels, resnet / "res_conv")
+    hidden = linear_plus(
+        _causal_block(hidden, resnet / "block2" / "block", rows), channels, resnet / "res_conv"
+    )
     for layer in (block / 1).numbered():
         hidden = _transformer_block(layer, hidden, rows)
     return hidden
@@ -307,9 +309,9 @@ def _transformer_block(layer: WeightsView, hidden: Tensor, rows: _Rows) -> Tenso
     projected = linear(layer_norm(hidden, layer / "norm1"), attention / "to_qkv")
     queries, keys, values = projected.view(len(hidden), 3, -1, ESTIMATOR_HEAD_WIDTH).unbind(1)
     attended = _attend(queries, keys, values, rows).flatten(1)
-    hidden = hidden + linear(attended, attention / "to_out" / 0)
-    widened = F.gelu(linear(layer_norm(hidden, layer / "norm3"), forward / 0 / "proj"))
-    return hidden + linear(widened, forward / 2)
+    hidden = linear_plus(hidden, attended, attention / "to_out" / 0)
+    widened = linear_gelu(layer_norm(hidden, layer / "norm3"), forward / 0 / "proj")
+    return linear_plus(hidden, widened, forward / 2)
 
 
 def _attend(queries: Tensor, keys: Tensor, values: Tensor, rows: _Rows) -> Tensor:

@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from speech.models.linear import linear as product
+from speech.models.linear import linear_gelu as product_gelu
+from speech.models.linear import linear_plus as product_plus
 
 _NORM, _DIRECTION = ".parametrizations.weight.original0", ".parametrizations.weight.original1"
 _QUERY = ".attn1.to_q.weight"
@@ -87,6 +89,15 @@ def prepare(state: Mapping[str, Tensor]) -> WeightsView:
 
 def linear(rows: Tensor, view: WeightsView) -> Tensor:
     return product(rows, view["weight"], view.bias)
+
+
+def linear_gelu(rows: Tensor, view: WeightsView) -> Tensor:
+    """The exact GELU of ``linear``."""
+    return product_gelu(rows, view["weight"], view.bias, "none")
+
+
+def linear_plus(summand: Tensor, rows: Tensor, view: WeightsView) -> Tensor:
+    return product_plus(summand, rows, view["weight"], view.bias)
 
 
 def layer_norm(rows: Tensor, view: WeightsView, epsilon: float = 1e-5) -> Tensor:
