@@ -139,24 +139,41 @@ def _substitutes(passed_over: Sequence[str], code: str) -> tuple[str, ...]:
 
 
 def _first_that_speaks(language: str, candidates: Collection[Synthesizer]) -> tuple[Synthesizer, str] | None:
-    """Returns the model that is called as the language, such as "pt-br", else the first that speaks it."""
-    tag = language.casefold().replace("_", "-")
-    for each in sorted(candidates, key=lambda each: each.info.spec.name != tag):
+    """Returns the model that is called as the language, else the first that speaks it, and its code for it.
+
+    "pt-BR" is spoken by "pt-br", and "hi-IN" by "hi", as "hi" is. None where no model speaks it.
+    """
+    for each in sorted(candidates, key=lambda each: -_shared_subtags(each.info.spec.name, language)):
         code = _code_of(language, each.info.languages)
         if code is not None:
             return each, code
     return None
 
 
+def _shared_subtags(name: str, language: str) -> int:
+    """Returns how many subtags a model's name has, where the language's tag has all of them; else 0.
+
+    The first is the language's code in both: "pt-br" is in "pt-BR" and "pt-Latn-BR", not in "pt" or "pt-PT".
+    """
+    code, *others = name.split("-")
+    tag_code, *tag_others = _normalized(language).split("-")
+    return 1 + len(others) if code == tag_code and set(others) <= set(tag_others) else 0
+
+
 def _code_of(language: str, codes: Collection[str]) -> str | None:
     """Returns the code that a language tag begins with, whatever its case."""
     folded = {code.casefold(): code for code in codes}
-    tag = language.casefold().replace("_", "-")
+    tag = _normalized(language)
     while tag:
         if found := folded.get(tag) or folded.get(SAME_LANGUAGE.get(tag, "")):
             return found
         tag = tag.rpartition("-")[0]
     return None
+
+
+def _normalized(language: str) -> str:
+    """Returns a language's tag as codes and names of models are written: "pt-br" for "pt_BR"."""
+    return language.casefold().replace("_", "-")
 
 
 def _unsupported(

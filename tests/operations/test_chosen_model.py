@@ -138,6 +138,32 @@ def test_a_pack_is_taken_for_its_own_variety(tmp_path):
         assert spoken_by(services, language=language) == (model, "pt")
 
 
+@pytest.mark.parametrize(
+    ("language", "expected"),
+    [
+        ("hi", ("hi", "hi")),
+        ("hi-IN", ("hi", "hi")),
+        ("HI_deva_in", ("hi", "hi")),
+        ("pt", ("many", "pt")),
+        ("pt-AO", ("many", "pt")),
+        ("pt-BR", ("pt-br", "pt")),
+        ("pt-Latn-BR", ("pt-br", "pt")),
+        ("pt-PT-u-nu-latn", ("pt-pt", "pt")),
+        ("de-x-hi", ("many", "de")),
+        ("fr-BR", ("many", "fr")),
+    ],
+)
+def test_a_language_with_a_region_or_a_script_has_the_pack_of_its_language(tmp_path, language, expected):
+    languages = {"many": ("en", "de", "fr", "hi", "pt"), "pt-pt": ("pt",), "pt-br": ("pt",), "hi": ("hi",)}
+    models = [
+        FakeSynthesizer(info=ModelInfo(replace(CHATTERBOX, name=name, languages=codes), FAKE_REVISION))
+        for name, codes in languages.items()
+    ]
+    services = build_services(tmp_path, models)
+    assert spoken_by(services, language=language) == expected
+    assert spoken_by(services, language=language, model="many") == ("many", expected[1])
+
+
 def test_a_preview_has_no_tags_that_its_model_does_not_know(several, recording, english):
     clone = {"voice_name": "Ada", "reference_audio": recording}
     reply = run_operation(several, "clone_voice", preview_text="Hello [laugh] you.", **clone)
