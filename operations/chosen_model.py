@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Annotated
 
 from pydantic import Field
@@ -50,7 +51,8 @@ def choose_model(
     """Returns the model for a text, and its code for the text's language: "en-US" is spoken as "en".
 
     name, language: as they were sent; None: not sent. Without a language it is the voice's where a model
-    speaks that, else the worker's default, else the model's own. Raises InvalidRequest, and
+    speaks that, else the worker's default, else the model's own. A voice's may be a name of a language in
+    English, since other programs store such. Raises InvalidRequest, and
     UnsupportedLanguage, also for a voice's or a default language that a model has and cannot read here.
     """
     candidates = list(services.models) if name is None else [named_model(name, services.models)]
@@ -60,15 +62,16 @@ def choose_model(
             raise _unsupported(language, name, candidates, services.models)
         return ChosenModel(*found)
     passed_over: list[str] = []
-    for code, whose in ((voice_language, "the voice's"), (services.default_language, "the default")):
-        if code is None:
+    for stated, whose in ((voice_language, "the voice's"), (services.default_language, "the default")):
+        if stated is None:
             continue
+        code = _code_of_name(stated)
         found = _first_that_speaks(code, candidates)
         if found is None and any(_code_of(code, each.info.unavailable_languages) for each in candidates):
             raise _unsupported(code, name, candidates, services.models)
         if found is not None:
             return ChosenModel(*found, _substitutes(passed_over, found[1]))
-        passed_over.append(f"{whose} language {printable_excerpt(code)}")
+        passed_over.append(f"{whose} language {printable_excerpt(stated)}")
     chosen, code = _first_that_speaks(FALLBACK_LANGUAGE, candidates) or (
         candidates[0],
         candidates[0].info.default_language,
@@ -139,24 +142,56 @@ def _substitutes(passed_over: Sequence[str], code: str) -> tuple[str, ...]:
 
 
 def _first_that_speaks(language: str, candidates: Collection[Synthesizer]) -> tuple[Synthesizer, str] | None:
-    """Returns the model that is called as the language, such as "pt-br", else the first that speaks it."""
-    tag = language.casefold().replace("_", "-")
-    for each in sorted(candidates, key=lambda each: each.info.spec.name != tag):
+    """Returns the model that is called as the language, else the first that speaks it, and its code for it.
+
+    "pt-BR" is spoken by "pt-br", and "hi-IN" by "hi", as "hi" is. None where no model speaks it.
+    """
+    for each in sorted(candidates, key=lambda each: -_shared_subtags(each.info.spec.name, language)):
         code = _code_of(language, each.info.languages)
         if code is not None:
             return each, code
     return None
 
 
+def _shared_subtags(name: str, language: str) -> int:
+    """Returns how many subtags a model's name has, where the language's tag has all of them; else 0.
+
+    The first is the language's code in both: "pt-br" is in "pt-BR" and "pt-Latn-BR", not in "pt" or "pt-PT".
+    """
+    code, *others = name.split("-")
+    tag_code, *tag_others = _normalized(language).split("-")
+    return 1 + len(others) if code == tag_code and set(others) <= set(tag_others) else 0
+
+
 def _code_of(language: str, codes: Collection[str]) -> str | None:
     """Returns the code that a language tag begins with, whatever its case."""
     folded = {code.casefold(): code for code in codes}
-    tag = language.casefold().replace("_", "-")
+    tag = _normalized(language)
     while tag:
         if found := folded.get(tag) or folded.get(SAME_LANGUAGE.get(tag, "")):
             return found
         tag = tag.rpartition("-")[0]
     return None
+
+
+def _code_of_name(language: str) -> str:
+    """Returns the code of a language that is named in English, such as "German"; any other text as it is."""
+    if len(_normalized(language).partition("-")[0]) <= 3:  # a tag, which begins with a code
+        return language
+    return _codes_by_name().get(language.strip().casefold(), language)
+
+
+@lru_cache(maxsize=1)
+def _codes_by_name() -> Mapping[str, str]:
+    """Returns CLDR's codes, such as "de" and "pt_BR", by their names in English in small letters."""
+    from babel import Locale
+
+    return {name.casefold(): code for code, name in Locale("en").languages.items()}
+
+
+def _normalized(language: str) -> str:
+    """Returns a language's tag as codes and names of models are written: "pt-br" for "pt_BR"."""
+    return language.casefold().replace("_", "-")
 
 
 def _unsupported(

@@ -47,7 +47,15 @@ from speech.watermark import PieceMarker, Watermarker
 from speech.weights.find import find_model
 from speech.weights.heads import AlignmentHeads, read_heads, write_heads
 from speech.weights.load import Model, load_model
-from speech.weights.memory import check_room, free_memory, is_out_of_memory, owner_of_memory, ran_out
+from speech.weights.memory import (
+    MemoryNeed,
+    check_room,
+    free_memory,
+    is_out_of_memory,
+    memory_need,
+    owner_of_memory,
+    ran_out,
+)
 from speech.weights.shared import SharedParts
 
 log = logging.getLogger(__name__)
@@ -558,13 +566,16 @@ def _load_synthesizers(
         for source in sources
     ]
     models: list[Model] = []
-    shared = SharedParts()
+    shared, caches_bytes = SharedParts(), 0
     for spec, checkpoint in found:
         started = time.perf_counter()
         dtype = t3_dtype(target, precision)
-        needed_bytes = check_room(spec, checkpoint, target, torch.float32 if upstream else dtype, shared)
         free_bytes = free_memory(target)
+        need: MemoryNeed | None = None
         try:
+            need = memory_need(spec, checkpoint, target, torch.float32 if upstream else dtype, shared)
+            caches_bytes += need.cache_bytes
+            check_room(spec, need, caches_bytes, target)
             if upstream:
                 from speech.upstream import load_upstream_model
 
@@ -574,11 +585,11 @@ def _load_synthesizers(
                 together = target.type == "cuda" and precision == "auto"
                 model = load_model(spec, checkpoint, target, dtype, together=together, shared=shared)
         except Exception as error:
-            if is_out_of_memory(error):  # libraries have errors of their own for it
-                raise ran_out(spec, needed_bytes, free_bytes, target) from error
+            if need is not None and is_out_of_memory(error):  # libraries have errors of their own for it
+                raise ran_out(spec, need.weights_bytes, free_bytes, target) from error
             log.error("model: %s cannot be loaded", spec.name)
             raise
-        _log_model(model, models, needed_bytes, time.perf_counter() - started)
+        _log_model(model, models, need.weights_bytes, time.perf_counter() - started)
         models.append(model)
     if target.type == "cpu" and all(model.is_tiny for model in models):
         # So little work gains nothing from threads, and loses tenfold to them on a busy machine.

@@ -89,7 +89,7 @@ def load_upstream_model(spec: ModelSpec, checkpoint: Checkpoint, device: torch.d
         s3gen=UpstreamS3Gen(s3gen),
         reference_encoder=UpstreamReferenceEncoder(s3gen, voice_encoder, spec.conditioning),
         conditionals_digest=digest_of_conditionals(checkpoint, spec, dimensions),
-        tokenizer=load_tokenizer(spec, checkpoint),
+        tokenizer=load_tokenizer(spec, checkpoint, may_have_fewer_ids=config.notice is not None),
         builtin_voice=read_builtin_voice(checkpoint.file(spec.files.builtin_voice)),
     )
 

@@ -92,6 +92,11 @@ class Gpt2Weights:
         )
 
 
+# Of upstream's tensors those that say nothing in speech, and are not loaded: GPT-2's table of word positions
+# and its head for text.
+UNUSED_TENSORS = frozenset({"tfmr.wte.weight", "text_head.weight"})
+
+
 def gpt2_shapes(spec: ModelSpec, dimensions: ModelDimensions) -> dict[str, tuple[int, ...]]:
     """Returns name and shape of every tensor in upstream's file (``T3.state_dict()``)."""
     width, wide = dimensions.t3_width, dimensions.t3_feed_forward

@@ -149,6 +149,10 @@ class T3Weights:
         )
 
 
+# Of upstream's tensors those that say nothing in speech, and are not loaded.
+UNUSED_TENSORS = frozenset({"text_head.weight", "tfmr.embed_tokens.weight"})
+
+
 def upstream_shapes(spec: ModelSpec, dimensions: ModelDimensions) -> dict[str, tuple[int, ...]]:
     """Returns name and shape of every tensor in upstream's file (``T3.state_dict()``)."""
     width, feed_forward = dimensions.t3_width, dimensions.t3_feed_forward

@@ -61,6 +61,11 @@ class TextTokenizer(Protocol):
     """A model's text front end. For use by several threads."""
 
     @property
+    def size(self) -> int:
+        """Number of ids: every id that it writes is lower."""
+        ...
+
+    @property
     def unavailable(self) -> Mapping[str, str]:
         """The model's languages that cannot be spoken here: a sentence for each about what is missing."""
         ...
@@ -85,8 +90,30 @@ class TextTokenizer(Protocol):
         ...
 
 
-def load_tokenizer(spec: ModelSpec, checkpoint: Checkpoint) -> TextTokenizer:
-    """Loads the text front end that a model names. Raises ModelUnavailable."""
+def load_tokenizer(
+    spec: ModelSpec, checkpoint: Checkpoint, *, may_have_fewer_ids: bool = False
+) -> TextTokenizer:
+    """Loads the text front end that a model names. Raises ModelUnavailable.
+
+    may_have_fewer_ids: whether it is known that T3 has ids that the tokenizer lacks. Otherwise the log warns
+    of them, where the operator names the weights: the tokenizer may be another one than T3 was trained with.
+    """
+    tokenizer = _load_tokenizer(spec, checkpoint)
+    if tokenizer.size < spec.text_vocabulary:
+        is_suspicious = checkpoint.may_be_unpublished and not may_have_fewer_ids
+        log.log(
+            logging.WARNING if is_suspicious else logging.INFO,
+            "the tokenizer of %s, %s, has %d tokens, and T3 %d text ids%s",
+            spec.name,
+            spec.files.tokenizer[0],
+            tokenizer.size,
+            spec.text_vocabulary,
+            ": is it the one that T3 was trained with?" if is_suspicious else "",
+        )
+    return tokenizer
+
+
+def _load_tokenizer(spec: ModelSpec, checkpoint: Checkpoint) -> TextTokenizer:
     files = [checkpoint.file(name) for name in spec.files.tokenizer]
     size = spec.text_vocabulary
     if spec.tokenizer == "turbo":
@@ -121,6 +148,7 @@ class EnglishTokenizer:
     def __init__(self, file: Path, *, size: int) -> None:
         """Reads the file. size: ids that the model has. Raises ModelUnavailable for another model's file."""
         self._tokenizer = _read_tokenizer(file, size, REQUIRED)
+        self.size = _count_ids(self._tokenizer)
 
     def encode(self, text: str, language: str) -> Tensor:
         """Returns the ids of a chunk, int64 [n], without start and stop.
@@ -177,6 +205,7 @@ class MultilingualTokenizer:
         self._languages, self._rules, self._steps = languages, rules, steps
         tags = (_tag(language) for language in languages)
         self._tokenizer = _read_tokenizer(file, size, (*REQUIRED, UNKNOWN, SPACE, *tags))
+        self.size = _count_ids(self._tokenizer)
         self._unknown_id = self._tokenizer.token_to_id(UNKNOWN)
         added = sorted(
             (token.content for token in self._tokenizer.get_added_tokens_decoder().values()), key=len
@@ -310,6 +339,7 @@ class TurboTokenizer:
                 f"{added.name} and {vocabulary.name} have {len(ids)} tokens, and the model {size}",
                 hint=OF_ONE_REVISION,
             )
+        self.size = size
 
     def encode(self, text: str, language: str) -> Tensor:
         """Returns the ids of a chunk, int64 [n]."""
@@ -333,8 +363,7 @@ def _read_tokenizer(file: Path, size: int, required: Collection[str]) -> Tokeniz
         tokenizer = Tokenizer.from_file(str(file))
     except Exception as error:  # tokenizers raises bare Exception for every kind of damage
         raise ModelUnavailable(f"{file.name} cannot be read", hint=DAMAGED) from error
-    vocabulary = tokenizer.get_vocab()
-    count = 1 + max(vocabulary.values(), default=-1)
+    vocabulary, count = tokenizer.get_vocab(), _count_ids(tokenizer)
     if count > size:
         raise ModelUnavailable(
             f"{file.name} is of another model: it has {count} tokens where this one has {size}",
@@ -345,9 +374,11 @@ def _read_tokenizer(file: Path, size: int, required: Collection[str]) -> Tokeniz
             f"{file.name} is of another model: it lacks {', '.join(lacking[:3])}",
             hint=f"{OF_ONE_REVISION}; a model of your own has a token for each of its languages",
         )
-    if count < size:
-        log.info("%s has %d tokens, and T3 has room for %d", file.name, count, size)
     return tokenizer
+
+
+def _count_ids(tokenizer: Tokenizer) -> int:
+    return 1 + max(tokenizer.get_vocab().values(), default=-1)
 
 
 def _read_ids(file: Path) -> Mapping[str, int]:

@@ -11,6 +11,7 @@ UP_LAYERS = 4
 SPECTRUM = 18  # real and imaginary part of 9 bins
 HARMONICS = 9
 DILATIONS = 3
+ESTIMATOR_PREFIX = "flow.decoder.estimator."  # of the tensors that compute in T3's dtype
 
 Shapes = dict[str, tuple[int, ...]]
 

@@ -15,6 +15,7 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, Offl
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from errors import ModelUnavailable
+from speech.models.sources import DEFAULT_REVISION
 from speech.models.spec import MODELS, ModelSource, ModelSpec, WeightFiles
 from speech.weights.checkpoint import Checkpoint, existing_file
 from speech.weights.config import CONFIG_FILE, CONFIG_FORMAT, damaged_config, read_config_file
@@ -50,16 +51,13 @@ def find_model(
     says, or "model" in its ``config.json``. What it lacks beside T3 comes from that model's places.
 
     hub_caches: folders laid out like ``~/.cache/huggingface/hub``. others: the worker's models, from whose
-    folders comes first what this one's folder or repository lacks. The hub is asked only when nothing local
-    will do, so that a worker with weights starts while the hub is down.
+    folders comes first what this one's folder or repository lacks, and else from the revision at which they
+    are. The hub is asked only when nothing local will do, so that a worker with weights starts while the hub
+    is down.
     Raises ModelUnavailable, saying how to get weights.
     """
-    folders = tuple(
-        (MODELS[each.name].repository, each.folder)
-        for each in others
-        if each.folder is not None and each.name in MODELS
-    )
-    places = _Places((*hub_caches, Path(constants.HF_HUB_CACHE)), token, folders)
+    neighbours = tuple(each for each in others if each.name in MODELS)
+    places = _Places((*hub_caches, Path(constants.HF_HUB_CACHE)), token, neighbours)
     published = MODELS.get(source.name)
     if source.folder is not None:
         if published is None:
@@ -74,7 +72,7 @@ def find_model(
         return published, _find_published(published, source.revision, places)
     except _HubUnreachable:
         # Who names a revision wants that one.
-        if last_resort is None or source.revision != "main":
+        if last_resort is None or source.revision != DEFAULT_REVISION:
             raise
         if _missing(published.files.required, last_resort):
             raise
@@ -200,7 +198,7 @@ def _find_lacking(spec: ModelSpec, lacking: Collection[str], places: _Places) ->
             continue
         required, optional = _parted(spec.files, names)
         try:
-            folders.append(places.find_rest(repository, required, optional))
+            folders.append(places.find_rest(repository, spec.name, required, optional))
         except ModelUnavailable:
             if required:
                 raise
@@ -220,20 +218,21 @@ class _Places:
 
     caches: tuple[Path, ...]
     token: str | None
-    folders: tuple[tuple[str, Path], ...] = ()  # with files of a repository, where the operator names them
+    neighbours: tuple[ModelSource, ...] = ()  # the worker's published models
 
-    def find_rest(self, repository: str, required: list[str], optional: list[str]) -> Path:
+    def find_rest(self, repository: str, model: str, required: list[str], optional: list[str]) -> Path:
         """Returns a folder with what another one lacks: one that the operator names, else as ``find`` does.
 
-        Raises ModelUnavailable.
+        model: the published one whose files they are. Raises ModelUnavailable.
         """
-        named = [folder for name, folder in self.folders if name == repository]
+        neighbours = [each for each in self.neighbours if MODELS[each.name].repository == repository]
+        named = [each.folder for each in neighbours if each.folder is not None]
         usable = [folder for folder in named if not _missing(required, folder)]
         for folder in usable:
             if not _missing(optional, folder):
                 return folder
         try:
-            return self.find(repository, "main", required, optional)
+            return self.find(repository, _revision_of(model, neighbours), required, optional)
         except ModelUnavailable:
             if not required or not usable:
                 raise
@@ -261,6 +260,16 @@ class _Places:
                 raise
             log.warning("weights: %s %s, cached without some files", repository, snapshots[0].name)
             return snapshots[0]
+
+
+def _revision_of(model: str, neighbours: Sequence[ModelSource]) -> str:
+    """Returns the revision at which a worker has a model, else one that the model's repository is pinned to.
+
+    neighbours: the worker's models of that repository.
+    """
+    own = [each.revision for each in neighbours if each.name == model and each.folder is None]
+    pinned = [each.revision for each in neighbours if each.revision != DEFAULT_REVISION]
+    return next(iter([*own, *pinned]), DEFAULT_REVISION)
 
 
 def _cached_snapshot(cache: Path, repository: str, revision: str) -> Path | None:

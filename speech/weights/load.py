@@ -151,7 +151,7 @@ def load_model(
             conditionals_digest, lambda: load_reference_encoder(checkpoint, spec, dimensions, device)
         ),
         conditionals_digest=conditionals_digest,
-        tokenizer=load_tokenizer(spec, checkpoint),
+        tokenizer=load_tokenizer(spec, checkpoint, may_have_fewer_ids=config.notice is not None),
         builtin_voice=read_builtin_voice(checkpoint.file(spec.files.builtin_voice)),
         t3_file=checkpoint.file(spec.files.t3),
     )

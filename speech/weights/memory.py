@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import errno
+import math
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from errors import ModelUnavailable
 from speech.gpu_faults import GpuFault, gpu_fault
+from speech.models.gpt2_t3 import UNUSED_TENSORS as UNUSED_OF_GPT2
+from speech.models.gpt2_t3 import gpt2_shapes
+from speech.models.llama_t3 import UNUSED_TENSORS as UNUSED_OF_LLAMA
+from speech.models.llama_t3 import upstream_shapes
 from speech.models.spec import ModelSpec
+from speech.models.t3 import cache_dtype
+from speech.reference.encoder import reference_shapes
+from speech.reference.shapes import voice_encoder_shapes
+from speech.s3gen.shapes import ESTIMATOR_PREFIX, s3gen_shapes
+from speech.t3.batch import CAPACITY, ROWS_WITH_CFG
 from speech.weights.checkpoint import Checkpoint
-from speech.weights.shared import SharedParts
+from speech.weights.load import check_config
+from speech.weights.shared import SharedParts, digest_of_conditionals
 
 _CGROUP = Path("/sys/fs/cgroup")
 FEWER_MODELS = "name fewer models in MODEL, or choose one with more memory"
@@ -20,24 +32,69 @@ FEWER_MODELS = "name fewer models in MODEL, or choose one with more memory"
 _HOST_MEMORY = re.compile(r"DefaultCPUAllocator: (can't allocate|not enough) memory|Cannot allocate memory")
 
 
-def check_room(
+@dataclass(frozen=True)
+class MemoryNeed:
+    """What a model takes of the device's memory beside the models that are loaded."""
+
+    weights_bytes: int
+    # Of its KV cache, for one chunk of text; 0 on a GPU, where the whole cache is allocated once all models
+    # are loaded. On a CPU memory is taken as the cache is written.
+    cache_bytes: int
+
+
+def memory_need(
     spec: ModelSpec, checkpoint: Checkpoint, device: torch.device, t3_dtype: torch.dtype, shared: SharedParts
-) -> int:
-    """Returns the bytes that a model's weights need.
+) -> MemoryNeed:
+    """Returns what a model will take, by the shapes of its tensors. Raises ModelUnavailable.
 
-    Raises ModelUnavailable when fewer are free, with both numbers.
+    t3_dtype: of T3 and of the flow's estimator; everything else is loaded in float32. shared: what is loaded
+    already, and costs nothing more.
+    """
+    config = check_config(checkpoint, spec)
+    spec, dimensions = config.apply(spec), config.dimensions
+    is_gpt2 = spec.family == "gpt2"
+    t3 = (gpt2_shapes if is_gpt2 else upstream_shapes)(spec, dimensions)
+    unused = UNUSED_OF_GPT2 if is_gpt2 else UNUSED_OF_LLAMA
+    in_t3_dtype = [shape for name, shape in t3.items() if name not in unused]
+    in_float32: list[tuple[int, ...]] = []
+    s3gen_file = checkpoint.file(spec.files.s3gen)
+    s3gen = shared.missing_s3gen(s3gen_file, spec.flow, s3gen_shapes(dimensions, spec.flow))
+    for name, shape in s3gen.items():
+        (in_t3_dtype if name.startswith(ESTIMATOR_PREFIX) else in_float32).append(shape)
+    if not shared.has_encoder(digest_of_conditionals(checkpoint, spec, dimensions)):
+        in_float32 += voice_encoder_shapes(dimensions).values()
+        in_float32 += reference_shapes(dimensions).values()
+    cache_bytes = 0
+    if device.type == "cpu":
+        rows = ROWS_WITH_CFG if "guidance" in spec.sampler else 1
+        values = 2 * dimensions.t3_layers * dimensions.t3_width * CAPACITY * rows  # keys and values
+        cache_bytes = values * cache_dtype(device, t3_dtype).itemsize
+    return MemoryNeed(
+        sum(map(math.prod, in_t3_dtype)) * t3_dtype.itemsize
+        + sum(map(math.prod, in_float32)) * torch.float32.itemsize,
+        cache_bytes,
+    )
 
-    shared: what is loaded already, and costs nothing more.
+
+def check_room(spec: ModelSpec, need: MemoryNeed, caches_bytes: int, device: torch.device) -> None:
+    """Raises ModelUnavailable, with all numbers, when less is free than a model needs.
+
+    caches_bytes: of ``MemoryNeed.cache_bytes`` of this model and of those that were loaded before, which have
+    not been written yet.
     """
     free_bytes = free_memory(device)
-    needed_bytes = weights_bytes(spec, checkpoint, t3_dtype, shared)
-    if free_bytes is None or needed_bytes <= free_bytes:
-        return needed_bytes
+    if free_bytes is None or need.weights_bytes + caches_bytes <= free_bytes:
+        return
+    caches = f", KV caches for one chunk of text by each model {_gb(caches_bytes)}" if caches_bytes else ""
     raise ModelUnavailable(
-        f"the weights of {spec.name} need {1e-9 * needed_bytes:.1f} GB of the "
-        f"{owner_of_memory(device)}'s memory, and {1e-9 * free_bytes:.1f} GB are free",
+        f"the weights of {spec.name} need {_gb(need.weights_bytes)} of the {owner_of_memory(device)}'s "
+        f"memory{caches}, and {_gb(free_bytes)} are free",
         hint=FEWER_MODELS,
     )
+
+
+def _gb(size_bytes: int) -> str:
+    return f"{1e-9 * size_bytes:.1f} GB"
 
 
 def ran_out(
@@ -47,9 +104,9 @@ def ran_out(
 
     needed_bytes: of its weights. free_bytes: before it was loaded; None: unknown.
     """
-    free = "" if free_bytes is None else f", and {1e-9 * free_bytes:.1f} GB were free"
+    free = "" if free_bytes is None else f", and {_gb(free_bytes)} were free"
     return ModelUnavailable(
-        f"memory ran out while {spec.name} was loaded: its weights need {1e-9 * needed_bytes:.1f} GB of the "
+        f"memory ran out while {spec.name} was loaded: its weights need {_gb(needed_bytes)} of the "
         f"{owner_of_memory(device)}'s memory, and more while they are read{free}",
         hint=FEWER_MODELS,
     )
@@ -69,16 +126,6 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, RuntimeError) and _HOST_MEMORY.search(str(error)):
         return True
     return error.__cause__ is not None and is_out_of_memory(error.__cause__)
-
-
-def weights_bytes(spec: ModelSpec, checkpoint: Checkpoint, t3_dtype: torch.dtype, shared: SharedParts) -> int:
-    """Returns the bytes that a model's weights take beside those that are loaded, by the sizes of its files.
-
-    The files hold float32; T3 is loaded in ``t3_dtype``.
-    """
-    t3, s3gen = (checkpoint.file(name) for name in (spec.files.t3, spec.files.s3gen))
-    t3_bytes = t3.stat().st_size * t3_dtype.itemsize // torch.float32.itemsize
-    return t3_bytes + shared.missing_bytes(s3gen, spec.flow)
 
 
 def free_memory(device: torch.device) -> int | None:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-
-import torch
 
 from speech.models.dimensions import ModelDimensions
 from speech.models.spec import FlowSpec, ModelSpec
@@ -18,6 +15,8 @@ from speech.s3gen.s3gen import S3Gen
 from speech.s3gen.weights import WeightsView
 from speech.weights.checkpoint import Checkpoint
 from speech.weights.files import FLOW_PREFIX, VOCODER_PREFIX, digest_of_tensors, read_shapes
+
+Shapes = Mapping[str, tuple[int, ...]]
 
 
 class SharedParts:
@@ -53,17 +52,22 @@ class SharedParts:
             )
         return with_flow[vocoder_digest]
 
-    def missing_bytes(self, file: Path, flow: FlowSpec) -> int:
-        """Returns the bytes of a file's S3Gen, in float32, that ``s3gen`` would load."""
+    def missing_s3gen(self, file: Path, flow: FlowSpec, shapes: Shapes) -> Shapes:
+        """Returns those of S3Gen's tensors in a file that ``s3gen`` would load.
+
+        shapes: of all that it has in the file, by name.
+        """
         flow_digest, vocoder_digest = _digests(file)
         with_flow = self._s3gens.get((flow_digest, flow))
         if with_flow is None:
-            return file.stat().st_size
+            return shapes
         if vocoder_digest in with_flow:
-            return 0
-        shapes = read_shapes(file)
-        values = sum(math.prod(shapes[name]) for name in shapes if name.startswith(VOCODER_PREFIX))
-        return values * torch.float32.itemsize
+            return {}
+        return {name: shape for name, shape in shapes.items() if name.startswith(VOCODER_PREFIX)}
+
+    def has_encoder(self, digest: str) -> bool:
+        """Whether the reference encoder of ``digest_of_conditionals`` is loaded."""
+        return digest in self._encoders
 
     def encoder(self, digest: str, load: Callable[[], RecordingEncoder]) -> RecordingEncoder:
         """Returns the reference encoder of ``digest_of_conditionals``. load: loads it."""

@@ -237,6 +237,32 @@ def test_speech_is_converted_to_a_voice_and_checked_for_the_watermark(page, tmp_
     assert page.errors == []
 
 
+class Seams(FakeSynthesizer):
+    """Warns of each piece of a conversion."""
+
+    def convert(self, recording, voice, seed, cancel):
+        for chunk in super().convert(recording, voice, seed, cancel):
+            yield replace(chunk, warnings=(f"segment {chunk.index + 1} ends in <b>speech",))
+
+
+def test_the_warnings_of_a_conversion_are_shown_those_of_its_end_too(page, tmp_path):
+    speech = tmp_path / "speech.wav"
+    speech.write_bytes(wav_bytes(speech_like(31.0, 24_000, 1), 24_000))
+    with http_server(tmp_path, Seams()) as served:
+        open_page(page, served)
+        page.get_by_label("File", exact=True).set_input_files(speech)
+        page.get_by_role("button", name="Convert", exact=True).click()
+        page.get_by_text("converted", exact=True).wait_for()
+        shown = page.locator("#conversion-warnings dd")
+        assert shown.all_inner_texts() == [f"segment {number} ends in <b>speech" for number in (1, 2)]
+        wait_for(page, "document.getElementById('conversion').duration > 30")
+        screenshot(page, "conversion")
+        page.get_by_role("button", name="Check the watermark").click()
+        page.get_by_text("It is watermarked, confidence 0.75.").wait_for()
+        assert shown.count() == 0
+    assert page.errors == []
+
+
 def test_what_a_text_may_hold_is_said_beside_it(page, tmp_path):
     with http_server(tmp_path) as served:
         open_page(page, served)

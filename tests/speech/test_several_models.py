@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import errno
+import math
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from types import FunctionType
 
 import numpy as np
 import pytest
@@ -20,7 +22,7 @@ from torch import Tensor
 
 from cancel import CancelToken
 from errors import ModelUnavailable, OutOfMemory
-from speech.models.spec import CHATTERBOX, ModelSource, ModelSpec
+from speech.models.spec import CHATTERBOX, TURBO, ModelSource, ModelSpec
 from speech.pipeline import (
     ChatterboxSynthesizer,
     load_synthesizer,
@@ -32,10 +34,11 @@ from speech.pipeline import (
 from speech.runtime import DeviceModel, DeviceRuntime
 from speech.s3gen.s3gen import S3Gen
 from speech.smoke import write_smoke_checkpoint
-from speech.t3.batch import RunningBatch
+from speech.t3.batch import CAPACITY, RunningBatch
 from speech.weights.checkpoint import Checkpoint
+from speech.weights.files import VOCODER_PREFIX
 from speech.weights.load import Model, load_model
-from speech.weights.memory import check_room, weights_bytes
+from speech.weights.memory import MemoryNeed, check_room, memory_need
 from speech.weights.shared import SharedParts
 from tests.speech.runtimes import ConstantBatch, TokensAsSamples, WatchedBatch, chunk, held
 from tests.speech.speaking import encode, join, speak
@@ -331,28 +334,102 @@ def test_a_short_text_never_waits_for_a_long_one_whatever_other_models_do(our_mo
     assert max(rows) == 4  # of 6: two are for whoever comes
 
 
-def test_a_model_that_does_not_fit_is_refused_with_both_numbers(checkpoint, monkeypatch):
-    monkeypatch.setattr("speech.weights.memory.free_memory", lambda device: 1_000_000)
-    with pytest.raises(ModelUnavailable, match=r"chatterbox need 0\.\d GB .* 0\.0 GB are free") as caught:
-        check_room(CHATTERBOX, checkpoint, CPU, torch.float32, SharedParts())
-    assert "MODEL" in caught.value.hint
+def tensors_below(thing: object, seen: set[int]) -> Iterator[Tensor]:
+    """Yields every tensor that an object of ours holds, its functions' variables among them, once."""
+    if id(thing) in seen:
+        return
+    seen.add(id(thing))
+    parts: Iterable[object] = ()
+    if isinstance(thing, Tensor):
+        yield thing
+    elif isinstance(thing, (tuple, list)):
+        parts = thing
+    elif isinstance(thing, dict):
+        parts = thing.values()
+    elif isinstance(thing, FunctionType):
+        parts = [cell.cell_contents for cell in thing.__closure__ or ()]
+    elif type(thing).__module__.startswith("speech."):
+        parts = vars(thing).values()
+    for part in parts:
+        yield from tensors_below(part, seen)
 
 
-def test_a_model_of_the_same_group_needs_room_for_its_t3_alone(checkpoint, second_checkpoint, monkeypatch):
-    t3_bytes = (second_checkpoint.folder / CHATTERBOX.files.t3).stat().st_size
-    monkeypatch.setattr("speech.weights.memory.free_memory", lambda device: t3_bytes)
+def bytes_of(*things: object) -> int:
+    return sum(tensor.numel() * tensor.dtype.itemsize for tensor in tensors_below(things, set()))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name", ["chatterbox", "turbo"])
+def test_what_a_model_needs_is_what_is_loaded(checkpoint, turbo_checkpoint, name, dtype):
+    spec, its_checkpoint = {"chatterbox": (CHATTERBOX, checkpoint), "turbo": (TURBO, turbo_checkpoint)}[name]
+    need = memory_need(spec, its_checkpoint, CPU, dtype, SharedParts())
+    model = load_model(spec, its_checkpoint, CPU, dtype)
+    loaded_bytes = bytes_of(model.t3, model.s3gen, model.reference_encoder)
+    # Weight norms are folded, and small tables computed.
+    assert need.weights_bytes == pytest.approx(loaded_bytes, rel=0.01)
+    rows = 2 if spec is CHATTERBOX else 1  # of a chunk of text
+    values = math.prod(model.t3.cache_shape(rows, CAPACITY))
+    assert need.cache_bytes == values * model.t3.cache_dtype.itemsize
+
+
+def test_a_model_that_does_not_fit_is_refused_with_all_numbers(monkeypatch):
+    monkeypatch.setattr("speech.weights.memory.free_memory", lambda device: 3_900_000_000)
+    need = MemoryNeed(weights_bytes=3_200_000_000, cache_bytes=755_000_000)
+    with pytest.raises(ModelUnavailable) as caught:
+        check_room(CHATTERBOX, need, need.cache_bytes, CPU)
+    assert caught.value.message == (
+        "the weights of chatterbox need 3.2 GB of the machine's memory, KV caches for one chunk of text by "
+        "each model 0.8 GB, and 3.9 GB are free; name fewer models in MODEL, or choose one with more memory"
+    )
+    with pytest.raises(ModelUnavailable, match=r"4\.2 GB of the GPU's memory, and 3\.9 GB are free"):
+        check_room(CHATTERBOX, MemoryNeed(4_200_000_000, 0), 0, torch.device("cuda"))
+    check_room(CHATTERBOX, need, 700_000_000, CPU)
+
+
+@pytest.mark.parametrize("lacking_bytes", [0, 1])
+def test_a_worker_needs_room_for_the_caches_of_all_its_models(
+    checkpoint, second_checkpoint, monkeypatch, lacking_bytes
+):
+    """None of them has been written yet when the last model is loaded."""
+    shared = SharedParts()
+    first = memory_need(CHATTERBOX, checkpoint, CPU, torch.float32, shared)
+    load_model(CHATTERBOX, checkpoint, CPU, shared=shared)
+    second = memory_need(SECOND, second_checkpoint, CPU, torch.float32, shared)
+    caches_bytes = first.cache_bytes + second.cache_bytes
+    free = iter(
+        [first.weights_bytes + first.cache_bytes, second.weights_bytes + caches_bytes - lacking_bytes]
+    )
+    monkeypatch.setattr("speech.weights.memory.free_memory", lambda device: next(free))
+    sources = [
+        ModelSource("chatterbox", folder=checkpoint.folder),
+        ModelSource("second", folder=second_checkpoint.folder),
+    ]
+    if lacking_bytes:
+        with pytest.raises(ModelUnavailable, match="the weights of second need .* KV caches"):
+            load_synthesizers(sources, device="cpu", precision="exact")
+    else:
+        load_synthesizers(sources, device="cpu", precision="exact")[0].close()
+
+
+def test_a_model_of_the_same_group_needs_room_for_its_t3_alone(checkpoint, second_checkpoint):
     shared = SharedParts()
     load_model(CHATTERBOX, checkpoint, CPU, shared=shared)
-    check_room(SECOND, second_checkpoint, CPU, torch.float32, shared)
+    need = memory_need(SECOND, second_checkpoint, CPU, torch.float32, shared)
+    model = load_model(SECOND, second_checkpoint, CPU, shared=shared)
+    assert need.weights_bytes == pytest.approx(bytes_of(model.t3), rel=1e-4)
 
 
-def test_a_pack_needs_room_for_its_t3_and_its_vocoder(checkpoint, pack_checkpoint):
+def test_a_pack_needs_room_for_its_t3_and_its_vocoder(checkpoint, second_checkpoint, pack_checkpoint):
     shared = SharedParts()
     load_model(CHATTERBOX, checkpoint, CPU, shared=shared)
-    needed_bytes = weights_bytes(PACK, pack_checkpoint, torch.float32, shared)
-    files = [pack_checkpoint.folder / name for name in (CHATTERBOX.files.t3, CHATTERBOX.files.s3gen)]
-    t3_bytes, s3gen_bytes = (file.stat().st_size for file in files)
-    assert t3_bytes < needed_bytes < t3_bytes + s3gen_bytes // 2
+    t3_need, need = (
+        memory_need(PACK, each, CPU, torch.float32, shared) for each in (second_checkpoint, pack_checkpoint)
+    )
+    vocoder_bytes = need.weights_bytes - t3_need.weights_bytes
+    weights = load_file(pack_checkpoint.folder / CHATTERBOX.files.s3gen)
+    assert vocoder_bytes == sum(
+        tensor.nbytes for name, tensor in weights.items() if name.startswith(VOCODER_PREFIX)
+    )
 
 
 def unreadable() -> ModelUnavailable:
@@ -449,9 +526,10 @@ def test_a_gpu_that_is_full_is_no_missing_one(monkeypatch):
         load_synthesizer("chatterbox", device="cuda:0")
 
 
-def test_the_log_names_the_model_that_cannot_be_loaded(checkpoint, tmp_path, caplog):
+@pytest.mark.parametrize("file", [CHATTERBOX.files.tokenizer[0], CHATTERBOX.files.t3])
+def test_the_log_names_the_model_that_cannot_be_loaded(checkpoint, tmp_path, caplog, file):
     shutil.copytree(checkpoint.folder, tmp_path, dirs_exist_ok=True)
-    (tmp_path / CHATTERBOX.files.tokenizer[0]).write_text("{")
+    (tmp_path / file).write_text("{")
     sources = [ModelSource("chatterbox", folder=checkpoint.folder), ModelSource("narrator", folder=tmp_path)]
     with pytest.raises(ModelUnavailable, match="cannot be read"):
         load_synthesizers(sources, device="cpu")

@@ -226,8 +226,12 @@ function progress() {
   at("progress").textContent = `${state}: ${made.toFixed(1)} s made, ${(sound?.played ?? 0).toFixed(1)} s played${rest}`;
 }
 
+function bytesOf(base64) {
+  return Uint8Array.from(atob(base64), (char) => char.charCodeAt(0));
+}
+
 function decode(base64) {
-  const bytes = Uint8Array.from(atob(base64), (char) => char.charCodeAt(0));
+  const bytes = bytesOf(base64);
   const samples = new Float32Array(bytes.length / 2);
   const view = new DataView(bytes.buffer);
   for (let index = 0; index < samples.length; index++) samples[index] = view.getInt16(2 * index, true) / 32768;
@@ -397,15 +401,23 @@ function base64(blob) {
 
 function report({ quality, warnings }) {
   const rows = { "Length, s": quality.duration_s, "Speech, s": quality.speech_s, "Loudness, LUFS": quality.loudness_lufs, "Signal to noise, dB": quality.snr_db };
-  const pairs = [...Object.entries(rows), ...warnings.map((warning) => ["Warning", warning])];
+  define("quality", [...Object.entries(rows), ...asPairs(warnings)]);
+}
+
+function asPairs(warnings) {
+  return warnings.map((warning) => ["Warning", warning]);
+}
+
+// Fills a list of terms and their descriptions; without any it is hidden.
+function define(id, pairs) {
   const parts = pairs.flatMap(([name, value]) => {
     const [term, description] = [document.createElement("dt"), document.createElement("dd")];
     term.textContent = name;
     description.textContent = value ?? "?";
     return [term, description];
   });
-  at("quality").replaceChildren(...parts);
-  at("quality").hidden = false;
+  at(id).replaceChildren(...parts);
+  at(id).hidden = !parts.length;
 }
 
 let recorder = null;
@@ -443,29 +455,34 @@ async function withSource(work) {
   at("conversion").pause();
   at("conversion").hidden = true;
   at("converted").textContent = "";
+  define("conversion-warnings", []);
   if (!source) throw new Error("choose a file with speech");
   at("converted").textContent = "listening to the speech …";
   try {
-    at("converted").textContent = await work(await base64(source));
+    const { said, warnings } = await work(await base64(source));
+    at("converted").textContent = said;
+    define("conversion-warnings", asPairs(warnings));
   } catch (error) {
     at("converted").textContent = "";
     throw error;
   }
 }
 
+// The reply is the whole receipt: the header of a reply of audio has the warnings of its beginning alone.
 async function convert(source) {
   const target = at("target").value;
-  const asked = { source_audio: source, format: "mp3", ...(target === BUILT_IN ? {} : { voice_id: target }) };
-  const reply = await job("convert_voice", asked, undefined, { Accept: "audio/*" });
+  const wanted = { format: "mp3", delivery: "inline" };
+  const asked = { source_audio: source, ...wanted, ...(target === BUILT_IN ? {} : { voice_id: target }) };
+  const { audio, warnings } = await (await job("convert_voice", asked)).json();
   URL.revokeObjectURL(at("conversion").src);
-  at("conversion").src = URL.createObjectURL(await reply.blob());
+  at("conversion").src = URL.createObjectURL(new Blob([bytesOf(audio)], { type: "audio/mpeg" }));
   at("conversion").hidden = false;
-  return "converted";
+  return { said: "converted", warnings };
 }
 
 async function check(audio) {
   const { watermarked, confidence, warnings } = await (await job("check_watermark", { audio })).json();
-  return [`${watermarked ? "It is" : "It is not"} watermarked, confidence ${confidence.toFixed(2)}.`, ...warnings].join(" ");
+  return { said: `${watermarked ? "It is" : "It is not"} watermarked, confidence ${confidence.toFixed(2)}.`, warnings };
 }
 
 // --- the page

@@ -354,6 +354,47 @@ def test_what_a_folder_lacks_comes_first_from_a_folder_of_its_base(tmp_path, pac
         find_model(replace(pack, folder=own), others=(base,))
 
 
+PIN = OTHER_COMMIT
+
+
+@pytest.mark.parametrize(
+    ("neighbours", "commit"),
+    [
+        ([], COMMIT),
+        ([ModelSource(CHATTERBOX.name, PIN)], PIN),
+        ([ModelSource("multilingual", PIN)], PIN),  # of the same repository
+        ([ModelSource("multilingual", PIN), ModelSource(CHATTERBOX.name)], COMMIT),
+        ([ModelSource("multilingual", COMMIT), ModelSource(CHATTERBOX.name, PIN)], PIN),
+        ([ModelSource("turbo", PIN)], COMMIT),
+    ],
+    ids=str,
+)
+def test_a_fine_tune_takes_the_files_of_its_base_at_the_bases_revision(tmp_path, neighbours, commit):
+    cache = hub_cache(tmp_path / "hub")
+    weights_in(cache / "models--ResembleAI--chatterbox" / "snapshots" / PIN)
+    source = replace(FINE_TUNE, folder=hold(tmp_path / "narrator", CHATTERBOX.files.t3))
+    _, found = find_model(source, hub_caches=(cache,), others=(source, *neighbours))
+    assert found.file(CHATTERBOX.files.s3gen).parent.name == commit
+
+
+def test_a_pack_takes_the_files_of_its_base_at_a_revision_that_is_pinned(tmp_path, pack, downloads):
+    cache = with_pack(hub_cache(tmp_path / "hub"))
+    hold(weights_in(cache / "models--ResembleAI--chatterbox" / "snapshots" / PIN), TABLE)
+    others = (pack, ModelSource(CHATTERBOX.name, PIN))
+    _, found = find_model(pack, hub_caches=(cache,), others=others)
+    assert found.file(PACK.files.voice_encoder).parent.name == PIN
+    assert found.file(PACK.files.t3).parent.name == PACK_COMMIT
+    assert not downloads
+
+
+def test_a_pinned_revision_of_the_base_that_is_nowhere_is_named(tmp_path, downloads):
+    source = replace(FINE_TUNE, folder=hold(tmp_path / "narrator", CHATTERBOX.files.t3))
+    others = (source, ModelSource(CHATTERBOX.name, "v9"))
+    with pytest.raises(ModelUnavailable, match="no weights of ResembleAI/chatterbox at revision 'v9'"):
+        find_model(source, hub_caches=(hub_cache(tmp_path / "hub"),), others=others)
+    assert downloads == [CHATTERBOX.repository]
+
+
 def test_a_fine_tune_with_all_files_needs_no_other_place(tmp_path, downloads):
     folder = weights_in(tmp_path / "narrator")
     _, found = find_model(replace(FINE_TUNE, folder=folder))

@@ -314,6 +314,26 @@ def test_a_tokenizer_with_more_ids_than_t3_is_refused_with_both_numbers(damaged,
         loader(damaged)
 
 
+@pytest.mark.parametrize("loader", [load_model, load_upstream_model])
+def test_a_fine_tunes_tokenizer_with_fewer_ids_than_t3_is_a_warning_with_both_numbers(
+    fine_tune, base_in_cache, loader, caplog
+):
+    shutil.copy(base_in_cache / "tokenizer.json", fine_tune)
+    loader(*find_fine_tune(fine_tune, base_in_cache), CPU)
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
+        "the tokenizer of narrator, tokenizer.json, has 321 tokens, and T3 800 text ids: "
+        "is it the one that T3 was trained with?"
+    ]
+
+
+@pytest.mark.parametrize("loader", [load, load_upstreams], ids=["ours", "upstream"])
+def test_weights_that_are_known_to_have_ids_to_spare_are_no_warning(smoke_checkpoint, loader, caplog):
+    caplog.set_level("INFO")
+    loader(smoke_checkpoint)
+    (record,) = [record for record in caplog.records if "tokens" in record.getMessage()]
+    assert record.levelname == "INFO"
+
+
 @pytest.mark.parametrize(
     ("shapes", "reason"),
     [
