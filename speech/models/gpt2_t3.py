@@ -152,7 +152,7 @@ class Gpt2T3(T3):
         """
         assert not use_cfg, "this backbone has no unconditional row"
         weights = self.weights
-        speaker = upload(request.speaker_embedding, self.device).to(self._dtype)
+        speaker = upload(request.speaker_embedding, self.device).to(self.dtype)
         prompt = weights.speech_embedding[upload(request.prompt_tokens, self.device)]
         text = weights.text_embedding[upload(request.text_tokens.long(), self.device)]
         return torch.cat([F.linear(speaker, *weights.speaker)[:, None], prompt, text[None]], dim=1)

@@ -16,9 +16,14 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from speech.models.linear import has_tiles
 from speech.models.spec import ModelSpec
 from speech.t3.request import DecodeRequest
+from speech.text.duration import UNITS_PER_S
 from speech.transfer import upload
 
 log = logging.getLogger(__name__)
+
+# What a prompt may have beside the voice and the letters: start and end of the text, its language, a full
+# stop that is added, and the start of speech.
+MARKS = 5
 
 Head = tuple[int, int]  # layer and head of a backbone, both from 0
 
@@ -49,17 +54,22 @@ class T3(ABC):
         vocabulary: int,
     ) -> None:
         """dtype: of the weights. vocabulary: number of speech ids, marks included."""
-        self.spec, self.device, self.vocabulary = spec, device, vocabulary
-        self._dtype, self._layers, self._heads, self._head_width = dtype, layers, heads, head_width
+        self.spec, self.device, self.dtype, self.vocabulary = spec, device, dtype, vocabulary
+        self.layers, self.heads, self.head_width = layers, heads, head_width
+
+    @property
+    def width(self) -> int:
+        """The width of the backbone."""
+        return self.heads * self.head_width
 
     @property
     def cache_dtype(self) -> torch.dtype:
         """The dtype of the KV cache, see the function of this name."""
-        return cache_dtype(self.device, self._dtype)
+        return cache_dtype(self.device, self.dtype)
 
     def cache_shape(self, rows: int, positions: int) -> tuple[int, ...]:
         """The shape of a KV cache: [layers, 2, rows, heads, positions, head width]."""
-        return (self._layers, 2, rows, self._heads, positions, self._head_width)
+        return (self.layers, 2, rows, self.heads, positions, self.head_width)
 
     @abstractmethod
     def position_tables(self, positions: int) -> tuple[Tensor, ...]:
@@ -80,6 +90,11 @@ class T3(ABC):
     @abstractmethod
     def voice_positions(self) -> int:
         """The most positions of a prompt that a voice takes."""
+
+    @property
+    def longest_prompt(self) -> int:
+        """The positions of the longest prompt that a chunk of English makes, with a text token a letter."""
+        return self.voice_positions + int(self.spec.max_chunk_s * UNITS_PER_S) + MARKS
 
     @abstractmethod
     def text_positions(self, request: DecodeRequest) -> range:
@@ -109,7 +124,7 @@ class T3(ABC):
     @property
     def all_heads(self) -> list[Head]:
         """Every attention head."""
-        return [(layer, head) for layer in range(self._layers) for head in range(self._heads)]
+        return [(layer, head) for layer in range(self.layers) for head in range(self.heads)]
 
     @torch.inference_mode()
     def attention_to_text(self, request: DecodeRequest, tokens: Tensor, heads: Collection[Head]) -> Tensor:
@@ -129,7 +144,7 @@ class T3(ABC):
         for index, (queries, keys, _) in zip(range(last + 1), layers, strict=False):
             for head in (head for layer, head in heads if layer == index):
                 products = queries[0, head, at:].float() @ keys[0, head, text.start : text.stop].float().T
-                scores[index, head] = torch.softmax(products / self._head_width**0.5, dim=-1)
+                scores[index, head] = torch.softmax(products / self.head_width**0.5, dim=-1)
         return torch.stack([scores[head] for head in heads])
 
     @abstractmethod

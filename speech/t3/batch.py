@@ -15,10 +15,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from speech.models.llama_t3 import LlamaT3
 from speech.models.spec import CODEBOOK_SIZE
 from speech.models.t3 import T3, Head
-from speech.t3.fused_step import FEWEST_ROWS, FusedStep, StepTensors, load_fused_step
+from speech.t3.fused_step import FusedStep, StepTensors, load_fused_step
 from speech.t3.graphs import StepGraphs
 from speech.t3.prefill import GraphedPrefill
 from speech.t3.request import Decoded, DecodeRequest
@@ -92,10 +91,16 @@ class RunningBatch:
         self._sampling = SamplingRows.neutral(rows, device)
         self._fused: FusedStep | None = None
         self._prefill: GraphedPrefill | None = None
-        if self._graphs is not None and isinstance(t3, LlamaT3):
+        if self._graphs is not None:
             self._fused = load_fused_step(t3, self._step_tensors())
             if self._fused is not None:  # in float32 tokens are to equal upstream's
-                self._prefill = GraphedPrefill(t3, self._graphs, min(rows, ROWS_WITH_CFG), self._tables)
+                most_rows = min(rows, ROWS_WITH_CFG if self._can_guide else 1)
+                self._prefill = GraphedPrefill(t3, self._graphs, most_rows, self._tables)
+
+    @property
+    def _can_guide(self) -> bool:
+        """Whether the model has classifier-free guidance, for which a request takes two rows."""
+        return "guidance" in self.t3.spec.sampler
 
     @property
     def used_rows(self) -> int:
@@ -213,7 +218,7 @@ class RunningBatch:
             return
         assert self._prefill is not None
         self._prefill.capture()
-        for rows, slots in sorted(guided | unguided):
+        for rows, slots in sorted(guided | unguided if self._can_guide else unguided):
             for with_sort in (False, True):
                 self._run(rows, slots, 0, with_sort)
 
@@ -246,7 +251,7 @@ class RunningBatch:
             shape = (rows, slots, length, with_sort)
             work = partial(self._decode_step, rows, slots, length, with_sort)
         else:
-            rows = max(rows, FEWEST_ROWS)
+            rows = max(rows, self._fused.fewest_rows)
             shape = (rows, slots, with_sort)
             work = partial(self._decode_fused, self._fused, rows, slots, with_sort)
         if self._graphs is None:
@@ -291,7 +296,7 @@ class RunningBatch:
         scores = logits[self._row_of_slot[:slots]]
         drawn = draw(
             scores,
-            logits[self._uncond_row_of_slot[:slots]] if "guidance" in order else scores,
+            logits[self._uncond_row_of_slot[:slots]] if self._can_guide else scores,
             self._seen[:slots],
             self._sampling.first(slots),
             self._noise[:slots],
@@ -336,11 +341,9 @@ class RunningBatch:
             generator.set_state(sequence.generator_states[-beyond])
 
     def _step_tensors(self) -> StepTensors:
-        cosines, sines = self._tables
         return StepTensors(
             cache=self._cache,
-            cosines=cosines,
-            sines=sines,
+            tables=self._tables,
             slot_of_row=self._slot_of_row,
             row_of_slot=self._row_of_slot,
             uncond_row_of_slot=self._uncond_row_of_slot,

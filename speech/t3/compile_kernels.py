@@ -24,15 +24,18 @@ from triton.backends.compiler import GPUTarget
 from triton.backends.nvidia import driver as nvidia
 from triton.runtime import build, driver
 
-from speech.models.dimensions import FULL
+from speech.models.gpt2_t3 import Gpt2T3, Gpt2Weights, gpt2_shapes
 from speech.models.llama_t3 import LlamaT3, T3Weights, upstream_shapes
-from speech.models.spec import CHATTERBOX
+from speech.models.spec import CHATTERBOX, NANO, TURBO, ModelSpec
+from speech.models.t3 import T3
 from speech.t3 import triton_kernels
 from speech.t3.batch import RunningBatch
-from speech.t3.fused_step import FEWEST_ROWS, PDL_CAPABILITY, FusedStep
+from speech.t3.fused_step import PDL_CAPABILITY, STEPS
 
 # A100; A40 and RTX 3090; L4, L40S and RTX 4090; H100 and H200; B200; RTX 5090 and RTX PRO 6000.
 CAPABILITIES = ("8.0", "8.6", "8.9", "9.0", "10.0", "12.0")
+# Of all sizes that T3 has in the published models.
+SPECS = (CHATTERBOX, TURBO, NANO)
 
 
 class _NoGpu:
@@ -70,18 +73,28 @@ class _Compiler:
 
 
 def compile_for(capability: tuple[int, int]) -> list[Any]:
-    """Compiles a step's kernels for the published size. Returns them."""
-    # Tensors of the device "meta" have shapes and no memory. One layer's kernels are every layer's.
-    shapes = upstream_shapes(CHATTERBOX, dataclasses.replace(FULL, t3_layers=1))
-    weights = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
-    t3 = LlamaT3(T3Weights.from_upstream(weights, FULL.t3_heads, torch.bfloat16), CHATTERBOX)
-    batch = RunningBatch(t3, 2 * FEWEST_ROWS, poll_every=1, graphs=False)
-    step = FusedStep(t3, batch._step_tensors(), pdl=capability >= PDL_CAPABILITY)
-    compiler = step._kernels = _Compiler()
+    """Compiles the kernels of steps of the published sizes. Returns them."""
+    compiler = _Compiler()
     driver.set_active(_NoGpu(capability))
-    for rows in (FEWEST_ROWS, 2 * FEWEST_ROWS):
-        step.draw(step.logits(rows), 1)
+    for spec in SPECS:
+        # One layer's kernels are every layer's.
+        t3, make = t3_without_memory(spec, layers=1), STEPS[spec.family]
+        batch = RunningBatch(t3, 2 * make.fewest_rows, poll_every=1, graphs=False)
+        step = make(t3, batch._step_tensors(), pdl=capability >= PDL_CAPABILITY)  # type: ignore[arg-type]
+        step._kernels = compiler
+        for rows in (make.fewest_rows, 2 * make.fewest_rows):
+            step.try_kernels(rows)
     return list(compiler.compiled.values())
+
+
+def t3_without_memory(spec: ModelSpec, layers: int) -> T3:
+    """Returns T3 in the published width and in bfloat16, of tensors that have shapes alone."""
+    dimensions = dataclasses.replace(spec.dimensions, t3_layers=layers)
+    shapes = (gpt2_shapes if spec.family == "gpt2" else upstream_shapes)(spec, dimensions)
+    weights = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
+    if spec.family == "gpt2":
+        return Gpt2T3(Gpt2Weights.from_upstream(weights, dimensions.t3_heads, torch.bfloat16), spec)
+    return LlamaT3(T3Weights.from_upstream(weights, dimensions.t3_heads, torch.bfloat16), spec)
 
 
 def compile_launchers(kernels: Sequence[Any]) -> None:

@@ -7,12 +7,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from speech.models.llama_t3 import LlamaT3
+from speech.models.t3 import T3
 from speech.t3.graphs import StepGraphs
 
 BUCKET = 64  # lengths are rounded up to a multiple
-# The longest chunk of text fits: 34 positions of the voice, 284 of text and one of speech.
-LONGEST = 5 * BUCKET
 
 
 class GraphedPrefill:
@@ -20,36 +18,41 @@ class GraphedPrefill:
 
     A graph reads and writes tensors of its own, at addresses that stay: prompts are copied in, and keys and
     values out. What lies behind a prompt of another length changes nothing, since no position attends to
-    later ones. Longer prompts than ``LONGEST`` are read without a graph. For use by one thread.
+    later ones. Prompts that are longer than ``T3.longest_prompt`` are read without a graph. For use by one
+    thread.
     """
 
-    def __init__(self, t3: LlamaT3, graphs: StepGraphs, max_rows: int, tables: tuple[Tensor, ...]) -> None:
-        """Allocates the tensors: some 80 MB for two rows of Chatterbox in bfloat16.
+    def __init__(self, t3: T3, graphs: StepGraphs, max_rows: int, tables: tuple[Tensor, ...]) -> None:
+        """Allocates the tensors, in bfloat16 80 MB for two rows of Chatterbox, 64 for turbo and 25 for nano.
 
         max_rows: of one prompt. tables: see ``T3.position_tables``.
         """
         self._t3, self._graphs, self._tables = t3, graphs, tables
-        self._max_rows = max_rows
-        width = t3.weights.speech_embedding.shape[1]
-        self._prompt = torch.zeros(max_rows, LONGEST, width, dtype=t3.weights.dtype, device=t3.device)
-        self._cache = torch.zeros(*t3.cache_shape(max_rows, LONGEST), dtype=t3.cache_dtype, device=t3.device)
+        self._max_rows, self._longest = max_rows, _rounded(t3.longest_prompt)
+        self._prompt = torch.zeros(max_rows, self._longest, t3.width, dtype=t3.dtype, device=t3.device)
+        shape = t3.cache_shape(max_rows, self._longest)
+        self._cache = torch.zeros(*shape, dtype=t3.cache_dtype, device=t3.device)
 
     def capture(self) -> None:
         """Captures all graphs."""
         for rows in range(1, self._max_rows + 1):
-            for length in range(BUCKET, LONGEST + 1, BUCKET):
+            for length in range(BUCKET, self._longest + 1, BUCKET):
                 self._run(rows, length)
 
     def read(self, prompt: Tensor, cache: Tensor) -> None:
-        """Does what ``LlamaT3.prefill`` does with a prompt and a cache."""
+        """Does what ``T3.prefill`` does with a prompt and a cache."""
         rows, length = prompt.shape[:2]
-        if length > LONGEST:
+        if length > self._longest:
             self._t3.prefill(prompt, self._tables, cache)
             return
         self._prompt[:rows, :length] = prompt
-        self._run(rows, -(-length // BUCKET) * BUCKET)
+        self._run(rows, _rounded(length))
         cache[:, :, :, :, :length] = self._cache[:, :, :rows, :, :length]
 
     def _run(self, rows: int, length: int) -> None:
         prompt, cache = self._prompt[:rows, :length], self._cache[:, :, :rows]
         self._graphs.run(("prompt", rows, length), partial(self._t3.prefill, prompt, self._tables, cache))
+
+
+def _rounded(length: int) -> int:
+    return -(-length // BUCKET) * BUCKET

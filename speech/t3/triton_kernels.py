@@ -17,37 +17,52 @@ from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
 
 @triton.jit
+def _normalize(x, scale, shift, inside, D, EPSILON, LAYER_NORM: tl.constexpr):
+    """Returns RMSNorm of a row, or with LAYER_NORM LayerNorm: without its mean and plus ``shift``.
+
+    All are float32 [BLOCK], of which D numbers are ``inside``; x is zero outside.
+    """
+    if LAYER_NORM:
+        x = tl.where(inside, x - tl.sum(x, 0) / D, 0.0)
+    x = x / tl.sqrt(tl.sum(x * x, 0) / D + EPSILON) * scale
+    if LAYER_NORM:
+        x += shift
+    return x
+
+
+@triton.jit
 def embed_kernel(
-    tokens, counts, slot_of_row, embedding, learned_positions, hidden, norm, normed,
-    D: tl.constexpr, BLOCK: tl.constexpr, EPSILON: tl.constexpr,
+    tokens, places, slot_of_row, embedding, learned_positions, hidden, norm, shift, normed,
+    D: tl.constexpr, BLOCK: tl.constexpr, EPSILON: tl.constexpr, LAYER_NORM: tl.constexpr,
 ):  # fmt: skip
     """Starts the residual stream of a row with its last token, and normalizes it. One program a row.
 
-    tokens, counts: int64, by slot. slot_of_row: int64 [R]. embedding [V, D], learned_positions [positions, D]
-    and norm [D]: half. hidden: float32 [R, D], written. normed: half [R, D], written. BLOCK: D at least.
+    tokens: int64, by slot. places: int64, by slot, of the learned positions. slot_of_row: int64 [R].
+    embedding [V, D], learned_positions [positions, D], norm [D] and, with LAYER_NORM, shift [D]: half.
+    hidden: float32 [R, D], written. normed: half [R, D], written. BLOCK: D at least.
     """
     row = tl.program_id(0)
     at = tl.arange(0, BLOCK)
     inside = at < D
     slot = tl.load(slot_of_row + row)
     x = tl.load(embedding + tl.load(tokens + slot) * D + at, mask=inside, other=0.0).to(tl.float32)
-    x += tl.load(learned_positions + tl.load(counts + slot) * D + at, mask=inside, other=0.0).to(tl.float32)
+    x += tl.load(learned_positions + tl.load(places + slot) * D + at, mask=inside, other=0.0).to(tl.float32)
     tl.store(hidden + row * D + at, x, mask=inside)
-    x = (
-        x
-        / tl.sqrt(tl.sum(x * x, 0) / D + EPSILON)
-        * tl.load(norm + at, mask=inside, other=0.0).to(tl.float32)
-    )
+    scale = tl.load(norm + at, mask=inside, other=0.0).to(tl.float32)
+    added = tl.load(shift + at, mask=inside, other=0.0).to(tl.float32) if LAYER_NORM else scale
+    x = _normalize(x, scale, added, inside, D, EPSILON, LAYER_NORM)
     tl.store(normed + row * D + at, x.to(normed.dtype.element_ty), mask=inside)
 
 
 @triton.jit
 def add_norm_kernel(
-    hidden, delta, norm, normed, D: tl.constexpr, BLOCK: tl.constexpr, EPSILON: tl.constexpr
+    hidden, delta, norm, shift, normed,
+    D: tl.constexpr, BLOCK: tl.constexpr, EPSILON: tl.constexpr, LAYER_NORM: tl.constexpr,
 ):  # fmt: skip
     """Adds to the residual stream of a row and normalizes the sum. One program a row.
 
-    hidden: float32 [R, D], changed. delta: half [R, D]. norm: half [D]. normed: half [R, D], written.
+    hidden: float32 [R, D], changed. delta: half [R, D]. norm and, with LAYER_NORM, shift: half [D]. normed:
+    half [R, D], written. BLOCK: D at least.
     """
     row = tl.program_id(0)
     at = tl.arange(0, BLOCK)
@@ -55,11 +70,9 @@ def add_norm_kernel(
     x = tl.load(hidden + row * D + at, mask=inside, other=0.0)
     x += tl.load(delta + row * D + at, mask=inside, other=0.0).to(tl.float32)
     tl.store(hidden + row * D + at, x, mask=inside)
-    x = (
-        x
-        / tl.sqrt(tl.sum(x * x, 0) / D + EPSILON)
-        * tl.load(norm + at, mask=inside, other=0.0).to(tl.float32)
-    )
+    scale = tl.load(norm + at, mask=inside, other=0.0).to(tl.float32)
+    added = tl.load(shift + at, mask=inside, other=0.0).to(tl.float32) if LAYER_NORM else scale
+    x = _normalize(x, scale, added, inside, D, EPSILON, LAYER_NORM)
     tl.store(normed + row * D + at, x.to(normed.dtype.element_ty), mask=inside)
 
 
@@ -142,19 +155,60 @@ def gemv_kernel(
     tl.store(out + N + outputs, gate1.to(out.dtype.element_ty), mask=inside)
 
 
+@triton.jit
+def row_gemv_kernel(
+    x, norm, shift, weight, bias, out,
+    N: tl.constexpr, K: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, EPSILON: tl.constexpr,
+    NORM: tl.constexpr, GELU: tl.constexpr, RESIDUAL: tl.constexpr, PDL: tl.constexpr,
+):  # fmt: skip
+    """Multiplies a lone row with a matrix and adds a bias, at the speed at which memory gives the matrix.
+
+    A program computes BN of N outputs, of K numbers in tiles of BK. x: [K]. weight: half [N, K]. bias: half
+    [N]. out: [N], written. NORM: x goes through LayerNorm first, with the weights ``norm`` and the bias
+    ``shift``, half [K]; BK is K at least. GELU: out is GELU of that, by the approximation with tanh.
+    RESIDUAL: out is added to.
+    """
+    outputs = tl.program_id(0) * BN + tl.arange(0, BN)
+    inside = outputs < N
+    k = tl.arange(0, BK)
+    tile = weight + tl.minimum(outputs, N - 1)[:, None] * K + k[None]
+    total = tl.load(bias + outputs, mask=inside, other=0.0).to(tl.float32)
+    if PDL:
+        gdc_launch_dependents()
+    for at in tl.static_range(0, K, BK):
+        there = at + k < K
+        weights = tl.load(tile + at, mask=there[None], other=0.0)
+        if NORM:
+            scale = tl.load(norm + k, mask=there, other=0.0).to(tl.float32)
+            added = tl.load(shift + k, mask=there, other=0.0).to(tl.float32)
+        if PDL and at == 0:
+            gdc_wait()  # x comes from the kernel before; the weights are on their way already
+        row = tl.load(x + at + k, mask=there, other=0.0).to(tl.float32)
+        if NORM:
+            row = _normalize(row, scale, added, there, K, EPSILON, True)
+        total += tl.sum(weights.to(tl.float32) * row[None], 1)
+    if GELU:
+        # 0.5 (1 + tanh(y)) is 1 / (1 + exp(-2 y)); y is sqrt(2 / pi) (x + 0.044715 x^3).
+        total = total / (1.0 + tl.exp(-1.5957691216057308 * (total + 0.044715 * total * total * total)))
+    if RESIDUAL:
+        total += tl.load(out + outputs, mask=inside, other=0.0)
+    tl.store(out + outputs, total.to(out.dtype.element_ty), mask=inside)
+
+
 @triton.jit(do_not_specialize=["capacity"])
 def attend_kernel(
     qkv, keys, values, cosines, sines, positions, slot_of_row, sums, peaks, weights, arrived, out, capacity,
-    H: tl.constexpr, W: tl.constexpr, BLOCK: tl.constexpr, MOST_SPLITS: tl.constexpr, PDL: tl.constexpr,
+    H: tl.constexpr, W: tl.constexpr, BLOCK: tl.constexpr, MOST_SPLITS: tl.constexpr, ROTARY: tl.constexpr,
+    PDL: tl.constexpr,
 ):  # fmt: skip
-    """Rotates query and key, stores key and value in the cache, and attends to the row's own positions.
+    """Stores key and value in the cache, and attends to the row's own positions.
 
     Grid [R, H, S]: each of S <= MOST_SPLITS programs reads a part of a head's positions, BLOCK at a time, and
     the one that is done last puts the parts together. qkv: half [R, 3, H, W]. keys, values: half
-    [rows of the cache, H, capacity, W], changed. cosines, sines: half [capacity, W], sines negative in the
-    first half of W. positions: int64, by slot. slot_of_row: int64 [R]. sums: float32 [R, H, MOST_SPLITS, W],
-    peaks and weights: float32 [R, H, MOST_SPLITS], for the parts. arrived: int32 [R, H], zeros, and zeros
-    afterwards. out: half [R, H, W], written.
+    [rows of the cache, H, capacity, W], changed. ROTARY: query and key are rotated first. cosines, sines:
+    half [capacity, W], sines negative in the first half of W. positions: int64, by slot. slot_of_row: int64
+    [R]. sums: float32 [R, H, MOST_SPLITS, W], peaks and weights: float32 [R, H, MOST_SPLITS], for the parts.
+    arrived: int32 [R, H], zeros, and zeros afterwards. out: half [R, H, W], written.
     """
     row, head, split = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     splits = tl.num_programs(2)
@@ -167,10 +221,12 @@ def attend_kernel(
     each = tl.cdiv(tl.cdiv(position, BLOCK), splits) * BLOCK
     first = split * each
     last = tl.minimum(first + each, position)
-    cosine = tl.load(cosines + position * W + at).to(tl.float32)
-    sine = tl.load(sines + position * W + at).to(tl.float32)
     mine = qkv + row * (3 * H * W) + head * W
-    query = tl.load(mine + at).to(tl.float32) * cosine + tl.load(mine + swapped).to(tl.float32) * sine
+    query = tl.load(mine + at).to(tl.float32)
+    if ROTARY:
+        cosine = tl.load(cosines + position * W + at).to(tl.float32)
+        sine = tl.load(sines + position * W + at).to(tl.float32)
+        query = query * cosine + tl.load(mine + swapped).to(tl.float32) * sine
     query = query.to(keys.dtype.element_ty).to(tl.float32) * (W**-0.5)
     cell = (row * H + head).to(tl.int64) * capacity * W
     keys += cell
@@ -180,7 +236,9 @@ def attend_kernel(
     peak = -float("inf")
     if split == 0:
         mine += H * W
-        key = tl.load(mine + at).to(tl.float32) * cosine + tl.load(mine + swapped).to(tl.float32) * sine
+        key = tl.load(mine + at).to(tl.float32)
+        if ROTARY:
+            key = key * cosine + tl.load(mine + swapped).to(tl.float32) * sine
         key = key.to(keys.dtype.element_ty)
         value = tl.load(mine + H * W + at)
         tl.store(keys + position * W + at, key)

@@ -113,7 +113,7 @@ class FusedOnPaper:
             tensors.tokens[slots],
             tensors.counts[slots],
             tensors.positions[slots],
-            (tensors.cosines, tensors.sines),
+            tensors.tables,
             tensors.cache[:, :, :rows],
             torch.arange(rows),
         )
