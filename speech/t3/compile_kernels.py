@@ -30,7 +30,7 @@ from speech.models.spec import CHATTERBOX, NANO, TURBO, ModelSpec
 from speech.models.t3 import T3
 from speech.t3 import triton_kernels
 from speech.t3.batch import RunningBatch
-from speech.t3.fused_step import PDL_CAPABILITY, STEPS
+from speech.t3.fused_step import PDL_CAPABILITY, FUSED_STEPS
 
 # A100; A40 and RTX 3090; L4, L40S and RTX 4090; H100 and H200; B200; RTX 5090 and RTX PRO 6000.
 CAPABILITIES = ("8.0", "8.6", "8.9", "9.0", "10.0", "12.0")
@@ -78,7 +78,7 @@ def compile_for(capability: tuple[int, int]) -> list[Any]:
     driver.set_active(_NoGpu(capability))
     for spec in SPECS:
         # One layer's kernels are every layer's.
-        t3, make = t3_without_memory(spec, layers=1), STEPS[spec.family]
+        t3, make = t3_without_memory(spec, layers=1), FUSED_STEPS[spec.family]
         batch = RunningBatch(t3, 2 * make.fewest_rows, poll_every=1, graphs=False)
         step = make(t3, batch._step_tensors(), pdl=capability >= PDL_CAPABILITY)  # type: ignore[arg-type]
         step._kernels = compiler

@@ -296,7 +296,7 @@ class Gpt2Step(FusedStep):
             self._attend(rows, layer_cache)
             _affine(attended, layer.out, delta)
             self._add_norm(rows, Norm(*layer.feed_forward_norm))
-            _affine(normed, layer.up, widened, gelu=True)
+            torch.ops.aten.gelu_(_affine(normed, layer.up, widened), approximate="tanh")
             _affine(widened, layer.down, delta)
             self._add_norm(rows, Norm(*next_norm))
         weight, bias = weights.head
@@ -323,15 +323,14 @@ class Gpt2Step(FusedStep):
         (weight, bias), outputs, columns = affine, out.shape[1], x.shape[1]
         self._kernels.row_gemv_kernel[(-(-outputs // how.outputs),)](
             x, *(norm or affine), weight, bias, out,
-            N=outputs, K=columns, BN=how.outputs,
-            BK=columns & -columns if norm is None else _power_of_2(columns), EPSILON=self.epsilon,
+            N=outputs, K=columns, BN=how.outputs, BLOCK=_power_of_2(columns), EPSILON=self.epsilon,
             NORM=norm is not None, GELU=gelu, RESIDUAL=residual,
             num_warps=how.warps, **self._with_pdl(1),
         )  # fmt: skip
 
 
 # By ``ModelSpec.family``.
-STEPS: dict[str, type[LlamaStep] | type[Gpt2Step]] = {"llama": LlamaStep, "gpt2": Gpt2Step}
+FUSED_STEPS: dict[str, type[LlamaStep] | type[Gpt2Step]] = {"llama": LlamaStep, "gpt2": Gpt2Step}
 
 
 def _both(norm: Norm) -> tuple[Tensor, Tensor]:
@@ -339,13 +338,10 @@ def _both(norm: Norm) -> tuple[Tensor, Tensor]:
     return norm.weight, norm.weight if norm.bias is None else norm.bias
 
 
-def _affine(rows: Tensor, affine: Affine, out: Tensor, *, gelu: bool = False) -> None:
-    """Writes a product of matrices plus a bias, and GELU of that, by the approximation with tanh."""
+def _affine(rows: Tensor, affine: Affine, out: Tensor) -> Tensor:
+    """Writes a product of matrices plus a bias."""
     weight, bias = affine
-    if gelu:
-        torch._addmm_activation(bias, rows, weight.t(), use_gelu=True, out=out)
-    else:
-        torch.addmm(bias, rows, weight.t(), out=out)
+    return torch.addmm(bias, rows, weight.t(), out=out)
 
 
 def _float32_product(left: Tensor, right: Tensor, out: Tensor) -> Tensor:
@@ -362,7 +358,7 @@ def load_fused_step(t3: T3, tensors: StepTensors) -> FusedStep | None:
     That is on a CPU, in float32, on a GPU before Ampere, for heads of an unusual width, and, with a warning,
     where Triton or the C compiler that it needs is missing or fails.
     """
-    make, rows = STEPS[t3.spec.family], len(tensors.slot_of_row)
+    make, rows = FUSED_STEPS[t3.spec.family], len(tensors.slot_of_row)
     if t3.device.type != "cuda" or t3.dtype != torch.bfloat16 or rows < make.fewest_rows:
         return None
     capability = torch.cuda.get_device_capability(t3.device)

@@ -158,41 +158,39 @@ def gemv_kernel(
 @triton.jit
 def row_gemv_kernel(
     x, norm, shift, weight, bias, out,
-    N: tl.constexpr, K: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, EPSILON: tl.constexpr,
+    N: tl.constexpr, K: tl.constexpr, BN: tl.constexpr, BLOCK: tl.constexpr, EPSILON: tl.constexpr,
     NORM: tl.constexpr, GELU: tl.constexpr, RESIDUAL: tl.constexpr, PDL: tl.constexpr,
 ):  # fmt: skip
     """Multiplies a lone row with a matrix and adds a bias, at the speed at which memory gives the matrix.
 
-    A program computes BN of N outputs, of K numbers in tiles of BK. x: [K]. weight: half [N, K]. bias: half
-    [N]. out: [N], written. NORM: x goes through LayerNorm first, with the weights ``norm`` and the bias
-    ``shift``, half [K]; BK is K at least. GELU: out is GELU of that, by the approximation with tanh.
-    RESIDUAL: out is added to.
+    A program computes BN of N outputs. x: [K]. weight: half [N, K]. bias: half [N]. out: [N], written. NORM:
+    x goes through LayerNorm first, with the weights ``norm`` and the bias ``shift``, half [K]. GELU: out is
+    GELU of that, by the approximation with tanh. RESIDUAL: out is added to. BLOCK: K at least.
     """
     outputs = tl.program_id(0) * BN + tl.arange(0, BN)
-    inside = outputs < N
-    k = tl.arange(0, BK)
-    tile = weight + tl.minimum(outputs, N - 1)[:, None] * K + k[None]
-    total = tl.load(bias + outputs, mask=inside, other=0.0).to(tl.float32)
+    wanted = outputs < N
+    k = tl.arange(0, BLOCK)
+    inside = k < K
     if PDL:
         gdc_launch_dependents()
-    for at in tl.static_range(0, K, BK):
-        there = at + k < K
-        weights = tl.load(tile + at, mask=there[None], other=0.0)
-        if NORM:
-            scale = tl.load(norm + k, mask=there, other=0.0).to(tl.float32)
-            added = tl.load(shift + k, mask=there, other=0.0).to(tl.float32)
-        if PDL and at == 0:
-            gdc_wait()  # x comes from the kernel before; the weights are on their way already
-        row = tl.load(x + at + k, mask=there, other=0.0).to(tl.float32)
-        if NORM:
-            row = _normalize(row, scale, added, there, K, EPSILON, True)
-        total += tl.sum(weights.to(tl.float32) * row[None], 1)
+    tile = weight + tl.minimum(outputs, N - 1)[:, None] * K + k[None]
+    weights = tl.load(tile, mask=inside[None], other=0.0)
+    total = tl.load(bias + outputs, mask=wanted, other=0.0).to(tl.float32)
+    if NORM:
+        scale = tl.load(norm + k, mask=inside, other=0.0).to(tl.float32)
+        added = tl.load(shift + k, mask=inside, other=0.0).to(tl.float32)
+    if PDL:
+        gdc_wait()  # x comes from the kernel before; the weights are on their way already
+    row = tl.load(x + k, mask=inside, other=0.0).to(tl.float32)
+    if NORM:
+        row = _normalize(row, scale, added, inside, K, EPSILON, True)
+    total += tl.sum(weights.to(tl.float32) * row[None], 1)
     if GELU:
         # 0.5 (1 + tanh(y)) is 1 / (1 + exp(-2 y)); y is sqrt(2 / pi) (x + 0.044715 x^3).
         total = total / (1.0 + tl.exp(-1.5957691216057308 * (total + 0.044715 * total * total * total)))
     if RESIDUAL:
-        total += tl.load(out + outputs, mask=inside, other=0.0)
-    tl.store(out + outputs, total.to(out.dtype.element_ty), mask=inside)
+        total += tl.load(out + outputs, mask=wanted, other=0.0)
+    tl.store(out + outputs, total.to(out.dtype.element_ty), mask=wanted)
 
 
 @triton.jit(do_not_specialize=["capacity"])

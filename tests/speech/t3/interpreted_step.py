@@ -16,16 +16,27 @@ import torch
 from torch import Tensor
 from triton.runtime import interpreter
 
-from speech.models import llama_t3
+from speech.models import gpt2_t3, llama_t3
+from speech.models.dimensions import TINY
+from speech.models.gpt2_t3 import Gpt2T3
 from speech.models.llama_t3 import LlamaT3
-from speech.models.spec import CHATTERBOX
+from speech.models.spec import CHATTERBOX, NANO, TURBO
+from speech.models.t3 import T3
 from speech.t3 import fused_step
 from speech.t3.batch import RunningBatch
-from speech.t3.fused_step import FusedStep, Gemv
+from speech.t3.fused_step import FUSED_STEPS, Gemv
 from speech.t3.request import DecodeRequest
+from speech.t3.sampling import Sampling
 from speech.weights.checkpoint import Checkpoint
 from speech.weights.load import Model, load_model
-from tests.speech.t3.requests import USUAL, decode_all, mixed_requests, request
+from tests.speech.t3.requests import (
+    USUAL,
+    decode_all,
+    mixed_requests,
+    random_request,
+    random_t3,
+    request,
+)
 
 STEPS = 2
 STATE = ("_tokens", "_counts", "_positions", "_limits", "_spoken", "_done", "_seen")
@@ -48,7 +59,7 @@ def _interpreter() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(interpreter, "_patch_lang_tensor", patched)
-        for name in ("QKV", "OUT", "GATE_UP", "DOWN"):
+        for name in ("QKV", "OUT", "GATE_UP", "UP", "DOWN"):
             patch.setattr(fused_step, name, Gemv(128, 1))
         patch.setattr(fused_step, "HEAD", Gemv(1024, 1))
         for name, value in {"LEAST_SPLITS": 1, "MOST_SPLITS": 2, "ROWS_TIMES_SPLITS": 4}.items():
@@ -65,13 +76,13 @@ def model() -> Model:
         return load_model(CHATTERBOX, checkpoint, torch.device("cpu"))
 
 
-def plain_batch(t3: LlamaT3) -> RunningBatch:
+def plain_batch(t3: T3) -> RunningBatch:
     return RunningBatch(t3, 10, poll_every=1, graphs=False, capacity=256)
 
 
-def fused_batch(t3: LlamaT3) -> RunningBatch:
+def fused_batch(t3: T3) -> RunningBatch:
     batch = plain_batch(t3)
-    batch._fused = FusedStep(t3, batch._step_tensors(), pdl=False)
+    batch._fused = FUSED_STEPS[t3.spec.family](t3, batch._step_tensors(), pdl=False)
     return batch
 
 
@@ -87,9 +98,11 @@ def keep_results(owner: object, name: str, kept: list[Tensor]) -> None:
     setattr(owner, name, method)
 
 
-def assert_equal_steps(t3: LlamaT3, requests: Sequence[DecodeRequest]) -> RunningBatch:
+def assert_equal_steps(
+    t3: LlamaT3 | Gpt2T3, requests: Sequence[DecodeRequest], atol: float = 2e-6
+) -> RunningBatch:
     """Compares all that a step leaves behind, and the logits on its way. Returns the fused batch."""
-    plain, fused = plain_batch(LlamaT3(t3.weights, t3.spec)), fused_batch(t3)
+    plain, fused = plain_batch(type(t3)(t3.weights, t3.spec)), fused_batch(t3)
     expected_logits: list[Tensor] = []
     found_logits: list[Tensor] = []
     keep_results(plain.t3, "step", expected_logits)
@@ -102,12 +115,12 @@ def assert_equal_steps(t3: LlamaT3, requests: Sequence[DecodeRequest]) -> Runnin
         for _ in range(STEPS):
             plain._step(), fused._step()
             torch.testing.assert_close(
-                found_logits[-1][:rows], expected_logits[-1][:rows], rtol=1e-5, atol=2e-6
+                found_logits[-1][:rows], expected_logits[-1][:rows], rtol=1e-5, atol=atol
             )
             for name in STATE:
                 assert torch.equal(getattr(fused, name), getattr(plain, name)), name
             torch.testing.assert_close(
-                fused._cache[:, :, :rows], plain._cache[:, :, :rows], rtol=1e-5, atol=2e-6
+                fused._cache[:, :, :rows], plain._cache[:, :, :rows], rtol=1e-5, atol=atol
             )
     return fused
 
@@ -181,3 +194,64 @@ def test_logits_that_are_no_numbers_are_drawn_as_a_token(model):
     with torch.inference_mode():
         batch._step()
     assert 0 <= int(batch._tokens[0]) < t3.vocabulary
+
+
+SORTED = Sampling(temperature=0.8, top_p=0.95, repetition_penalty=1.2, top_k=1000)
+UNSORTED = dataclasses.replace(SORTED, top_p=1.0, top_k=0)
+
+
+def gpt2_t3_of(name: str) -> Gpt2T3:
+    """In float32: tiny, or as wide as a published model."""
+    spec = NANO if name == "nano" else TURBO
+    dimensions = dataclasses.replace(spec.dimensions, t3_layers=2)
+    if name == "tiny":
+        dimensions = dataclasses.replace(TINY, t3_feed_forward=4 * TINY.t3_width)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gpt2_t3, "pack", lambda weight: weight)
+        t3 = random_t3(spec, dimensions, torch.float32, torch.device("cpu"))
+    assert isinstance(t3, Gpt2T3)
+    return t3
+
+
+def ragged(t3: T3, mix: Sequence[Sampling], max_tokens: int = 500) -> list[DecodeRequest]:
+    """Requests whose prompts have other lengths, shorter ones than any voice of a published model."""
+    return [
+        random_request(
+            t3.spec, seed, each, max_tokens=max_tokens, voice_tokens=3 + 41 * seed % 97, text_tokens=5 + seed
+        )
+        for seed, each in enumerate(mix)
+    ]
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_gpt2_with_and_without_company(count):
+    t3 = gpt2_t3_of("tiny")
+    assert_equal_steps(t3, ragged(t3, [SORTED, UNSORTED, UNSORTED, SORTED][:count]))
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+@pytest.mark.parametrize("name", ["turbo", "nano"])
+def test_gpt2_in_the_published_widths(name, count):
+    t3 = gpt2_t3_of(name)
+    assert_equal_steps(t3, ragged(t3, [SORTED] * count))
+
+
+def test_gpt2_sequences_that_leave_and_join():
+    """The batch has one row, then several, then others."""
+    t3 = gpt2_t3_of("tiny")
+    requests = [
+        dataclasses.replace(one, max_tokens=limit)
+        for one, limit in zip(ragged(t3, [SORTED, UNSORTED, SORTED, SORTED]), (3, 1, 4, 2), strict=True)
+    ]
+    expected, found = (decode_all(batch(t3), requests, steps_apart=1) for batch in (plain_batch, fused_batch))
+    for theirs, ours in zip(expected, found, strict=True):
+        assert torch.equal(ours.tokens, theirs.tokens)
+        assert torch.equal(ours.generator.get_state(), theirs.generator.get_state())
+
+
+def test_gpt2_a_sequence_that_is_done_stays_where_it_is():
+    t3 = gpt2_t3_of("tiny")
+    one, other = ragged(t3, [SORTED, UNSORTED])
+    fused = assert_equal_steps(t3, [dataclasses.replace(one, max_tokens=STEPS - 1), other])
+    assert fused._done[:2].tolist() == [True, False]
+    assert fused._counts[:2].tolist() == [STEPS - 1, STEPS]

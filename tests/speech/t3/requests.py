@@ -1,4 +1,4 @@
-"""Requests to decode, short to write, and how to decode them."""
+"""Requests to decode, short to write, how to decode them, and T3 with random weights."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ import torch
 
 from cancel import CancelToken
 from speech.contract import ModelInfo, SamplingParams
+from speech.models.dimensions import ModelDimensions
+from speech.models.gpt2_t3 import Gpt2T3, Gpt2Weights, gpt2_shapes
+from speech.models.llama_t3 import LlamaT3, T3Weights, upstream_shapes
+from speech.models.spec import CODEBOOK_SIZE, ModelSpec
 from speech.runtime import Batch
 from speech.t3.request import Decoded, DecodeRequest
 from speech.t3.sampling import Sampling
@@ -41,6 +45,49 @@ def request(
         max_tokens=max_tokens,
         seed=seed,
         cancel=cancel or CancelToken(),
+    )
+
+
+def random_t3(
+    spec: ModelSpec, dimensions: ModelDimensions, dtype: torch.dtype, device: torch.device
+) -> LlamaT3 | Gpt2T3:
+    """T3 of these dimensions, with matrices as they are on a GPU, and a residual stream with a mean."""
+    generator = torch.Generator(device).manual_seed(0)
+    state = {}
+    for name, shape in (gpt2_shapes if spec.family == "gpt2" else upstream_shapes)(spec, dimensions).items():
+        is_table, is_norm = "emb" in name or "wpe" in name, "norm.weight" in name or ".ln_" in name
+        scale = 0.1 if len(shape) == 1 else 0.4 if is_table else 0.02
+        state[name] = scale * torch.randn(shape, generator=generator, device=device)
+        if is_norm and name.endswith("weight"):
+            state[name] += 1.0
+        if "wpe" in name:
+            state[name] += 0.3
+    if spec.family == "gpt2":
+        return Gpt2T3(Gpt2Weights.from_upstream(state, dimensions.t3_heads, dtype), spec)
+    return LlamaT3(T3Weights.from_upstream(state, dimensions.t3_heads, dtype), spec)
+
+
+def random_request(
+    spec: ModelSpec,
+    seed: int,
+    sampling: Sampling,
+    *,
+    max_tokens: int = 500,
+    voice_tokens: int | None = None,
+    text_tokens: int | None = None,
+) -> DecodeRequest:
+    """voice_tokens: None for the model's most. text_tokens: None for a number that depends on the seed."""
+    generator = torch.Generator().manual_seed(seed)
+    voice = spec.conditioning.t3_prompt_tokens if voice_tokens is None else voice_tokens
+    text = 20 + 23 * seed % 90 if text_tokens is None else text_tokens
+    return DecodeRequest(
+        speaker_embedding=torch.randn(1, 256, generator=generator),
+        prompt_tokens=torch.randint(0, CODEBOOK_SIZE, (1, voice), generator=generator),
+        exaggeration=0.5,
+        text_tokens=torch.randint(1, 255, (text,), generator=generator),
+        sampling=sampling,
+        max_tokens=max_tokens,
+        seed=seed,
     )
 
 
