@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
 import subprocess
@@ -49,10 +50,23 @@ def test_interpreted_it_is_the_plain_step(cases, smoke_checkpoint):
     assert " passed" in said
 
 
+def registers_in_memory(files: list[Path]) -> list[str]:
+    """The kernels that spill registers, or have any other memory of their own, which means a stack."""
+    folder = Path(importlib.util.find_spec("triton").origin).parent
+    tool, found = folder / "backends" / "nvidia" / "bin" / "cuobjdump", []
+    for path in (path for path in files if path.suffix == ".cubin"):
+        said = subprocess.run([tool, "-res-usage", path], capture_output=True, text=True, check=True)
+        usage = said.stdout + said.stderr
+        assert "REG:" in usage
+        if "STACK:0 " not in usage:
+            found.append(f"{path}: {usage}")
+    return found
+
+
 @pytest.mark.slow
 def test_kernels_are_compiled_without_a_gpu_and_once(tmp_path):
     pytest.importorskip("triton", reason="Triton has no wheel for this platform")
-    counts = {"8.0": 10, "8.6": 10, "8.9": 10, "9.0": 12, "10.0": 12, "12.0": 12}
+    counts = {"8.0": 26, "8.6": 26, "8.9": 26, "9.0": 30, "10.0": 30, "12.0": 30}
 
     def compile_kernels() -> list[Path]:
         said = run("speech.t3.compile_kernels", TRITON_CACHE_DIR=str(tmp_path))
@@ -63,6 +77,7 @@ def test_kernels_are_compiled_without_a_gpu_and_once(tmp_path):
     assert sum(path.suffix == ".cubin" for path in found) == sum(counts.values())
     assert sum(path.name.startswith("__triton_launcher") for path in found) >= 6
     assert sum(path.name.startswith("cuda_utils") for path in found) == 1
+    assert registers_in_memory(found) == []
     written = [path.stat().st_mtime_ns for path in found]
     assert compile_kernels() == found
     assert [path.stat().st_mtime_ns for path in found] == written
@@ -99,6 +114,8 @@ def test_pytorch_has_the_product_that_logits_take(dtype):
 class FusedOnPaper:
     """Says what the plain step says, of all positions."""
 
+    fewest_rows = 2
+
     def __init__(self, t3, tensors, *, pdl: bool = False) -> None:
         self.t3, self.tensors, self.pdl, self.rows = t3, tensors, pdl, []
 
@@ -117,6 +134,10 @@ class FusedOnPaper:
             tensors.cache[:, :, :rows],
             torch.arange(rows),
         )
+
+
+class LoneRowsOnPaper(FusedOnPaper):
+    fewest_rows = 1
 
 
 def test_a_graph_of_the_fused_step_serves_every_length(our_model, monkeypatch):
@@ -146,6 +167,28 @@ def test_a_graph_of_the_fused_step_serves_every_length(our_model, monkeypatch):
     assert set(paper.shapes) == {("prompt", 1, 128), (2, 1, False)}  # one row alone has company
 
 
+def test_a_model_without_guidance_has_graphs_of_one_row_a_request(turbo, monkeypatch):
+    paper = GraphsOnPaper()
+    monkeypatch.setattr(batch_module, "StepGraphs", lambda device: paper)
+    monkeypatch.setattr(batch_module, "load_fused_step", LoneRowsOnPaper)
+    batch = RunningBatch(turbo.t3, 6, poll_every=4, graphs=True)
+    batch.capture()
+    captured = set(paper.shapes)
+    prompts = {shape for shape in captured if shape[0] == "prompt"}
+    assert {shape[:2] for shape in captured - prompts} == {(1, 1), (2, 2), (4, 4), (6, 6)}
+    assert prompts == {("prompt", 1, length) for length in range(64, 641, 64)}  # 376 positions of the voice
+    requests = [
+        request(turbo, text, seed=seed, max_tokens=40, prompt_tokens=torch.full((1, voice), seed))
+        for seed, (text, voice) in enumerate([("No.", 375), ("Some words to speak.", 20), ("More " * 9, 99)])
+    ]
+    plain = RunningBatch(turbo.t3, 6, poll_every=4, graphs=False)
+    for steps_apart in (0, 1):  # together, and one row, then two, then three
+        found, expected = (decode_all(each, requests, steps_apart) for each in (batch, plain))
+        for ours, theirs in zip(found, expected, strict=True):
+            assert torch.equal(ours.tokens, theirs.tokens)
+    assert set(paper.shapes) <= captured, "a graph was captured while requests ran"
+
+
 @pytest.mark.parametrize("text", ["No.", "Some words to speak. " * 5, "Some words to speak. " * 30])
 def test_prompts_are_read_the_same_with_graphs_of_rounded_lengths(our_model, monkeypatch, text):
     """A short one after longer ones, and one that is longer than any graph."""
@@ -165,18 +208,30 @@ def test_prompts_are_read_the_same_with_graphs_of_rounded_lengths(our_model, mon
 def loaded(monkeypatch, capability=(9, 0), dtype=torch.bfloat16, step=FusedOnPaper, rows=8, head_width=64):
     """What ``load_fused_step`` returns on a GPU of that capability."""
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
-    monkeypatch.setattr(fused_step, "FusedStep", step)
-    weights = SimpleNamespace(dtype=dtype, head_width=head_width)
-    t3 = SimpleNamespace(device=torch.device("cuda", 0), weights=weights)
+    monkeypatch.setitem(fused_step.FUSED_STEPS, "llama", step)
+    t3 = SimpleNamespace(
+        device=torch.device("cuda", 0), dtype=dtype, head_width=head_width, spec=SimpleNamespace(family="llama")
+    )
     return load_fused_step(t3, SimpleNamespace(slot_of_row=torch.zeros(rows)))
 
 
 class Tried(FusedOnPaper):
-    def logits(self, rows: int) -> None:
+    def try_kernels(self, rows: int) -> None:
         self.rows.append(rows)
 
-    def draw(self, logits: None, slots: int) -> None:
-        pass
+
+class LoneRowsTried(Tried):
+    fewest_rows = 1
+
+
+def failing(error: Exception) -> type[FusedOnPaper]:
+    """Returns a step that cannot be had."""
+
+    class Failing(FusedOnPaper):
+        def __init__(self, *args, **kwargs) -> None:
+            raise error
+
+    return Failing
 
 
 def test_it_is_tried_once_and_starts_kernels_early_from_hopper_on(monkeypatch):
@@ -185,6 +240,8 @@ def test_it_is_tried_once_and_starts_kernels_early_from_hopper_on(monkeypatch):
     assert not ampere.pdl
     assert hopper.rows == [2, 4]
     assert loaded(monkeypatch, rows=2, step=Tried).rows == [2]
+    assert loaded(monkeypatch, step=LoneRowsTried).rows == [1, 2]
+    assert loaded(monkeypatch, rows=1, step=LoneRowsTried).rows == [1]
 
 
 @pytest.mark.parametrize(
@@ -207,10 +264,7 @@ def test_it_is_not_tried_where_it_cannot_work(monkeypatch, caplog, why):
     ids=lambda error: type(error).__name__,
 )
 def test_what_triton_lacks_is_logged_in_one_line(monkeypatch, caplog, error):
-    def step(*args, **kwargs):
-        raise error
-
-    assert loaded(monkeypatch, step=step) is None
+    assert loaded(monkeypatch, step=failing(error)) is None
     (record,) = caplog.records
     assert record.levelname == "WARNING"
     assert type(error).__name__ in record.getMessage()
@@ -226,8 +280,5 @@ def test_what_triton_lacks_is_logged_in_one_line(monkeypatch, caplog, error):
     ids=lambda error: type(error).__name__,
 )
 def test_a_lack_of_memory_is_not_the_compilers_fault(monkeypatch, error):
-    def step(*args, **kwargs):
-        raise error
-
     with pytest.raises(type(error), match=str(error).partition(" when")[0]):
-        loaded(monkeypatch, step=step)
+        loaded(monkeypatch, step=failing(error))
