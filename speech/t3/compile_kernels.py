@@ -30,7 +30,7 @@ from speech.models.spec import CHATTERBOX, NANO, TURBO, ModelSpec
 from speech.models.t3 import T3
 from speech.t3 import triton_kernels
 from speech.t3.batch import RunningBatch
-from speech.t3.fused_step import PDL_CAPABILITY, FUSED_STEPS
+from speech.t3.fused_step import FUSED_STEPS, PDL_CAPABILITY
 
 # A100; A40 and RTX 3090; L4, L40S and RTX 4090; H100 and H200; B200; RTX 5090 and RTX PRO 6000.
 CAPABILITIES = ("8.0", "8.6", "8.9", "9.0", "10.0", "12.0")
@@ -87,11 +87,11 @@ def compile_for(capability: tuple[int, int]) -> list[Any]:
     return list(compiler.compiled.values())
 
 
-def t3_without_memory(spec: ModelSpec, layers: int) -> T3:
-    """Returns T3 in the published width and in bfloat16, of tensors that have shapes alone."""
+def t3_without_memory(spec: ModelSpec, layers: int, device: str = "meta") -> T3:
+    """Returns T3 in the published width and in bfloat16. On the device "meta" tensors have shapes alone."""
     dimensions = dataclasses.replace(spec.dimensions, t3_layers=layers)
     shapes = (gpt2_shapes if spec.family == "gpt2" else upstream_shapes)(spec, dimensions)
-    weights = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
+    weights = {name: torch.empty(shape, device=device) for name, shape in shapes.items()}
     if spec.family == "gpt2":
         return Gpt2T3(Gpt2Weights.from_upstream(weights, dimensions.t3_heads, torch.bfloat16), spec)
     return LlamaT3(T3Weights.from_upstream(weights, dimensions.t3_heads, torch.bfloat16), spec)

@@ -10,14 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from speech.models.dimensions import FULL
-from speech.models.llama_t3 import LlamaT3, T3Weights, upstream_shapes
-from speech.models.spec import CHATTERBOX
+from speech.models.spec import CHATTERBOX, NANO, TURBO, ModelSpec
+from speech.models.t3 import T3
 from speech.t3.batch import RunningBatch
-from speech.t3.fused_step import PDL_CAPABILITY, FusedStep
+from speech.t3.fused_step import FUSED_STEPS, PDL_CAPABILITY
 from speech.t3.request import DecodeRequest
 from speech.t3.sampling import Sampling, draw
-from tests.speech.t3.requests import USUAL, decode_all
+from tests.speech.t3.requests import USUAL, decode_all, random_request, random_t3
 
 pytestmark = pytest.mark.requires_cuda
 
@@ -25,7 +24,7 @@ STEPS = 20
 STATE = ("_tokens", "_counts", "_positions", "_limits", "_spoken", "_done", "_seen")
 UNGUIDED = dataclasses.replace(USUAL, cfg_weight=0.0)
 WITH_TOP_P = dataclasses.replace(USUAL, top_p=0.7)
-MIXES = {
+LLAMAS = {
     "one": [USUAL],
     "two": [USUAL] * 2,
     "three": [USUAL] * 3,
@@ -37,45 +36,47 @@ MIXES = {
     "top_p beside others": [WITH_TOP_P, USUAL, UNGUIDED],
     "greedy": [dataclasses.replace(USUAL, temperature=0.0)],
 }
+SORTED = Sampling(temperature=0.8, top_p=0.95, repetition_penalty=1.2, top_k=1000)
+UNSORTED = dataclasses.replace(SORTED, top_p=1.0, top_k=0)
+GPT2S = {
+    "one": [SORTED],
+    "two": [SORTED] * 2,
+    "three": [SORTED] * 3,
+    "eight": [SORTED] * 8,
+    "unsorted": [UNSORTED],
+    "sorted and not": [SORTED, UNSORTED, SORTED],
+    "greedy": [dataclasses.replace(SORTED, temperature=0.0)],
+}
+MIXES = {"llama": LLAMAS, "gpt2": GPT2S}  # by family
+SPECS = {spec.name: spec for spec in (CHATTERBOX, TURBO, NANO)}
+OF_ALL = [(name, mix) for name, spec in SPECS.items() for mix in MIXES[spec.family]]
 
 
-def random_t3(dtype: torch.dtype, layers: int) -> LlamaT3:
-    generator = torch.Generator("cuda").manual_seed(0)
-    state = {}
-    dimensions = dataclasses.replace(FULL, t3_layers=layers)
-    for name, shape in upstream_shapes(CHATTERBOX, dimensions).items():
-        scale = 0.1 if len(shape) == 1 else 0.4 if "emb" in name else 0.02
-        state[name] = scale * torch.randn(shape, generator=generator, device="cuda")
-        if name.endswith("norm.weight"):
-            state[name] += 1.0
-    return LlamaT3(T3Weights.from_upstream(state, dimensions.t3_heads, dtype), CHATTERBOX)
+def some_layers(spec: ModelSpec, dtype: torch.dtype, layers: int) -> T3:
+    dimensions = dataclasses.replace(spec.dimensions, t3_layers=layers)
+    return random_t3(spec, dimensions, dtype, torch.device("cuda"))
 
 
-@pytest.fixture(scope="module")
-def t3() -> LlamaT3:
+@pytest.fixture(scope="module", params=SPECS)
+def t3(request: pytest.FixtureRequest) -> T3:
     if torch.cuda.get_device_capability() < (8, 0):
         pytest.skip("this GPU does not compute in bfloat16")
-    return random_t3(torch.bfloat16, layers=4)
+    return some_layers(SPECS[request.param], torch.bfloat16, layers=4)
 
 
-def request(seed: int, sampling: Sampling = USUAL, max_tokens: int = 500) -> DecodeRequest:
-    generator = torch.Generator().manual_seed(seed)
-    return DecodeRequest(
-        speaker_embedding=torch.randn(1, 256, generator=generator),
-        prompt_tokens=torch.randint(0, 6561, (1, 150), generator=generator),
-        exaggeration=0.5,
-        text_tokens=torch.randint(1, 255, (20 + 23 * seed % 90,), generator=generator),
-        sampling=sampling,
-        max_tokens=max_tokens,
-        seed=seed,
-    )
+def mixes(t3: T3) -> dict[str, list[Sampling]]:
+    return MIXES[t3.spec.family]
 
 
-def requests(mix: Sequence[Sampling], max_tokens: int = 500) -> list[DecodeRequest]:
-    return [request(seed, sampling, max_tokens) for seed, sampling in enumerate(mix)]
+def usual(t3: T3) -> Sampling:
+    return mixes(t3)["one"][0]
 
 
-def new_batch(t3: LlamaT3, *, fused: bool = True, rows: int = 16, poll_every: int = 1) -> RunningBatch:
+def requests(t3: T3, mix: Sequence[Sampling], max_tokens: int = 500) -> list[DecodeRequest]:
+    return [random_request(t3.spec, seed, each, max_tokens=max_tokens) for seed, each in enumerate(mix)]
+
+
+def new_batch(t3: T3, *, fused: bool = True, rows: int = 16, poll_every: int = 1) -> RunningBatch:
     batch = RunningBatch(t3, rows, poll_every=poll_every, graphs=fused)
     assert (batch._fused is not None) == fused
     return batch
@@ -91,8 +92,8 @@ def logits_of(batch: RunningBatch, rows: int) -> Tensor:
 class PlainSteps:
     """A batch with PyTorch's operators that takes over another one's state before each of its steps."""
 
-    def __init__(self, t3: LlamaT3, mix: Sequence[Sampling]) -> None:
-        self.t3 = LlamaT3(t3.weights, t3.spec)
+    def __init__(self, t3: T3, mix: Sequence[Sampling]) -> None:
+        self.t3 = type(t3)(t3.weights, t3.spec)
         self.batch = new_batch(self.t3, fused=False)
         self.logits: Tensor | None = None
         real = self.t3.step
@@ -102,7 +103,7 @@ class PlainSteps:
             return self.logits
 
         self.t3.step = step  # type: ignore[method-assign]
-        for one in requests(mix):
+        for one in requests(t3, mix):
             self.batch.add(one)
 
     def step(self, other: RunningBatch) -> Tensor:
@@ -120,16 +121,36 @@ def drawn_by_pytorch(batch: RunningBatch, before: dict[str, Tensor], logits: Ten
         before["_seen"][:slots],
         batch._sampling.first(slots),
         batch._noise[:slots],
-        order=CHATTERBOX.sampler,
-        with_sort=any(one.request.sampling.top_p < 1.0 for one in batch.sequences),
+        order=batch.t3.spec.sampler,
+        with_sort=any(one.request.sampling.needs_sort(batch.t3.spec.sampler) for one in batch.sequences),
     )
 
 
-@pytest.mark.parametrize("mix", MIXES)
+def recorded(batch: RunningBatch, before: dict[str, Tensor], drawn: Tensor) -> dict[str, Tensor]:
+    """What a step leaves in the first slots' state when it has drawn these tokens."""
+    tokens, slots = batch.t3.spec.tokens, len(drawn)
+    counts, positions, done, seen = (
+        before[name][:slots] for name in ("_counts", "_positions", "_done", "_seen")
+    )
+    stops, seen = drawn == tokens.stop_speech, seen.scatter(1, drawn[:, None], True)
+    if batch.t3.spec.loop == "turbo":  # the first draw ends nothing, the start counts as seen in it alone
+        stops = stops & (counts > 0)
+        seen[:, tokens.start_speech] &= (counts > 0) | (drawn == tokens.start_speech)
+    return {
+        "_tokens": drawn,
+        "_counts": counts + ~done,
+        "_positions": positions + ~done,
+        "_seen": seen,
+        "_done": done | stops,
+    }
+
+
+@pytest.mark.parametrize(("t3", "mix"), OF_ALL, indirect=["t3"])
 def test_a_step_is_the_plain_step(t3, mix):
     """Logits within bfloat16's rounding; then the same draw, unless two tokens are nearly equally likely."""
-    plain, fused = PlainSteps(t3, MIXES[mix]), new_batch(t3)
-    for one in requests(MIXES[mix]):
+    samplings = mixes(t3)[mix]
+    plain, fused = PlainSteps(t3, samplings), new_batch(t3)
+    for one in requests(t3, samplings):
         fused.add(one)
     rows, slots, others = fused.used_rows, len(fused.sequences), 0
     with torch.inference_mode():
@@ -142,27 +163,25 @@ def test_a_step_is_the_plain_step(t3, mix):
             assert (found - expected).norm() / expected.norm() < 5e-2
             # The draw itself, of the same logits, and all that is recorded of it.
             drawn = drawn_by_pytorch(fused, before, found, slots)
-            assert torch.equal(fused._tokens[:slots], drawn)
-            alive = ~before["_done"][:slots]
-            assert torch.equal(fused._counts[:slots], before["_counts"][:slots] + alive)
-            assert torch.equal(fused._positions[:slots], before["_positions"][:slots] + alive)
+            for name, state in recorded(fused, before, drawn).items():
+                assert torch.equal(getattr(fused, name)[:slots], state), name
             at = before["_counts"][:slots, None]
             assert torch.equal(fused._spoken[:slots].gather(1, at)[:, 0], drawn)
-            assert torch.equal(fused._seen[:slots], before["_seen"][:slots].scatter(1, drawn[:, None], True))
-            assert torch.equal(fused._done[:slots], ~alive | (drawn == CHATTERBOX.tokens.stop_speech))
             others += int((drawn != plain.batch._tokens[:slots]).sum())
     assert others <= 0.1 * STEPS * slots
 
 
-@pytest.mark.parametrize("mix", ["one", "three", "guided and not"])
-def test_in_float32_tokens_and_state_are_equal(mix):
+@pytest.mark.parametrize(
+    ("name", "mix"), [each for each in OF_ALL if each[1] in ("one", "three", "guided and not", "unsorted")]
+)
+def test_in_float32_tokens_and_state_are_equal(name, mix):
     """Which tells a wrong kernel from rounding. Run by hand here: workers take bfloat16 alone."""
-    t3 = random_t3(torch.float32, layers=2)
+    t3 = some_layers(SPECS[name], torch.float32, layers=2)
     plain, fused = (new_batch(t3, fused=False) for _ in range(2))
     pdl = torch.cuda.get_device_capability() >= PDL_CAPABILITY
-    fused._fused = FusedStep(t3, fused._step_tensors(), pdl=pdl)
+    fused._fused = FUSED_STEPS[t3.spec.family](t3, fused._step_tensors(), pdl=pdl)
     for batch in (plain, fused):
-        for one in requests(MIXES[mix]):
+        for one in requests(t3, mixes(t3)[mix]):
             batch.add(one)
     with torch.inference_mode():
         for _ in range(STEPS):
@@ -178,14 +197,17 @@ def test_a_graph_does_what_its_kernels_do(t3):
     for count in (1, 2, 4):
         graphs, eager = new_batch(t3), new_batch(t3)
         eager._graphs = None
-        found, expected = (decode_all(batch, requests([USUAL] * count, 40)) for batch in (graphs, eager))
+        found, expected = (
+            decode_all(batch, requests(t3, [usual(t3)] * count, 40)) for batch in (graphs, eager)
+        )
         for ours, theirs in zip(found, expected, strict=True):
             assert torch.equal(ours.tokens, theirs.tokens)
 
 
 def test_a_generator_is_left_after_the_last_draw_however_often_the_device_is_asked(t3):
     every_step, every_eight = (
-        decode_all(new_batch(t3, poll_every=poll_every), requests([USUAL], 43)) for poll_every in (1, 8)
+        decode_all(new_batch(t3, poll_every=poll_every), requests(t3, [usual(t3)], 43))
+        for poll_every in (1, 8)
     )
     for found, expected in zip(every_eight, every_step, strict=True):
         assert torch.equal(found.tokens, expected.tokens)
@@ -197,17 +219,16 @@ def test_one_graph_serves_every_length(t3):
     batch.capture()
     assert batch._graphs is not None
     captured = set(batch._graphs._graphs)
-    for mix in MIXES.values():
-        decode_all(batch, requests(mix[:4], 600))
+    for mix in mixes(t3).values():
+        decode_all(batch, requests(t3, mix[:4], 600))
     assert set(batch._graphs._graphs) == captured
 
 
-@pytest.mark.parametrize("sampling", [USUAL, UNGUIDED])
-def test_a_prompt_is_read_alike_with_a_graph_and_without(t3, sampling):
+def test_a_prompt_is_read_alike_with_a_graph_and_without(t3):
     """But for rounding: kernels are chosen by length."""
     graphs, plain = new_batch(t3), new_batch(t3, fused=False)
-    for seed in range(4):
-        one = request(seed, sampling)
+    for seed, sampling in enumerate([usual(t3), UNGUIDED if t3.spec.family == "llama" else UNSORTED] * 3):
+        one = random_request(t3.spec, seed, sampling)
         length = t3.embed_prompt(one, use_cfg=sampling.uses_cfg).shape[1]
         read = []
         for batch in (graphs, plain):
@@ -219,9 +240,9 @@ def test_a_prompt_is_read_alike_with_a_graph_and_without(t3, sampling):
 
 
 def test_no_step_waits_for_the_device(t3):
-    for mix in ("one", "three", "top_p beside others"):
+    for mix in mixes(t3).values():
         batch = new_batch(t3)
-        for one in requests(MIXES[mix]):
+        for one in requests(t3, mix):
             batch.add(one)
         with torch.inference_mode():
             batch._step()  # captures
@@ -234,11 +255,11 @@ def test_no_step_waits_for_the_device(t3):
 
 
 def test_a_request_that_joins_or_leaves_does_not_wait_for_the_device(t3):
-    batch = new_batch(t3)
-    batch.remove([batch.add(request(0))])  # captures the prompt's graph
+    batch, one = new_batch(t3), random_request(t3.spec, 0, usual(t3))
+    batch.remove([batch.add(one)])  # captures the prompt's graph
     torch.cuda.set_sync_debug_mode("error")
     try:
-        batch.remove([batch.add(request(0))])
+        batch.remove([batch.add(one)])
     finally:
         torch.cuda.set_sync_debug_mode("default")
 
@@ -247,7 +268,7 @@ def test_memory_does_not_grow(t3):
     batch = new_batch(t3, poll_every=8)
 
     def allocated() -> int:
-        decode_all(batch, requests(MIXES["guided and not"], 60), steps_apart=1)
+        decode_all(batch, requests(t3, mixes(t3)["three"], 60), steps_apart=1)
         return torch.cuda.memory_allocated()
 
     allocated()
@@ -255,8 +276,9 @@ def test_memory_does_not_grow(t3):
     assert max(allocated() for _ in range(3)) <= before
 
 
-def test_float32_has_the_plain_step():
-    batch = RunningBatch(random_t3(torch.float32, layers=1), 4, poll_every=1, graphs=True)
+@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
+def test_float32_has_the_plain_step(spec):
+    batch = RunningBatch(some_layers(spec, torch.float32, layers=1), 4, poll_every=1, graphs=True)
     assert batch._fused is None
 
 
@@ -264,10 +286,10 @@ def test_without_a_compiler_the_plain_step_runs_and_the_log_says_so(t3, monkeypa
     def broken(*args: object) -> Tensor:
         raise RuntimeError("Failed to find C compiler.\nPlease specify one.")
 
-    monkeypatch.setattr(FusedStep, "logits", broken)
+    monkeypatch.setattr(FUSED_STEPS[t3.spec.family], "logits", broken)
     with caplog.at_level(logging.WARNING):
         batch = RunningBatch(t3, 4, poll_every=8, graphs=True)
     assert batch._fused is None
     assert "RuntimeError: Failed to find C compiler." in caplog.text
-    (decoded,) = decode_all(batch, requests([USUAL], 16))
+    (decoded,) = decode_all(batch, requests(t3, [usual(t3)], 16))
     assert len(decoded.tokens) == 16 or decoded.stopped

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from speech.models.spec import MODELS
 from speech.t3 import batch as batch_module
 from speech.t3 import fused_step
 from speech.t3.batch import RunningBatch
@@ -109,6 +110,20 @@ def test_pytorch_has_the_product_that_logits_take(dtype):
     left, right = (torch.empty(shape, dtype=dtype, device="meta") for shape in ((4, 64), (64, 99)))
     logits = torch.empty(4, 99, device="meta")
     assert fused_step._float32_product(left, right, logits) is logits
+
+
+@pytest.mark.parametrize(
+    ("name", "plain", "fewest", "many"),
+    [("chatterbox", 524, 153, 243), ("turbo", 318, 164, 237), ("nano", 186, 104, 141)],
+)
+def test_a_step_launches_as_much_as_the_docs_say(name, plain, fewest, many):
+    pytest.importorskip("triton", reason="Triton has no wheel for this platform")
+    from tests.speech.t3.launches import count_launches
+
+    spec = MODELS[name]
+    assert count_launches(spec, 1, fused=False).total() == plain
+    assert count_launches(spec, 1, fused=True).total() == fewest
+    assert count_launches(spec, 4, fused=True).total() == many
 
 
 class FusedOnPaper:
@@ -209,9 +224,8 @@ def loaded(monkeypatch, capability=(9, 0), dtype=torch.bfloat16, step=FusedOnPap
     """What ``load_fused_step`` returns on a GPU of that capability."""
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     monkeypatch.setitem(fused_step.FUSED_STEPS, "llama", step)
-    t3 = SimpleNamespace(
-        device=torch.device("cuda", 0), dtype=dtype, head_width=head_width, spec=SimpleNamespace(family="llama")
-    )
+    device, spec = torch.device("cuda", 0), SimpleNamespace(family="llama")
+    t3 = SimpleNamespace(device=device, dtype=dtype, head_width=head_width, spec=spec)
     return load_fused_step(t3, SimpleNamespace(slot_of_row=torch.zeros(rows)))
 
 
