@@ -44,6 +44,7 @@ class DecodingSequence:
     row: int  # its conditional row in the KV cache
     uncond_row: int  # its unconditional row, equal to ``row`` without guidance
     max_position: int  # upper limit of its cache position, known on the host without a device sync
+    needs_sort: bool  # whether drawing its tokens takes a sort of the vocabulary
     draws: int = 0  # times that the generator was drawn from
     # A CPU generator's states before each draw since the last look at what is done.
     generator_states: list[Tensor] = field(default_factory=list)
@@ -125,13 +126,16 @@ class RunningBatch:
         else:
             self._prefill.read(prompt, cache)
         generator = torch.Generator(self.t3.device).manual_seed(request.seed)
-        sequence = DecodingSequence(request, generator, slot, row, row + rows - 1, max_position=length)
-        start_speech = self.t3.spec.tokens.start_speech
+        order, start_speech = self.t3.spec.sampler, self.t3.spec.tokens.start_speech
+        sampling = request.sampling.without_extremes(order)
+        sequence = DecodingSequence(
+            request, generator, slot, row, row + rows - 1, length, sampling.needs_sort(order)
+        )
         self._tokens[slot], self._counts[slot], self._positions[slot] = start_speech, 0, length
         self._limits[slot] = min(request.max_tokens, self.capacity - length - 1)
         self._seen[slot] = False
         self._seen[slot, start_speech] = True
-        self._sampling.set(slot, request.sampling.without_extremes(self.t3.spec.sampler))
+        self._sampling.set(slot, sampling)
         self._done[slot] = False
         self.sequences.append(sequence)
         try:
@@ -229,8 +233,7 @@ class RunningBatch:
                 sequence.generator_states.append(sequence.generator.get_state())
             self._noise[sequence.slot].exponential_(generator=sequence.generator)
             sequence.draws += 1
-        order = self.t3.spec.sampler
-        with_sort = any(sequence.request.sampling.needs_sort(order) for sequence in self.sequences)
+        with_sort = any(sequence.needs_sort for sequence in self.sequences)
         longest = max(sequence.max_position for sequence in self.sequences)
         rows, slots = self.used_rows, len(self.sequences)
         if self._graphs is not None:

@@ -122,7 +122,7 @@ def drawn_by_pytorch(batch: RunningBatch, before: dict[str, Tensor], logits: Ten
         batch._sampling.first(slots),
         batch._noise[:slots],
         order=batch.t3.spec.sampler,
-        with_sort=any(one.request.sampling.needs_sort(batch.t3.spec.sampler) for one in batch.sequences),
+        with_sort=any(sequence.needs_sort for sequence in batch.sequences),
     )
 
 

@@ -128,3 +128,13 @@ def test_what_is_captured_at_the_start_is_what_usual_requests_need(turbo, monkey
         finish(batch)
     assert len(set(paper.shapes)) >= 4
     assert set(paper.shapes) <= captured
+
+
+def test_greedy_is_greedy_without_limits_as_well(turbo):
+    """No draw decides then, so that the seed does not matter."""
+    greedy = replace(USUAL, temperature=0.0, top_p=1.0, top_k=0)
+    batch = RunningBatch(turbo.t3, 2, poll_every=1, graphs=False)
+    first, second = (
+        decode_all(batch, [request(turbo, seed=seed, sampling=greedy, max_tokens=20)])[0] for seed in (0, 1)
+    )
+    assert torch.equal(first.tokens, second.tokens)
