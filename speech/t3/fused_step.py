@@ -1,4 +1,4 @@
-"""A decoding step in few kernels: on Llama 153 of two rows, where PyTorch's operators are 617.
+"""A decoding step in few kernels: for a request of Chatterbox 153, where PyTorch's operators are 617.
 
 ``T3.step`` and ``RunningBatch`` with PyTorch's operators are the reference. A row attends to its own
 positions only, so one CUDA graph serves every length.
