@@ -172,6 +172,8 @@ def test_a_graph_of_the_fused_step_serves_every_length(our_model, monkeypatch):
         (10, 8),
         (10, 10),
     }
+    # 34 positions of the voice, 280 letters and 5 marks.
+    assert {shape[2] for shape in captured if shape[0] == "prompt"} == {64, 128, 192, 256, 320}
     requests = mixed_requests(our_model)
     plain = RunningBatch(our_model.t3, 10, poll_every=4, graphs=False)
     for found, expected in zip(decode_all(batch, requests), decode_all(plain, requests), strict=True):
@@ -194,10 +196,18 @@ def test_a_model_without_guidance_has_graphs_of_one_row_a_request(turbo, monkeyp
     assert prompts == {("prompt", 1, length) for length in range(64, 641, 64)}  # 376 positions of the voice
     requests = [
         request(turbo, text, seed=seed, max_tokens=40, prompt_tokens=torch.full((1, voice), seed))
-        for seed, (text, voice) in enumerate([("No.", 375), ("Some words to speak.", 20), ("More " * 9, 99)])
+        for seed, (text, voice) in enumerate(
+            [
+                ("No.", 375),
+                ("Some words to speak.", 20),
+                ("More " * 9, 99),
+                ("Too long for any graph. " * 30, 375),
+            ]
+        )
     ]
+    assert turbo.t3.embed_prompt(requests[-1], use_cfg=False).shape[1] > 640
     plain = RunningBatch(turbo.t3, 6, poll_every=4, graphs=False)
-    for steps_apart in (0, 1):  # together, and one row, then two, then three
+    for steps_apart in (0, 1):  # together, and one row after the other
         found, expected = (decode_all(each, requests, steps_apart) for each in (batch, plain))
         for ours, theirs in zip(found, expected, strict=True):
             assert torch.equal(ours.tokens, theirs.tokens)
