@@ -41,7 +41,7 @@ from speech.takes import TakeCheck, describe
 from speech.text import has_speakable, max_speech_tokens, split_text
 from speech.text.calibration import calibration_sentence
 from speech.text.spans import chunk_spans
-from speech.threads import run_in_thread
+from speech.threads import load_with_all_threads
 from speech.trim import FADE_S, Samples, TailCutter, fade_out
 from speech.watermark import PieceMarker, Watermarker
 from speech.weights.find import find_model
@@ -540,7 +540,7 @@ def load_synthesizers(
         hub_caches=hub_caches,
         last_resort=last_resort,
     )
-    return run_in_thread(load) if target.type == "cpu" else load()
+    return load_with_all_threads(load) if target.type == "cpu" else load()
 
 
 def _load_synthesizers(
@@ -594,10 +594,7 @@ def _load_synthesizers(
     if target.type == "cpu" and all(model.is_tiny for model in models):
         # So little work gains nothing from threads, and loses tenfold to them on a busy machine.
         torch.set_num_threads(1)
-    synthesizers = make_synthesizers(models, watermarker, max_concurrency)
-    if target.type == "cpu":
-        torch.set_num_threads(1)  # of threads that come later: the device's owner has all of them
-    return synthesizers
+    return make_synthesizers(models, watermarker, max_concurrency)
 
 
 def _log_model(model: Model, others: Sequence[Model], size_bytes: int, seconds: float) -> None:

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import copy
 import functools
+import threading
 from typing import TYPE_CHECKING, cast
+
+import numpy as np
 
 from audio.waveform import Waveform, resample
 
@@ -25,8 +28,10 @@ _WINDOW_S = _WINDOW / _RATE_HZ
 # to 0.09. Speech has 0.9 and more, also whispered, at 0 dB to noise or music, or through a telephone; an old
 # and noisy recording that was then whispered, slowed to half or moved by a fifth, 0.2 and more.
 _MAYBE_SPEECH, _LEAST_SHARE = 0.1, 0.1
-# Speech in a few seconds of a long recording. Vibes have 1.8 s in a minute.
-_CERTAINLY_SPEECH, _ENOUGH_S = 0.5, 3.0
+# A phrase in a long recording of something else, without a gap. Vibes reach 0.7 s, clear speech 2 to 6.
+_CERTAINLY_SPEECH, _PHRASE_S = 0.5, 1.0
+
+_loading = threading.Lock()
 
 
 def contains_speech(waveform: Waveform, active_s: float) -> bool:
@@ -38,15 +43,16 @@ def contains_speech(waveform: Waveform, active_s: float) -> bool:
     """
     import torch
 
-    samples = torch.from_numpy(resample(waveform, _RATE_HZ).samples)
-    network = copy.deepcopy(_network())  # it holds the state of one recording
-    maybe_s = certain_s = 0.0
+    samples = torch.from_numpy(np.require(resample(waveform, _RATE_HZ).samples, requirements="W"))
+    with _loading:
+        network = copy.deepcopy(_network())  # it holds the state of one recording
+    maybe_s = phrase_s = 0.0
     with torch.inference_mode():
         for start in range(0, len(samples) - _WINDOW + 1, _WINDOW):
             probability = float(network(samples[start : start + _WINDOW], _RATE_HZ))
             maybe_s += _WINDOW_S * (probability > _MAYBE_SPEECH)
-            certain_s += _WINDOW_S * (probability > _CERTAINLY_SPEECH)
-            if maybe_s >= _LEAST_SHARE * active_s or certain_s >= _ENOUGH_S:
+            phrase_s = phrase_s + _WINDOW_S if probability > _CERTAINLY_SPEECH else 0.0
+            if maybe_s >= _LEAST_SHARE * active_s or phrase_s >= _PHRASE_S:
                 return True
     return False
 

@@ -1,11 +1,12 @@
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from settings import Settings, SettingsError
+from settings import SPIN_COUNT, Settings, SettingsError
 from speech.models.spec import ModelSource
 
 REPOSITORY = Path(__file__).parent.parent
@@ -439,3 +440,22 @@ def test_the_default_language_is_a_code():
     assert refusal(DEFAULT_LANGUAGE="deutsch!") == (
         "DEFAULT_LANGUAGE is 'deutsch!': set it to the code of a language, like en, or unset it"
     )
+
+
+@pytest.mark.parametrize(
+    ("env", "count"),
+    [({}, SPIN_COUNT), ({"GOMP_SPINCOUNT": "5"}, "5"), ({"OMP_WAIT_POLICY": "passive"}, "0")],
+)
+def test_openmps_threads_wait_for_a_moment_unless_the_operator_says_otherwise(env, count):
+    """What GNU's OpenMP says when PyTorch loads it, after all that a worker imports before."""
+    program = "import handler; handler.warm_settings(); import torch"
+    unset = {name: value for name, value in os.environ.items() if not name.startswith(("GOMP_", "OMP_"))}
+    said = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=REPOSITORY,
+        env={**unset, "OMP_DISPLAY_ENV": "verbose", **env},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stderr
+    assert re.findall(r"GOMP_SPINCOUNT = '(\d+)'", said) == [count]

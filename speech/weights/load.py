@@ -190,7 +190,7 @@ def _make_s3gen(
         spec.flow,
         dtype,
         graphs=on_gpu and dtype == torch.bfloat16,  # in float32 attention has no kernel that they could hold
-        in_batches=on_gpu or dtype == torch.float32,  # of few padded lengths, for which cuDNN has plans
+        in_batches=on_gpu or dtype == torch.float32,
         together=together,
     )
 

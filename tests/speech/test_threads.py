@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from speech.threads import run_in_thread
+from speech.threads import load_with_all_threads
 
 REPOSITORY = Path(__file__).parents[2]
 PRELUDE = """
@@ -45,11 +45,11 @@ def run_fresh(program: str, *arguments: str) -> list[str]:
 @needs_proc
 def test_openmps_threads_end_with_the_work():
     said = run_fresh(
-        "from speech.threads import run_in_thread\n"
+        "from speech.threads import load_with_all_threads\n"
         "def work():\n"
         "    (torch.ones(2000, 2000) @ torch.ones(2000, 2000)).exp()\n"
         "    return openmp_threads()\n"
-        "print(run_in_thread(work), wait_for(0))\n"
+        "print(load_with_all_threads(work), wait_for(0))\n"
     )
     assert said == ["1", "0"]
 
@@ -83,9 +83,23 @@ def test_only_the_owner_of_the_device_computes_with_several_threads(smoke_checkp
     assert said[-4:] == ["2", "1", "1", "1"]
 
 
+def test_a_second_load_has_as_many_threads_as_the_first():
+    said = run_fresh(
+        "from speech.threads import load_with_all_threads\n"
+        "def fail():\n"
+        "    raise KeyError\n"
+        "first = load_with_all_threads(torch.get_num_threads)\n"
+        "try:\n"
+        "    load_with_all_threads(fail)\n"
+        "except KeyError:\n"
+        "    print(first, load_with_all_threads(torch.get_num_threads))\n"
+    )
+    assert said == ["2", "2"]
+
+
 def test_what_the_work_raises_is_raised():
     def fail() -> None:
         raise KeyError("key")
 
     with pytest.raises(KeyError, match="key"):
-        run_in_thread(fail)
+        load_with_all_threads(fail)
