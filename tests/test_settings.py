@@ -446,7 +446,7 @@ def test_the_default_language_is_a_code():
     ("env", "count"),
     [({}, SPIN_COUNT), ({"GOMP_SPINCOUNT": "5"}, "5"), ({"OMP_WAIT_POLICY": "passive"}, "0")],
 )
-def test_openmps_threads_wait_for_a_moment_unless_the_operator_says_otherwise(env, count):
+def test_openmps_threads_wait_for_a_tenth_of_a_millisecond_unless_the_operator_says_otherwise(env, count):
     """What GNU's OpenMP says when PyTorch loads it, after all that a worker imports before."""
     program = "import handler; handler.warm_settings(); import torch"
     unset = {name: value for name, value in os.environ.items() if not name.startswith(("GOMP_", "OMP_"))}

@@ -19,7 +19,7 @@ def openmp_threads():
     return len(os.listdir("/proc/self/task")) - threading.active_count() - others
 
 def wait_for(threads):
-    # A thread is gone a moment after it was joined.
+    # The system ends a thread later than join returns.
     while openmp_threads() != threads:
         time.sleep(0.01)
     return threads
