@@ -1,4 +1,4 @@
-"""The voices of a store at one moment: which there are, and which one a name means."""
+"""The voices of a store at a point in time: which there are, and which one a name means."""
 
 from __future__ import annotations
 

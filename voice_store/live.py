@@ -125,7 +125,7 @@ class LiveLibrary:
         return library
 
     def look_up(self, voice_id: str) -> tuple[Library, JsonObject, int]:
-        """The voices there are, and the entry and the latest revision of one of them, at one moment."""
+        """The voices there are, and the entry and the latest revision of one of them, at the same time."""
         with self._lock:
             library = self._refresh(self._timing.now(), anew=True)
             return library, self.indexes.entry(voice_id), self.listing.revisions.get(voice_id, 0)
